@@ -1,0 +1,1 @@
+"""The command line: flags to build state to flow parameters."""

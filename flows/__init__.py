@@ -1,0 +1,1 @@
+"""The flows: wiring, order, timeout and undoing."""

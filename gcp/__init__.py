@@ -1,0 +1,1 @@
+"""The operations on Google Cloud as plain functions; clients are passed in."""

@@ -1,0 +1,1 @@
+"""What runs on the builder VM: bash scripts, the cloud-config that carries them, the serial protocol."""

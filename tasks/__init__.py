@@ -1,0 +1,1 @@
+"""One operation each as a Prefect task."""
