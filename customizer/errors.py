@@ -1,0 +1,64 @@
+"""What can go wrong, as people are told of it: one base exception, raised with a message and a hint."""
+
+
+class CustomizerError(Exception):
+    """Something that the user should know about, and can perhaps do something about.
+
+    Attributes:
+        message: what is wrong, in one sentence, naming the flag, field or resource.
+        hint: what to do about it; may be empty.
+        exit_code: of the command that ends with this error.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(CustomizerError):
+    """A flag, field or order of steps that cannot be right; nothing was done and local state is kept."""
+
+    exit_code = 2
+
+
+class NotFoundError(CustomizerError):
+    """A resource that should exist does not."""
+
+
+class AlreadyExistsError(CustomizerError):
+    """A resource that should be new exists."""
+
+
+class PermissionDeniedError(CustomizerError):
+    """The credentials in use may not do this."""
+
+
+class StockOutError(CustomizerError):
+    """A zone has no capacity for the builder VM at the moment; another zone may have."""
+
+
+class QuotaError(CustomizerError):
+    """The project's quota does not allow this."""
+
+
+class ConflictError(CustomizerError):
+    """The resource changed, or is in use, since it was looked at."""
+
+
+class BuildFailedError(CustomizerError):
+    """The build ran and did not succeed.
+
+    Attributes:
+        output: the last lines that the failed step printed, oldest first.
+    """
+
+    def __init__(self, message: str, hint: str = "", output: tuple[str, ...] = ()) -> None:
+        super().__init__(message, hint)
+        self.output = output
+
+
+class BuildTimeoutError(BuildFailedError):
+    """The build did not complete in time. Pipelines search their logs for this message's wording."""

@@ -1,0 +1,183 @@
+"""Names: what Compute Engine allows, how COS names its images, and what a build calls its own resources.
+
+Sources: https://cloud.google.com/compute/docs/naming-resources,
+https://cloud.google.com/compute/docs/labeling-resources#requirements,
+https://cloud.google.com/container-optimized-os/docs/concepts/versioning.
+"""
+
+import re
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+BUILD_LABEL = "cos-customizer-build"
+EXPIRY_LABEL = "cos-customizer-expires"
+"""Labels of everything temporary: the build's id, and the Unix time after which `sweep` may delete it."""
+
+COS_PROJECT = "cos-cloud"
+
+_RESOURCE_NAME = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
+_LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+_LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}")
+_ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_COS_IMAGE = re.compile(
+    r"cos-(?P<arm64>arm64-)?((?P<channel>stable|beta|dev|rc)-)?(?P<milestone>\d+)(?P<build>(-\d+){3})"
+)
+_CHANNEL_RANK = {None: 4, "stable": 3, "rc": 2, "beta": 1, "dev": 0}
+_NAMESPACE = uuid.UUID("6f7ad64a-6c1a-5d5e-9d7f-2c5a0e4c1c5b")
+
+
+def check_resource_name(name: str) -> str:
+    """Return `name` if Compute Engine takes it as a resource's name.
+
+    Raises:
+        ValueError: it does not; the message says why.
+    """
+    if not _RESOURCE_NAME.fullmatch(name):
+        why = "it is empty" if not name else f"it has {len(name)} characters" if len(name) > 63 else "it has others"
+        raise ValueError(
+            f"{name!r} is not a valid name: at most 63 lower-case letters, digits and hyphens, "
+            f"starting with a letter and not ending with a hyphen ({why})"
+        )
+    return name
+
+
+def check_label(key: str, value: str) -> None:
+    """Check a label's key and value.
+
+    Raises:
+        ValueError: Compute Engine would refuse it; the message says why.
+    """
+    if not _LABEL_KEY.fullmatch(key):
+        raise ValueError(
+            f"{key!r} is not a valid label key: at most 63 lower-case letters, digits, '-' and '_', "
+            "starting with a letter"
+        )
+    if not _LABEL_VALUE.fullmatch(value):
+        raise ValueError(
+            f"{value!r} is not a valid value of label {key!r}: at most 63 lower-case letters, digits, '-' and '_'"
+        )
+
+
+def check_environment_name(name: str) -> None:
+    """Check the name of an environment variable.
+
+    Raises:
+        ValueError: no shell can hold a variable of this name.
+    """
+    if not _ENVIRONMENT_NAME.fullmatch(name):
+        raise ValueError(
+            f"{name!r} is not a valid environment variable name: letters, digits and '_', not starting with a digit"
+        )
+
+
+def license_path(text: str) -> str:
+    """Shorten a licence to the form `projects/{project}/global/licenses/{license}`.
+
+    Args:
+        text: that form, or a full URL of the Compute Engine API that ends in it.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    path = re.sub(r"^https?://[^/]+/compute/[^/]+/", "", text)
+    if not re.fullmatch(r"projects/[^/]+/global/licenses/[^/]+", path):
+        raise ValueError(f"{text!r} is not a licence: write projects/{{project}}/global/licenses/{{license}}")
+    return path
+
+
+@dataclass(frozen=True, order=True)
+class CosVersion:
+    """What the name of a COS image says; compares by build number, then by how settled its channel is.
+
+    Attributes:
+        milestone: for example 125.
+        build: for example (19216, 532, 62).
+        rank: of its channel: a plain name before stable, rc, beta, dev.
+        arm64: whether the name is that of an ARM image.
+    """
+
+    milestone: int
+    build: tuple[int, ...]
+    rank: int
+    arm64: bool
+
+
+def parse_cos_image_name(name: str) -> CosVersion | None:
+    """Read names such as `cos-dev-72-11172-0-0`, `cos-125-19216-532-62` and `cos-arm64-stable-113-18244-85-29`.
+
+    Returns:
+        None for a name of another shape (a family's test image, say).
+    """
+    match = _COS_IMAGE.fullmatch(name)
+    if match is None:
+        return None
+    build = tuple(int(number) for number in match["build"].strip("-").split("-"))
+    return CosVersion(int(match["milestone"]), build, _CHANNEL_RANK[match["channel"]], match["arm64"] is not None)
+
+
+def newest_on_milestone(names: Iterable[str], milestone: int) -> str | None:
+    """The newest COS image on a milestone by build number; on a tie the plain name, then stable, rc, beta, dev.
+
+    Args:
+        names: candidate image names; those of another shape or milestone are passed over.
+        milestone: for example 125.
+    """
+    versions = ((parse_cos_image_name(name), name) for name in names)
+    on_milestone = [(version, name) for version, name in versions if version and version.milestone == milestone]
+    return max(on_milestone)[1] if on_milestone else None
+
+
+@dataclass(frozen=True)
+class BuildNames:
+    """The names of what a build makes for its own use, all worked out from its id.
+
+    Attributes:
+        id: ten hexadecimal digits.
+    """
+
+    id: str
+
+    @classmethod
+    def of(cls, flow_run_id: str, run_count: int) -> "BuildNames":
+        """The names of one attempt at a flow run.
+
+        A hook that runs in another process knows the flow run and can work out what its build has made.
+
+        Args:
+            flow_run_id: Prefect's flow run id.
+            run_count: 1 for the first attempt, one more for each retry.
+        """
+        return cls(uuid.uuid5(_NAMESPACE, f"{flow_run_id}/{run_count}").hex[:10])
+
+    @property
+    def builder_vm(self) -> str:
+        """The builder VM and its boot disk."""
+        return f"cos-customizer-{self.id}"
+
+    @property
+    def nonce(self) -> str:
+        """What tells our lines on the serial console from a script's."""
+        return uuid.uuid5(_NAMESPACE, f"nonce/{self.id}").hex[:16]
+
+    def scratch(self, workdir: str) -> str:
+        """The prefix, ending in a slash, of the build's objects in Cloud Storage."""
+        directory = workdir.strip("/")
+        return f"{directory}/cos-customizer/{self.id}/" if directory else f"cos-customizer/{self.id}/"
+
+    def labels(self, expires: float) -> dict[str, str]:
+        """The labels of everything temporary.
+
+        Args:
+            expires: Unix time, in seconds, after which it may be deleted by anyone.
+        """
+        return {BUILD_LABEL: self.id, EXPIRY_LABEL: str(int(expires))}
+
+    def request_id(self, operation: str, *where: str) -> str:
+        """A UUID that makes a mutating call idempotent: the same call of the same build has the same id.
+
+        Args:
+            operation: for example `instances.insert`.
+            where: what sets apart calls of one operation: zone, resource name.
+        """
+        return str(uuid.uuid5(_NAMESPACE, "/".join((self.id, operation, *where))))

@@ -1,0 +1,42 @@
+"""What a build has come to: the flow's return value and the content of `-output-file`."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class StepResult(BaseModel):
+    """How a customization step went."""
+
+    model_config = ConfigDict(frozen=True)
+
+    number: int = Field(description="From 1.")
+    label: str = Field(description="For example `run-script preload.sh`.")
+    state: Literal["succeeded", "failed", "not-run"]
+    seconds: float | None = Field(None, description="How long it took, where that is known.")
+
+
+class BuildResult(BaseModel):
+    """What a build has come to."""
+
+    model_config = ConfigDict(frozen=True)
+
+    outcome: Literal["built", "exists", "failed", "timed-out", "interrupted"] = Field(
+        description="`exists`: the output image was there already, nothing was done."
+    )
+    build_id: str = Field("", description="Id of the build: part of its resources' names and their label.")
+    project: str = Field("", description="Project of the output image.")
+    image: str = Field("", description="Name of the output image.")
+    image_self_link: str = Field("", description="URL of the output image, if there is one.")
+    image_id: str = Field("", description="Numeric id of the output image, if there is one.")
+    source_image: str = Field("", description="projects/{project}/global/images/{image} of the source image.")
+    source_image_id: str = Field("", description="Numeric id of the source image.")
+    zone: str = Field("", description="Zone of the builder VM.")
+    steps: tuple[StepResult, ...] = ()
+    durations: dict[str, float] = Field(
+        default_factory=dict, description="Seconds by phase: prepare, builder VM, steps, stop, image, clean-up, total."
+    )
+    deprecated: tuple[str, ...] = Field((), description="Names of the family's images that were deprecated.")
+    serial_log: str = Field("", description="gs:// URL of the builder VM's whole serial log, if it was stored.")
+    leftovers: tuple[str, ...] = Field((), description="What could not be removed.")
+    error: str = Field("", description="Why the build has not succeeded.")

@@ -1,0 +1,331 @@
+"""The specification: everything about a build in one frozen model.
+
+It is the state that the build steps fill in, the parameter of the flow, the form in the Prefect UI and the recipe file:
+one schema, four uses.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+
+from cos_customizer.customizer import names
+from cos_customizer.customizer.durations import format_duration, parse_duration
+from cos_customizer.customizer.errors import UsageError
+from cos_customizer.customizer.steps import normalize_script
+
+
+def _check_labels(labels: dict[str, str]) -> dict[str, str]:
+    for key, value in labels.items():
+        names.check_label(key, value)
+    if len(labels) > 64:
+        raise ValueError(f"a resource can have at most 64 labels, not {len(labels)}")
+    return labels
+
+
+def _check_environment(env: dict[str, str]) -> dict[str, str]:
+    for name in env:
+        names.check_environment_name(name)
+    return env
+
+
+def _shorten_licenses(licenses: list[str]) -> list[str]:
+    return [names.license_path(text) for text in licenses if text]
+
+
+def _check_timeout(text: str) -> str:
+    seconds = parse_duration(text)
+    if seconds <= 0:
+        raise ValueError(f"a build needs some time; {text!r} is none")
+    return format_duration(seconds)
+
+
+ResourceName = Annotated[str, AfterValidator(names.check_resource_name)]
+Labels = Annotated[dict[str, str], AfterValidator(_check_labels)]
+NonEmpty = Annotated[str, StringConstraints(min_length=1)]
+
+
+def _flag(flag: str) -> dict[str, Any]:
+    """The flag that sets a field, for error messages and docs."""
+    return {"flag": flag}
+
+
+class Model(BaseModel):
+    """Frozen, and refuses what it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SourceImage(Model):
+    """The image to customize. Exactly one of name, milestone and family."""
+
+    project: NonEmpty = Field(description="Project of the source image.", json_schema_extra=_flag("-image-project"))
+    name: NonEmpty | None = Field(None, description="Name of the source image.", json_schema_extra=_flag("-image-name"))
+    milestone: int | None = Field(
+        None,
+        gt=0,
+        description="COS milestone: the newest image on it is taken. Only in project cos-cloud.",
+        json_schema_extra=_flag("-image-milestone"),
+    )
+    family: NonEmpty | None = Field(
+        None,
+        description="Image family: its newest image that is not deprecated is taken.",
+        json_schema_extra=_flag("-image-family"),
+    )
+    architecture: Literal["X86_64", "ARM64"] = Field(
+        "X86_64", description="CPU architecture of the image.", json_schema_extra=_flag("-image-architecture")
+    )
+
+    @model_validator(mode="after")
+    def _one_way_to_name_it(self) -> "SourceImage":
+        given = [value for value in (self.name, self.milestone, self.family) if value is not None]
+        if len(given) != 1:
+            raise ValueError("exactly one of -image-name, -image-milestone and -image-family must be set")
+        if self.milestone is not None and self.project != names.COS_PROJECT:
+            raise ValueError(f"-image-milestone needs -image-project={names.COS_PROJECT}, not {self.project!r}")
+        return self
+
+
+class BuildContext(Model):
+    """The files that scripts run among."""
+
+    path: NonEmpty = Field(
+        ".",
+        description="A directory or file to archive, or an archive that start-image-build made (`.tar.gz`).",
+        json_schema_extra=_flag("-build-context"),
+    )
+    sha256: str | None = Field(
+        None,
+        pattern="^[0-9a-f]{64}$",
+        description="Digest of the archive's uncompressed tar stream; checked if set.",
+    )
+
+
+class Scratch(Model):
+    """Where in Cloud Storage the build keeps its objects."""
+
+    bucket: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]$",
+        description="Cloud Storage bucket (no gs://).",
+        json_schema_extra=_flag("-gcs-bucket"),
+    )
+    workdir: NonEmpty = Field(
+        description="Directory in the bucket; several builds may share it.", json_schema_extra=_flag("-gcs-workdir")
+    )
+
+
+class RunScript(Model):
+    """A step that runs a script on the builder VM, with the build context as its working directory."""
+
+    type: Literal["run-script"] = "run-script"
+    script: Annotated[str, AfterValidator(normalize_script)] = Field(
+        description="Path of the script in the build context.", json_schema_extra=_flag("-script")
+    )
+    env: Annotated[dict[str, str], AfterValidator(_check_environment)] = Field(
+        default_factory=dict, description="Environment variables of the script.", json_schema_extra=_flag("-env")
+    )
+
+    @property
+    def label(self) -> str:
+        """What people see."""
+        return f"run-script {self.script}"
+
+
+class BuilderVm(Model):
+    """The VM that the steps run on."""
+
+    project: NonEmpty = Field(description="Project to build in.", json_schema_extra=_flag("-project"))
+    zones: list[NonEmpty] = Field(
+        min_length=1,
+        description="Zones to build in; on a stock-out the next one is tried.",
+        json_schema_extra=_flag("-zone"),
+    )
+    machine_type: ResourceName | None = Field(
+        None,
+        description="Machine type; by default n1-standard-1, or the smallest that holds the GPU.",
+        json_schema_extra=_flag("-machine-type"),
+    )
+    gpu_type: ResourceName | None = Field(
+        None, description="Accelerator type to attach.", json_schema_extra=_flag("-gpu-type")
+    )
+    disk_type: ResourceName = Field(
+        "pd-standard", description="Type of the boot disk.", json_schema_extra=_flag("-disk-type")
+    )
+    disk_size_gb: int = Field(
+        0,
+        ge=0,
+        le=65536,
+        description="Size of the boot disk, and so of the output image, in GB; 0: the source image's.",
+        json_schema_extra=_flag("-disk-size-gb"),
+    )
+    network: NonEmpty = Field(
+        "default",
+        description="VPC network: a name, or projects/{project}/global/networks/{network}.",
+        json_schema_extra=_flag("-network"),
+    )
+    subnet: NonEmpty | None = Field(
+        None,
+        description="Subnet: a name in the zone's region, or projects/{project}/regions/{region}/subnetworks/{subnet}.",
+        json_schema_extra=_flag("-subnet"),
+    )
+    external_ip: bool = Field(
+        True,
+        description="Whether the VM gets an external address.",
+        json_schema_extra=_flag("-no-external-ip"),
+    )
+    service_account: NonEmpty = Field(
+        "default", description="E-mail of the VM's service account.", json_schema_extra=_flag("-service-account")
+    )
+    network_tags: list[ResourceName] = Field(
+        default_factory=list, description="Network tags of the VM.", json_schema_extra=_flag("-network-tags")
+    )
+    labels: Labels = Field(
+        default_factory=dict, description="Labels of the VM and its disk.", json_schema_extra=_flag("-builder-labels")
+    )
+    kms_key: NonEmpty | None = Field(
+        None,
+        description="Cloud KMS key that encrypts the boot disk and the output image.",
+        json_schema_extra=_flag("-kms-key"),
+    )
+
+
+class OutputImage(Model):
+    """The image to make. Exactly one of name and suffix."""
+
+    project: NonEmpty = Field(description="Project of the output image.", json_schema_extra=_flag("-image-project"))
+    name: ResourceName | None = Field(
+        None, description="Name of the output image.", json_schema_extra=_flag("-image-name")
+    )
+    suffix: NonEmpty | None = Field(
+        None,
+        description="Appended to the source image's name to make the output image's.",
+        json_schema_extra=_flag("-image-suffix"),
+    )
+    family: ResourceName | None = Field(
+        None, description="Family of the output image.", json_schema_extra=_flag("-image-family")
+    )
+    labels: Labels = Field(
+        default_factory=dict, description="Labels of the output image.", json_schema_extra=_flag("-labels")
+    )
+    inherit_labels: bool = Field(
+        False,
+        description="Whether the source image's labels are taken over (`labels` win).",
+        json_schema_extra=_flag("-inherit-labels"),
+    )
+    licenses: Annotated[list[str], AfterValidator(_shorten_licenses)] = Field(
+        default_factory=list,
+        description="Licences: projects/{project}/global/licenses/{license}.",
+        json_schema_extra=_flag("-licenses"),
+    )
+    storage_location: NonEmpty | None = Field(
+        None,
+        description="Cloud Storage location that keeps the image: a region or multi-region.",
+        json_schema_extra=_flag("-storage-location"),
+    )
+    deprecate_old_images: bool = Field(
+        False,
+        description="Whether the family's older images are deprecated.",
+        json_schema_extra=_flag("-deprecate-old-images"),
+    )
+    old_image_ttl: int = Field(
+        0,
+        ge=0,
+        description="Seconds after which images that are deprecated now count as deleted; 0: never.",
+        json_schema_extra=_flag("-old-image-ttl"),
+    )
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> "OutputImage":
+        if (self.name is None) == (self.suffix is None):
+            raise ValueError("exactly one of -image-name and -image-suffix must be set")
+        if self.deprecate_old_images and self.family is None:
+            raise ValueError("-deprecate-old-images needs -image-family")
+        if self.old_image_ttl and not self.deprecate_old_images:
+            raise ValueError("-old-image-ttl needs -deprecate-old-images")
+        return self
+
+    def name_for(self, source_name: str) -> str:
+        """The output image's name, given the source image's.
+
+        Raises:
+            ValueError: the suffix makes a name that Compute Engine would refuse.
+        """
+        return self.name if self.name is not None else names.check_resource_name(f"{source_name}{self.suffix}")
+
+
+class BuildSpec(Model):
+    """Everything about a build."""
+
+    source: SourceImage = Field(description="The image to customize.")
+    context: BuildContext = Field(default_factory=BuildContext, description="The files that scripts run among.")
+    scratch: Scratch = Field(description="Where in Cloud Storage the build keeps its objects.")
+    steps: list[RunScript] = Field(default_factory=list, description="What to do on the builder VM, in order.")
+    builder: BuilderVm = Field(description="The VM that the steps run on.")
+    output: OutputImage = Field(description="The image to make.")
+    timeout: Annotated[str, BeforeValidator(str), AfterValidator(_check_timeout)] = Field(
+        "1h0m0s",
+        description="The build's time limit as a Go duration (1h30m, 90s).",
+        json_schema_extra=_flag("-timeout"),
+    )
+
+    @property
+    def timeout_seconds(self) -> float:
+        """The build's time limit in seconds."""
+        return parse_duration(self.timeout)
+
+
+def parse_spec(data: Any) -> BuildSpec:
+    """Check and read a specification.
+
+    Args:
+        data: JSON-like data of the shape of `BuildSpec`.
+
+    Raises:
+        UsageError: it is not one; every fault is named by its field and flag.
+    """
+    try:
+        return BuildSpec.model_validate(data)
+    except ValidationError as error:
+        faults = [describe_fault(fault["loc"], fault["type"], fault["msg"]) for fault in error.errors()]
+        raise UsageError("; ".join(faults)) from None
+
+
+def describe_fault(where: tuple[int | str, ...], kind: str, message: str) -> str:
+    """One fault of a specification, named by field and flag."""
+    field = ".".join(str(part) for part in where)
+    flag = _flag_of(where)
+    name = f"{flag} ({field})" if flag else field
+    text = message.removeprefix("Value error, ").rstrip(".")
+    if kind == "missing":
+        return f"{name} must be set"
+    if kind == "extra_forbidden":
+        return f"{field} is not a field of a build's specification"
+    return f"{name}: {text}" if flag or kind != "value_error" else text
+
+
+def _flag_of(where: tuple[int | str, ...]) -> str:
+    model: Any = BuildSpec
+    flag = ""
+    for part in where:
+        if isinstance(part, int):
+            continue
+        field = model.model_fields.get(part) if isinstance(model, type) and issubclass(model, BaseModel) else None
+        if field is None:
+            break
+        extra = field.json_schema_extra
+        flag = str(extra["flag"]) if isinstance(extra, dict) and "flag" in extra else flag
+        model = next(
+            (kind for kind in (field.annotation, *getattr(field.annotation, "__args__", ())) if isinstance(kind, type)),
+            None,
+        )
+        if model is list:
+            model = None
+    return flag
