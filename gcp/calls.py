@@ -1,0 +1,288 @@
+"""Calling Google's APIs: retries inside a time bound, waiting for operations, errors translated once."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import requests
+from google.api_core import exceptions, retry
+from google.auth import exceptions as auth_exceptions
+from google.cloud import compute_v1
+
+from cos_customizer.customizer.errors import (
+    AlreadyExistsError,
+    ConflictError,
+    CustomizerError,
+    NotFoundError,
+    PermissionDeniedError,
+    QuotaError,
+    StockOutError,
+)
+from cos_customizer.gcp.clients import Clients
+
+REQUEST_TIMEOUT = 30.0
+"""Seconds that one ordinary request may take."""
+_SEND_TIMEOUT = 10.0
+_RETRY_BOUND = 120.0
+_WAIT_REQUEST_TIMEOUT = 150.0  # the server answers a wait within two minutes
+
+_TRANSIENT = (
+    exceptions.TooManyRequests,
+    exceptions.InternalServerError,
+    exceptions.BadGateway,
+    exceptions.ServiceUnavailable,
+    exceptions.GatewayTimeout,
+    requests.exceptions.ConnectionError,
+    requests.exceptions.Timeout,
+    requests.exceptions.ChunkedEncodingError,
+    auth_exceptions.TransportError,
+)
+_RATE_REASONS = ("rateLimitExceeded", "userRateLimitExceeded", "RATE_LIMIT_EXCEEDED")
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same call may succeed a moment later.
+
+    Excess calls get 403 with reason `rateLimitExceeded`: https://cloud.google.com/compute/api-quota#best-practices.
+    """
+    if isinstance(error, exceptions.Forbidden):
+        return any(reason in _RATE_REASONS for reason in _reasons(error))
+    return isinstance(error, _TRANSIENT)
+
+
+RETRY = retry.Retry(predicate=is_transient, initial=0.3, maximum=10.0, multiplier=2.0, timeout=_RETRY_BOUND)
+"""For calls that may be repeated: reads, and mutations that carry a request id. Jitter is the library's."""
+
+
+def call(method: Callable[..., Any], request: Any, doing: str) -> Any:
+    """Make a call that reads, or that repeats without harm.
+
+    Args:
+        method: of a Google client.
+        request: the method's request message.
+        doing: what is being done, for error messages: `read image projects/p/global/images/i`.
+
+    Returns:
+        What the method returns.
+
+    Raises:
+        CustomizerError: of the kind that fits, once retries are used up.
+    """
+    try:
+        return method(request=request, retry=RETRY, timeout=REQUEST_TIMEOUT)
+    except Exception as error:
+        raise translated(error, doing) from error
+
+
+def send(method: Callable[..., Any], request: Any, doing: str) -> Any:
+    """Make a call that creates something and carries a request id.
+
+    A signal or deadline that arrives during the request takes effect right after it: so it is always known whether
+    the thing was created, and undoing finds it.
+
+    Args:
+        method: of a Google client.
+        request: the method's request message, with a request id.
+        doing: what is being done, for error messages.
+
+    Returns:
+        What the method returns.
+
+    Raises:
+        CustomizerError: of the kind that fits, once retries are used up.
+    """
+
+    def once() -> Any:
+        with _signals_held():
+            return method(request=request, retry=None, timeout=_SEND_TIMEOUT)
+
+    try:
+        return RETRY(once)()
+    except Exception as error:
+        raise translated(error, doing) from error
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Hold signals back until the context ends.
+
+    Handlers are exchanged instead of signals blocked: another thread would take a blocked signal, and Python would run
+    its handler in the main thread all the same.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    arrived: list[tuple[int, FrameType | None]] = []
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
+    before = {number: signal.signal(number, lambda *seen: arrived.append(seen)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number, frame in arrived:
+            handler = before[signal.Signals(number)]
+            if callable(handler):
+                handler(number, frame)
+            elif handler is signal.SIG_DFL:
+                signal.raise_signal(number)
+
+
+def wait_for_zone_operation(
+    clients: Clients, project: str, zone: str, operation: compute_v1.Operation, doing: str
+) -> compute_v1.Operation:
+    """Wait until an operation on a zonal resource is done.
+
+    Args:
+        clients: Google's clients.
+        project: of the operation.
+        zone: of the operation.
+        operation: as the mutating call returned it.
+        doing: what is being done, for error messages.
+
+    Raises:
+        CustomizerError: the operation ended in an error, of the kind that fits.
+    """
+    request = compute_v1.WaitZoneOperationRequest(project=project, zone=zone, operation=operation.name)
+    return _wait(clients.zone_operations.wait, request, operation, doing)
+
+
+def wait_for_global_operation(
+    clients: Clients, project: str, operation: compute_v1.Operation, doing: str
+) -> compute_v1.Operation:
+    """Wait until an operation on an image is done; arguments and errors as `wait_for_zone_operation`."""
+    request = compute_v1.WaitGlobalOperationRequest(project=project, operation=operation.name)
+    return _wait(clients.global_operations.wait, request, operation, doing)
+
+
+def _wait(
+    method: Callable[..., Any], request: Any, operation: compute_v1.Operation, doing: str
+) -> compute_v1.Operation:
+    while operation.status != compute_v1.Operation.Status.DONE:
+        asked = time.monotonic()
+        try:
+            operation = method(request=request, retry=RETRY, timeout=_WAIT_REQUEST_TIMEOUT)
+        except Exception as error:
+            raise translated(error, doing) from error
+        if operation.status != compute_v1.Operation.Status.DONE and time.monotonic() - asked < 1:
+            time.sleep(1)  # wait() may return early; do not turn it into a busy loop
+    if operation.error.errors:
+        first = operation.error.errors[0]
+        raise operation_error(first.code, first.message, doing)
+    if operation.http_error_status_code >= 400:
+        raise CustomizerError(f"could not {doing}: {operation.http_error_message}")
+    return operation
+
+
+def operation_error(code: str, message: str, doing: str) -> CustomizerError:
+    """What an operation's error code means.
+
+    Source: https://cloud.google.com/compute/docs/troubleshooting/troubleshooting-vm-creation.
+
+    Args:
+        code: for example `ZONE_RESOURCE_POOL_EXHAUSTED_WITH_DETAILS`.
+        message: Google's.
+        doing: what was being done.
+    """
+    text = f"could not {doing}: {message.rstrip('.') or code} ({code})"
+    if code.startswith(("ZONE_RESOURCE_POOL_EXHAUSTED", "STOCKOUT")) or code == "RESOURCE_POOL_EXHAUSTED":
+        return StockOutError(text, "the zone has no capacity now; -zone takes a list of zones to try in turn.")
+    if "QUOTA" in code:
+        return QuotaError(text, "ask for more quota, or build in another region with -zone.")
+    if code in ("RESOURCE_NOT_FOUND", "NOT_FOUND"):
+        return NotFoundError(text)
+    if code in ("RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS"):
+        return AlreadyExistsError(text)
+    if code.startswith("RESOURCE_IN_USE") or code == "RESOURCE_NOT_READY":
+        return ConflictError(text)
+    if code in ("PERMISSIONS_ERROR", "SERVICE_ACCOUNT_ACCESS_DENIED"):
+        return PermissionDeniedError(text, "the README lists the IAM roles that a build needs.")
+    if code == "CONDITION_NOT_MET":
+        return PermissionDeniedError(text, _ORGANIZATION_POLICY_HINT)
+    return CustomizerError(text)
+
+
+_ORGANIZATION_POLICY_HINT = (
+    "an organization policy forbids this; -no-external-ip, -network, -subnet, -service-account and -kms-key change "
+    "what the builder VM asks for."
+)
+
+
+def _reasons(error: exceptions.GoogleAPICallError) -> list[str]:
+    found = [str(item.get("reason", "")) for item in error.errors or () if isinstance(item, dict)]
+    return [*found, str(getattr(error, "reason", "") or "")]
+
+
+def _message(error: exceptions.GoogleAPICallError) -> str:
+    # google-api-core puts method and URL before the API's own words.
+    text = str(error.message)
+    _, _, words = text.rpartition("v1/") if text.startswith(("GET http", "POST http", "DELETE http")) else ("", "", "")
+    _, colon, own = words.partition(": ")
+    return (own if colon else text).rstrip(".")
+
+
+def translated(error: Exception, doing: str) -> CustomizerError:
+    """Say what an exception of Google's libraries means.
+
+    Args:
+        error: as it was raised.
+        doing: what was being done: `create builder VM x in zone y`.
+
+    Returns:
+        The exception to raise from it; a CustomizerError is returned as it is.
+    """
+    if isinstance(error, CustomizerError):
+        return error
+    if isinstance(error, exceptions.RetryError) and isinstance(error.cause, Exception):
+        return translated(error.cause, doing)
+    if isinstance(error, exceptions.GoogleAPICallError):
+        return _translated_answer(error, doing)
+    if isinstance(error, auth_exceptions.GoogleAuthError):
+        return CustomizerError(
+            f"could not {doing}: the Google credentials do not work ({error})",
+            "run `gcloud auth application-default login`, or check the service account.",
+        )
+    if isinstance(error, requests.exceptions.RequestException):
+        return CustomizerError(
+            f"could not {doing}: no answer from the API ({_shortly(error)})",
+            "is the network up? For a local Compute Engine: `cos-customizer emulator status`.",
+        )
+    return CustomizerError(f"could not {doing}: {type(error).__name__}: {error}")
+
+
+def _shortly(error: Exception) -> str:
+    text = str(error)
+    for known in ("Connection refused", "Name or service not known", "timed out", "Connection reset"):
+        if known in text:
+            return known.lower()
+    return type(error).__name__
+
+
+def _translated_answer(error: exceptions.GoogleAPICallError, doing: str) -> CustomizerError:
+    text = f"could not {doing}: {_message(error)}"
+    reasons = _reasons(error)
+    if isinstance(error, exceptions.NotFound):
+        return NotFoundError(text)
+    if isinstance(error, exceptions.Conflict):
+        return AlreadyExistsError(text)
+    if isinstance(error, exceptions.PreconditionFailed):
+        if "conditionNotMet" in reasons and "onstraint" in text:
+            return PermissionDeniedError(text, _ORGANIZATION_POLICY_HINT)
+        return ConflictError(text, "someone else changed it at the same time; try again.")
+    if isinstance(error, exceptions.Unauthorized):
+        return PermissionDeniedError(text, "run `gcloud auth application-default login`, or check the service account.")
+    if isinstance(error, exceptions.Forbidden):
+        if {"accessNotConfigured", "SERVICE_DISABLED"} & set(reasons) or "has not been used in project" in text:
+            return PermissionDeniedError(
+                text, "enable the APIs: `gcloud services enable compute.googleapis.com storage.googleapis.com`."
+            )
+        if "quotaExceeded" in reasons:
+            return QuotaError(text, "ask for more quota, or build in another region with -zone.")
+        if any(reason in _RATE_REASONS for reason in reasons):
+            return QuotaError(text, "too many calls a minute in this project; try again later.")
+        return PermissionDeniedError(text, "the README lists the IAM roles that a build needs.")
+    return CustomizerError(text)

@@ -1,0 +1,150 @@
+"""The one place that builds Google clients: endpoints, credentials, and nothing else."""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+from urllib.parse import urlsplit
+
+import google.auth
+from google.api_core.client_options import ClientOptions
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import compute_v1, storage
+
+from cos_customizer.customizer.errors import CustomizerError, UsageError
+
+COMPUTE_OVERRIDE = "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE"
+STORAGE_OVERRIDE = "STORAGE_EMULATOR_HOST"
+_SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """Where the APIs are; None means Google's own address.
+
+    Attributes:
+        compute: scheme, host and port of Compute Engine, without a path.
+        storage: scheme, host and port of Cloud Storage.
+    """
+
+    compute: str | None = None
+    storage: str | None = None
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "Endpoints":
+        """Read the variables that gcloud and google-cloud-storage read.
+
+        Args:
+            environment: usually `os.environ`.
+
+        Raises:
+            UsageError: one is set without the other, or is not an address.
+        """
+        compute = environment.get(COMPUTE_OVERRIDE, "")
+        storage_host = environment.get(STORAGE_OVERRIDE, "")
+        if bool(compute) != bool(storage_host):
+            there, missing = (
+                (COMPUTE_OVERRIDE, STORAGE_OVERRIDE) if compute else (STORAGE_OVERRIDE, COMPUTE_OVERRIDE)
+            )
+            raise UsageError(
+                f"{there} is set and {missing} is not: half of the build would happen elsewhere",
+                "set both (`cos-customizer emulator env` prints them), or neither.",
+            )
+        if not compute:
+            return cls()
+        if not re.match(r"https?://", storage_host):
+            storage_host = f"http://{storage_host}"
+        return cls(_origin(COMPUTE_OVERRIDE, compute), _origin(STORAGE_OVERRIDE, storage_host))
+
+    @property
+    def anonymous(self) -> bool:
+        """Whether both are plain http on this machine, where no credentials are needed (nor should be sent)."""
+        return all(_is_local(endpoint) for endpoint in (self.compute, self.storage))
+
+
+def _origin(variable: str, url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        raise UsageError(f"{variable}={url!r} is not an address", "write http://host:port/ or https://host/.")
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _is_local(endpoint: str | None) -> bool:
+    if endpoint is None:
+        return False
+    parts = urlsplit(endpoint)
+    return parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost", "::1")
+
+
+@dataclass(frozen=True)
+class Clients:
+    """Google's clients, each made when first used.
+
+    Attributes:
+        endpoints: where the APIs are.
+        credentials: of google-auth.
+    """
+
+    endpoints: Endpoints
+    credentials: Any
+
+    def _compute(self, kind: Any) -> Any:
+        options = ClientOptions(api_endpoint=self.endpoints.compute) if self.endpoints.compute else None
+        return kind(credentials=self.credentials, client_options=options)
+
+    @cached_property
+    def images(self) -> compute_v1.ImagesClient:
+        """Images."""
+        return self._compute(compute_v1.ImagesClient)  # type: ignore[no-any-return]
+
+    @cached_property
+    def instances(self) -> compute_v1.InstancesClient:
+        """Instances and their serial ports."""
+        return self._compute(compute_v1.InstancesClient)  # type: ignore[no-any-return]
+
+    @cached_property
+    def disks(self) -> compute_v1.DisksClient:
+        """Disks."""
+        return self._compute(compute_v1.DisksClient)  # type: ignore[no-any-return]
+
+    @cached_property
+    def zone_operations(self) -> compute_v1.ZoneOperationsClient:
+        """Operations on zonal resources."""
+        return self._compute(compute_v1.ZoneOperationsClient)  # type: ignore[no-any-return]
+
+    @cached_property
+    def global_operations(self) -> compute_v1.GlobalOperationsClient:
+        """Operations on images."""
+        return self._compute(compute_v1.GlobalOperationsClient)  # type: ignore[no-any-return]
+
+    @cached_property
+    def storage(self) -> storage.Client:
+        """Cloud Storage. The project matters to bucket creation only, which is not ours to do."""
+        options = ClientOptions(api_endpoint=self.endpoints.storage) if self.endpoints.storage else None
+        return storage.Client(project="-", credentials=self.credentials, client_options=options)
+
+
+def connect(environment: Mapping[str, str] = os.environ) -> Clients:
+    """The clients for the endpoints and credentials that the environment names.
+
+    Args:
+        environment: usually `os.environ`.
+
+    Raises:
+        UsageError: one endpoint is overridden without the other.
+        CustomizerError: there are no credentials.
+    """
+    endpoints = Endpoints.from_environment(environment)
+    if endpoints.anonymous:
+        return Clients(endpoints, AnonymousCredentials())
+    try:
+        credentials, _ = google.auth.default(scopes=_SCOPES)
+    except google.auth.exceptions.DefaultCredentialsError as error:
+        raise CustomizerError(
+            "no Google credentials were found",
+            "run `gcloud auth application-default login`, set GOOGLE_APPLICATION_CREDENTIALS, or try a build without "
+            "an account: `cos-customizer emulator start`.",
+        ) from error
+    return Clients(endpoints, credentials)

@@ -1,0 +1,286 @@
+"""Images: finding the source, making the output, deprecating what it replaces."""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from google.cloud import compute_v1
+
+from cos_customizer.customizer import names
+from cos_customizer.customizer.errors import CustomizerError, NotFoundError
+from cos_customizer.customizer.names import BuildNames
+from cos_customizer.customizer.spec import SourceImage
+from cos_customizer.gcp import calls
+from cos_customizer.gcp.clients import Clients
+
+
+@dataclass(frozen=True)
+class ResolvedImage:
+    """An image that exists.
+
+    Attributes:
+        id: numeric id, as text; another image of the same name has another.
+        architecture: `X86_64` or `ARM64`.
+        status: `PENDING`, `READY`, `FAILED` or `DELETING`.
+        deprecation: `DEPRECATED`, `OBSOLETE`, `DELETED`, or empty for an active image.
+    """
+
+    project: str
+    name: str
+    id: str = ""
+    self_link: str = ""
+    description: str = ""
+    family: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    disk_size_gb: int = 0
+    architecture: str = "X86_64"
+    status: str = "READY"
+    deprecation: str = ""
+
+    @property
+    def path(self) -> str:
+        """`projects/{project}/global/images/{image}`."""
+        return f"projects/{self.project}/global/images/{self.name}"
+
+
+def _resolved(project: str, image: compute_v1.Image) -> ResolvedImage:
+    parsed = names.parse_cos_image_name(image.name)
+    by_name = "ARM64" if parsed and parsed.arm64 else "X86_64"
+    state = image.deprecated.state
+    return ResolvedImage(
+        project=project,
+        name=image.name,
+        id=str(image.id or ""),
+        self_link=image.self_link,
+        description=image.description,
+        family=image.family,
+        labels=dict(image.labels),
+        disk_size_gb=int(image.disk_size_gb),
+        architecture=image.architecture or by_name,
+        status=image.status or "READY",
+        deprecation="" if state in ("", "ACTIVE") else state,
+    )
+
+
+def find_image(clients: Clients, project: str, name: str) -> ResolvedImage | None:
+    """An image by name, or None if there is none.
+
+    Args:
+        clients: Google's clients.
+        project: of the image.
+        name: of the image.
+
+    Raises:
+        CustomizerError: the API does not say.
+    """
+    request = compute_v1.GetImageRequest(project=project, image=name)
+    try:
+        return _resolved(project, calls.call(clients.images.get, request, f"read image {project}/{name}"))
+    except NotFoundError:
+        return None
+
+
+def resolve_source(clients: Clients, source: SourceImage) -> ResolvedImage:
+    """Find the source image by name, milestone or family.
+
+    Args:
+        clients: Google's clients.
+        source: what to look for.
+
+    Raises:
+        NotFoundError: there is none; the hint names images or a way to list them.
+        CustomizerError: it is there and cannot be used, or the API does not say.
+    """
+    if source.milestone is not None:
+        image = _on_milestone(clients, source)
+    elif source.family is not None:
+        image = _from_family(clients, source.project, source.family)
+    else:
+        assert source.name is not None
+        found = find_image(clients, source.project, source.name)
+        if found is None:
+            raise NotFoundError(
+                f"could not find source image {source.name} in project {source.project}", _listing_hint(source.project)
+            )
+        image = found
+    if image.deprecation in ("OBSOLETE", "DELETED"):
+        raise CustomizerError(
+            f"source image {image.project}/{image.name} is {image.deprecation.lower()}: no disk can be made from it",
+            "choose a newer one; -image-family takes the newest of a family.",
+        )
+    if image.status != "READY":
+        raise CustomizerError(f"source image {image.project}/{image.name} is not ready: its status is {image.status}")
+    return image
+
+
+def _listing_hint(project: str) -> str:
+    return f"`gcloud compute images list --project={project} --no-standard-images --show-deprecated` lists what is."
+
+
+def _from_family(clients: Clients, project: str, family: str) -> ResolvedImage:
+    request = compute_v1.GetFromFamilyImageRequest(project=project, family=family)
+    try:
+        image = calls.call(clients.images.get_from_family, request, f"read image family {project}/{family}")
+    except NotFoundError:
+        raise NotFoundError(
+            f"could not find an image that is not deprecated in family {family} of project {project}",
+            _listing_hint(project),
+        ) from None
+    return _resolved(project, image)
+
+
+def _on_milestone(clients: Clients, source: SourceImage) -> ResolvedImage:
+    assert source.milestone is not None
+    candidates = {
+        image.name: image
+        for image in _list(clients, source.project)
+        if image.deprecation not in ("OBSOLETE", "DELETED") and image.architecture == source.architecture
+    }
+    name = names.newest_on_milestone(candidates, source.milestone)
+    if name is None:
+        raise NotFoundError(
+            f"no {source.architecture.lower()} image found on milestone {source.milestone} in {source.project}",
+            _listing_hint(source.project),
+        )
+    return candidates[name]
+
+
+def _list(clients: Clients, project: str, expression: str = "") -> list[ResolvedImage]:
+    request = compute_v1.ListImagesRequest(project=project, filter=expression, max_results=500)
+    pager = calls.call(clients.images.list, request, f"list the images of {project}")
+    try:
+        return [_resolved(project, image) for image in pager]
+    except Exception as error:
+        raise calls.translated(error, f"list the images of {project}") from error
+
+
+def wait_until_ready(clients: Clients, image: ResolvedImage, interval: float = 2.0) -> ResolvedImage:
+    """Wait for an image that somebody else is making.
+
+    Args:
+        clients: Google's clients.
+        image: as it was last seen.
+        interval: seconds between two looks.
+
+    Raises:
+        CustomizerError: it has failed, or is gone.
+    """
+    while image.status == "PENDING":
+        time.sleep(interval)
+        again = find_image(clients, image.project, image.name)
+        if again is None:
+            raise NotFoundError(f"image {image.project}/{image.name} was being made and is gone", "start the build again.")
+        image = again
+    if image.status != "READY":
+        raise CustomizerError(
+            f"image {image.project}/{image.name} exists with status {image.status}",
+            f"delete it (`gcloud compute images delete {image.name} --project={image.project}`) and build again.",
+        )
+    return image
+
+
+def insert_image(clients: Clients, project: str, body: dict[str, Any], build: BuildNames) -> ResolvedImage:
+    """Make an image of the builder VM's disk and wait until it is ready.
+
+    Args:
+        clients: Google's clients.
+        project: of the image.
+        body: of `images.insert`.
+        build: the build's names.
+
+    Raises:
+        AlreadyExistsError: another image has the name.
+        CustomizerError: the image could not be made.
+    """
+    name = body["name"]
+    doing = f"create image {project}/{name}"
+    request = compute_v1.InsertImageRequest(
+        project=project,
+        image_resource=message(compute_v1.Image, body),
+        request_id=build.request_id("images.insert", project, name),
+    )
+    operation = calls.send(clients.images.insert_unary, request, doing)
+    calls.wait_for_global_operation(clients, project, operation, doing)
+    image = find_image(clients, project, name)
+    if image is None or image.status == "FAILED":
+        raise CustomizerError(f"could not {doing}: Compute Engine reports the image as failed")
+    return wait_until_ready(clients, image)
+
+
+def delete_unfinished_image(clients: Clients, project: str, name: str, build: BuildNames) -> bool:
+    """Delete the output image if this build, and no other, has begun it.
+
+    Args:
+        clients: Google's clients.
+        project: of the image.
+        name: of the image.
+        build: the build that may have begun it.
+
+    Returns:
+        Whether there was one.
+    """
+    image = find_image(clients, project, name)
+    if image is None or f"(build {build.id})" not in image.description:
+        return False
+    doing = f"delete unfinished image {project}/{name}"
+    request = compute_v1.DeleteImageRequest(
+        project=project, image=name, request_id=build.request_id("images.delete", project, name)
+    )
+    operation = calls.call(clients.images.delete_unary, request, doing)
+    calls.wait_for_global_operation(clients, project, operation, doing)
+    return True
+
+
+def images_to_deprecate(clients: Clients, project: str, family: str, new_image: str) -> list[str]:
+    """Names of a family's images that have no deprecation status, the new one left out.
+
+    Args:
+        clients: Google's clients.
+        project: of the family.
+        family: its name; must not be empty.
+        new_image: name of the image that replaces them.
+    """
+    if not family:
+        return []
+    # The server's filter is not trusted: what it returns is looked at again.
+    found = _list(clients, project, f"(family = {family}) (name != {new_image})")
+    return [image.name for image in found if image.family == family and image.name != new_image and not image.deprecation]
+
+
+def deprecate(clients: Clients, project: str, images: list[str], body: dict[str, Any], build: BuildNames) -> None:
+    """Deprecate images, all at once.
+
+    Args:
+        clients: Google's clients.
+        project: of the images.
+        images: names.
+        body: of `images.deprecate`.
+        build: the build's names.
+
+    Raises:
+        CustomizerError: one could not be deprecated; the others are all the same.
+    """
+    started = []
+    for name in images:
+        request = compute_v1.DeprecateImageRequest(
+            project=project,
+            image=name,
+            deprecation_status_resource=message(compute_v1.DeprecationStatus, body),
+            request_id=build.request_id("images.deprecate", project, name),
+        )
+        doing = f"deprecate image {project}/{name}"
+        started.append((calls.call(clients.images.deprecate_unary, request, doing), doing))
+    for operation, doing in started:
+        calls.wait_for_global_operation(clients, project, operation, doing)
+
+
+def message(kind: Any, body: dict[str, Any]) -> Any:
+    """A request body as a message of google-cloud-compute; a field that the API does not know is refused.
+
+    Args:
+        kind: the message class.
+        body: in the API's JSON form.
+    """
+    return kind.from_json(json.dumps(body))

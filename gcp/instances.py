@@ -1,0 +1,146 @@
+"""The builder VM: made, looked at, stopped, deleted."""
+
+from collections.abc import Callable
+from typing import Any
+
+from google.cloud import compute_v1
+
+from cos_customizer.customizer.errors import NotFoundError
+from cos_customizer.customizer.names import BUILD_LABEL, BuildNames
+from cos_customizer.gcp import calls
+from cos_customizer.gcp.clients import Clients
+from cos_customizer.gcp.images import message
+
+
+def create_builder_vm(clients: Clients, project: str, zone: str, body: dict[str, Any], build: BuildNames) -> None:
+    """Create the builder VM and wait until Compute Engine has started it.
+
+    Args:
+        clients: Google's clients.
+        project: to build in.
+        zone: to build in.
+        body: of `instances.insert`.
+        build: the build's names.
+
+    Raises:
+        StockOutError: the zone has no capacity.
+        CustomizerError: the VM could not be created.
+    """
+    doing = f"create builder VM {body['name']} in {zone}"
+    request = compute_v1.InsertInstanceRequest(
+        project=project,
+        zone=zone,
+        instance_resource=message(compute_v1.Instance, body),
+        request_id=build.request_id("instances.insert", zone),
+    )
+    operation = calls.send(clients.instances.insert_unary, request, doing)
+    calls.wait_for_zone_operation(clients, project, zone, operation, doing)
+
+
+def builder_vm_status(clients: Clients, project: str, zone: str, name: str) -> str:
+    """Status of an instance: `RUNNING`, `STOPPING`, `TERMINATED`, …, or empty if there is none.
+
+    Args:
+        clients: Google's clients.
+        project: of the instance.
+        zone: of the instance.
+        name: of the instance.
+    """
+    request = compute_v1.GetInstanceRequest(project=project, zone=zone, instance=name)
+    try:
+        return str(calls.call(clients.instances.get, request, f"read builder VM {name}").status)
+    except NotFoundError:
+        return ""
+
+
+def stop_builder_vm(clients: Clients, project: str, zone: str, build: BuildNames) -> None:
+    """Stop the builder VM, so that an image can be made of its disk; returns when it is stopped.
+
+    Args:
+        clients: Google's clients.
+        project: of the VM.
+        zone: of the VM.
+        build: the build's names.
+
+    Raises:
+        CustomizerError: it could not be stopped.
+    """
+    doing = f"stop builder VM {build.builder_vm}"
+    request = compute_v1.StopInstanceRequest(
+        project=project, zone=zone, instance=build.builder_vm, request_id=build.request_id("instances.stop", zone)
+    )
+    operation = calls.call(clients.instances.stop_unary, request, doing)
+    calls.wait_for_zone_operation(clients, project, zone, operation, doing)
+
+
+def delete_builder_vm(clients: Clients, project: str, zone: str, build: BuildNames) -> tuple[int, int]:
+    """Delete whatever this build has made in a zone: the builder VM, and its boot disk should it be left.
+
+    Args:
+        clients: Google's clients.
+        project: of the VM.
+        zone: of the VM.
+        build: the build's names.
+
+    Returns:
+        How many VMs and disks were there.
+
+    Raises:
+        CustomizerError: something is there and could not be deleted.
+    """
+    name = build.builder_vm
+
+    def delete_vm() -> compute_v1.Operation:
+        return clients.instances.delete_unary(
+            compute_v1.DeleteInstanceRequest(
+                project=project, zone=zone, instance=name, request_id=build.request_id("instances.delete", zone)
+            ),
+            retry=calls.RETRY,
+            timeout=calls.REQUEST_TIMEOUT,
+        )
+
+    def delete_disk() -> compute_v1.Operation:
+        return clients.disks.delete_unary(
+            compute_v1.DeleteDiskRequest(
+                project=project, zone=zone, disk=name, request_id=build.request_id("disks.delete", zone)
+            ),
+            retry=calls.RETRY,
+            timeout=calls.REQUEST_TIMEOUT,
+        )
+
+    vms = _delete(clients, project, zone, delete_vm, f"delete builder VM {name}")
+    disks = _delete(clients, project, zone, delete_disk, f"delete boot disk {name}")
+    return vms, max(vms, disks)
+
+
+def _delete(
+    clients: Clients, project: str, zone: str, delete: Callable[[], compute_v1.Operation], doing: str
+) -> int:
+    try:
+        operation = delete()
+        calls.wait_for_zone_operation(clients, project, zone, operation, doing)
+    except Exception as error:
+        known = calls.translated(error, doing)
+        if isinstance(known, NotFoundError):
+            return 0
+        raise known from error
+    return 1
+
+
+def find_temporary(clients: Clients, project: str, build: BuildNames) -> list[str]:
+    """Names of instances, in all zones, that bear a build's label.
+
+    Args:
+        clients: Google's clients.
+        project: to look in.
+        build: the build's names.
+    """
+    request = compute_v1.AggregatedListInstancesRequest(
+        project=project, filter=f"labels.{BUILD_LABEL} = {build.id}", return_partial_success=True
+    )
+    doing = f"list the instances of {project}"
+    try:
+        pager = calls.call(clients.instances.aggregated_list, request, doing)
+        return [instance.name for _, scope in pager for instance in scope.instances]
+    except Exception as error:
+        raise calls.translated(error, doing) from error

@@ -1,0 +1,66 @@
+"""What a build would send, without sending it: `-dry-run`."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from cos_customizer.customizer.names import BuildNames
+from cos_customizer.customizer.spec import BuildSpec
+from cos_customizer.gcp import requests
+from cos_customizer.gcp.clients import Clients
+from cos_customizer.gcp.images import images_to_deprecate, resolve_source
+
+_UNKNOWN_DIGEST = "0" * 64
+
+
+@dataclass(frozen=True)
+class PlannedRequest:
+    """A call that changes something.
+
+    Attributes:
+        method: of HTTP.
+        path: `compute/v1/projects/…`.
+        body: in the API's JSON form.
+    """
+
+    method: str
+    path: str
+    body: dict[str, Any]
+
+
+def plan_build(clients: Clients, spec: BuildSpec) -> list[PlannedRequest]:
+    """The calls that a build of this specification would make, in order; reads are made, nothing is changed.
+
+    The build's id, which is part of names and labels, is that of a build which never runs.
+
+    Args:
+        clients: Google's clients.
+        spec: the build's specification.
+
+    Raises:
+        CustomizerError: the source image cannot be found.
+    """
+    build, now = BuildNames("0000000000"), time.time()
+    source = resolve_source(clients, spec.source)
+    zone, project, output = spec.builder.zones[0], spec.builder.project, spec.output
+    name = output.name_for(source.name)
+    masked = spec.model_copy(
+        update={"steps": [step.model_copy(update={"env": dict.fromkeys(step.env, "***")}) for step in spec.steps]}
+    )
+    user_data = requests.user_data(masked, build, spec.context.sha256 or _UNKNOWN_DIGEST)
+    vm = requests.builder_vm(spec, build, zone, source.path, source.architecture, user_data, now)
+    image = requests.output_image(spec, build, zone, source.path, name, dict(source.labels))
+    instances = f"compute/v1/projects/{project}/zones/{zone}/instances"
+    images = f"compute/v1/projects/{output.project}/global/images"
+    planned = [
+        PlannedRequest("POST", instances, vm),
+        PlannedRequest("POST", f"{instances}/{build.builder_vm}/stop", {}),
+        PlannedRequest("POST", images, image),
+    ]
+    if output.deprecate_old_images and output.family:
+        new = f"projects/{output.project}/global/images/{name}"
+        body = requests.deprecation(new, output.old_image_ttl, now)
+        old = images_to_deprecate(clients, output.project, output.family, name)
+        planned += [PlannedRequest("POST", f"{images}/{image}/deprecate", body) for image in old]
+    planned.append(PlannedRequest("DELETE", f"{instances}/{build.builder_vm}", {}))
+    return planned

@@ -1,0 +1,199 @@
+"""The request bodies, as pure functions, in the API's own JSON form.
+
+Sources: https://cloud.google.com/compute/docs/reference/rest/v1/instances/insert,
+https://cloud.google.com/compute/docs/reference/rest/v1/images/insert,
+https://cloud.google.com/compute/docs/reference/rest/v1/images/deprecate.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from cos_customizer.customizer.accelerators import DEFAULT_ARM_MACHINE_TYPE, DEFAULT_MACHINE_TYPE, holder_of
+from cos_customizer.customizer.names import BuildNames
+from cos_customizer.customizer.spec import BuilderVm, BuildSpec, OutputImage
+from cos_customizer.guest.user_data import ContextObject, GuestStep, render_user_data
+
+SCOPES = (
+    "https://www.googleapis.com/auth/devstorage.read_write",
+    "https://www.googleapis.com/auth/cloud-platform",
+)
+SHORTEST_LIFE = 30
+"""Seconds: Compute Engine takes no shorter maxRunDuration."""
+_LIFE_BEYOND_TIMEOUT = 300
+_EXPIRY_BEYOND_LIFE = 3600
+
+
+def life_of_builder_vm(timeout: float) -> int:
+    """Seconds after which Compute Engine deletes the builder VM by itself: a little more than the build may take.
+
+    Args:
+        timeout: the build's time limit in seconds.
+    """
+    return max(SHORTEST_LIFE, round(timeout) + _LIFE_BEYOND_TIMEOUT)
+
+
+def expiry(timeout: float, now: float) -> float:
+    """Unix time after which nothing temporary of a build is still needed.
+
+    Args:
+        timeout: the build's time limit in seconds.
+        now: Unix time of the build's start.
+    """
+    return now + life_of_builder_vm(timeout) + _EXPIRY_BEYOND_LIFE
+
+
+def machine_type_of(builder: BuilderVm, architecture: str) -> str:
+    """The machine type: the one asked for, or the smallest that holds the GPU, or fits the source image.
+
+    Args:
+        builder: the builder VM's specification.
+        architecture: of the source image, `X86_64` or `ARM64`.
+    """
+    if builder.machine_type:
+        return builder.machine_type
+    if builder.gpu_type:
+        return holder_of(builder.gpu_type).default
+    return DEFAULT_ARM_MACHINE_TYPE if architecture == "ARM64" else DEFAULT_MACHINE_TYPE
+
+
+def user_data(spec: BuildSpec, build: BuildNames, sha256: str) -> str:
+    """The cloud-config that carries the plan of a build.
+
+    Args:
+        spec: the build's specification.
+        build: the build's names.
+        sha256: digest of the build context's uncompressed tar stream.
+
+    Raises:
+        ValueError: it does not fit into instance metadata.
+    """
+    steps = [GuestStep("run-script", step.label, step.script, step.env) for step in spec.steps]
+    archive = ContextObject(spec.scratch.bucket, build.scratch(spec.scratch.workdir) + "context.tar.gz", sha256)
+    return render_user_data(steps, archive, build.nonce)
+
+
+def builder_vm(
+    spec: BuildSpec, build: BuildNames, zone: str, source_image: str, architecture: str, plan: str, now: float
+) -> dict[str, Any]:
+    """The body of `instances.insert` for the builder VM.
+
+    Args:
+        spec: the build's specification.
+        build: the build's names.
+        zone: to build in.
+        source_image: `projects/{project}/global/images/{image}`.
+        architecture: of the source image, `X86_64` or `ARM64`.
+        plan: the user-data.
+        now: Unix time of the build's start.
+    """
+    builder = spec.builder
+    labels = {**builder.labels, **build.labels(expiry(spec.timeout_seconds, now))}
+    disk: dict[str, Any] = {
+        "boot": True,
+        "autoDelete": True,
+        "initializeParams": {
+            "diskName": build.builder_vm,
+            "sourceImage": source_image,
+            "diskType": f"zones/{zone}/diskTypes/{builder.disk_type}",
+            "labels": labels,
+        },
+    }
+    if builder.disk_size_gb:
+        disk["initializeParams"]["diskSizeGb"] = str(builder.disk_size_gb)
+    if builder.kms_key:
+        disk["diskEncryptionKey"] = {"kmsKeyName": builder.kms_key}
+    body: dict[str, Any] = {
+        "name": build.builder_vm,
+        "description": f"Builder VM of cos-customizer build {build.id}",
+        "machineType": f"zones/{zone}/machineTypes/{machine_type_of(builder, architecture)}",
+        "labels": labels,
+        "disks": [disk],
+        "networkInterfaces": [_network_interface(builder, zone)],
+        "serviceAccounts": [{"email": builder.service_account, "scopes": list(SCOPES)}],
+        "metadata": {
+            "items": [
+                {"key": "block-project-ssh-keys", "value": "TRUE"},
+                {"key": "cos-update-strategy", "value": "update_disabled"},
+                {"key": "user-data", "value": plan},
+            ]
+        },
+        "scheduling": {
+            "maxRunDuration": {"seconds": str(life_of_builder_vm(spec.timeout_seconds))},
+            "instanceTerminationAction": "DELETE",
+        },
+    }
+    if builder.network_tags:
+        body["tags"] = {"items": list(builder.network_tags)}
+    if builder.gpu_type:
+        body["guestAccelerators"] = [
+            {
+                "acceleratorType": f"zones/{zone}/acceleratorTypes/{builder.gpu_type}",
+                "acceleratorCount": holder_of(builder.gpu_type).count,
+            }
+        ]
+        body["scheduling"]["onHostMaintenance"] = "TERMINATE"
+    return body
+
+
+def _network_interface(builder: BuilderVm, zone: str) -> dict[str, Any]:
+    interface: dict[str, Any] = {}
+    region = zone.rpartition("-")[0]
+    if builder.subnet:
+        subnet = builder.subnet
+        interface["subnetwork"] = subnet if "/" in subnet else f"regions/{region}/subnetworks/{subnet}"
+    if not builder.subnet or builder.network != "default":
+        # With a subnet alone, Compute Engine infers the network, also one of a shared VPC's host project.
+        network = builder.network
+        interface["network"] = network if "/" in network else f"global/networks/{network}"
+    if builder.external_ip:
+        interface["accessConfigs"] = [{"name": "External NAT", "type": "ONE_TO_ONE_NAT"}]
+    return interface
+
+
+def output_image(
+    spec: BuildSpec, build: BuildNames, zone: str, source_image: str, name: str, source_labels: dict[str, str]
+) -> dict[str, Any]:
+    """The body of `images.insert` for the output image.
+
+    Args:
+        spec: the build's specification.
+        build: the build's names.
+        zone: of the builder VM's disk.
+        source_image: `projects/{project}/global/images/{image}`.
+        name: of the output image.
+        source_labels: the source image's labels, used when they are inherited.
+    """
+    output: OutputImage = spec.output
+    body: dict[str, Any] = {
+        "name": name,
+        "description": f"{source_image} customized by cos-customizer (build {build.id})",
+        "sourceDisk": f"projects/{spec.builder.project}/zones/{zone}/disks/{build.builder_vm}",
+    }
+    labels = {**(source_labels if output.inherit_labels else {}), **output.labels}
+    if output.family:
+        body["family"] = output.family
+    if labels:
+        body["labels"] = labels
+    if output.licenses:
+        body["licenses"] = list(output.licenses)
+    if output.storage_location:
+        body["storageLocations"] = [output.storage_location]
+    if spec.builder.kms_key:
+        body["imageEncryptionKey"] = {"kmsKeyName": spec.builder.kms_key}
+    return body
+
+
+def deprecation(replacement: str, ttl: int, now: float) -> dict[str, Any]:
+    """The body of `images.deprecate` for an image that another one replaces.
+
+    Compute Engine never acts on the date; it informs people and `expire-images`.
+
+    Args:
+        replacement: `projects/{project}/global/images/{image}` of the new image.
+        ttl: seconds from now after which the old one counts as deleted; 0: never.
+        now: Unix time.
+    """
+    body: dict[str, Any] = {"state": "DEPRECATED", "replacement": replacement}
+    if ttl:
+        body["deleted"] = datetime.fromtimestamp(round(now) + ttl, UTC).isoformat()
+    return body

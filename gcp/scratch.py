@@ -1,0 +1,74 @@
+"""The build's objects in Cloud Storage."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from google.api_core import exceptions
+
+from cos_customizer.customizer.errors import CustomizerError, NotFoundError
+from cos_customizer.gcp import calls
+from cos_customizer.gcp.clients import Clients
+
+_CHUNK = 8 << 20
+"""Bytes held in memory while uploading, whatever the size of the file."""
+
+
+def upload(
+    clients: Clients, bucket: str, name: str, content: Path | bytes, metadata: Mapping[str, str], expires: float
+) -> None:
+    """Store an object, replacing one of the same name.
+
+    Args:
+        clients: Google's clients.
+        bucket: its name.
+        name: of the object.
+        content: a file, streamed, or bytes.
+        metadata: custom metadata of the object.
+        expires: Unix time after which it may be deleted; becomes the object's custom time, on which a bucket's
+            lifecycle rule can act (https://cloud.google.com/storage/docs/lifecycle#dayssincecustomtime).
+
+    Raises:
+        NotFoundError: there is no such bucket.
+        CustomizerError: it could not be stored.
+    """
+    doing = f"store gs://{bucket}/{name}"
+    blob = clients.storage.bucket(bucket).blob(name, chunk_size=_CHUNK)
+    blob.metadata = dict(metadata)
+    blob.custom_time = datetime.fromtimestamp(expires, UTC)
+    try:
+        if isinstance(content, bytes):
+            blob.upload_from_string(content, "text/plain; charset=utf-8", timeout=60, retry=calls.RETRY)
+        else:
+            blob.upload_from_filename(content, "application/gzip", timeout=60, retry=calls.RETRY)
+    except exceptions.NotFound as error:
+        raise NotFoundError(
+            f"could not {doing}: there is no bucket {bucket}",
+            f"`gcloud storage buckets create gs://{bucket}` makes one; -gcs-bucket names another.",
+        ) from error
+    except Exception as error:
+        raise calls.translated(error, doing) from error
+
+
+def delete(clients: Clients, bucket: str, name: str) -> int:
+    """Delete an object.
+
+    Args:
+        clients: Google's clients.
+        bucket: its name.
+        name: of the object.
+
+    Returns:
+        1, or 0 if there was none.
+
+    Raises:
+        CustomizerError: it is there and could not be deleted.
+    """
+    try:
+        clients.storage.bucket(bucket).blob(name).delete(timeout=calls.REQUEST_TIMEOUT, retry=calls.RETRY)
+    except exceptions.NotFound:
+        return 0
+    except Exception as error:
+        known = calls.translated(error, f"delete gs://{bucket}/{name}")
+        raise CustomizerError(known.message, known.hint) from error
+    return 1
