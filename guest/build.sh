@@ -1,0 +1,52 @@
+#!/bin/bash
+# Runs a build on the builder VM: fetches the build context, runs the plan's steps in order, cleans up, and says how it
+# went until someone stops the VM. It never powers off by itself: a stopped VM's disk is collected by nobody.
+#
+# cos-customizer.service starts this on every boot, and again if it is killed. What is done is recorded on disk and not
+# done again. Once the machine is clean, nothing on disk remembers the build: were the VM to restart by itself just then,
+# the plan would begin again. Whoever reads the serial port sees that, and throws the disk away.
+set -u
+shopt -s nullglob dotglob globstar
+
+directory=/run/cos-customizer  # in memory: scripts and plan, and what only this boot needs to know
+state=/var/lib/.cos-customizer # on disk: build context and steps, for as long as the build goes on
+
+cd "$directory" || exit
+# shellcheck source=protocol.sh
+. "$directory/protocol.sh"
+# shellcheck source=context.sh
+. "$directory/context.sh"
+# shellcheck source=steps.sh
+. "$directory/steps.sh"
+# shellcheck source=cleanup.sh
+. "$directory/cleanup.sh"
+# shellcheck source=/dev/null # rendered for each build
+. "$directory/plan.sh"
+
+# What scripts leave in their home (credentials above all) never reaches the disk, and so no image.
+prepare_home() {
+  grep -q '^[^ ]* /root tmpfs ' /proc/mounts || mount -t tmpfs -o mode=0700 tmpfs /root ||
+    fail "cannot mount a tmpfs on /root"
+  type -P docker-credential-gcr >/dev/null || return 0
+  timeout 60 docker-credential-gcr configure-docker >"$directory/docker" 2>&1 </dev/null ||
+    say "warning: docker-credential-gcr configure-docker failed: $(first_line "$directory/docker")"
+}
+
+main() {
+  open_port || exit
+  # With a handler, not ignored: that would be inherited by the scripts. See KillMode in the unit.
+  trap : TERM
+  [[ ! -e $directory/result ]] || conclude "$(<"$directory/result")"
+  recall_steps
+  : >"$directory/running"
+  stop_units update-engine.service # it would change the machine, or reboot it, under the scripts
+  prepare_home
+  [[ -d $state/context ]] || fetch_context
+  record_plan
+  plan
+  yield_to_shutdown
+  clean_up
+  conclude "BuildSucceeded[$nonce]:"
+}
+
+main

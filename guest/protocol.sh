@@ -1,0 +1,46 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2154 # variables of build.sh and of the plan
+# The speaking end of the serial protocol; protocol.py is the other one and describes it.
+
+# Opens the serial port as file descriptor 3. Write-only: a terminal that is read could become our controlling terminal.
+open_port() {
+  local port=/dev/ttyS2
+  [[ $(uname -m) != aarch64 ]] || port=/dev/ttyAMA2
+  exec 3>"$port" 2>&3 || return
+  ! type -P stty >/dev/null || stty -F "$port" raw -echo 115200
+}
+
+# Writes a line in one piece and at the start of a line, whatever a script that is still running has just printed.
+# bash itself writes to a terminal line by line, dd all that it was given.
+send() {
+  printf '\n%s\n' "$1" | dd bs=64K iflag=fullblock status=none >&3
+}
+
+say() {
+  send "BuildStatus: $*"
+}
+
+# mark_step <number> <what became of it>
+mark_step() {
+  send "BuildStep[$nonce]: $*"
+}
+
+# Ends the build with this last marker, and repeats it: the console can lose text. Does not return.
+conclude() {
+  printf '%s\n' "$1" >"$directory/result"
+  trap - TERM # from here on there is nothing to finish, and to stop is what we wait for
+  while send "$1" && ! going_down; do
+    sleep 5
+  done
+  exit 0
+}
+
+fail() {
+  conclude "BuildFailed[$nonce]: $*"
+}
+
+# fail_step <number> <exit code or reason>
+fail_step() {
+  mark_step "$1" "failed $2"
+  fail "step $1 $2"
+}

@@ -1,0 +1,109 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2154 # variables of build.sh and of the plan
+# Runs the plan's steps, each once, whatever reboots lie between them.
+#
+# A step is an empty file that moves from pending/ to started/, then to done/ or, with its exit code added to its name, to
+# failed/. All are made beforehand: to rename a file takes no space, and a script may have filled the disk.
+
+# record <from> <to>: durably, so that not even a reset makes a step run twice.
+record() {
+  { mv "$state/$1" "$state/$2" && sync "$state/${1%/*}" "$state/${2%/*}"; } || fail "cannot record a step in $state"
+}
+
+record_plan() {
+  [[ ! -d $state/pending ]] || return 0
+  local number
+  mkdir -p "$state"/{pending.part,started,done,failed} || fail "cannot make $state"
+  for ((number = 1; number <= steps; number++)); do
+    : >"$state/pending.part/$number" || fail "cannot record the plan in $state"
+  done
+  mv "$state/pending.part" "$state/pending"
+  sync "$state"
+}
+
+# Ends the build if an earlier boot, or an earlier run of build.sh, has left a step that failed or did not end.
+recall_steps() {
+  local file name
+  for file in "$state"/failed/*; do
+    name=${file##*/}
+    fail_step "${name%-*}" "exit ${name#*-}"
+  done
+  for file in "$state"/started/*; do
+    if [[ -e $directory/running ]]; then
+      fail_step "${file##*/}" "was interrupted: something killed the build's own processes"
+    fi
+    fail_step "${file##*/}" \
+      "was interrupted by a reboot before it finished; let the script exit right after asking for a reboot"
+  done
+}
+
+# Whether the machine is about to stop or to reboot. By the time that `reboot` returns, it is.
+going_down() {
+  [[ $(systemctl is-system-running 2>/dev/null) == stopping ]]
+}
+
+# Leaves what is next to the next boot, if a script has asked for one.
+yield_to_shutdown() {
+  local told=
+  until going_down; do
+    [[ -e /run/systemd/shutdown/scheduled ]] || return 0
+    [[ $told ]] || say "waiting for the shutdown that is scheduled"
+    told=1
+    sleep 1
+  done
+  exit 0
+}
+
+# run_script <script> [<name>=<value>…]: returns its exit code.
+run_script() {
+  local script=$state/context/$1 printer code pause
+  shift
+  # sed writes each line as soon as it is complete, because the port is a terminal. (With -u it would read byte by byte.)
+  exec 4> >(LC_ALL=C exec sed 's/^/BuildStatus: /' >&3)
+  printer=$!
+  { # bash's own word on a script that was killed is of no use to anybody
+    (
+      cd "$state/context" || exit
+      exec env -u INVOCATION_ID -u JOURNAL_STREAM -u SYSTEMD_EXEC_PID -u OLDPWD "$@" /bin/bash "$script" \
+        </dev/null >&4 2>&1 3>&- 4>&-
+    )
+    code=$?
+  } 2>/dev/null
+  exec 4>&-
+  # A process that the script has left behind may hold its output open: then both are left alone.
+  for ((pause = 0; pause < 40; pause++)); do
+    kill -0 "$printer" 2>/dev/null || break
+    sleep 0.05
+  done
+  return "$code"
+}
+
+# Sets `now` to the hundredths of a second since boot: unlike the time of day, they do not jump.
+read_clock() {
+  read -r now _ </proc/uptime
+  now=$((10#${now/./}))
+}
+
+# step <number> <kind> <label> <script> [<name>=<value>…]: a line of the plan.
+step() {
+  local number=$1 kind=$2 label=$3 code now begin
+  shift 3
+  [[ -e $state/pending/$number ]] || return 0
+  yield_to_shutdown
+  record "pending/$number" "started/$number"
+  mark_step "$number" "started $label"
+  read_clock
+  begin=$now
+  case $kind in
+    run-script) run_script "$@" ;;
+    *) fail_step "$number" "is of a kind unknown to the builder VM: $kind" ;;
+  esac
+  code=$?
+  if ((code != 0)); then
+    record "started/$number" "failed/$number-$code"
+    fail_step "$number" "exit $code"
+  fi
+  record "started/$number" "done/$number"
+  read_clock
+  mark_step "$number" "succeeded $(((now - begin) / 100)).$(printf %02d $(((now - begin) % 100)))"
+}
