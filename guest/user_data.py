@@ -99,6 +99,7 @@ def render_plan(steps: Sequence[GuestStep], context: ContextObject, nonce: str) 
     lines = [
         "# shellcheck shell=bash",
         "# shellcheck disable=SC2034 # read by the other scripts",
+        "# shellcheck disable=SC1003,SC2016 # values are what they are: nothing in them is expanded",
         f"nonce={nonce}",
         f"context_bucket={_quote(context.bucket, 'bucket')}",
         f"context_object={_quote(quote(context.name, safe=''), 'object name')}",

@@ -1,0 +1,208 @@
+"""The builder VM's user-data: a cloud-config that cloud-init reads, a plan that bash reads, nothing lost between."""
+
+import random
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+import yaml
+
+from cos_customizer import guest
+from cos_customizer.guest.user_data import (
+    DIRECTORY,
+    ENVIRONMENT_LIMIT,
+    SCRIPTS,
+    USER_DATA_LIMIT,
+    ContextObject,
+    GuestStep,
+    render_plan,
+    render_user_data,
+)
+
+FOLDER = Path(guest.__file__).parent
+CONTEXT = ContextObject("my-bucket", "image-build-42/cos-customizer/abc/context.tar.gz", "5f" * 32)
+
+NASTY = {
+    "EMPTY": "",
+    "SPACES": "  two  spaces  ",
+    "SINGLE": "it's",
+    "DOUBLE": 'say "hi"',
+    "SUBSTITUTION": "$(touch /tmp/oops) `id` ${HOME} $HOME \\$x",
+    "GLOB": "* ? [a-z] ~ ~root {a,b} !!",
+    "OPERATORS": "a; b && c | d > e < f & g # h",
+    "LINES": "first\nsecond\n\n  indented\n\ttab\nEOF\nlast\n",
+    "TRAILING": "a \nb\t\n c\n\n",
+    "CRLF": "a\r\nb\rc",
+    "YAML": "- a: b\n# no comment\n---\n...\n%YAML 1.1\n@`'\"|>",
+    "UNICODE": "Grüße 世界 🎉 \u00a0 \u200b \u0301",
+    "SEPARATORS": "a\x85b\u2028c\u2029d\ufeffe\n",
+    "CONTROL": "".join(map(chr, range(1, 0x20))) + "\x7f",
+    "BACKSLASH": "\\n \\\\ \\",
+    "EQUALS": "a=b=c",
+    "NUMBER": "0o17",
+    "BOOLEAN": "no",
+    "LONG": "x" * 100_000,
+}
+
+
+def render(*steps: GuestStep) -> Any:
+    text = render_user_data(steps, CONTEXT, "n0nce")
+    assert text.startswith("#cloud-config\n")
+    return yaml.safe_load(text)
+
+
+def files(config: Any) -> dict[str, str]:
+    return {entry["path"]: entry["content"] for entry in config["write_files"]}
+
+
+def run_plan(plan: str, directory: Path) -> list[list[bytes]]:
+    """The words of each step as bash reads them, together with the plan's settings as a first one."""
+    directory.joinpath("plan.sh").write_text(plan, encoding="utf-8", newline="")
+    script = r"""
+        step() { printf '%s\0' $# "$@"; }
+        . ./plan.sh
+        step "$nonce" "$context_bucket" "$context_object" "$context_sha256" "$steps"
+        plan
+    """
+    done = subprocess.run(["bash", "-uc", script], cwd=directory, capture_output=True, check=True)
+    assert not done.stderr
+    words = iter(done.stdout.split(b"\0")[:-1])
+    return [[next(words) for _ in range(int(count))] for count in words]
+
+
+def plan_of(env: Mapping[str, str]) -> str:
+    return files(render(GuestStep("run-script", "run-script a.sh", "a.sh", env)))[f"{DIRECTORY}/plan.sh"]
+
+
+def test_it_holds_the_scripts_as_they_are_the_unit_and_its_start() -> None:
+    config = render()
+    for name in SCRIPTS:
+        assert files(config)[f"{DIRECTORY}/{name}"] == (FOLDER / name).read_text(encoding="utf-8")
+    assert {path.name for path in FOLDER.glob("*.sh")} == set(SCRIPTS)
+    assert (
+        "ExecStart=/bin/bash /run/cos-customizer/build.sh"
+        in files(config)["/run/systemd/system/cos-customizer.service"].splitlines()
+    )
+    assert config["runcmd"] == [
+        ["systemctl", "daemon-reload"],
+        ["systemctl", "--no-block", "start", "cos-customizer.service"],
+    ]
+    assert config["users"] == []
+
+
+def test_everything_lies_in_memory() -> None:
+    assert all(path.startswith("/run/") for path in files(render()))
+
+
+def test_people_can_read_it() -> None:
+    text = render_user_data([GuestStep("run-script", "run-script a.sh", "a.sh", {"A": "1"})], CONTEXT, "n0nce")
+    assert "\n      step 1 run-script 'run-script a.sh' a.sh A=1\n" in text
+    for name in SCRIPTS:
+        assert f"path: {DIRECTORY}/{name}\n  permissions: '0600'\n  content: |\n    #" in text
+
+
+def test_the_same_build_gives_the_same_text() -> None:
+    steps = [GuestStep("run-script", "run-script a.sh", "a.sh", {"B": "1", "A": "2"})]
+    assert render_user_data(steps, CONTEXT, "n0nce") == render_user_data(list(steps), CONTEXT, "n0nce")
+
+
+def test_the_plan_as_bash_reads_it(tmp_path: Path) -> None:
+    steps = [
+        GuestStep("run-script", "run-script a b.sh", "dir/a b.sh", {"A": "1", "B": "2"}),
+        GuestStep("run-script", "run-script\n-x'.sh", "-x'.sh"),
+    ]
+    context = ContextObject("my-bucket", "a dir/ö?x=1&y#z%41", "5f" * 32)
+    settings, *plan = run_plan(render_plan(steps, context, "n0nce"), tmp_path)
+    assert plan == [
+        [b"1", b"run-script", b"run-script a b.sh", b"dir/a b.sh", b"A=1", b"B=2"],
+        [b"2", b"run-script", b"run-script?-x'.sh", b"-x'.sh"],
+    ]
+    assert settings[:2] + settings[3:] == [b"n0nce", b"my-bucket", b"5f" * 32, b"2"]
+    assert unquote(settings[2].decode()) == context.name
+    assert not set(settings[2]) & set(b" /?&#")
+
+
+@pytest.mark.parametrize("name", NASTY)
+def test_a_nasty_value_survives(name: str, tmp_path: Path) -> None:
+    (_, step) = run_plan(plan_of({name: NASTY[name]}), tmp_path)
+    assert step[4:] == [f"{name}={NASTY[name]}".encode()]
+
+
+def test_random_values_survive(tmp_path: Path) -> None:
+    rng = random.Random(4)
+    alphabet = "a \t\n'\"\\$`#:-|>%@&*!{}[]\r\x85\u2028\ufeffé🎉\x1b"
+    env = {f"V{number}": "".join(rng.choices(alphabet, k=rng.randrange(40))) for number in range(300)}
+    (_, step) = run_plan(plan_of(env), tmp_path)
+    assert step[4:] == [f"{name}={value}".encode() for name, value in env.items()]
+
+
+def test_a_plan_without_steps_is_one_too(tmp_path: Path) -> None:
+    assert [settings[4] for settings in run_plan(render_plan([], CONTEXT, "n0nce"), tmp_path)] == [b"0"]
+
+
+def test_too_much_for_instance_metadata_is_refused_with_its_size() -> None:
+    steps = [GuestStep("run-script", f"run-script {n}", "a.sh", {"A": "x" * 100_000}) for n in range(3)]
+    with pytest.raises(
+        ValueError, match=rf"user-data would be 3\d{{5}} bytes, and Compute Engine takes {USER_DATA_LIMIT}"
+    ):
+        render_user_data(steps, CONTEXT, "n0nce")
+    assert len(render_user_data(steps[:2], CONTEXT, "n0nce").encode()) <= USER_DATA_LIMIT
+
+
+@pytest.mark.parametrize("character", ["x", "é"])
+def test_too_much_for_one_environment_string_is_refused_with_its_size(character: str, tmp_path: Path) -> None:
+    longest = character * ((ENVIRONMENT_LIMIT - 2) // len(character.encode()))
+    (_, step) = run_plan(plan_of({"A": longest}), tmp_path)
+    subprocess.run(["env", step[4], "/bin/true"], check=True)  # Linux takes it indeed
+    with pytest.raises(ValueError, match=r"environment variable A is 13107[23] bytes, and Linux takes 131071"):
+        plan_of({"A": longest + character})
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        (GuestStep("run-script", "a", "a.sh", {"1A": "x"}), "name of an environment variable: '1A'"),
+        (GuestStep("run-script", "a", "a.sh", {"A\n": "x"}), r"name of an environment variable: 'A\\n'"),
+        (GuestStep("run-script", "a", "a.sh", {"A": "x\0"}), "environment variable A holds a NUL character"),
+        (GuestStep("run-script", "a", "a.sh", {"A": "\udcff"}), "environment variable A is not valid Unicode"),
+        (GuestStep("run-script", "a", "a\0.sh"), "script holds a NUL character"),
+        (GuestStep("rm -rf", "a", "a.sh"), "kind of step: 'rm -rf'"),
+    ],
+)
+def test_a_step_that_cannot_be_carried_is_refused(step: GuestStep, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        render_user_data([step], CONTEXT, "n0nce")
+
+
+@pytest.mark.parametrize("nonce", ["", "a b", "a]", "$(id)", "a\n"])
+def test_a_nonce_is_letters_and_digits(nonce: str) -> None:
+    with pytest.raises(ValueError, match="nonce"):
+        render_user_data([], CONTEXT, nonce)
+
+
+@pytest.mark.parametrize("digest", ["", "5F" * 32, "5f" * 31, "5f" * 32 + "\n"])
+def test_a_digest_is_64_hex_digits(digest: str) -> None:
+    with pytest.raises(ValueError, match="SHA-256"):
+        render_user_data([], ContextObject("b", "o", digest), "n0nce")
+
+
+@pytest.mark.skipif(not shutil.which("shellcheck"), reason="shellcheck is not installed")
+def test_shellcheck_has_no_complaints(tmp_path: Path) -> None:
+    plan = tmp_path / "plan.sh"
+    plan.write_text(plan_of(NASTY), encoding="utf-8", newline="")
+    scripts = [FOLDER / "build.sh", *FOLDER.glob("*.sh"), plan]
+    done = subprocess.run(["shellcheck", "-x", "-P", FOLDER, *scripts], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed")
+def test_systemd_understands_the_unit(tmp_path: Path) -> None:
+    unit = tmp_path / "cos-customizer.service"
+    unit.write_text(files(render())["/run/systemd/system/cos-customizer.service"])
+    done = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True)
+    assert str(unit) not in done.stderr, done.stderr
+    assert unit.name not in done.stderr, done.stderr
