@@ -67,5 +67,5 @@ def listening(listener: Listener) -> Iterator[None]:
 
 def publish(event: Event) -> None:
     """Tell all listeners."""
-    for listener in list(_listeners):
+    for listener in _listeners:
         listener(event)

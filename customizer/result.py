@@ -4,6 +4,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+Outcome = Literal["built", "exists", "failed", "timed-out", "interrupted"]
+"""`exists`: the output image was there already, nothing was done."""
+
 
 class StepResult(BaseModel):
     """How a customization step went."""
@@ -21,9 +24,7 @@ class BuildResult(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    outcome: Literal["built", "exists", "failed", "timed-out", "interrupted"] = Field(
-        description="`exists`: the output image was there already, nothing was done."
-    )
+    outcome: Outcome = Field(description="`exists`: the output image was there already, nothing was done.")
     build_id: str = Field("", description="Id of the build: part of its resources' names and their label.")
     project: str = Field("", description="Project of the output image.")
     image: str = Field("", description="Name of the output image.")

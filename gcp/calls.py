@@ -122,8 +122,8 @@ def _signals_held() -> Iterator[None]:
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for held, handler in before.items():
+            signal.signal(held, handler)
         for number, frame in arrived:
             handler = before[signal.Signals(number)]
             if callable(handler):

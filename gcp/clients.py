@@ -11,7 +11,9 @@ from urllib.parse import urlsplit
 import google.auth
 from google.api_core.client_options import ClientOptions
 from google.auth.credentials import AnonymousCredentials
-from google.cloud import compute_v1, storage
+from google.cloud import (
+    compute_v1,
+)
 
 from cos_customizer.customizer.errors import CustomizerError, UsageError
 
@@ -45,9 +47,7 @@ class Endpoints:
         compute = environment.get(COMPUTE_OVERRIDE, "")
         storage_host = environment.get(STORAGE_OVERRIDE, "")
         if bool(compute) != bool(storage_host):
-            there, missing = (
-                (COMPUTE_OVERRIDE, STORAGE_OVERRIDE) if compute else (STORAGE_OVERRIDE, COMPUTE_OVERRIDE)
-            )
+            there, missing = (COMPUTE_OVERRIDE, STORAGE_OVERRIDE) if compute else (STORAGE_OVERRIDE, COMPUTE_OVERRIDE)
             raise UsageError(
                 f"{there} is set and {missing} is not: half of the build would happen elsewhere",
                 "set both (`cos-customizer emulator env` prints them), or neither.",
@@ -120,10 +120,10 @@ class Clients:
         return self._compute(compute_v1.GlobalOperationsClient)  # type: ignore[no-any-return]
 
     @cached_property
-    def storage(self) -> storage.Client:
+    def storage(self) -> Any:
         """Cloud Storage. The project matters to bucket creation only, which is not ours to do."""
         options = ClientOptions(api_endpoint=self.endpoints.storage) if self.endpoints.storage else None
-        return storage.Client(project="-", credentials=self.credentials, client_options=options)
+        return gcs.Client(project="-", credentials=self.credentials, client_options=options)
 
 
 def connect(environment: Mapping[str, str] = os.environ) -> Clients:
@@ -138,7 +138,7 @@ def connect(environment: Mapping[str, str] = os.environ) -> Clients:
     """
     endpoints = Endpoints.from_environment(environment)
     if endpoints.anonymous:
-        return Clients(endpoints, AnonymousCredentials())
+        return Clients(endpoints, AnonymousCredentials())  # type: ignore[no-untyped-call]
     try:
         credentials, _ = google.auth.default(scopes=_SCOPES)
     except google.auth.exceptions.DefaultCredentialsError as error:

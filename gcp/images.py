@@ -171,7 +171,9 @@ def wait_until_ready(clients: Clients, image: ResolvedImage, interval: float = 2
         time.sleep(interval)
         again = find_image(clients, image.project, image.name)
         if again is None:
-            raise NotFoundError(f"image {image.project}/{image.name} was being made and is gone", "start the build again.")
+            raise NotFoundError(
+                f"image {image.project}/{image.name} was being made and is gone", "start the build again."
+            )
         image = again
     if image.status != "READY":
         raise CustomizerError(
@@ -246,7 +248,9 @@ def images_to_deprecate(clients: Clients, project: str, family: str, new_image: 
         return []
     # The server's filter is not trusted: what it returns is looked at again.
     found = _list(clients, project, f"(family = {family}) (name != {new_image})")
-    return [image.name for image in found if image.family == family and image.name != new_image and not image.deprecation]
+    return [
+        image.name for image in found if image.family == family and image.name != new_image and not image.deprecation
+    ]
 
 
 def deprecate(clients: Clients, project: str, images: list[str], body: dict[str, Any], build: BuildNames) -> None:

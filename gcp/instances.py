@@ -113,9 +113,7 @@ def delete_builder_vm(clients: Clients, project: str, zone: str, build: BuildNam
     return vms, max(vms, disks)
 
 
-def _delete(
-    clients: Clients, project: str, zone: str, delete: Callable[[], compute_v1.Operation], doing: str
-) -> int:
+def _delete(clients: Clients, project: str, zone: str, delete: Callable[[], compute_v1.Operation], doing: str) -> int:
     try:
         operation = delete()
         calls.wait_for_zone_operation(clients, project, zone, operation, doing)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO
 
 from google.api_core import exceptions
 
@@ -15,7 +16,7 @@ _CHUNK = 8 << 20
 
 
 def upload(
-    clients: Clients, bucket: str, name: str, content: Path | bytes, metadata: Mapping[str, str], expires: float
+    clients: Clients, bucket: str, name: str, content: Path | IO[bytes], metadata: Mapping[str, str], expires: float
 ) -> None:
     """Store an object, replacing one of the same name.
 
@@ -23,7 +24,7 @@ def upload(
         clients: Google's clients.
         bucket: its name.
         name: of the object.
-        content: a file, streamed, or bytes.
+        content: a file to stream: its path, or open for reading and from then on ours to move in.
         metadata: custom metadata of the object.
         expires: Unix time after which it may be deleted; becomes the object's custom time, on which a bucket's
             lifecycle rule can act (https://cloud.google.com/storage/docs/lifecycle#dayssincecustomtime).
@@ -37,10 +38,10 @@ def upload(
     blob.metadata = dict(metadata)
     blob.custom_time = datetime.fromtimestamp(expires, UTC)
     try:
-        if isinstance(content, bytes):
-            blob.upload_from_string(content, "text/plain; charset=utf-8", timeout=60, retry=calls.RETRY)
-        else:
+        if isinstance(content, Path):
             blob.upload_from_filename(content, "application/gzip", timeout=60, retry=calls.RETRY)
+        else:
+            blob.upload_from_file(content, rewind=True, content_type="text/plain; charset=utf-8", retry=calls.RETRY)
     except exceptions.NotFound as error:
         raise NotFoundError(
             f"could not {doing}: there is no bucket {bucket}",

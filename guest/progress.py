@@ -1,0 +1,139 @@
+"""How far a build has come, told from what the guest has said.
+
+Lines get lost on a serial port; a later marker tells of earlier steps.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Literal
+
+from cos_customizer.customizer import events
+from cos_customizer.customizer.result import StepResult
+from cos_customizer.guest import protocol
+
+LINES_OF_FAILED_STEP = 40
+"""Lines of a failed step's output that its error shows."""
+
+
+class GuestProgress:
+    """The state of a build's steps.
+
+    Args:
+        labels: of the steps, in order.
+    """
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        self._labels = tuple(labels)
+        self._states: list[events.StepChange | None] = [None] * len(labels)
+        self.tail: deque[str] = deque(maxlen=LINES_OF_FAILED_STEP)
+        self.succeeded = False
+        self.failure: protocol.BuildFailed | None = None
+        self.heard = False
+
+    def consume(self, said: Sequence[protocol.Event]) -> list[events.Event]:
+        """Take note of what the guest has said.
+
+        Args:
+            said: in order.
+
+        Returns:
+            What there is to tell people: output in batches, changes of steps.
+        """
+        told: list[events.Event] = []
+        lines: list[str] = []
+        for event in said:
+            self.heard = True
+            if isinstance(event, protocol.OutputLine):
+                lines.append(event.text)
+                self.tail.append(event.text)
+                continue
+            if lines:
+                told.append(events.ConsoleOutput(tuple(lines)))
+                lines = []
+            told += self._marker(event)
+        return [*told, events.ConsoleOutput(tuple(lines))] if lines else told
+
+    def ended(self, number: int) -> bool:
+        """Whether step `number` (from 1) has ended, or the build has."""
+        state = self._states[number - 1]
+        return self.over or (state is not None and state.state != "started")
+
+    @property
+    def over(self) -> bool:
+        """Whether the guest has announced the end of the build."""
+        return self.succeeded or self.failure is not None
+
+    @property
+    def current(self) -> int:
+        """Number of the step that runs, or ran last; 0 before the first."""
+        return max((number for number, state in enumerate(self._states, start=1) if state), default=0)
+
+    def label(self, number: int) -> str:
+        """What people see of a step: `step 2/3 (run-script install.sh)`."""
+        return f"step {number}/{len(self._labels)} ({self._labels[number - 1]})"
+
+    def results(self) -> tuple[StepResult, ...]:
+        """How each step went."""
+        return tuple(
+            StepResult(
+                number=number,
+                label=label,
+                state="not-run" if state is None else "succeeded" if state.state == "succeeded" else "failed",
+                seconds=state.seconds if state else None,
+            )
+            for number, (label, state) in enumerate(zip(self._labels, self._states, strict=True), start=1)
+        )
+
+    def _marker(self, event: protocol.Event) -> list[events.Event]:
+        if isinstance(event, protocol.StepStarted):
+            if self.succeeded:
+                self.succeeded = False
+                self.failure = protocol.BuildFailed(
+                    None, None, "the builder VM restarted by itself after the steps were done"
+                )
+                return []
+            told = self._assume_succeeded(event.step - 1)
+            self.tail.clear()
+            return told + self._change(event.step, "started")
+        if isinstance(event, protocol.StepSucceeded):
+            return self._assume_succeeded(event.step - 1) + self._change(event.step, "succeeded", event.seconds)
+        if isinstance(event, protocol.StepFailed):
+            return self._assume_succeeded(event.step - 1) + self._change(event.step, "failed", None, event.reason)
+        if isinstance(event, protocol.BuildSucceeded):
+            self.succeeded = self.failure is None
+            return self._assume_succeeded(len(self._labels))
+        if isinstance(event, protocol.BuildFailed):
+            self.failure = self.failure or event
+            if event.step is None:
+                return []
+            return self._assume_succeeded(event.step - 1) + self._change(event.step, "failed", None, event.reason)
+        return []
+
+    def _assume_succeeded(self, last: int) -> list[events.Event]:
+        told: list[events.Event] = []
+        for number in range(1, min(last, len(self._labels)) + 1):
+            told += self._change(number, "succeeded")
+        return told
+
+    def _change(
+        self,
+        number: int,
+        state: Literal["started", "succeeded", "failed"],
+        seconds: float | None = None,
+        reason: str = "",
+    ) -> list[events.Event]:
+        if not 1 <= number <= len(self._labels):
+            return []
+        before = self._states[number - 1]
+        if before is not None and (before.state == state or before.state != "started"):
+            return []
+        change = events.StepChange(
+            number,
+            len(self._labels),
+            self._labels[number - 1],
+            state,
+            seconds,
+            reason,
+        )
+        self._states[number - 1] = change
+        return [change]

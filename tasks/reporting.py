@@ -1,0 +1,45 @@
+"""Telling of a build's progress: to the run's log in Prefect, and to whoever listens in this process."""
+
+import logging
+
+from prefect.exceptions import MissingContextError
+from prefect.logging import get_run_logger
+
+from cos_customizer.customizer import events
+from cos_customizer.customizer.durations import human_duration
+from cos_customizer.customizer.events import ConsoleOutput, Event, Note
+
+LINES_PER_RECORD = 50
+"""Serial lines that make one log record: Prefect's API takes about a thousand records a second."""
+_LINE_IN_LOG = 4096
+
+
+def report(event: Event) -> None:
+    """Write an event to the run's log, and publish it.
+
+    Args:
+        event: what has happened.
+    """
+    logger = _logger()
+    if isinstance(event, ConsoleOutput):
+        lines = [line[:_LINE_IN_LOG] for line in event.lines]
+        for first in range(0, len(lines), LINES_PER_RECORD):
+            logger.info("%s", "\n".join(lines[first : first + LINES_PER_RECORD]))
+    elif isinstance(event, Note):
+        logger.log(getattr(logging, event.level.upper()), "%s: %s", event.topic, event.text)
+    else:
+        took = f" in {human_duration(event.seconds)}" if event.seconds is not None else ""
+        why = f": {event.reason}" if event.reason else ""
+        logger.log(
+            logging.ERROR if event.state == "failed" else logging.INFO,
+            "step %d/%d: %s %s%s%s",
+            *(event.number, event.total, event.label, event.state, took, why),
+        )
+    events.publish(event)
+
+
+def _logger() -> "logging.Logger | logging.LoggerAdapter[logging.Logger]":
+    try:
+        return get_run_logger()
+    except MissingContextError:
+        return logging.getLogger("cos_customizer")

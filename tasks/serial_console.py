@@ -1,0 +1,179 @@
+"""Following the builder VM's serial console: one task run for each customization step."""
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import IO
+
+from cos_customizer.customizer.durations import human_duration
+from cos_customizer.customizer.errors import BuildFailedError, NotFoundError
+from cos_customizer.customizer.events import Note
+from cos_customizer.gcp.serial_console import SerialConsole
+from cos_customizer.guest.progress import GuestProgress
+from cos_customizer.guest.protocol import SerialParser
+from cos_customizer.tasks.operation import operation
+from cos_customizer.tasks.reporting import report
+
+_STATUS_INTERVAL = 10.0
+_SILENCE = 300.0
+_LOG_IN_MEMORY = 4 << 20
+_GOOD_STATUS = ("PROVISIONING", "STAGING", "RUNNING", "REPAIRING")
+
+
+@dataclass(frozen=True)
+class _Hint:
+    text: str
+    hint: str
+
+
+_HINTS = (
+    _Hint(
+        "Could not resolve host",
+        "the builder VM resolves names in its network; -network and -subnet choose another.",
+    ),
+    _Hint("Read-only file system", "on COS the root is read-only; /var and /home can be written and are kept."),
+    _Hint("No space left on device", "-disk-size-gb gives the builder VM, and the output image, a larger disk."),
+    _Hint(
+        "Permission denied",
+        "most of COS's file systems are mounted noexec: run programs of yours through their interpreter.",
+    ),
+    _Hint("Connection timed out", "without an external address the network needs Cloud NAT or Private Google Access."),
+)
+
+
+class GuestConsole:
+    """What the guest says, read with one cursor by one task after the other.
+
+    Args:
+        console: the serial port that the guest speaks on.
+        status: gives the VM's status, empty if there is no such VM.
+        nonce: the build's.
+        labels: of the steps, in order.
+    """
+
+    def __init__(self, console: SerialConsole, status: Callable[[], str], nonce: str, labels: list[str]) -> None:
+        self._console = console
+        self._status = status
+        self._parser = SerialParser(nonce)
+        self.progress = GuestProgress(labels)
+        # Rolls over to a file without a name: nothing to remove, whatever becomes of this process.
+        self.log: IO[bytes] = tempfile.SpooledTemporaryFile(_LOG_IN_MEMORY)  # noqa: SIM115 - lives as long as the console
+        self._status_due = time.monotonic() + _STATUS_INTERVAL
+        self._silence_due = time.monotonic() + _SILENCE
+
+    def follow_until(self, ended: Callable[[], bool]) -> None:
+        """Read until the guest has said enough.
+
+        Args:
+            ended: says whether it has.
+
+        Raises:
+            BuildFailedError: the VM has stopped, or is gone, before that.
+        """
+        while not ended():
+            if self.read() or ended():
+                self._status_due = time.monotonic() + _STATUS_INTERVAL
+            elif time.monotonic() >= self._status_due:
+                self._check_status(ended)
+            if not ended():
+                time.sleep(self._console.pause)
+
+    def read(self) -> bool:
+        """Read what there is now; says whether there was anything.
+
+        Raises:
+            BuildFailedError: the VM is gone.
+        """
+        try:
+            output = self._console.read()
+        except NotFoundError:
+            raise self._stopped("was deleted") from None
+        if output.lost:
+            self._parser.lost()
+            self.log.write(f"\n[{output.lost} bytes of output were lost here]\n".encode())
+            report(Note("serial console", f"{output.lost:,} bytes of output were lost", "warning"))
+        self.log.write(output.data)
+        for event in self.progress.consume(self._parser.feed(output.data)):
+            report(event)
+        return bool(output.data)
+
+    def _check_status(self, ended: Callable[[], bool]) -> None:
+        self._status_due = time.monotonic() + _STATUS_INTERVAL
+        status = self._status()
+        if status in _GOOD_STATUS:
+            self._mind_silence()
+            return
+        while status and self.read():
+            pass  # what was printed between the last read and the end
+        for event in self.progress.consume(self._parser.finish()):
+            report(event)
+        if not ended():
+            raise self._stopped(f"stopped by itself (its status is {status})" if status else "was deleted")
+
+    def _mind_silence(self) -> None:
+        if not self.progress.heard and time.monotonic() >= self._silence_due:
+            self._silence_due = time.monotonic() + _SILENCE
+            report(
+                Note(
+                    "serial console",
+                    f"the builder VM runs, and has printed nothing for {human_duration(_SILENCE)}; "
+                    "does the source image run cloud-init's user-data?",
+                    "warning",
+                )
+            )
+
+    def _stopped(self, what: str) -> BuildFailedError:
+        number = self.progress.current
+        where = f"during {self.progress.label(number)}" if number else "before the first step"
+        return BuildFailedError(
+            f"the builder VM {what} {where}",
+            "a script that powers the VM off, a crash of the VM, or somebody who stopped it.",
+            tuple(self.progress.tail),
+        )
+
+    def failure(self) -> BuildFailedError | None:
+        """The error that the guest has announced, or None."""
+        failed = self.progress.failure
+        if failed is None:
+            return None
+        output = tuple(self.progress.tail)
+        hint = next((known.hint for known in _HINTS for line in reversed(output) if known.text in line), "")
+        if failed.step is None:
+            return BuildFailedError(f"the build failed on the builder VM: {failed.reason}", hint, output)
+        labels = self.progress.results()
+        label = labels[failed.step - 1].label if failed.step <= len(labels) else "?"
+        return BuildFailedError(f"step {failed.step}/{len(labels)} failed: {label} {failed.reason}", hint, output)
+
+
+@operation("{label}")
+def follow_step(console: GuestConsole, number: int, label: str) -> None:
+    """Follow the console until a customization step has ended.
+
+    Args:
+        console: shared by all steps.
+        number: of the step, from 1.
+        label: of the step; names the task run.
+
+    Raises:
+        BuildFailedError: the step has failed, or the VM is gone.
+    """
+    console.follow_until(lambda: console.progress.ended(number))
+    state = console.progress.results()[number - 1].state
+    if state == "succeeded":
+        return
+    console.follow_until(lambda: console.progress.over)  # the guest's last word has the reason
+    raise console.failure() or BuildFailedError(f"step {number} ({label}) {state}", "", tuple(console.progress.tail))
+
+
+@operation("finish on the builder VM")
+def follow_end(console: GuestConsole) -> None:
+    """Follow the console until the guest has cleaned up and says that the build has succeeded.
+
+    Raises:
+        BuildFailedError: it says that it has not, or the VM is gone.
+    """
+    console.follow_until(lambda: console.progress.over)
+    failure = console.failure()
+    if failure is not None:
+        raise failure
