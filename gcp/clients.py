@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import google.auth
+import google.cloud.storage as gcs
 from google.api_core.client_options import ClientOptions
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import (

@@ -11,6 +11,8 @@ from cos_customizer.customizer import events
 from cos_customizer.customizer.result import StepResult
 from cos_customizer.guest import protocol
 
+StepState = Literal["started", "succeeded", "failed"]
+
 LINES_OF_FAILED_STEP = 40
 """Lines of a failed step's output that its error shows."""
 
