@@ -1,0 +1,104 @@
+"""How the command line talks of what went wrong: one format, on the error stream, never a traceback."""
+
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterable
+from typing import Any
+
+import click
+
+from cos_customizer.customizer.errors import BuildFailedError, CustomizerError, UsageError
+
+
+def printable(text: str) -> str:
+    """Text that does nothing to a terminal: tabs become spaces, other control characters are left out.
+
+    Args:
+        text: one line, from anywhere.
+    """
+    return "".join(
+        character for character in text.expandtabs(4) if character.isprintable() or character in "\u200d\u00a0"
+    )
+
+
+def complain(message: str, *, output: Iterable[str] = (), hint: str = "", more: Iterable[str] = ()) -> None:
+    """Tell what went wrong.
+
+    Args:
+        message: what is wrong.
+        output: the last lines of what failed.
+        hint: what to do about it.
+        more: further facts, a line each.
+    """
+    lines = [f"cos-customizer: {message}", *(f"    | {line}" for line in output)]
+    lines += [f"  hint: {hint}"] if hint else []
+    lines += [f"  {line}" for line in more]
+    # One call, so that lines of steps that run side by side do not mix.
+    click.echo("\n".join(printable(line) for text in lines for line in text.split("\n")), err=True)
+
+
+def report(error: BaseException) -> int:
+    """Tell of an error that ends a command.
+
+    Args:
+        error: any exception.
+
+    Returns:
+        The command's exit code.
+    """
+    if isinstance(error, click.Abort | KeyboardInterrupt):
+        complain("interrupted", more=_facts(error.__cause__ or error))
+        return 130
+    if isinstance(error, SystemExit):
+        code = error.code if isinstance(error.code, int) else 1 if error.code else 0
+        if code == 143:
+            complain("terminated", more=_facts(error))
+        return code
+    if isinstance(error, CustomizerError):
+        output = error.output if isinstance(error, BuildFailedError) else ()
+        complain(error.message, output=output, hint=error.hint, more=_facts(error))
+        return error.exit_code
+    if isinstance(error, click.ClickException):
+        context = getattr(error, "ctx", None)
+        command = context.command_path.partition(" ")[2] if context else ""
+        complain(error.format_message().rstrip("."), hint=f"see: cos-customizer help {command}".rstrip() + ".")
+        return UsageError.exit_code
+    if isinstance(error, BrokenPipeError):
+        # Whoever read our output has had enough; the interpreter must not try to flush the rest of it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("cos_customizer"):
+        complain(
+            f"the Python package {error.name} is not installed",
+            hint="install cos-customizer with what this command needs: pip install 'cos-customizer[emulator]'.",
+        )
+        return 1
+    return _report_bug(error)
+
+
+def _facts(error: BaseException) -> list[str]:
+    """What else a build's result says that somebody needs now."""
+    result: Any = getattr(error, "result", None)
+    facts = []
+    if result is not None and result.serial_log:
+        facts.append(f"full serial log: {result.serial_log}")
+    if result is not None and result.leftovers:
+        facts.append(f"left behind, remove it by hand: {', '.join(result.leftovers)}")
+    return facts
+
+
+def _report_bug(error: BaseException) -> int:
+    text = "".join(traceback.format_exception(error))
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", prefix="cos-customizer-", suffix=".traceback", delete=False
+        ) as file:
+            file.write(text)
+        hint = f"this should not happen; please report it with {file.name}, which says where it did."
+    except OSError:
+        hint = "this should not happen; the traceback could not be written to the temporary directory."
+    summary = "".join(traceback.format_exception_only(error)).strip().splitlines()
+    complain(f"unexpected {summary[0] if summary else type(error).__name__}", hint=hint)
+    return 1

@@ -1,0 +1,30 @@
+"""The flag that all build steps share: where the local state is."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from cos_customizer.cli.go_flags import Flag
+from cos_customizer.cli.state import DEFAULT_WORKDIR
+
+WORKDIR_FLAG = Flag(
+    "local-state-workdir",
+    "Directory of the local state that build steps pass on, relative to the home directory unless absolute. All steps "
+    "of a build take the same; builds side by side take different ones. May also stand before the command. "
+    f"Default: {DEFAULT_WORKDIR}.",
+    value="DIRECTORY",
+    completer=click.Path(file_okay=False),
+    example="-local-state-workdir=.cos-customizer-b",
+)
+
+
+def workdir_of(ctx: click.Context, values: Mapping[str, Any]) -> str | None:
+    """The directory that was asked for, after the command or before it.
+
+    Args:
+        ctx: the command's context.
+        values: the command's flags.
+    """
+    before = ctx.find_root().params.get(WORKDIR_FLAG.name or "")
+    return values.get(WORKDIR_FLAG.name or "") or before or None
