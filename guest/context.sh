@@ -65,10 +65,9 @@ download() {
   ((statuses[1] == 0 && statuses[2] == 0 && statuses[4] == 0))
 }
 
+# gzip, for one, begins its complaints with an empty line.
 first_line() {
-  local line
-  IFS= read -r line <"$1" || return
-  printf '%s' "$line"
+  grep -m 1 . "$1"
 }
 
 fetch_context() {

@@ -1,0 +1,366 @@
+"""The guest's scripts, run by bash on this machine: fetching the build context, and running steps, reboots apart."""
+
+import gzip
+import hashlib
+import io
+import os
+import subprocess
+import tarfile
+import threading
+import time
+import tty
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from cos_customizer import guest
+from cos_customizer.guest.protocol import (
+    BuildFailed,
+    BuildSucceeded,
+    Event,
+    OutputLine,
+    SerialParser,
+    StepFailed,
+    StepStarted,
+    StepSucceeded,
+)
+from cos_customizer.guest.user_data import ContextObject, GuestStep, render_plan
+
+FOLDER = Path(guest.__file__).parent
+TOKEN = "ya29.secret-Token_1"
+OBJECT = "a dir/context 1.tar.gz"
+NO_CONTEXT = ContextObject("my-bucket", OBJECT, "0" * 64)
+
+
+def tar_of(files: dict[str, str]) -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        for name, text in files.items():
+            info = tarfile.TarInfo(name)
+            info.size, info.mode, info.uid = len(text.encode()), 0o640, 12345
+            archive.addfile(info, io.BytesIO(text.encode()))
+    return stream.getvalue()
+
+
+@dataclass
+class Cloud:
+    """Answers of a metadata server and a Cloud Storage in one: path (without its query) to status and body."""
+
+    answers: dict[str, tuple[int, bytes]] = field(default_factory=dict)
+    failures_first: dict[str, list[int]] = field(default_factory=dict)
+    asked: list[tuple[str, str | None, str | None]] = field(default_factory=list)
+    url: str = ""
+
+
+@pytest.fixture
+def cloud() -> Iterator[Cloud]:
+    cloud = Cloud()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            path = self.path.partition("?")[0]
+            cloud.asked.append((self.path, self.headers["Metadata-Flavor"], self.headers["Authorization"]))
+            status, body = cloud.answers.get(path, (404, b"not here"))
+            if cloud.failures_first.get(path):
+                status = cloud.failures_first[path].pop(0)
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            # A status of 0 in the list of failures: a transfer that breaks off.
+            self.wfile.write(body[: len(body) // 2] if status == 299 else body)
+            self.close_connection = True
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    cloud.url = f"http://127.0.0.1:{server.server_port}"
+    cloud.answers["/computeMetadata/v1/instance/service-accounts/default/token"] = (
+        200,
+        b'{\n "access_token": "%s",\n "expires_in":3599}' % TOKEN.encode(),
+    )
+    cloud.answers["/computeMetadata/v1/instance/attributes/storage-endpoint"] = (200, cloud.url.encode() + b"/")
+    yield cloud
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+PATH_OF_OBJECT = "/storage/v1/b/my-bucket/o/a%20dir%2Fcontext%201.tar.gz"
+
+
+@dataclass
+class Guest:
+    """Stands for the builder VM: `run` in its folder is /run/cos-customizer, `state` is /var/lib/.cos-customizer."""
+
+    folder: Path
+    port: str
+    said: bytearray
+    context: ContextObject = NO_CONTEXT
+
+    def bash(self, script: str, *steps: GuestStep, cloud: Cloud | None = None) -> list[Event]:
+        """Run a piece of bash in place of build.sh's `main`, and read what it said."""
+        run, state = self.folder / "run", self.folder / "state"
+        run.mkdir(exist_ok=True)
+        (run / "plan.sh").write_text(render_plan(steps, self.context, "n0nce"))
+        before = len(self.said)
+        prelude = f"""
+            set -u; shopt -s nullglob dotglob globstar
+            directory={run} state={state}
+            for part in protocol context steps; do . {FOLDER}/$part.sh; done
+            . $directory/plan.sh
+            metadata_server={cloud.url if cloud else "http://127.0.0.1:9"}/computeMetadata/v1
+            exec 3>{self.port} 2>&3
+            sleep() {{ case $1 in 0.*) command sleep "$1" ;; *) command sleep "$1e-2" ;; esac; }} # waits for nobody
+            going_down() {{ [[ -e {self.folder}/going-down ]]; }}
+            conclude() {{ send "$1"; exit; }}
+            trap 'send "BuildStatus: end of the run"' EXIT
+            trap : TERM
+        """
+        env = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+        subprocess.run(["bash", "-c", prelude + script], timeout=60, check=True, stdin=subprocess.DEVNULL, env=env)
+        end = b"BuildStatus: end of the run\n"
+        wait_until(lambda: end in self.said[before:])
+        parser = SerialParser("n0nce")
+        return parser.feed(bytes(self.said[before:]).replace(end, b"")) + parser.finish()
+
+    def fetch(self, cloud: Cloud) -> list[Event]:
+        return self.bash("fetch_context", cloud=cloud)
+
+    def build(self, *steps: GuestStep) -> list[Event]:
+        """Run the steps, without fetching and cleaning up; what is in `state/context` is the build context."""
+        return self.bash(
+            "recall_steps; record_plan; plan; yield_to_shutdown; conclude 'BuildSucceeded[n0nce]:'", *steps
+        )
+
+    def write(self, name: str, script: str) -> GuestStep:
+        path = self.folder / "state" / "context" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(script)
+        return GuestStep("run-script", f"run-script {name}", name, {"FROM_ENV": "it's\n$here"})
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Guest]:
+    """With a pseudo-terminal for a serial port: programs treat a terminal in another way than a file."""
+    ours, theirs = os.openpty()
+    tty.setraw(theirs)
+    guest = Guest(tmp_path, os.ttyname(theirs), bytearray())
+
+    def read() -> None:
+        while True:
+            try:
+                guest.said.extend(os.read(ours, 65536))
+            except OSError:  # nobody has the other side open any more
+                return
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    yield guest
+    os.close(theirs)
+    reader.join(10)
+    os.close(ours)
+    assert not reader.is_alive(), "a process of this test still has its output open"
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def offer(cloud: Cloud, machine: Guest, tar: bytes) -> None:
+    cloud.answers[PATH_OF_OBJECT] = (200, gzip.compress(tar))
+    machine.context = ContextObject("my-bucket", OBJECT, hashlib.sha256(tar).hexdigest())
+
+
+def texts(events: list[Event]) -> list[str]:
+    return [event.text for event in events if isinstance(event, OutputLine)]
+
+
+def test_the_context_is_fetched_with_the_token_and_unpacked(cloud: Cloud, machine: Guest) -> None:
+    offer(cloud, machine, tar_of({"a.sh": "echo a", "lib/b c.sh": "echo b"}))
+    events = machine.fetch(cloud)
+    assert [text.partition(" (")[0] for text in texts(events)] == ["fetched the build context"]
+    assert len(events) == 1
+    context = machine.folder / "state" / "context"
+    assert (context / "a.sh").read_text() == "echo a"
+    assert (context / "lib" / "b c.sh").read_text() == "echo b"
+    assert (context / "a.sh").stat().st_uid == os.getuid()
+    assert (context / "a.sh").stat().st_mode & 0o777 == 0o640
+    assert (machine.folder / "state").stat().st_mode & 0o777 == 0o700
+    assert cloud.asked[-1] == (f"{PATH_OF_OBJECT}?alt=media", None, f"Bearer {TOKEN}")
+    assert all(flavor == "Google" for path, flavor, _ in cloud.asked if path.startswith("/computeMetadata"))
+    assert TOKEN.encode() not in machine.said
+
+
+@pytest.mark.parametrize("failures", [[503], [429, 408, 500], [299]])
+def test_what_passes_is_tried_again(failures: list[int], cloud: Cloud, machine: Guest) -> None:
+    offer(cloud, machine, tar_of({"a.sh": "echo a" * 50_000}))
+    cloud.failures_first[PATH_OF_OBJECT] = list(failures)
+    cloud.failures_first["/computeMetadata/v1/instance/service-accounts/default/token"] = [503]
+    assert "fetched the build context" in texts(machine.fetch(cloud))[-1]
+    assert sum(path.startswith(PATH_OF_OBJECT) for path, _, _ in cloud.asked) == len(failures) + 1
+
+
+def refuse(status: int) -> Callable[[Cloud], None]:
+    return lambda cloud: cloud.answers.update({PATH_OF_OBJECT: (status, b"no")})
+
+
+def no_service_account(cloud: Cloud) -> None:
+    del cloud.answers["/computeMetadata/v1/instance/service-accounts/default/token"]
+
+
+def other_endpoint(url: str) -> Callable[[Cloud], None]:
+    path = "/computeMetadata/v1/instance/attributes/storage-endpoint"
+    return lambda cloud: cloud.answers.update({path: (200, url.encode())})
+
+
+def offer_bytes(body: bytes) -> Callable[[Cloud], None]:
+    return lambda cloud: cloud.answers.update({PATH_OF_OBJECT: (200, body)})
+
+
+@pytest.mark.parametrize(
+    ("spoil", "requests", "reason"),
+    [
+        (refuse(403), 1, "the builder VM's service account may not read the build context gs://my-bucket/"),
+        (refuse(401), 1, "(HTTP 401)"),
+        (refuse(404), 1, "does not exist (HTTP 404 from http://127.0.0.1:"),
+        (refuse(503), 6, "error: 503"),
+        (no_service_account, 0, "the builder VM has no service account to read the build context with"),
+        (other_endpoint("http://nowhere.invalid"), 0, "Could not resolve host: nowhere.invalid"),
+        (other_endpoint("http://127.0.0.1:9"), 0, "Failed to connect to 127.0.0.1 port 9"),
+        (
+            offer_bytes(b"<html>"),
+            1,
+            "cannot unpack the build context gs://my-bucket/a%20dir%2Fcontext%201.tar.gz: gzip",
+        ),
+        (offer_bytes(gzip.compress(b"no tar" * 1000)), 1, "cannot unpack the build context gs://my-bucket/"),
+        (offer_bytes(gzip.compress(tar_of({"a.sh": "changed"}))), 1, "it was changed after the upload"),
+    ],
+)
+def test_a_context_that_cannot_be_had_fails_the_build_and_says_why(
+    spoil: Callable[[Cloud], None], requests: int, reason: str, cloud: Cloud, machine: Guest
+) -> None:
+    offer(cloud, machine, tar_of({"a.sh": "echo a"}))
+    spoil(cloud)
+    *before, last = machine.fetch(cloud)
+    assert before == []
+    assert isinstance(last, BuildFailed)
+    assert (last.step, last.exit_code) == (None, None)
+    assert reason in last.reason
+    assert sum(path.startswith("/storage") for path, _, _ in cloud.asked) == requests
+    assert not (machine.folder / "state" / "context").exists()
+
+
+def test_without_an_attribute_the_endpoint_is_googles(cloud: Cloud, machine: Guest) -> None:
+    del cloud.answers["/computeMetadata/v1/instance/attributes/storage-endpoint"]
+    (failed,) = machine.bash("curl+=(--resolve storage.googleapis.com:443:127.0.0.2); fetch_context", cloud=cloud)
+    assert isinstance(failed, BuildFailed)
+    assert "from https://storage.googleapis.com: " in failed.reason
+
+
+def test_steps_run_in_order_with_their_environment(machine: Guest) -> None:
+    one = machine.write("one.sh", 'echo "1 in $PWD, $FROM_ENV, $#, $0"; echo err >&2')
+    two = machine.write("sub dir/-two.sh", "printf 'no end'")
+    context = machine.folder / "state" / "context"
+    events = machine.build(one, two)
+    assert [event for event in events if not isinstance(event, StepSucceeded)] == [
+        StepStarted(1, "run-script one.sh"),
+        OutputLine(f"1 in {context}, it's"),
+        OutputLine(f"$here, 0, {context}/one.sh"),
+        OutputLine("err"),
+        StepStarted(2, "run-script sub dir/-two.sh"),
+        OutputLine("no end"),
+        BuildSucceeded(),
+    ]
+    assert [event.step for event in events if isinstance(event, StepSucceeded)] == [1, 2]
+
+
+def test_nothing_of_ours_reaches_the_script(machine: Guest) -> None:
+    script = "env | sed 's/=.*//'; declare -F; ls /proc/self/fd | wc -l; cat; trap; yes | head -1; set -o | grep on$"
+    (_, *output, _, _) = machine.build(machine.write("a.sh", script))
+    names = [event.text for event in output if isinstance(event, OutputLine)]
+    ours = subprocess.run(["bash", "-c", "env | sed 's/=.*//'"], capture_output=True, text=True, check=True)
+    assert set(names) >= {"FROM_ENV", "PWD"}
+    assert not [name for name in names if name in {"state", "directory", "nonce", "OLDPWD", "step", "number"}]
+    plain = subprocess.run(["bash", "-c", script], capture_output=True, text=True, stdin=subprocess.DEVNULL, check=True)
+    rest = [line for line in plain.stdout.splitlines() if line not in ours.stdout.splitlines()]
+    assert names[-len(rest) :] == rest, "open files, functions, traps, options"
+
+
+@pytest.mark.parametrize(
+    ("script", "code"),
+    [("exit 3", 3), ("false", 1), ("kill -9 $$", 137), ("no-such-program", 127), ("if", 2), ("exit 256", 0)],
+)
+def test_the_exit_code_decides(script: str, code: int, machine: Guest) -> None:
+    events = machine.build(machine.write("a.sh", script), machine.write("b.sh", "echo b"))
+    if code:
+        reason = f"exited with {code}"
+        assert events[-2:] == [StepFailed(1, code, reason), BuildFailed(1, code, reason)]
+        assert "b" not in texts(events)
+        assert machine.build(machine.write("a.sh", "true"))[-1] == BuildFailed(1, code, reason), "after a reboot"
+    else:
+        assert events[-1] == BuildSucceeded()
+
+
+def test_a_script_that_is_not_there_fails(machine: Guest) -> None:
+    machine.write("a.sh", "")
+    *_, output, _, failed = machine.build(GuestStep("run-script", "run-script b.sh", "b.sh"))
+    assert failed == BuildFailed(1, 127, "exited with 127")
+    assert isinstance(output, OutputLine)
+    assert "b.sh: No such file" in output.text
+
+
+def test_a_kind_of_step_that_the_guest_does_not_know_fails(machine: Guest) -> None:
+    machine.write("a.sh", "")
+    *_, failed = machine.build(GuestStep("install-x", "install-x", "a.sh"))
+    assert failed == BuildFailed(1, None, "is of a kind unknown to the builder VM: install-x")
+
+
+def test_a_process_that_holds_the_output_does_not_hold_up_the_build(machine: Guest) -> None:
+    holder = machine.write("a.sh", "(sleep 4; echo late) & echo pid $!")
+    begun = time.monotonic()
+    events = machine.build(holder, machine.write("b.sh", "echo b"))
+    assert time.monotonic() - begun < 3.9
+    assert [type(event) for event in events if not isinstance(event, OutputLine)][-1] is BuildSucceeded
+    pid = int(next(text for text in texts(events) if text.startswith("pid ")).split()[1])
+    os.kill(pid, 0)  # left alone
+    wait_until(lambda: b"BuildStatus: late\n" in machine.said)
+
+
+def test_a_step_is_not_run_twice(machine: Guest) -> None:
+    again = machine.write("a.sh", f"echo x >>{machine.folder}/runs; touch {machine.folder}/going-down")
+    steps = (again, machine.write("b.sh", f"echo y >>{machine.folder}/runs"))
+    first = machine.build(*steps)
+    assert isinstance(first[-1], StepSucceeded), "a shutdown under way: the next step is left to the next boot"
+    (machine.folder / "going-down").unlink()
+    second = machine.build(*steps)
+    assert [type(event) for event in second] == [StepStarted, StepSucceeded, BuildSucceeded]
+    assert (machine.folder / "runs").read_text() == "x\ny\n"
+
+
+def test_a_step_cut_off_by_a_reboot_fails(machine: Guest) -> None:
+    step = machine.write("a.sh", "kill -9 $PPID; sleep 1")
+    with pytest.raises(subprocess.CalledProcessError):
+        machine.build(step)
+    for _ in range(2):
+        *_, failed = machine.build(step)
+        assert isinstance(failed, BuildFailed)
+        assert (failed.step, failed.exit_code) == (1, None)
+        assert "interrupted by a reboot before it finished" in failed.reason
+    (machine.folder / "run" / "running").touch()  # the same boot still
+    *_, failed = machine.build(step)
+    assert failed == BuildFailed(1, None, "was interrupted: something killed the build's own processes")
+
+
+def test_sigterm_waits_for_the_script(machine: Guest) -> None:
+    step = machine.write("a.sh", "kill $PPID; sleep 0.3; echo done; exit 4")
+    *_, output, failed, _ = machine.build(step)
+    assert (output, failed) == (OutputLine("done"), StepFailed(1, 4, "exited with 4"))
