@@ -3,15 +3,15 @@
 import tempfile
 import time
 from collections import Counter
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import IO
 
 from prefect import flow
 from prefect.runtime import flow_run
 
 from cos_customizer.customizer.durations import human_duration
-from cos_customizer.customizer.errors import CustomizerError, StockOutError, UsageError
+from cos_customizer.customizer.errors import StockOutError, UsageError
 from cos_customizer.customizer.events import Note
 from cos_customizer.customizer.names import BuildNames
 from cos_customizer.customizer.result import BuildResult, Outcome
@@ -169,23 +169,22 @@ def _follow(record: Record, undoing: Undoing, zone: str) -> None:
     console = record.console = console_tasks.GuestConsole(
         SerialConsole(clients(), project, zone, vm, PORT),
         lambda: instances.builder_vm_status(clients(), project, zone, vm),
+        partial(_store_serial_log, record),
         build.nonce,
         labels,
     )
-    undoing.add("serial log", lambda: _store_serial_log(record, console))
+    undoing.add("serial log", console.store)
     for number, label in enumerate(labels, start=1):
         console_tasks.follow_step(console, number, label)
     console_tasks.follow_end(console)
 
 
-def _store_serial_log(record: Record, console: console_tasks.GuestConsole) -> None:
+def _store_serial_log(record: Record, log: IO[bytes]) -> None:
     """Keep what the console has said: it dies with the VM."""
     spec, build = record.spec, record.build
-    with suppress(CustomizerError):  # the VM may be gone already; what was read before is what there is
-        console.read()
     bucket, name = spec.scratch.bucket, build.scratch(spec.scratch.workdir) + "serial.log"
     expires = time.time() + _SERIAL_LOG_LIFE
-    scratch.upload(clients(), bucket, name, console.log, build.labels(expires), expires)
+    scratch.upload(clients(), bucket, name, log, build.labels(expires), expires)
     record.serial_log = f"gs://{bucket}/{name}"
 
 

@@ -1,13 +1,15 @@
 """Following the builder VM's serial console: one task run for each customization step."""
 
+import os
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO
 
 from cos_customizer.customizer.durations import human_duration
-from cos_customizer.customizer.errors import BuildFailedError, NotFoundError
+from cos_customizer.customizer.errors import BuildFailedError, CustomizerError, NotFoundError
 from cos_customizer.customizer.events import Note
 from cos_customizer.gcp.serial_console import SerialConsole
 from cos_customizer.guest.progress import GuestProgress
@@ -17,6 +19,7 @@ from cos_customizer.tasks.reporting import report
 
 _STATUS_INTERVAL = 10.0
 _SILENCE = 300.0
+_STORE_INTERVAL = 60.0
 _LOG_IN_MEMORY = 4 << 20
 _GOOD_STATUS = ("PROVISIONING", "STAGING", "RUNNING", "REPAIRING")
 
@@ -48,19 +51,30 @@ class GuestConsole:
     Args:
         console: the serial port that the guest speaks on.
         status: gives the VM's status, empty if there is no such VM.
+        store: stores the log as it is; called every minute that has brought output, so that a build which is killed
+            leaves most of its log behind.
         nonce: the build's.
         labels: of the steps, in order.
     """
 
-    def __init__(self, console: SerialConsole, status: Callable[[], str], nonce: str, labels: list[str]) -> None:
+    def __init__(
+        self,
+        console: SerialConsole,
+        status: Callable[[], str],
+        store: Callable[[IO[bytes]], None],
+        nonce: str,
+        labels: list[str],
+    ) -> None:
         self._console = console
         self._status = status
+        self._store = store
         self._parser = SerialParser(nonce)
         self.progress = GuestProgress(labels)
         # Rolls over to a file without a name: nothing to remove, whatever becomes of this process.
-        self.log: IO[bytes] = tempfile.SpooledTemporaryFile(_LOG_IN_MEMORY)  # noqa: SIM115 - lives as long as the console
+        self._log: IO[bytes] = tempfile.SpooledTemporaryFile(_LOG_IN_MEMORY)  # noqa: SIM115 - lives as long as the console
         self._status_due = time.monotonic() + _STATUS_INTERVAL
         self._silence_due = time.monotonic() + _SILENCE
+        self._store_due = time.monotonic() + _STORE_INTERVAL
 
     def follow_until(self, ended: Callable[[], bool]) -> None:
         """Read until the guest has said enough.
@@ -74,10 +88,21 @@ class GuestConsole:
         while not ended():
             if self.read() or ended():
                 self._status_due = time.monotonic() + _STATUS_INTERVAL
+                self._store_now_and_then()
             elif time.monotonic() >= self._status_due:
                 self._check_status(ended)
             if not ended():
                 time.sleep(self._console.pause)
+
+    def store(self) -> None:
+        """Read what is left, as far as there is a VM to read from, and store the whole log.
+
+        Raises:
+            CustomizerError: it could not be stored.
+        """
+        with suppress(CustomizerError):
+            self.read()
+        self._store(self._log)
 
     def read(self) -> bool:
         """Read what there is now; says whether there was anything.
@@ -91,12 +116,19 @@ class GuestConsole:
             raise self._stopped("was deleted") from None
         if output.lost:
             self._parser.lost()
-            self.log.write(f"\n[{output.lost} bytes of output were lost here]\n".encode())
+            self._log.write(f"\n[{output.lost} bytes of output were lost here]\n".encode())
             report(Note("serial console", f"{output.lost:,} bytes of output were lost", "warning"))
-        self.log.write(output.data)
+        self._log.write(output.data)
         for event in self.progress.consume(self._parser.feed(output.data)):
             report(event)
         return bool(output.data)
+
+    def _store_now_and_then(self) -> None:
+        if time.monotonic() >= self._store_due:
+            self._store_due = time.monotonic() + _STORE_INTERVAL
+            with suppress(CustomizerError):  # at the end it is stored for good, or that failure is told
+                self._store(self._log)
+                self._log.seek(0, os.SEEK_END)
 
     def _check_status(self, ended: Callable[[], bool]) -> None:
         self._status_due = time.monotonic() + _STATUS_INTERVAL

@@ -1,0 +1,56 @@
+"""What tests share: an emulator each, one Prefect server for a session, a specification to start from."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cos_customizer.customizer.spec import BuildSpec, parse_spec
+from cos_customizer.emulator.server import Emulator
+
+SpecMaker = Callable[..., BuildSpec]
+
+
+@pytest.fixture
+def emulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
+    """A local Compute Engine whose machines play scripts; the environment points every client at it."""
+    with Emulator(tmp_path / "emulator", "scripted", projects=("my-project",)) as running:
+        for name, value in running.environment().items():
+            monkeypatch.setenv(name, value)
+        yield running
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[None]:
+    """A Prefect server for the flows of this session, as `finish-image-build` brings one along."""
+    from cos_customizer.flows.local_server import LocalServer
+
+    before = dict(os.environ)
+    with LocalServer():
+        yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture
+def make_spec(tmp_path: Path) -> SpecMaker:
+    """Makes a specification of two scripts; keyword arguments replace fields of its parts (`output={"name": …}`)."""
+    context = tmp_path / "context"
+    context.mkdir()
+    for name in ("first.sh", "second.sh"):
+        (context / name).write_text(f"echo {name}\n")
+
+    def make(timeout: str = "1m", scripts: tuple[str, ...] = ("first.sh", "second.sh"), **parts: Any) -> BuildSpec:
+        defaults: dict[str, dict[str, Any]] = {
+            "source": {"project": "cos-cloud", "name": "cos-stable-68-10718-86-0"},
+            "context": {"path": str(context)},
+            "scratch": {"bucket": "my-project_cloudbuild", "workdir": "work"},
+            "builder": {"project": "my-project", "zones": ["us-west1-b"]},
+            "output": {"project": "my-project", "name": "my-image"},
+        }
+        filled = {name: {**fields, **parts.get(name, {})} for name, fields in defaults.items()}
+        return parse_spec({**filled, "steps": [{"script": script} for script in scripts], "timeout": timeout})
+
+    return make

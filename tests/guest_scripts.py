@@ -1,0 +1,33 @@
+"""Serial transcripts that play our guest on scripted machines."""
+
+from typing import Any
+
+NONCE = {"nonce": {"metadata": "user-data", "pattern": r"(?m)^\s*nonce=(\w+)"}}
+
+
+def said(text: str, after: float = 0.0) -> dict[str, Any]:
+    """The guest prints something on its port."""
+    return {"after": after, "port": 3, "text": text}
+
+
+def script(*events: dict[str, Any], name: str = "cos-customizer-.*") -> dict[str, Any]:
+    """A script for builder VMs."""
+    return {"match": {"name": name}, "variables": NONCE, "events": list(events)}
+
+
+def marker(text: str, after: float = 0.0) -> dict[str, Any]:
+    """The guest writes a marker; `BuildStep: 1 started x` gets the build's nonce."""
+    kind, _, rest = text.partition(":")
+    return said(f"\n{kind}[${{nonce}}]:{rest}\n", after)
+
+
+def succeeding(*labels: str, seconds: float = 0.0) -> dict[str, Any]:
+    """Every step succeeds, after `seconds` in all."""
+    events: list[dict[str, Any]] = []
+    for number, label in enumerate(labels, start=1):
+        events += [
+            marker(f"BuildStep: {number} started {label}", seconds / len(labels)),
+            said(f"BuildStatus: output of step {number}\r\n"),
+            marker(f"BuildStep: {number} succeeded 0.4"),
+        ]
+    return script(*events, marker("BuildSucceeded:", 0.0 if labels else seconds))
