@@ -1,0 +1,64 @@
+"""The emulator's clock: the real time, and what tests have added to it."""
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
+
+_PACIFIC = timezone(timedelta(hours=-8))
+
+
+class Clock:
+    """Real time that can be turned forward, so that what takes hours in the cloud takes a moment here."""
+
+    def __init__(self) -> None:
+        self._ahead = 0.0
+        self._lock = threading.Lock()
+        self._listeners: list[Callable[[], None]] = []
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return time.time() + self._ahead
+
+    def advance(self, seconds: float) -> float:
+        """Turn the clock forward; what falls due has happened when this returns.
+
+        Args:
+            seconds: how far, at least 0.
+
+        Returns:
+            The new time in seconds since the epoch.
+
+        Raises:
+            ValueError: the clock cannot be turned back.
+        """
+        if seconds < 0:
+            raise ValueError("the clock cannot be turned back")
+        with self._lock:
+            self._ahead += seconds
+        for listener in self._listeners:
+            listener()
+        return self.now()
+
+    def on_advance(self, listener: Callable[[], None]) -> None:
+        """Call `listener` each time the clock has been turned."""
+        self._listeners.append(listener)
+
+    def timestamp(self) -> str:
+        """The time as the API writes it: RFC 3339 with milliseconds, in Pacific time."""
+        return rfc3339(self.now())
+
+
+def rfc3339(seconds: float) -> str:
+    """A time in seconds since the epoch, as the API writes it."""
+    return datetime.fromtimestamp(seconds, _PACIFIC).isoformat(timespec="milliseconds")
+
+
+def from_rfc3339(text: str) -> float:
+    """Seconds since the epoch of an RFC 3339 time.
+
+    Raises:
+        ValueError: it is none.
+    """
+    when = datetime.fromisoformat(text)
+    return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()

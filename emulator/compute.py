@@ -1,0 +1,111 @@
+"""The Compute Engine of the emulator without its HTTP face: all kinds of resources on one store and one backend."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from . import catalogue, zones
+from .clock import Clock
+from .core import Core
+from .disks import Disks
+from .faults import Faults
+from .images import Images
+from .instances import Instances
+from .machines import Backend, EmulatorError
+from .operations import Operations
+from .recovery import recover
+from .resources import Resource, Store
+
+_BACKEND = "emulator/backend"
+CLOSE_SECONDS = 10.0
+
+
+class Compute:
+    """Images, disks, instances and operations of all projects.
+
+    Args:
+        directory: where the state is kept; whatever a former emulator left there is taken over.
+        backend: runs the machines.
+        faults: what is to go wrong.
+        given_attributes: metadata that every guest sees besides what the user set.
+
+    Raises:
+        EmulatorError: the directory is in use, or holds machines of another kind.
+    """
+
+    def __init__(
+        self, directory: Path, backend: Backend, faults: Faults, given_attributes: Callable[[], dict[str, str]]
+    ) -> None:
+        self.clock = Clock()
+        self.faults = faults
+        self.backend = backend
+        self.store = Store(directory)
+        kept = self.store.find(_BACKEND)
+        if kept and kept["name"] != backend.name:
+            self.store.close()
+            raise EmulatorError(
+                f"{directory} holds machines of kind {kept['name']}, not {backend.name}",
+                "choose another state directory, or the same kind of machines",
+            )
+        self.store.put(_BACKEND, {"name": backend.name})
+        self.store.give(catalogue.images())
+        self.operations = Operations(self.clock, faults)
+        core = Core(self.store, self.operations, self.clock, faults, backend)
+        recover(core)
+        self.core = core
+        self.disks = Disks(core)
+        self.images = Images(core)
+        self.instances = Instances(core, self.disks, given_attributes)
+
+    def get(self, path: str) -> Resource:
+        """Any resource by its path, for example `projects/p/zones/z/instances/i`.
+
+        Raises:
+            ApiError: 404.
+        """
+        kind = path.split("/")[-2]
+        if path.count("/") == 1:
+            return zones.project_resource(path.removeprefix("projects/"))
+        if kind == "operations":
+            return self.operations.get(path)
+        if kind == "instances":
+            return self.instances.get(path)
+        if kind in ("images", "disks"):
+            return self.store.get(path)
+        return zones.fixed(path)
+
+    def under(self, collection: str) -> list[tuple[str, Resource]]:
+        """The resources of a collection, for example `projects/p/global/images`; a zone `-` means all zones.
+
+        Raises:
+            ApiError: 404, there is no such collection.
+        """
+        parts = collection.split("/")
+        if len(parts) == 5 and parts[2] == "zones" and parts[3] != "-":
+            zones.check_zone(parts[1], parts[3])
+        if parts[-1] == "operations":
+            return self.operations.under(collection)
+        if parts[-1] == "instances":
+            return self.instances.under(collection)
+        if parts[-1] in ("images", "disks"):
+            return self.store.under(collection)
+        if "/zones/-/" in collection:
+            every = [zones.listing(collection.replace("/-/", f"/{zone}/")) for zone in zones.zone_names()]
+            resources = [resource for listing in every for resource in listing]
+        else:
+            resources = zones.listing(collection)
+        return [(resource["selfLink"].split("/compute/v1/")[1], resource) for resource in resources]
+
+    def status(self) -> dict[str, Any]:
+        """How many resources there are, by kind."""
+        kinds = [path.split("/")[-2] for path, _ in self.store.stored()]
+        counts = {kind: kinds.count(kind) for kind in ("images", "disks", "instances")}
+        return {**counts, "running": self.instances.running(), "stockedOut": self.instances.stocked_out()}
+
+    def close(self) -> None:
+        """Stop all machines, finish what is under way, release the directory."""
+        self.operations.close(0)
+        self.instances.close()
+        self.operations.close(CLOSE_SECONDS)
+        self.backend.close()
+        self.store.close()

@@ -1,0 +1,109 @@
+"""Errors as Compute Engine reports them: the answer to a refused request, and the end of a failed operation."""
+
+from http import HTTPStatus
+from typing import Any
+
+_CANONICAL = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    409: "ALREADY_EXISTS",
+    412: "FAILED_PRECONDITION",
+    429: "RESOURCE_EXHAUSTED",
+    500: "INTERNAL",
+    501: "UNIMPLEMENTED",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+
+
+class ApiError(Exception):
+    """A request that the API refuses.
+
+    Attributes:
+        code: HTTP status.
+        reason: the machine-readable reason, for example `notFound`.
+        message: the text for people.
+    """
+
+    def __init__(self, code: int, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.reason = reason
+        self.message = message
+
+    def body(self) -> dict[str, Any]:
+        """The JSON body of the answer (https://cloud.google.com/apis/design/errors)."""
+        error: dict[str, Any] = {
+            "code": self.code,
+            "message": self.message,
+            "errors": [{"message": self.message, "domain": "global", "reason": self.reason}],
+        }
+        if self.code in _CANONICAL:
+            error["status"] = _CANONICAL[self.code]
+        return {"error": error}
+
+
+class OperationError(Exception):
+    """An accepted operation that ends in an error.
+
+    Attributes:
+        code: the operation's error code, for example `ZONE_RESOURCE_POOL_EXHAUSTED`.
+        message: the text for people.
+        http_status: the operation's `httpErrorStatusCode`.
+    """
+
+    def __init__(self, code: str, message: str, http_status: int = 400) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.http_status = http_status
+
+    def fields(self) -> dict[str, Any]:
+        """What the failure adds to the operation resource."""
+        return {
+            "error": {"errors": [{"code": self.code, "message": self.message}]},
+            "httpErrorStatusCode": self.http_status,
+            "httpErrorMessage": status_phrase(self.http_status),
+        }
+
+
+def status_phrase(status: int) -> str:
+    """The phrase of an HTTP status as operations give it, for example `SERVICE UNAVAILABLE`."""
+    try:
+        return HTTPStatus(status).phrase.upper()
+    except ValueError:
+        return "ERROR"
+
+
+def invalid(field: str, value: object, why: str) -> ApiError:
+    """A field of a request body holds a value that cannot be used."""
+    return ApiError(400, "invalid", f"Invalid value for field '{field}': '{value}'. {why}")
+
+
+def not_found(path: str) -> ApiError:
+    """There is no such resource; `path` is like `projects/p/global/images/i`."""
+    return ApiError(404, "notFound", f"The resource '{path}' was not found")
+
+
+def already_exists(path: str) -> ApiError:
+    """The name is taken."""
+    return ApiError(409, "alreadyExists", f"The resource '{path}' already exists")
+
+
+def in_use(path: str, user: str, kind: str = "disk") -> ApiError:
+    """A resource is used by another one."""
+    return ApiError(
+        400, "resourceInUseByAnotherResource", f"The {kind} resource '{path}' is already being used by '{user}'"
+    )
+
+
+def not_ready(path: str) -> ApiError:
+    """The resource is in the middle of something else."""
+    return ApiError(400, "resourceNotReady", f"The resource '{path}' is not ready")
+
+
+def unsupported(what: str) -> ApiError:
+    """Compute Engine can do this; the local one says plainly that it cannot."""
+    return ApiError(501, "notImplemented", f"The local Compute Engine does not support {what}.")

@@ -1,0 +1,112 @@
+"""Faults that a test (or a curious user) orders: what goes wrong in a cloud, on demand."""
+
+import itertools
+import re
+import threading
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+Kind = Literal["http", "drop", "delay", "operation", "silent", "serial-loss", "crash"]
+
+
+@dataclass
+class Fault:
+    """Something that goes wrong, for the next `count` occasions that match.
+
+    Attributes:
+        kind: what happens.
+            `http`: the request is answered with `status` and `reason` and not carried out.
+            `drop`: the connection is cut without an answer, `when` the request was carried out or before.
+            `delay`: the answer comes `seconds` late.
+            `operation`: the operation ends in error `code` after `seconds`; with `leave`, what it was making stays
+            behind, as FAILED. An empty `code` only slows the operation down.
+            `silent`: a VM that prints nothing.
+            `serial-loss`: `bytes` of a VM's output are lost at the next read.
+            `crash`: a VM stops dead `seconds` after it was started (on the emulator's clock).
+        method: HTTP method, empty for any.
+        path: regular expression searched in the request's path (for operations: the target's path), empty for any.
+        name: regular expression that a VM's whole name matches, empty for any.
+        count: how many occasions it is good for; 0 means without end.
+        port: serial port of a `serial-loss`.
+    """
+
+    kind: Kind
+    method: str = ""
+    path: str = ""
+    name: str = ""
+    count: int = 1
+    status: int = 503
+    reason: str = "backendError"
+    message: str = ""
+    code: str = ""
+    seconds: float = 0.0
+    when: Literal["before", "after"] = "before"
+    leave: bool = False
+    port: int = 3
+    bytes: int = 0
+    id: int = 0
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise ValueError(f"no such fault: {self.kind} (there are {', '.join(get_args(Kind))})")
+        if self.when not in ("before", "after"):
+            raise ValueError("when: before or after")
+        for pattern in (self.path, self.name):
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"not a regular expression: {pattern} ({error})") from None
+
+
+class Faults:
+    """The faults that are ordered. All methods may be called from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._faults: list[Fault] = []
+        self._ids = itertools.count(1)
+
+    def add(self, kind: Kind, **fields: Any) -> int:
+        """Order a fault; see `Fault` for the fields. Faults are tried in the order in which they were added.
+
+        Returns:
+            Its id.
+
+        Raises:
+            ValueError: an unknown field, kind or a bad pattern.
+        """
+        try:
+            fault = Fault(kind, **fields)
+        except TypeError as error:
+            raise ValueError(str(error).replace("Fault.__init__() ", "")) from None
+        with self._lock:
+            fault.id = next(self._ids)
+            self._faults.append(fault)
+        return fault.id
+
+    def list(self) -> list[dict[str, Any]]:
+        """The faults still to come."""
+        with self._lock:
+            return [asdict(fault) for fault in self._faults]
+
+    def clear(self, fault_id: int | None = None) -> None:
+        """Take back one fault, or all."""
+        with self._lock:
+            self._faults = [f for f in self._faults if fault_id is not None and f.id != fault_id]
+
+    def take(self, *kinds: Kind, method: str = "", path: str = "", name: str = "", port: int = 0) -> Fault | None:
+        """The first fault of these kinds that matches the occasion; it is used up once."""
+        with self._lock:
+            for fault in self._faults:
+                if (
+                    fault.kind in kinds
+                    and (not fault.method or fault.method == method)
+                    and re.search(fault.path, path)
+                    and (not fault.name or re.fullmatch(fault.name, name))
+                    and (not port or fault.port == port)
+                ):
+                    fault.count -= 1
+                    if fault.count == 0:
+                        self._faults.remove(fault)
+                    return fault
+        return None

@@ -1,0 +1,171 @@
+"""The emulator as a whole: Compute Engine and Cloud Storage on loopback, started and stopped in this process."""
+
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from .api import create_app
+from .batch import add_batch
+from .calls import Calls
+from .clock import Clock
+from .compute import Compute
+from .control import add_control
+from .faults import Faults
+from .http_server import HttpServer
+from .machines import Backend, EmulatorError
+from .resources import READ_ONLY_PROJECT, Resource
+from .scripted import ScriptedBackend, Scripts
+from .storage import CloudStorage
+
+GUEST_HOST = "169.254.169.1"
+"""The host's loopback interface as a guest sees it."""
+
+MachineKind = Literal["qemu", "scripted"]
+
+
+class Emulator:
+    """A local Compute Engine with its Cloud Storage. A context manager: entered, it answers; left, nothing remains.
+
+    Args:
+        state_dir: where everything is kept; what a former emulator left there is taken over.
+        backend: the machines, or the name of a kind.
+        projects: their buckets `<project>_cloudbuild` exist from the beginning.
+        port: port of the Compute Engine API; 0 takes a free one.
+        storage_port: port of Cloud Storage; 0 takes a free one.
+        cache_dir: where the stand-in image is kept from one state directory to another (`qemu` only).
+
+    Attributes:
+        clock: the emulator's clock, which can be advanced.
+        faults: what is to go wrong.
+        calls: the requests that were answered.
+        port: port of the Compute Engine API.
+        storage_port: port of Cloud Storage.
+
+    Raises:
+        EmulatorError: the state directory is in use or of another kind, or a port is taken.
+    """
+
+    def __init__(
+        self,
+        state_dir: Path,
+        backend: Backend | MachineKind = "scripted",
+        projects: tuple[str, ...] = ("my-project",),
+        port: int = 0,
+        *,
+        storage_port: int = 0,
+        cache_dir: Path | None = None,
+    ) -> None:
+        state_dir = Path(state_dir)
+        self._backend = make_backend(backend, state_dir, cache_dir) if isinstance(backend, str) else backend
+        self.faults = Faults()
+        self.calls = Calls()
+        self.shutdown_asked = threading.Event()
+        self._projects: set[str] = set()
+        self._compute = Compute(state_dir, self._backend, self.faults, self._given_attributes)
+        try:
+            self._storage = CloudStorage(state_dir / "storage", storage_port, self.faults, self.calls.record)
+            for project in projects:
+                self._use_project(project)
+            app = create_app(self._compute, self._use_project)
+            add_batch(app, self.calls)
+            add_control(app, self._compute, self.calls, self.status, self.shutdown_asked.set)
+            self._http = HttpServer(app, port, self.calls.record)
+        except OSError as error:
+            self._compute.close()
+            raise EmulatorError(f"cannot listen on 127.0.0.1: {error}", "choose other ports") from error
+        self.port: int = self._http.port
+        self.storage_port: int = self._storage.port
+
+    @property
+    def clock(self) -> Clock:
+        """The emulator's clock."""
+        return self._compute.clock
+
+    @property
+    def scripts(self) -> Scripts:
+        """What scripted machines do.
+
+        Raises:
+            EmulatorError: the machines are of another kind.
+        """
+        if not isinstance(self._backend, ScriptedBackend):
+            raise EmulatorError(f"scripts are for scripted machines; these are {self._backend.name}")
+        return self._backend.scripts
+
+    def start(self) -> Self:
+        """Begin to answer."""
+        self._storage.start()
+        self._http.start()
+        return self
+
+    def stop(self) -> None:
+        """Answer nobody any more, stop all machines, keep the state."""
+        self._http.stop()
+        self._compute.close()
+        self._storage.stop()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def environment(self) -> dict[str, str]:
+        """The environment variables that point clients here."""
+        return {
+            "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE": f"http://127.0.0.1:{self.port}/compute/v1/",
+            "STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{self.storage_port}",
+        }
+
+    def compute(self, path: str) -> Resource:
+        """A resource, for example `projects/p/zones/z/instances/i`.
+
+        Raises:
+            ApiError: 404.
+        """
+        return self._compute.get(path)
+
+    def list(self, collection: str) -> list[Resource]:
+        """The resources of a collection, for example `projects/p/global/images`; a zone `-` means all zones."""
+        return [resource for _, resource in self._compute.under(collection)]
+
+    def stock_out(self, zone: str, on: bool = True) -> None:
+        """Let a zone have no machines left to offer, or again some."""
+        self._compute.instances.stock_out(zone, on)
+
+    def status(self) -> dict[str, Any]:
+        """What there is: counts of resources, ports, kind of machines, clock."""
+        return {
+            "machines": self._backend.name,
+            "port": self.port,
+            "storagePort": self.storage_port,
+            "projects": sorted(self._projects),
+            "clock": self.clock.timestamp(),
+            **self._compute.status(),
+        }
+
+    def _given_attributes(self) -> dict[str, str]:
+        return {"storage-endpoint": f"http://{GUEST_HOST}:{self.storage_port}"}
+
+    def _use_project(self, project: str) -> None:
+        if project not in self._projects and project != READ_ONLY_PROJECT:
+            self._projects.add(project)
+            self._storage.ensure_bucket(f"{project}_cloudbuild")
+
+
+def make_backend(kind: MachineKind, state_dir: Path, cache_dir: Path | None) -> Backend:
+    """The machines of a kind.
+
+    Args:
+        kind: `qemu` or `scripted`.
+        state_dir: the emulator's state directory.
+        cache_dir: see `Emulator`.
+    """
+    if kind == "scripted":
+        return ScriptedBackend()
+    from .qemu import QemuBackend  # only where it is used
+
+    return QemuBackend(state_dir / "machines", cache_dir or state_dir / "cache")

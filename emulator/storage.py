@@ -1,0 +1,166 @@
+"""Cloud Storage: gcp-storage-emulator, in this process, on a loopback port of its own.
+
+Known to differ from the real service: paging is ignored, preconditions are ignored (`ifGenerationMatch`), an object is
+held in memory while it is read or completed, and an error's answer may have no body.
+"""
+
+import hashlib
+import logging
+import os
+import threading
+import time
+from functools import partial
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from gcp_storage_emulator.exceptions import BadRequest
+from gcp_storage_emulator.handlers import buckets
+from gcp_storage_emulator.server import RequestHandler
+from gcp_storage_emulator.storage import RESUMABLE_DIR
+from gcp_storage_emulator.storage import Storage as BaseStorage
+
+from .faults import Faults
+from .http_server import Record
+
+for _name in ("gcp_storage_emulator", "api"):  # it logs each request, and warns of its own inner workings
+    _logger = logging.getLogger(_name)
+    _logger.addHandler(logging.NullHandler())
+    _logger.propagate = False
+
+
+class _Storage(BaseStorage):  # type: ignore[misc]  # it has no type hints
+    """Its storage, made safe against being killed, and quick with large uploads."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(data_dir=str(directory))
+        self._store.write_bytes = self._write_atomically
+
+    def _write_atomically(self, relative: str, content: bytes) -> None:
+        path = self._store._disk_path(relative)  # noqa: SLF001 (no public way to a file's place)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = path.with_name(f".{path.name[:100]}.new")
+        scratch.write_bytes(content)
+        scratch.replace(path)
+
+    def _object_path(self, bucket_name: str, file_name: str) -> str:
+        # Not by its name: an object `a` may stand beside `a/b`, and a name may be longer than a file's.
+        name = file_name if bucket_name == RESUMABLE_DIR else hashlib.sha256(file_name.encode()).hexdigest()
+        return f"{bucket_name}/{name}"
+
+    def get_resumable_byte_count(self, file_id: str) -> int:
+        part = self._part(file_id)
+        return part.stat().st_size if part.exists() else 0
+
+    def add_to_resumable_upload(
+        self, file_id: str, content: bytes, total_size: int | None = None, expected_start: int | None = None
+    ) -> bytes | None:
+        """Append a chunk (the original reads and writes the whole object again for each)."""
+        size = self.get_resumable_byte_count(file_id)
+        if expected_start is not None and expected_start != size:
+            raise BadRequest(f"Invalid Content-Range start: expected {size}, got {expected_start}")
+        part = self._part(file_id)
+        part.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("ab") as file:
+            file.write(content or b"")
+            size = file.tell()
+        if total_size is None or size < total_size:
+            return None
+        return part.read_bytes()[:total_size]
+
+    def _part(self, file_id: str) -> Path:
+        path: Path = self._store._disk_path(self._object_path(RESUMABLE_DIR, self.safe_id(file_id)))  # noqa: SLF001
+        return path
+
+
+class _Handler(RequestHandler):  # type: ignore[misc]  # it has no type hints
+    timeout = 60  # a client that says nothing holds everybody else up no longer than this
+    disable_nagle_algorithm = True
+    wbufsize = -1
+    server: "_Server"
+
+    def _serve(self) -> None:
+        began = time.monotonic()
+        self._status = 0
+        try:
+            if not self._faulty():
+                # One at a time: the storage behind is not made for threads.
+                with self.server.one_at_a_time:
+                    getattr(super(), f"do_{self.command}")()
+        finally:
+            self.server.record("storage", self.command, self.path, self._status, time.monotonic() - began)
+
+    do_GET = do_POST = do_DELETE = do_PUT = do_PATCH = _serve  # noqa: N815
+
+    def _faulty(self) -> bool:
+        faults = self.server.faults
+        delay = faults.take("delay", method=self.command, path=self.path)
+        if delay:
+            time.sleep(delay.seconds)
+        fault = faults.take("http", "drop", method=self.command, path=self.path)
+        if fault is None:
+            return False
+        self.close_connection = True
+        if fault.kind == "http":
+            self.send_error(fault.status, fault.message or fault.reason)
+        return True
+
+    def log_request(self, code: Any = "-", size: Any = "-") -> None:  # noqa: ARG002
+        self._status = int(code)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (the base class has it so)
+        """Say nothing: the record of calls holds it."""
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 128
+
+    def __init__(self, port: int, storage: _Storage, faults: Faults, record: Record) -> None:
+        super().__init__(("127.0.0.1", port), partial(_Handler, storage))
+        self.faults = faults
+        self.record = record
+        self.one_at_a_time = threading.Lock()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
+        """A client that went away is no event."""
+        logging.getLogger("cos_customizer.emulator").debug("storage request failed", exc_info=True)
+
+
+class CloudStorage:
+    """The Cloud Storage service.
+
+    Args:
+        directory: where objects are kept.
+        port: TCP port on loopback; 0 takes a free one, `port` then says which.
+        faults: applied to requests (kinds `http`, `drop` and `delay`).
+        record: told of each request.
+
+    Raises:
+        OSError: the port is taken.
+    """
+
+    def __init__(self, directory: Path, port: int, faults: Faults, record: Record) -> None:
+        self._storage = _Storage(Path(os.path.abspath(directory)))  # noqa: PTH100 (it need not exist yet)
+        self._server = _Server(port, self._storage, faults, record)
+        self.port: int = self._server.server_address[1]
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="storage", daemon=True)
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Answer nobody any more; what is stored stays."""
+        if self._thread.is_alive():
+            self._server.shutdown()
+        self._server.server_close()
+
+    def ensure_bucket(self, name: str) -> None:
+        """Make a bucket if there is none of this name. Deleted objects are gone at once in it."""
+        with self._server.one_at_a_time:
+            if self._storage.get_bucket(name) is None:
+                bucket = buckets.create_bucket(name, self._storage)
+                bucket["softDeletePolicy"] = {"retentionDurationSeconds": "0"}
+                self._storage.create_bucket(name, bucket)
