@@ -16,12 +16,12 @@ _NANOSECONDS = {
     "m": 60 * 10**9,
     "h": 3600 * 10**9,
 }
-_TERM = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
+_TERM = re.compile(r"([0-9]*)(?:\.([0-9]*))?([^0-9.]*)")
 _LARGEST = 2**63 - 1
 
 
 def parse_duration(text: str) -> float:
-    """Read a Go duration.
+    """Read a Go duration, digit for digit as Go does.
 
     Args:
         text: for example `1h0m0s`; a bare `0` is allowed, any other number needs a unit.
@@ -32,28 +32,43 @@ def parse_duration(text: str) -> float:
     Raises:
         ValueError: the text is not a Go duration, or does not fit one (about 292 years).
     """
-    rest = text
-    sign = 1
-    if rest[:1] in ("+", "-"):
-        sign = -1 if rest[0] == "-" else 1
-        rest = rest[1:]
+    sign = -1 if text.startswith("-") else 1
+    rest = text[1:] if text[:1] in ("+", "-") else text
     if rest == "0":
         return 0.0
     if not rest:
         raise ValueError(f"{text!r} is not a duration")
-    total = Decimal(0)
-    while rest:
+    total = 0
+    while rest and total <= _LARGEST + 1:
         term = _TERM.match(rest)
-        if term is None:
-            bare = rest.replace(".", "", 1).isdecimal()
-            raise ValueError(
-                f"{text!r} is not a duration: {'a unit is missing' if bare else f'{rest!r} is not understood'}"
-            )
-        total += Decimal(term[1]) * _NANOSECONDS[term[2]]
+        assert term is not None  # it matches the empty string too
+        whole, fraction, unit = term[1], term[2] or "", term[3]
+        if not whole and not fraction:
+            raise ValueError(f"{text!r} is not a duration: {rest!r} is not understood")
+        if unit not in _NANOSECONDS:
+            why = f"{unit!r} is not one of the units h, m, s, ms, us and ns" if unit else "a unit is missing"
+            raise ValueError(f"{text!r} is not a duration: {why}")
+        total += _whole(whole) * _NANOSECONDS[unit] + _part(fraction, _NANOSECONDS[unit])
         rest = rest[term.end() :]
-    if total > _LARGEST:
+    if total > _LARGEST + (sign < 0):
         raise ValueError(f"{text!r} is longer than a duration can be")
-    return sign * float(int(total)) / 10**9
+    return sign * total / 10**9
+
+
+def _whole(digits: str) -> int:
+    significant = digits.lstrip("0")
+    return int(significant or "0") if len(significant) < 20 else _LARGEST + 2  # Python refuses to read a long number
+
+
+def _part(digits: str, unit: int) -> int:
+    """A fraction of a unit in nanoseconds; Go reads as many digits as fit, and multiplies in floating point."""
+    value, scale = 0, 1.0
+    for digit in digits:
+        longer = value * 10 + int(digit)
+        if value > _LARGEST // 10 or longer > _LARGEST + 1:
+            break
+        value, scale = longer, scale * 10
+    return int(value * (unit / scale))
 
 
 def format_duration(seconds: float) -> str:
