@@ -1,0 +1,338 @@
+"""A Prefect server of a build's own, for where no API is configured: up beside the imports, gone at the end.
+
+Prefect is not imported here, so that the server can be started and its address be set before anything imports it. Each
+server has a home directory of its own, filled from a migrated database where there is one: migrating takes most of a
+cold start, and two builds on one cold home get in each other's way.
+"""
+
+import contextlib
+import os
+import shutil
+import socket
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import tomllib
+import zlib
+from http.client import HTTPConnection, HTTPException
+from importlib.metadata import version
+from pathlib import Path
+from types import TracebackType
+
+from cos_customizer.customizer.errors import CustomizerError, UsageError
+
+TEMPLATE_VARIABLE = "COS_CUSTOMIZER_PREFECT_TEMPLATE"
+"""Environment variable with the path of a migrated database (a container image brings one along)."""
+
+_LOGGING = Path(__file__).with_name("prefect_logging.yaml")
+_SERVICES = (
+    "CANCELLATION_CLEANUP",
+    "CLEANUP_RECONCILER",
+    "EVENT_LOGGER",
+    "EVENT_PERSISTER",
+    "FOREMAN",
+    "LATE_RUNS",
+    "PAUSE_EXPIRATIONS",
+    "REPOSSESSOR",
+    "SCHEDULER",
+    "TASK_RUN_RECORDER",
+    "TRIGGERS",
+)
+_STOP_PATIENCE = 5.0
+"""Seconds that the server has for going by itself."""
+
+
+class LocalServerError(CustomizerError):
+    """The build's own Prefect server did not come up.
+
+    Attributes:
+        output: the last lines of its log.
+    """
+
+    def __init__(self, message: str, hint: str, output: tuple[str, ...]) -> None:
+        super().__init__(message, hint)
+        self.output = output
+
+
+def configured_api() -> str | None:
+    """The Prefect API that the environment or the active profile names, found without importing Prefect.
+
+    Returns:
+        Its URL, or None.
+
+    Raises:
+        UsageError: the file of profiles cannot be read.
+    """
+    if url := os.environ.get("PREFECT_API_URL"):
+        return url
+    home = Path(os.environ.get("PREFECT_HOME") or "~/.prefect")
+    file = Path(os.environ.get("PREFECT_PROFILES_PATH") or home / "profiles.toml")
+    try:
+        profiles = tomllib.loads(file.expanduser().read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, RuntimeError):  # RuntimeError: there is no home directory
+        return None
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"cannot read Prefect's profiles in {str(file)!r}: {error}", "set PREFECT_API_URL, or repair the file."
+        ) from error
+    active = profiles.get("profiles", {}).get(os.environ.get("PREFECT_PROFILE") or profiles.get("active"), {})
+    return active.get("PREFECT_API_URL") or None
+
+
+def quiet_prefect() -> None:
+    """Keep Prefect's log lines off the terminal; call it before Prefect is imported. A user's own setting wins."""
+    os.environ.setdefault("PREFECT_LOGGING_SETTINGS_PATH", str(_LOGGING))
+
+
+class LocalServer:
+    """A Prefect server on a loopback port, and the settings of this process that lead to it.
+
+    It goes when this process goes, whatever the way: it watches a pipe that only this process holds open.
+    """
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._home: Path | None = None
+        self._port = 0
+        self._cold = False
+        self._environment: dict[str, str] = {}
+
+    def __enter__(self) -> "LocalServer":
+        self.start()
+        try:
+            self.wait()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def url(self) -> str:
+        """The address of its API."""
+        return f"http://127.0.0.1:{self._port}/api"
+
+    def start(self) -> None:
+        """Start the server and point this process's Prefect settings at it; returns before it answers.
+
+        Connections that are made before it answers wait. Call it before Prefect is imported, and register `stop` with
+        `atexit` before that too: Prefect's own exit hooks talk to the server, so it has to go last.
+
+        Raises:
+            CustomizerError: there is no room for its home directory, or no process to be had.
+        """
+        self._environment = dict(os.environ)
+        try:
+            self._home = Path(tempfile.mkdtemp(prefix="cos-customizer-prefect-"))
+            self._cold = not _copy_template(self._home / "prefect.db")
+            with socket.socket() as listener:
+                listener.bind(("127.0.0.1", 0))
+                listener.listen(128)
+                self._port = listener.getsockname()[1]
+                self._set_environment()
+                self._spawn(listener)
+        except OSError as error:
+            self.stop()
+            raise CustomizerError(
+                f"cannot start a Prefect server: {error}",
+                "it needs a temporary directory (TMPDIR) with some MB of room; PREFECT_API_URL names another server.",
+            ) from error
+
+    def _set_environment(self) -> None:
+        # Whatever else is set is meant for another server, a database or a key that this one must not get.
+        for name in [name for name in os.environ if name.startswith("PREFECT_")]:
+            del os.environ[name]
+        os.environ.update(
+            PREFECT_HOME=str(self._home),
+            PREFECT_API_URL=self.url,
+            PREFECT_LOGGING_SETTINGS_PATH=str(_LOGGING),
+            PREFECT_LOGGING_TO_API_ENABLED="false",  # nobody can read it there
+            PREFECT_SERVER_ANALYTICS_ENABLED="false",
+            DO_NOT_TRACK="1",
+        )
+        loopback = ",".join(filter(None, (os.environ.get("no_proxy") or os.environ.get("NO_PROXY"), "127.0.0.1")))
+        os.environ.update(no_proxy=loopback, NO_PROXY=loopback)
+
+    def _spawn(self, listener: socket.socket) -> None:
+        assert self._home is not None
+        settings = {
+            "PREFECT_SERVER_DATABASE_MIGRATE_ON_START": str(self._cold),
+            "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",
+            "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
+            "PREFECT_SERVER_UI_ENABLED": "false",
+            "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
+            **{f"PREFECT_SERVER_SERVICES_{service}_ENABLED": "false" for service in _SERVICES},
+        }
+        environment = {**os.environ, **settings}
+        del environment["PREFECT_LOGGING_SETTINGS_PATH"]
+        code = f"from cos_customizer.flows.local_server import serve; serve({listener.fileno()})"
+        with (self._home / "server.log").open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", code],
+                env=environment,
+                cwd=self._home,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                pass_fds=[listener.fileno()],
+                start_new_session=True,
+            )
+
+    def wait(self, patience: float = 120.0) -> None:
+        """Wait until the server answers.
+
+        Args:
+            patience: seconds to wait.
+
+        Raises:
+            LocalServerError: it does not.
+        """
+        connection = HTTPConnection("127.0.0.1", self._port, timeout=patience)
+        try:
+            connection.request("GET", "/api/health")
+            if connection.getresponse().status != 200:
+                raise HTTPException("it is not healthy")
+        except (OSError, HTTPException) as error:
+            raise self._failure(error) from error
+        finally:
+            connection.close()
+        if self._cold and self._home is not None:
+            _keep_template(self._home / "prefect.db", _cached_template())
+
+    def _failure(self, error: Exception) -> LocalServerError:
+        tail: tuple[str, ...] = ()
+        if self._home is not None:
+            with contextlib.suppress(OSError):
+                log = (self._home / "server.log").read_text(encoding="utf-8", errors="replace")
+                tail = tuple(log.splitlines()[-10:])
+        return LocalServerError(
+            f"the build's own Prefect server did not come up ({error})",
+            "PREFECT_API_URL names another server to use instead.",
+            tail,
+        )
+
+    def stop(self) -> None:
+        """Stop the server and remove what it has left; the environment is again what it was. May be called twice."""
+        if self._process is not None:
+            assert self._process.stdin is not None
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
+            try:
+                self._process.wait(_STOP_PATIENCE)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._process = None
+        if self._home is not None:
+            shutil.rmtree(self._home, ignore_errors=True)
+            self._home = None
+            os.environ.clear()
+            os.environ.update(self._environment)
+
+
+def serve(descriptor: int) -> None:
+    """Run the server in this process until standard input ends; then remove the home directory.
+
+    Args:
+        descriptor: a listening socket.
+    """
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    import uvicorn
+    from prefect.server.api.server import create_app
+
+    config = uvicorn.Config(
+        create_app(final=True, webserver_only=True),
+        log_level="warning",
+        access_log=False,
+        lifespan="on",
+        timeout_keep_alive=24 * 3600,  # a build is silent for long, and its client keeps connections
+    )
+    uvicorn.Server(config).run(sockets=[socket.socket(fileno=descriptor)])
+
+
+def _leave_with_parent() -> None:
+    # Nothing in the database is worth an orderly end, and a parent that was killed cannot clean up.
+    while os.read(0, 1024):
+        pass
+    shutil.rmtree(os.environ["PREFECT_HOME"], ignore_errors=True)
+    os._exit(0)
+
+
+def _database_version() -> int:
+    """What marks a database as migrated for the installed Prefect."""
+    return zlib.crc32(version("prefect").encode()) & 0x7FFFFFFF
+
+
+def _cached_template() -> Path:
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(cache, "cos-customizer", f"prefect-{version('prefect')}.db")
+
+
+def _copy_template(database: Path) -> bool:
+    """Begin with a migrated database, if there is one."""
+    for template in filter(None, (os.environ.get(TEMPLATE_VARIABLE), _cached_template())):
+        with contextlib.suppress(OSError, RuntimeError, sqlite3.Error):
+            shutil.copyfile(Path(template).expanduser(), database)
+            with contextlib.closing(sqlite3.connect(database)) as connection:
+                if connection.execute("PRAGMA user_version").fetchone()[0] == _database_version():
+                    return True
+        database.unlink(missing_ok=True)
+    return False
+
+
+def _keep_template(database: Path, template: Path) -> None:
+    """Keep a migrated database for later; that it cannot be kept is no harm."""
+    with contextlib.suppress(OSError, RuntimeError, sqlite3.Error):
+        write_template(database, template.expanduser())
+
+
+def write_template(database: Path, template: Path) -> None:
+    """Copy a live migrated database, whole or not at all.
+
+    Args:
+        database: of a running server.
+        template: the file to write.
+
+    Raises:
+        OSError: it cannot be written.
+        sqlite3.Error: the database cannot be read.
+    """
+    template.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=f".{template.name}.", dir=template.parent)
+    os.close(descriptor)
+    try:
+        with (
+            contextlib.closing(sqlite3.connect(database)) as source,
+            contextlib.closing(sqlite3.connect(name)) as target,
+        ):
+            source.backup(target)
+            target.execute(f"PRAGMA user_version = {_database_version()}")
+            target.execute("PRAGMA journal_mode = DELETE")
+            target.commit()
+        Path(name).chmod(0o644)
+        Path(name).replace(template)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def main() -> None:
+    """Write a migrated database to the file that the command line names, for `COS_CUSTOMIZER_PREFECT_TEMPLATE`."""
+    if len(sys.argv) != 2:
+        raise SystemExit("usage: python -m cos_customizer.flows.local_server FILE")
+    begin = time.monotonic()
+    with LocalServer() as server:
+        assert server._home is not None
+        write_template(server._home / "prefect.db", Path(sys.argv[1]).absolute())
+    print(f"{sys.argv[1]} written in {time.monotonic() - begin:.1f} s")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
