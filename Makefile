@@ -1,0 +1,40 @@
+# Everything a contributor runs. `make help` lists it.
+PYTHON ?= python3
+VENV ?= .venv
+export PYTHON VENV
+# Start-up times depend on compiled bytecode, whatever the environment asks for.
+unexport PYTHONDONTWRITEBYTECODE
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-fast test-vm lint bench venv lock clean
+
+help: ## list these targets
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 18
+
+demo: ## build the README's example on a real VM on this machine, and boot the result
+	@make/demo.sh
+
+test: test-fast test-vm ## run all tests
+
+test-fast: venv ## run the tests that boot no VM
+	$(VENV)/bin/pytest -m "not vm" -n 2
+
+test-vm: venv ## run the tests that boot VMs under QEMU
+	@make/host_packages.sh
+	$(VENV)/bin/pytest -m vm
+
+lint: venv ## check style, types and shell scripts
+	@make/lint.sh
+
+bench: venv ## measure what performance is promised, against its limits (BENCH="--full" for the long ones)
+	@$(VENV)/bin/python -m benchmarks $(BENCH)
+
+venv: ## make .venv from the lock, with the emulator and all tools
+	@make/venv.sh
+
+lock: ## write requirements/ anew from pyproject.toml (UPGRADE=1 takes the newest of everything)
+	@make/lock.sh
+
+clean: ## remove .venv and what tools leave in the tree; the stand-in image stays cached
+	rm -rf $(VENV) build dist .mypy .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Writes the locks of requirements/ anew from pyproject.toml: every package with its version and hashes.
+# What is locked stays as it is where it can; `make lock UPGRADE=1` takes the newest of everything.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+tools=$(mktemp -d)
+trap 'rm -rf "$tools"' EXIT
+"${PYTHON:-python3}" -m venv "$tools"
+"$tools/bin/pip" install --quiet uv
+
+compile() { # lock, further arguments
+  local lock=requirements/$1
+  shift
+  UV_CUSTOM_COMPILE_COMMAND='make lock' "$tools/bin/uv" pip compile --quiet --universal --generate-hashes \
+    --no-emit-index-url --no-emit-find-links ${UPGRADE:+--upgrade} --output-file "$lock" "$@" > /dev/null
+  printf '%s: %d packages\n' "$lock" "$(grep -c == "$lock")"
+}
+
+mkdir -p requirements
+compile runtime.txt pyproject.toml
+compile dev.txt pyproject.toml --extra emulator --extra dev --constraint requirements/runtime.txt
+compile build.txt - <<< 'setuptools>=77'
