@@ -5,6 +5,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
+from cos_customizer.customizer.result import BuildResult
+
 
 @dataclass(frozen=True)
 class Note:
@@ -49,7 +51,14 @@ class ConsoleOutput:
     lines: tuple[str, ...]
 
 
-Event = Note | StepChange | ConsoleOutput
+@dataclass(frozen=True)
+class BuildEnded:
+    """The build is over and undone; for those who do not get the flow's return value (a signal has ended it, say)."""
+
+    result: BuildResult
+
+
+Event = Note | StepChange | ConsoleOutput | BuildEnded
 Listener = Callable[[Event], None]
 
 _listeners: list[Listener] = []

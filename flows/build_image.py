@@ -12,7 +12,7 @@ from prefect.runtime import flow_run
 
 from cos_customizer.customizer.durations import human_duration
 from cos_customizer.customizer.errors import StockOutError, UsageError
-from cos_customizer.customizer.events import Note
+from cos_customizer.customizer.events import BuildEnded, Note, publish
 from cos_customizer.customizer.names import BuildNames
 from cos_customizer.customizer.result import BuildResult, Outcome
 from cos_customizer.customizer.spec import BuildSpec
@@ -53,7 +53,7 @@ def build_image(spec: BuildSpec) -> BuildResult:
     Raises:
         UsageError: the specification cannot work (a script is missing from the context, say).
         BuildTimeoutError: the build did not complete in time.
-        CustomizerError: it failed; the error says how, and its `result` what became of the build.
+        CustomizerError: it failed; the error says how, and the event `BuildEnded` what became of the build.
     """
     record = Record(spec, BuildNames.of(str(flow_run.id), int(flow_run.run_count or 1)))
     undoing = Undoing()
@@ -67,10 +67,15 @@ def build_image(spec: BuildSpec) -> BuildResult:
             finally:
                 _undo(record, undoing)
         except DeadlinePassed:
-            raise record.close(record.timed_out()) from None
+            timeout = record.timed_out()
+            record.close(timeout)
+            raise timeout from None
         except BaseException as error:
-            raise record.close(error)  # noqa: B904 - the same error
-    return record.result(outcome)
+            record.close(error)
+            raise
+    result = record.result(outcome)
+    publish(BuildEnded(result))
+    return result
 
 
 def _build(record: Record, undoing: Undoing) -> Outcome:

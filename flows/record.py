@@ -3,16 +3,14 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
 
 from cos_customizer.customizer.errors import BuildTimeoutError, CustomizerError
+from cos_customizer.customizer.events import BuildEnded, publish
 from cos_customizer.customizer.names import BuildNames
 from cos_customizer.customizer.result import BuildResult, Outcome, StepResult
 from cos_customizer.customizer.spec import BuildSpec
 from cos_customizer.gcp.images import ResolvedImage
 from cos_customizer.tasks.serial_console import GuestConsole
-
-E = TypeVar("E", bound=BaseException)
 
 
 class Record:
@@ -91,11 +89,14 @@ class Record:
             tuple(self.console.progress.tail) if self.console else (),
         )
 
-    def close(self, error: E) -> E:
-        """Attach the result to what ends the build (`error.result`), for the command's `-output-file`."""
+    def close(self, error: BaseException) -> None:
+        """Tell what has become of a build that did not succeed.
+
+        Args:
+            error: what ends it.
+        """
         outcome: Outcome = "failed" if isinstance(error, Exception) else "interrupted"
         if isinstance(error, BuildTimeoutError):
             outcome = "timed-out"
         text = error.message if isinstance(error, CustomizerError) else f"{type(error).__name__} {error}".strip()
-        error.result = self.result(outcome, text)  # type: ignore[attr-defined]
-        return error
+        publish(BuildEnded(self.result(outcome, text)))

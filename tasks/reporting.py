@@ -7,7 +7,7 @@ from prefect.logging import get_run_logger
 
 from cos_customizer.customizer import events
 from cos_customizer.customizer.durations import human_duration
-from cos_customizer.customizer.events import ConsoleOutput, Event, Note
+from cos_customizer.customizer.events import ConsoleOutput, Event, Note, StepChange
 
 LINES_PER_RECORD = 50
 """Serial lines that make one log record: Prefect's API takes about a thousand records a second."""
@@ -27,7 +27,7 @@ def report(event: Event) -> None:
             logger.info("%s", "\n".join(lines[first : first + LINES_PER_RECORD]))
     elif isinstance(event, Note):
         logger.log(getattr(logging, event.level.upper()), "%s: %s", event.topic, event.text)
-    else:
+    elif isinstance(event, StepChange):
         took = f" in {human_duration(event.seconds)}" if event.seconds is not None else ""
         why = f": {event.reason}" if event.reason else ""
         logger.log(

@@ -21,8 +21,9 @@ from cos_customizer.customizer.errors import (
     StockOutError,
     UsageError,
 )
-from cos_customizer.customizer.events import ConsoleOutput, Event, Note, StepChange, listening
+from cos_customizer.customizer.events import BuildEnded, ConsoleOutput, Event, Note, StepChange, listening
 from cos_customizer.customizer.result import BuildResult
+from cos_customizer.customizer.spec import BuildSpec
 from cos_customizer.emulator.server import Emulator
 from cos_customizer.flows.build_image import build_image
 from cos_customizer.gcp.clients import connect
@@ -57,6 +58,19 @@ def make_image(name: str, family: str = "") -> None:
         ),
     )
     connect().global_operations.wait(project="my-project", operation=operation.name)
+
+
+def failing(spec: BuildSpec, error: type[BaseException], match: str = "") -> tuple[Any, BuildResult]:
+    """Run a build that ends in an error: the error, and what became of the build."""
+    ended: list[BuildResult] = []
+
+    def note(event: Event) -> None:
+        if isinstance(event, BuildEnded):
+            ended.append(event.result)
+
+    with listening(note), pytest.raises(error, match=match) as caught:
+        build_image(spec)
+    return caught.value, ended[0]
 
 
 def test_a_build_makes_the_image_it_was_asked_for(emulator: Emulator, make_spec: SpecMaker) -> None:
@@ -117,13 +131,11 @@ def test_a_failed_script_shows_its_exit_code_and_its_last_40_lines(emulator: Emu
             marker("BuildFailed: step 1 exit 3"),
         )
     )
-    with pytest.raises(BuildFailedError) as caught:
-        build_image(make_spec())
-    assert caught.value.message == "step 1/2 failed: run-script first.sh exited with 3"
-    assert len(caught.value.output) == 40
-    assert caught.value.output[-2:] == ("line 59", "curl: (6) Could not resolve host: internal.example")
-    assert "-network" in caught.value.hint
-    result: BuildResult = caught.value.result  # type: ignore[attr-defined]
+    error, result = failing(make_spec(), BuildFailedError)
+    assert error.message == "step 1/2 failed: run-script first.sh exited with 3"
+    assert len(error.output) == 40
+    assert error.output[-2:] == ("line 59", "curl: (6) Could not resolve host: internal.example")
+    assert "-network" in error.hint
     assert result.outcome == "failed"
     assert [step.state for step in result.steps] == ["failed", "not-run"]
     assert result.serial_log
@@ -187,12 +199,11 @@ def test_lost_output_is_reported_and_a_later_marker_tells_the_rest(emulator: Emu
 def test_a_timeout_says_so_and_leaves_only_the_log(emulator: Emulator, make_spec: SpecMaker) -> None:
     emulator.scripts.add(script(STARTED))
     began = time.monotonic()
-    with pytest.raises(BuildTimeoutError, match="did not complete within the specified timeout") as caught:
-        build_image(make_spec(timeout="3s"))
+    error, result = failing(make_spec(timeout="3s"), BuildTimeoutError, "did not complete within the specified timeout")
     assert time.monotonic() - began < 6
-    assert "step 1/2" in caught.value.message
-    assert caught.value.result.outcome == "timed-out"  # type: ignore[attr-defined]
-    assert caught.value.result.serial_log  # type: ignore[attr-defined]
+    assert "step 1/2" in error.message
+    assert result.outcome == "timed-out"
+    assert result.serial_log
     assert images(emulator) == {}
     assert leftovers(emulator) == []
 
@@ -219,13 +230,12 @@ def test_a_signal_undoes_the_build(
     try:
         thread = threading.Thread(target=send)
         thread.start()
-        with pytest.raises(error) as caught:
-            build_image(make_spec())
+        _, result = failing(make_spec(), error)
         thread.join()
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
-    assert caught.value.result.outcome == "interrupted"  # type: ignore[attr-defined]
+    assert result.outcome == "interrupted"
     assert leftovers(emulator) == []
 
 
@@ -386,9 +396,9 @@ def test_the_builder_vm_is_temporary_by_label_and_lifetime(emulator: Emulator, m
             seen.extend(emulator.list("projects/my-project/zones/-/instances"))
             seen.extend(emulator.list("projects/my-project/zones/-/disks"))
 
-    with listening(look), pytest.raises(BuildTimeoutError) as caught:
-        build_image(make_spec(timeout="2s"))
-    build_id = caught.value.result.build_id  # type: ignore[attr-defined]
+    with listening(look):
+        _, result = failing(make_spec(timeout="2s"), BuildTimeoutError)
+    build_id = result.build_id
     vm, disk = seen
     for resource in (vm, disk):
         assert resource["name"] == f"cos-customizer-{build_id}"
