@@ -1,6 +1,6 @@
 """The emulator as a whole: Compute Engine and Cloud Storage on loopback, started and stopped in this process."""
 
-import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -34,6 +34,7 @@ class Emulator:
         port: port of the Compute Engine API; 0 takes a free one.
         storage_port: port of Cloud Storage; 0 takes a free one.
         cache_dir: where the stand-in image is kept from one state directory to another (`qemu` only).
+        shutdown: called when a client asks the emulator to end.
 
     Attributes:
         clock: the emulator's clock, which can be advanced.
@@ -55,12 +56,12 @@ class Emulator:
         *,
         storage_port: int = 0,
         cache_dir: Path | None = None,
+        shutdown: Callable[[], None] = lambda: None,
     ) -> None:
         state_dir = Path(state_dir)
         self._backend = make_backend(backend, state_dir, cache_dir) if isinstance(backend, str) else backend
         self.faults = Faults()
         self.calls = Calls()
-        self.shutdown_asked = threading.Event()
         self._projects: set[str] = set()
         self._compute = Compute(state_dir, self._backend, self.faults, self._given_attributes)
         try:
@@ -69,7 +70,7 @@ class Emulator:
                 self._use_project(project)
             app = create_app(self._compute, self._use_project)
             add_batch(app, self.calls)
-            add_control(app, self._compute, self.calls, self.status, self.shutdown_asked.set)
+            add_control(app, self._compute, self.calls, self.status, shutdown)
             self._http = HttpServer(app, port, self.calls.record)
         except OSError as error:
             self._compute.close()
@@ -92,6 +93,14 @@ class Emulator:
         if not isinstance(self._backend, ScriptedBackend):
             raise EmulatorError(f"scripts are for scripted machines; these are {self._backend.name}")
         return self._backend.scripts
+
+    def prepare(self) -> None:
+        """Make sure that machines can run; the first time this may build the stand-in image, which takes a minute.
+
+        Raises:
+            EmulatorError: something is missing.
+        """
+        self._backend.prepare()
 
     def start(self) -> Self:
         """Begin to answer."""

@@ -1,0 +1,295 @@
+"""The emulator as a background process: started, found again, stopped.
+
+It leaves `service.json` in its state directory for as long as it answers. Importing this module is cheap.
+"""
+
+import importlib.util
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from .machines import EmulatorError
+
+_FILE = "service.json"
+_LOG_FILE = "emulator.log"
+_NEEDED = ("flask", "gcp_storage_emulator", "google.cloud.compute_v1")
+_STOP_SECONDS = 60.0
+
+MachineKind = Literal["qemu", "scripted"]
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How the emulator is to run.
+
+    Attributes:
+        state_dir: where everything is kept.
+        cache_dir: where the stand-in image is kept.
+        machines: kind of the machines.
+        port: port of the Compute Engine API; 0 takes a free one.
+        storage_port: port of Cloud Storage; 0 takes a free one.
+        projects: their buckets `<project>_cloudbuild` exist from the beginning.
+    """
+
+    state_dir: str
+    cache_dir: str
+    machines: MachineKind = "qemu"
+    port: int = 0
+    storage_port: int = 0
+    projects: tuple[str, ...] = ("my-project",)
+
+
+@dataclass(frozen=True)
+class Service:
+    """A running emulator.
+
+    Attributes:
+        pid: of its process, which leads a session of its own unless it runs in the foreground.
+        started: when that process started, in the kernel's ticks: tells it from a later one with the same pid.
+        control: address of the emulator's own API.
+        environment: the variables that point clients to it.
+        log: its log file.
+    """
+
+    pid: int
+    started: int
+    machines: str
+    port: int
+    storage_port: int
+    control: str
+    environment: dict[str, str]
+    log: str
+
+
+def default_state_dir() -> Path:
+    """Where the state is kept unless somebody says otherwise (XDG base directories)."""
+    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
+    return Path(base) / "cos-customizer/emulator"
+
+
+def default_cache_dir() -> Path:
+    """Where the stand-in image is kept unless somebody says otherwise (XDG base directories)."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "cos-customizer"
+
+
+def find(state_dir: Path) -> Service | None:
+    """The emulator that runs on a state directory, or None. What a dead one left is not taken for it."""
+    try:
+        service = Service(**json.loads((state_dir / _FILE).read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+    return service if _start_time(service.pid) == service.started else None
+
+
+def start(options: Options, progress: Progress) -> Service:
+    """Start the emulator in the background and return when it answers.
+
+    Args:
+        options: how it is to run.
+        progress: told what takes its time.
+
+    Raises:
+        EmulatorError: it cannot run; its log says more.
+    """
+    for package in _NEEDED:
+        _check_installed(package)
+    state_dir = Path(options.state_dir)
+    log = state_dir / _LOG_FILE
+    try:
+        state_dir.mkdir(parents=True, exist_ok=True)
+        output = log.open("ab")
+    except OSError as error:
+        raise EmulatorError(f"cannot write to {state_dir}: {error.strerror}", "choose another -state-dir") from None
+    read, write = os.pipe()
+    command = [sys.executable, "-m", __name__, json.dumps(asdict(options)), str(write)]
+    with output, open(read, encoding="utf-8") as messages:  # noqa: PTH123 (a descriptor, not a path)
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, pass_fds=(write,), start_new_session=True
+        )
+        os.close(write)
+        try:
+            _await_ready(messages, progress, log)
+        except BaseException:
+            _kill(process.pid)
+            process.wait()
+            raise
+    service = find(state_dir)
+    if service is None:
+        raise EmulatorError("the emulator ended as soon as it had started", f"its log: {log}")
+    return service
+
+
+def stop(state_dir: Path) -> bool:
+    """Stop the emulator, and everything below it.
+
+    Returns:
+        Whether one was running.
+    """
+    service = find(state_dir)
+    if service:
+        os.kill(service.pid, signal.SIGTERM)
+        deadline = time.monotonic() + _STOP_SECONDS
+        while _start_time(service.pid) == service.started:
+            if time.monotonic() > deadline:
+                _kill(service.pid)
+                break
+            time.sleep(0.02)
+    (state_dir / _FILE).unlink(missing_ok=True)
+    return service is not None
+
+
+def run(options: Options, ready: Callable[[Service], None]) -> None:
+    """Run the emulator in this process until SIGTERM, SIGINT, SIGHUP or a request to shut down.
+
+    Args:
+        options: how it is to run.
+        ready: called once it answers.
+
+    Raises:
+        EmulatorError: it cannot run.
+    """
+    for package in _NEEDED:
+        _check_installed(package)
+    log = logging.getLogger("cos_customizer.emulator")
+    log.info("loading the Compute Engine API")
+    from .server import Emulator
+
+    state_dir = Path(options.state_dir)
+    ended = threading.Event()
+    emulator = Emulator(
+        state_dir,
+        options.machines,
+        options.projects,
+        options.port,
+        storage_port=options.storage_port,
+        cache_dir=Path(options.cache_dir),
+        shutdown=ended.set,
+    )
+    file = state_dir / _FILE
+    before = [(number, signal.getsignal(number)) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)]
+    try:
+        emulator.prepare()
+        for number, _ in before:
+            signal.signal(number, lambda *_: ended.set())
+        emulator.start()
+        service = Service(
+            pid=os.getpid(),
+            started=_start_time(os.getpid()) or 0,
+            machines=options.machines,
+            port=emulator.port,
+            storage_port=emulator.storage_port,
+            control=f"http://127.0.0.1:{emulator.port}/emulator/",
+            environment=emulator.environment(),
+            log=str(state_dir / _LOG_FILE),
+        )
+        scratch = file.with_suffix(".new")
+        scratch.write_text(json.dumps(asdict(service), indent=2))
+        scratch.replace(file)
+        ready(service)
+        ended.wait()
+        log.info("stopping")
+    finally:
+        file.unlink(missing_ok=True)
+        emulator.stop()
+        for number, handler in before:
+            signal.signal(number, handler)
+
+
+def _check_installed(package: str) -> None:
+    try:
+        found = importlib.util.find_spec(package)
+    except ModuleNotFoundError:
+        found = None
+    if found is None:
+        raise EmulatorError(
+            f"the emulator needs the Python package {package}, which is not installed",
+            "pip install 'cos-customizer[emulator]'",
+        )
+
+
+def _await_ready(messages: Iterable[str], progress: Progress, log: Path) -> None:
+    for line in messages:
+        message = json.loads(line)
+        if "progress" in message:
+            progress(message["progress"])
+        if "error" in message:
+            raise EmulatorError(message["error"], message["hint"] or f"its log: {log}")
+        if "ready" in message:
+            return
+    raise EmulatorError("the emulator ended before it answered", f"its log says why: {log}")
+
+
+def _start_time(pid: int) -> int | None:
+    """When a process started, in the kernel's ticks since boot; None if there is none, or only its remains."""
+    try:
+        # The name in parentheses may hold anything; the fields after it are numbered from 3 (state), 22 is the time.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
+def _kill(pid: int) -> None:
+    """End a session's process group for good."""
+    try:
+        if os.getpgid(pid) == pid:
+            os.killpg(pid, signal.SIGKILL)
+        else:
+            os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+class _Report(logging.Handler):
+    """Tells the process that started this one how far it is."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__(logging.INFO)
+        self._pipe = open(descriptor, "w", buffering=1, encoding="utf-8")  # noqa: SIM115
+
+    def send(self, **message: object) -> None:
+        try:
+            self._pipe.write(json.dumps(message) + "\n")
+        except (OSError, ValueError):
+            return  # whoever started us has gone
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.send(progress=record.getMessage())
+
+    def ready(self, _: Service) -> None:
+        self.send(ready=True)
+        logging.getLogger("cos_customizer.emulator").removeHandler(self)
+        self._pipe.close()
+
+
+def _main(arguments: Sequence[str]) -> int:
+    options = json.loads(arguments[0])
+    options["projects"] = tuple(options["projects"])
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
+    log = logging.getLogger("cos_customizer.emulator")
+    log.setLevel(logging.INFO)
+    report = _Report(int(arguments[1]))
+    log.addHandler(report)
+    try:
+        run(Options(**options), report.ready)
+    except EmulatorError as error:
+        log.removeHandler(report)
+        log.error("%s (%s)", error, error.hint)
+        report.send(error=str(error), hint=error.hint)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_main(sys.argv[1:]))
