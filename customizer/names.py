@@ -17,11 +17,13 @@ EXPIRY_LABEL = "cos-customizer-expires"
 COS_PROJECT = "cos-cloud"
 
 _RESOURCE_NAME = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
+_PROJECT = re.compile(r"([a-z0-9.-]+:)?[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 _LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}")
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _COS_IMAGE = re.compile(
-    r"cos-(?P<arm64>arm64-)?((?P<channel>stable|beta|dev|rc)-)?(?P<milestone>\d+)(?P<build>(-\d+){3})"
+    r"cos-(?P<arm64>arm64-)?((?P<channel>stable|beta|dev|rc)-)?(?P<milestone>[0-9]+)(?P<build>(-[0-9]+){3})"
 )
 _CHANNEL_RANK = {None: 4, "stable": 3, "rc": 2, "beta": 1, "dev": 0}
 _NAMESPACE = uuid.UUID("6f7ad64a-6c1a-5d5e-9d7f-2c5a0e4c1c5b")
@@ -34,12 +36,60 @@ def check_resource_name(name: str) -> str:
         ValueError: it does not; the message says why.
     """
     if not _RESOURCE_NAME.fullmatch(name):
-        why = "it is empty" if not name else f"it has {len(name)} characters" if len(name) > 63 else "it has others"
+        other = re.search("[^-a-z0-9]", name)
+        if not name:
+            why = "it is empty"
+        elif other:
+            why = f"it has {other[0]!r}"
+        elif len(name) > 63:
+            why = f"it has {len(name)} characters"
+        else:
+            why = f"it {'ends with a hyphen' if name[0].isalpha() else f'starts with {name[0]!r}'}"
         raise ValueError(
             f"{name!r} is not a valid name: at most 63 lower-case letters, digits and hyphens, "
             f"starting with a letter and not ending with a hyphen ({why})"
         )
     return name
+
+
+def check_project(project: str) -> str:
+    """Return `project` if it can be the id of a project, be it of an organization's domain: `example.com:my-project`.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    if not _PROJECT.fullmatch(project):
+        raise ValueError(f"{project!r} is not a project's id: lower-case letters, digits and hyphens")
+    return project
+
+
+def check_bucket(bucket: str) -> str:
+    """Return `bucket` if Cloud Storage takes it as a bucket's name.
+
+    Source: https://cloud.google.com/storage/docs/buckets#naming.
+
+    Raises:
+        ValueError: it does not.
+    """
+    if not _BUCKET.fullmatch(bucket):
+        raise ValueError(
+            f"{bucket!r} is not a bucket's name (no gs://, no directory): 3 to 222 lower-case letters, digits, '-', "
+            "'_' and '.', a letter or digit first and last"
+        )
+    return bucket
+
+
+def check_workdir(workdir: str) -> str:
+    """Return `workdir` if objects of Cloud Storage can have names below it.
+
+    Source: https://cloud.google.com/storage/docs/objects#naming.
+
+    Raises:
+        ValueError: they cannot.
+    """
+    if re.search("[\x00-\x1f\x7f]", workdir) or len(workdir.encode(errors="replace")) > 900:
+        raise ValueError(f"{workdir!r} cannot be part of an object's name: at most 900 bytes, no control characters")
+    return workdir
 
 
 def check_label(key: str, value: str) -> None:

@@ -20,20 +20,34 @@ from pydantic import (
 from cos_customizer.customizer import names
 from cos_customizer.customizer.durations import format_duration, parse_duration
 from cos_customizer.customizer.errors import UsageError
-from cos_customizer.customizer.steps import normalize_script
+from cos_customizer.customizer.steps import check_environment_size, normalize_script
+
+_MOST_LABELS = 64
+"""Source: https://cloud.google.com/compute/docs/labeling-resources#requirements."""
+_LONGEST_TIMEOUT = 120 * 24 * 3600
+"""Seconds: maxRunDuration is no longer. Source: https://cloud.google.com/compute/docs/instances/limit-vm-runtime."""
+_CENTURY = 100 * 365 * 24 * 3600
 
 
 def _check_labels(labels: dict[str, str]) -> dict[str, str]:
     for key, value in labels.items():
         names.check_label(key, value)
-    if len(labels) > 64:
-        raise ValueError(f"a resource can have at most 64 labels, not {len(labels)}")
+    if len(labels) > _MOST_LABELS:
+        raise ValueError(f"a resource can have at most {_MOST_LABELS} labels, not {len(labels)}")
+    return labels
+
+
+def _leave_room_for_ours(labels: dict[str, str]) -> dict[str, str]:
+    most = _MOST_LABELS - len({names.BUILD_LABEL, names.EXPIRY_LABEL} - labels.keys())
+    if len(labels) > most:
+        raise ValueError(f"a builder VM can have at most {most} labels beside the build's own, not {len(labels)}")
     return labels
 
 
 def _check_environment(env: dict[str, str]) -> dict[str, str]:
     for name in env:
         names.check_environment_name(name)
+    check_environment_size(env)
     return env
 
 
@@ -45,11 +59,15 @@ def _check_timeout(text: str) -> str:
     seconds = parse_duration(text)
     if seconds <= 0:
         raise ValueError(f"a build needs some time; {text!r} is none")
+    if seconds > _LONGEST_TIMEOUT:
+        raise ValueError(f"{text!r} is longer than Compute Engine lets a builder VM run: 120 days (2880h)")
     return format_duration(seconds)
 
 
 ResourceName = Annotated[str, AfterValidator(names.check_resource_name)]
 Labels = Annotated[dict[str, str], AfterValidator(_check_labels)]
+BuilderLabels = Annotated[Labels, AfterValidator(_leave_room_for_ours)]
+Project = Annotated[str, AfterValidator(names.check_project)]
 NonEmpty = Annotated[str, StringConstraints(min_length=1)]
 
 
@@ -67,15 +85,17 @@ class Model(BaseModel):
 class SourceImage(Model):
     """The image to customize. Exactly one of name, milestone and family."""
 
-    project: NonEmpty = Field(description="Project of the source image.", json_schema_extra=_flag("-image-project"))
-    name: NonEmpty | None = Field(None, description="Name of the source image.", json_schema_extra=_flag("-image-name"))
+    project: Project = Field(description="Project of the source image.", json_schema_extra=_flag("-image-project"))
+    name: ResourceName | None = Field(
+        None, description="Name of the source image.", json_schema_extra=_flag("-image-name")
+    )
     milestone: int | None = Field(
         None,
         gt=0,
         description="COS milestone: the newest image on it is taken. Only in project cos-cloud.",
         json_schema_extra=_flag("-image-milestone"),
     )
-    family: NonEmpty | None = Field(
+    family: ResourceName | None = Field(
         None,
         description="Image family: its newest image that is not deprecated is taken.",
         json_schema_extra=_flag("-image-family"),
@@ -112,12 +132,10 @@ class BuildContext(Model):
 class Scratch(Model):
     """Where in Cloud Storage the build keeps its objects."""
 
-    bucket: str = Field(
-        pattern=r"^[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]$",
-        description="Cloud Storage bucket (no gs://).",
-        json_schema_extra=_flag("-gcs-bucket"),
+    bucket: Annotated[str, AfterValidator(names.check_bucket)] = Field(
+        description="Cloud Storage bucket (no gs://).", json_schema_extra=_flag("-gcs-bucket")
     )
-    workdir: NonEmpty = Field(
+    workdir: Annotated[NonEmpty, AfterValidator(names.check_workdir)] = Field(
         description="Directory in the bucket; several builds may share it.", json_schema_extra=_flag("-gcs-workdir")
     )
 
@@ -142,8 +160,8 @@ class RunScript(Model):
 class BuilderVm(Model):
     """The VM that the steps run on."""
 
-    project: NonEmpty = Field(description="Project to build in.", json_schema_extra=_flag("-project"))
-    zones: list[NonEmpty] = Field(
+    project: Project = Field(description="Project to build in.", json_schema_extra=_flag("-project"))
+    zones: list[ResourceName] = Field(
         min_length=1,
         description="Zones to build in; on a stock-out the next one is tried.",
         json_schema_extra=_flag("-zone"),
@@ -187,7 +205,7 @@ class BuilderVm(Model):
     network_tags: list[ResourceName] = Field(
         default_factory=list, description="Network tags of the VM.", json_schema_extra=_flag("-network-tags")
     )
-    labels: Labels = Field(
+    labels: BuilderLabels = Field(
         default_factory=dict, description="Labels of the VM and its disk.", json_schema_extra=_flag("-builder-labels")
     )
     kms_key: NonEmpty | None = Field(
@@ -200,7 +218,7 @@ class BuilderVm(Model):
 class OutputImage(Model):
     """The image to make. Exactly one of name and suffix."""
 
-    project: NonEmpty = Field(description="Project of the output image.", json_schema_extra=_flag("-image-project"))
+    project: Project = Field(description="Project of the output image.", json_schema_extra=_flag("-image-project"))
     name: ResourceName | None = Field(
         None, description="Name of the output image.", json_schema_extra=_flag("-image-name")
     )
@@ -238,6 +256,7 @@ class OutputImage(Model):
     old_image_ttl: int = Field(
         0,
         ge=0,
+        le=_CENTURY,
         description="Seconds after which images that are deprecated now count as deleted; 0: never.",
         json_schema_extra=_flag("-old-image-ttl"),
     )
@@ -302,12 +321,14 @@ def describe_fault(where: tuple[int | str, ...], kind: str, message: str) -> str
     """One fault of a specification, named by field and flag."""
     field = ".".join(str(part) for part in where)
     flag = _flag_of(where)
-    name = f"{flag} ({field})" if flag else field
+    name = f"{flag} ({field})" if flag else field or "the specification of a build"
     text = message.removeprefix("Value error, ").rstrip(".")
     if kind == "missing":
         return f"{name} must be set"
     if kind == "extra_forbidden":
         return f"{field} is not a field of a build's specification"
+    if kind == "model_type":
+        return f"{name} must be a mapping of field names to values"
     return f"{name}: {text}" if flag or kind != "value_error" else text
 
 

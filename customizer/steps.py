@@ -4,24 +4,24 @@ import difflib
 import posixpath
 from collections.abc import Collection, Mapping
 
-METADATA_VALUE_LIMIT = 256 * 1024
-"""Bytes that one instance metadata value may have; the plan travels in one.
+ENVIRONMENT_LIMIT = 128 * 1024 - 1
+"""Bytes that a step's environment may have.
 
-Source: https://cloud.google.com/compute/docs/metadata/setting-custom-metadata#limitations.
+Half of the 256 KiB of the metadata value that all steps travel in, and what Linux takes as one string (MAX_ARG_STRLEN,
+less the closing zero). Source: https://cloud.google.com/compute/docs/metadata/setting-custom-metadata#limitations.
 """
-
-ENVIRONMENT_LIMIT = 128 * 1024
-"""Bytes that a step's environment may have: half of the metadata value, and what Linux takes as one argument."""
 
 
 def normalize_script(path: str) -> str:
     """The path of a script in the build context, without a leading `./` and the like.
 
     Raises:
-        ValueError: it is empty, absolute, or leads out of the build context.
+        ValueError: it is empty, absolute, leads out of the build context, or cannot be passed on.
     """
     if not path:
         raise ValueError("-script must be set")
+    if not _is_text(path):
+        raise ValueError(f"{path!r} cannot be passed on to the builder VM: it is not valid UTF-8, or has a NUL")
     normal = posixpath.normpath(path)
     if normal.startswith("/"):
         raise ValueError(f"{path!r} is absolute; give the path relative to the build context's root")
@@ -43,8 +43,11 @@ def check_environment_size(env: Mapping[str, str]) -> None:
     """Check that a step's environment can travel in instance metadata.
 
     Raises:
-        ValueError: it is too large; the message names the largest variable and its size.
+        ValueError: it is too large, or not text; the message names the variable, never its value.
     """
+    for name, value in env.items():
+        if not _is_text(value):
+            raise ValueError(f"the value of {name} is not valid UTF-8, or has a NUL; a file of the build context may")
     sizes = {name: len(f"{name}={value}".encode()) for name, value in env.items()}
     total = sum(sizes.values())
     if total > ENVIRONMENT_LIMIT:
@@ -58,3 +61,12 @@ def check_environment_size(env: Mapping[str, str]) -> None:
 def mask_environment(env: Mapping[str, str]) -> dict[str, str]:
     """The environment as it may be printed: names, and no values."""
     return dict.fromkeys(env, "***")
+
+
+def _is_text(value: str) -> bool:
+    """Whether a shell variable can hold it; bytes that were not UTF-8 are lone surrogates here."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in value
