@@ -1,10 +1,6 @@
 """`finish-image-build`: turn what the steps have said into a specification, and build it."""
 
-import contextlib
-import os
-import signal
 import time
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,10 +9,9 @@ from cos_customizer.cli.go_flags import Flag, GoCommand, spec_fields
 from cos_customizer.cli.output_file import OutputFile
 from cos_customizer.cli.state import BuildState, StateDirectory
 from cos_customizer.cli.workdir import WORKDIR_FLAG, workdir_of
-from cos_customizer.customizer.errors import BuildTimeoutError, UsageError
+from cos_customizer.customizer.errors import UsageError
 
 if TYPE_CHECKING:
-    from cos_customizer.customizer.result import BuildResult
     from cos_customizer.customizer.spec import BuildSpec
 
 FLAGS = (
@@ -243,8 +238,9 @@ def finish_image_build(ctx: click.Context, /, **values: Any) -> int:
 
         return dry_run(spec, state)
     output_file = OutputFile.checked(values["output_file"])
-    with _removed_at_the_end(directory, state):
-        result = _build(spec, started, output_file)
+    from cos_customizer.cli.build import run_build
+
+    result = run_build(spec, started, directory, state, output_file)
     return 0 if result.outcome in ("built", "exists") else 1
 
 
@@ -275,70 +271,3 @@ def specification(state: BuildState, values: dict[str, Any]) -> "BuildSpec":
     except ValueError as error:
         raise UsageError(f"-image-suffix: {error}") from None
     return spec
-
-
-@contextlib.contextmanager
-def _removed_at_the_end(directory: StateDirectory, state: BuildState) -> Iterator[None]:
-    """Remove the local state at the end of the build, whatever came of it, but not on wrong usage."""
-    try:
-        yield
-    except UsageError:
-        raise
-    except BaseException:
-        _no_more_interrupts()
-        directory.remove(state)
-        raise
-    _no_more_interrupts()
-    directory.remove(state)
-
-
-def _no_more_interrupts() -> None:
-    """What is left to do takes moments and must be done."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-
-
-def _build(spec: "BuildSpec", started: float, output_file: OutputFile) -> "BuildResult":
-    """Run the flow, beside a Prefect server of its own where no other is configured."""
-    from cos_customizer.cli.progress import show_progress
-    from cos_customizer.customizer.result import BuildResult
-    from cos_customizer.flows import local_server
-
-    result: BuildResult | None = None
-    with contextlib.ExitStack() as stack:
-        try:
-            progress = stack.enter_context(show_progress(spec, started))
-            if local_server.configured_api() is None:
-                server = local_server.LocalServer()
-                stack.callback(server.stop)
-                server.start()
-            else:
-                server = None
-            from cos_customizer.gcp.clients import Endpoints
-
-            Endpoints.from_environment(os.environ)
-            from cos_customizer.flows.build_image import build_image
-            from cos_customizer.flows.interrupts import command_started
-
-            if server is not None:
-                server.wait()
-            command_started.set(started)
-            result = build_image(spec)
-            progress.finished(result)
-        except UsageError:
-            raise
-        except BaseException as error:
-            result = getattr(error, "result", None) or BuildResult(
-                outcome="timed-out"
-                if isinstance(error, BuildTimeoutError)
-                else "failed"
-                if isinstance(error, Exception)
-                else "interrupted",
-                project=spec.output.project,
-                image=spec.output.name or "",
-                error=str(error) or type(error).__name__,
-            )
-            output_file.write(result)
-            raise
-        output_file.write(result)
-    return result

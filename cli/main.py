@@ -1,5 +1,6 @@
 """The program `cos-customizer`: its commands, and what its exit codes say."""
 
+import io
 import signal
 import sys
 import time
@@ -141,8 +142,8 @@ for _command in (
     program.add_command(_command)
 
 
-def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
-    raise SystemExit(143)
+def _terminate(number: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + number)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -155,7 +156,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code.
     """
     started = time.monotonic()
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _terminate)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         result = program.main(
             list(sys.argv[1:] if arguments is None else arguments),

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from cos_customizer.customizer.errors import BuildFailedError, CustomizerError, UsageError
+from cos_customizer.customizer.errors import CustomizerError, UsageError
 
 
 def printable(text: str) -> str:
@@ -21,6 +21,13 @@ def printable(text: str) -> str:
     return "".join(
         character for character in text.expandtabs(4) if character.isprintable() or character in "\u200d\u00a0"
     )
+
+
+def silence_standard_output() -> None:
+    """Send what is still to be written to nowhere: whoever read it has gone, and flushing it at exit would fail."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
 
 
 def complain(message: str, *, output: Iterable[str] = (), hint: str = "", more: Iterable[str] = ()) -> None:
@@ -53,11 +60,11 @@ def report(error: BaseException) -> int:
         return 130
     if isinstance(error, SystemExit):
         code = error.code if isinstance(error.code, int) else 1 if error.code else 0
-        if code == 143:
+        if code > 128:
             complain("terminated", more=_facts(error))
         return code
     if isinstance(error, CustomizerError):
-        output = error.output if isinstance(error, BuildFailedError) else ()
+        output: tuple[str, ...] = getattr(error, "output", ())
         complain(error.message, output=output, hint=error.hint, more=_facts(error))
         return error.exit_code
     if isinstance(error, click.ClickException):
@@ -66,8 +73,7 @@ def report(error: BaseException) -> int:
         complain(error.format_message().rstrip("."), hint=f"see: cos-customizer help {command}".rstrip() + ".")
         return UsageError.exit_code
     if isinstance(error, BrokenPipeError):
-        # Whoever read our output has had enough; the interpreter must not try to flush the rest of it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence_standard_output()
         return 1
     if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("cos_customizer"):
         complain(

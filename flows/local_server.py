@@ -203,8 +203,22 @@ class LocalServer:
             raise self._failure(error) from error
         finally:
             connection.close()
-        if self._cold and self._home is not None:
-            _keep_template(self._home / "prefect.db", _cached_template())
+        if self._cold:
+            with contextlib.suppress(OSError, RuntimeError, sqlite3.Error):  # that it cannot be kept is no harm
+                self.keep_template(_cached_template().expanduser())
+
+    def keep_template(self, template: Path) -> None:
+        """Copy the server's migrated database, whole or not at all, for servers to come.
+
+        Args:
+            template: the file to write.
+
+        Raises:
+            OSError: it cannot be written.
+            sqlite3.Error: the database cannot be read.
+        """
+        assert self._home is not None, "the server is not running"
+        _copy_database(self._home / "prefect.db", template)
 
     def _failure(self, error: Exception) -> LocalServerError:
         tail: tuple[str, ...] = ()
@@ -277,9 +291,10 @@ def _cached_template() -> Path:
 
 def _copy_template(database: Path) -> bool:
     """Begin with a migrated database, if there is one."""
-    for template in filter(None, (os.environ.get(TEMPLATE_VARIABLE), _cached_template())):
+    baked = os.environ.get(TEMPLATE_VARIABLE)
+    for template in (*([Path(baked)] if baked else []), _cached_template()):
         with contextlib.suppress(OSError, RuntimeError, sqlite3.Error):
-            shutil.copyfile(Path(template).expanduser(), database)
+            shutil.copyfile(template.expanduser(), database)
             with contextlib.closing(sqlite3.connect(database)) as connection:
                 if connection.execute("PRAGMA user_version").fetchone()[0] == _database_version():
                     return True
@@ -287,23 +302,8 @@ def _copy_template(database: Path) -> bool:
     return False
 
 
-def _keep_template(database: Path, template: Path) -> None:
-    """Keep a migrated database for later; that it cannot be kept is no harm."""
-    with contextlib.suppress(OSError, RuntimeError, sqlite3.Error):
-        write_template(database, template.expanduser())
-
-
-def write_template(database: Path, template: Path) -> None:
-    """Copy a live migrated database, whole or not at all.
-
-    Args:
-        database: of a running server.
-        template: the file to write.
-
-    Raises:
-        OSError: it cannot be written.
-        sqlite3.Error: the database cannot be read.
-    """
+def _copy_database(database: Path, template: Path) -> None:
+    """Copy a live database, whole or not at all."""
     template.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f".{template.name}.", dir=template.parent)
     os.close(descriptor)
@@ -329,8 +329,7 @@ def main() -> None:
         raise SystemExit("usage: python -m cos_customizer.flows.local_server FILE")
     begin = time.monotonic()
     with LocalServer() as server:
-        assert server._home is not None
-        write_template(server._home / "prefect.db", Path(sys.argv[1]).absolute())
+        server.keep_template(Path(sys.argv[1]).absolute())
     print(f"{sys.argv[1]} written in {time.monotonic() - begin:.1f} s")  # noqa: T201
 
 

@@ -1,0 +1,158 @@
+"""Running a build: Prefect and its server, progress on the terminal, the result, the end of the local state."""
+
+import contextlib
+import gc
+import signal
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from cos_customizer.cli.output_file import OutputFile
+from cos_customizer.cli.state import BuildState, StateDirectory
+from cos_customizer.customizer.durations import human_duration
+from cos_customizer.customizer.errors import BuildTimeoutError, UsageError
+from cos_customizer.customizer.events import BuildEnded, Event, Note, listening, publish
+from cos_customizer.flows import local_server
+
+if TYPE_CHECKING:
+    from cos_customizer.customizer.result import BuildResult
+    from cos_customizer.customizer.spec import BuildSpec
+
+
+def run_build(
+    spec: "BuildSpec", started: float, directory: StateDirectory, state: BuildState, output_file: OutputFile
+) -> "BuildResult":
+    """Build, show progress, write the result down, and remove the local state.
+
+    Args:
+        spec: of the build.
+        started: value of `time.monotonic()` when the command began; the build's timeout counts from there.
+        directory: where the local state is. It is kept on wrong usage, and on errors before the build has begun.
+        state: the local state.
+        output_file: where the result goes.
+
+    Raises:
+        CustomizerError: the build could not begin, or failed; KeyboardInterrupt and SystemExit: it was interrupted.
+    """
+    begun = False
+    ended: list[BuildResult] = []
+
+    def note_end(event: Event) -> None:
+        if isinstance(event, BuildEnded):
+            ended.append(event.result)
+
+    try:
+        from cos_customizer.cli.progress import show_progress
+
+        with show_progress(spec, started), listening(note_end):
+            own_server = _start_server()
+            from cos_customizer.flows.build_image import build_image
+            from cos_customizer.flows.interrupts import command_started
+            from cos_customizer.gcp.clients import connect
+
+            connect()  # whatever is wrong with endpoints and credentials is best known before anything is begun
+            if own_server is not None:
+                own_server.wait()
+            command_started.set(started)
+            begun = True
+            startup = time.monotonic() - started
+            with _alone() if own_server is not None else _announced():
+                result = build_image(spec)
+    except BaseException as error:
+        _no_more_interrupts()
+        if isinstance(error, UsageError):
+            raise
+        if begun or not isinstance(error, Exception):
+            directory.remove(state)
+        result = ended[-1] if ended else _result_of(error, spec)
+        output_file.write(result)
+        error.result = result  # type: ignore[attr-defined] # for what is told of it
+        raise
+    finally:
+        # At exit, the interpreter would take a second to pick apart what Google's and Prefect's modules hold.
+        gc.freeze()
+    _no_more_interrupts()
+    directory.remove(state)
+    output_file.write(result)
+    click.echo(_summary(result, time.monotonic() - started, startup))
+    return result
+
+
+def _start_server() -> local_server.LocalServer | None:
+    """Start the build's own Prefect server, unless another is configured; Prefect must not be imported yet."""
+    if local_server.configured_api() is not None:
+        local_server.quiet_prefect()
+        return None
+    import atexit
+
+    server = local_server.LocalServer()
+    atexit.register(server.stop)  # before Prefect registers its own exit hooks, so that they run first
+    server.start()
+    return server
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Settings for a server that nobody else looks at."""
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+    # A heartbeat tells others that the flow is alive, and makes its end wait for up to a second.
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        yield
+
+
+@contextlib.contextmanager
+def _announced() -> Iterator[None]:
+    """Say at the first event where the flow run can be watched."""
+    said = False
+
+    def announce(_event: Event) -> None:
+        nonlocal said
+        if said:
+            return
+        said = True
+        from prefect.context import FlowRunContext
+        from prefect.utilities.urls import url_for
+
+        context = FlowRunContext.get()
+        if context is not None and context.flow_run is not None and (url := url_for(context.flow_run)):
+            publish(Note("flow run", url))
+
+    with listening(announce):
+        yield
+
+
+def _no_more_interrupts() -> None:
+    """What is left to do takes moments and must be done."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _result_of(error: BaseException, spec: "BuildSpec") -> "BuildResult":
+    """What became of a build that its flow has said nothing of."""
+    from cos_customizer.customizer.result import BuildResult
+
+    outcome = "interrupted" if not isinstance(error, Exception) else "failed"
+    return BuildResult(
+        outcome="timed-out" if isinstance(error, BuildTimeoutError) else outcome,
+        project=spec.output.project,
+        image=spec.output.name or "",
+        error=str(error) or type(error).__name__,
+    )
+
+
+def _summary(result: "BuildResult", seconds: float, startup: float) -> str:
+    """The last line of a build.
+
+    Args:
+        result: of the build.
+        seconds: that the command has taken.
+        startup: seconds before the flow began.
+    """
+    if result.outcome == "exists":
+        return f"{result.image} was there already"
+    vm = sum(result.durations.get(phase, 0.0) for phase in ("builder VM", "steps", "stop", "image"))
+    took = f"VM {human_duration(vm)}, Prefect {human_duration(startup)}"
+    return f"{result.image} built in {human_duration(seconds)} ({took})"

@@ -1,0 +1,62 @@
+"""`-dry-run`: the specification and every request that a build would send, as YAML documents."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+import yaml
+
+from cos_customizer.cli.messages import printable
+from cos_customizer.cli.state import BuildState
+from cos_customizer.customizer.steps import mask_environment
+
+if TYPE_CHECKING:
+    from cos_customizer.customizer.spec import BuildSpec
+
+
+class _Dumper(yaml.SafeDumper):
+    """YAML for people: texts of several lines as blocks."""
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _text)
+
+
+def dry_run(spec: "BuildSpec", state: BuildState) -> int:
+    """Print what a build would be. Reads from Google Cloud, and changes nothing.
+
+    Args:
+        spec: of the build.
+        state: the local state, for the build context's own path.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        CustomizerError: the source image cannot be found.
+    """
+    from cos_customizer.gcp.clients import connect
+    from cos_customizer.gcp.plan import plan_build
+
+    masked = spec.model_copy(
+        update={"steps": [step.model_copy(update={"env": mask_environment(step.env)}) for step in spec.steps]}
+    )
+    requests = plan_build(connect(), masked)
+    recipe = masked.model_dump(mode="json", exclude_none=True)
+    recipe["context"]["path"] = state.build_context  # the archive in the local state lasts no longer than the build
+    hidden = any(step.env for step in spec.steps)
+    comments = [
+        "The build's specification. Its context is the directory that was archived; the digest says which content."
+    ]
+    comments += ["Values of environment variables are not shown (***): fill them in to use this."] if hidden else []
+    documents = [_document(comments, recipe)]
+    documents += [_document([f"{request.method} {request.path}"], request.body) for request in requests]
+    click.echo("---\n".join(documents), nl=False)
+    return 0
+
+
+def _document(comments: list[str], content: dict[str, Any]) -> str:
+    head = "".join(f"# {printable(comment)}\n" for comment in comments)
+    return head + yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
