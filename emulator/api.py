@@ -149,6 +149,10 @@ def _images(app: Flask, compute: Compute) -> None:
     def image_from_family(project: str, family: str) -> Response:
         return answer(images.from_family(project, family))
 
+    @app.get(f"{V1}/<project>/zones/<zone>/imageFamilyViews/<family>")
+    def image_family_view(project: str, zone: str, family: str) -> Response:  # noqa: ARG001 (the same in all zones)
+        return answer({"image": images.from_family(project, family)})
+
     @app.post(collection)
     def insert_image(project: str) -> Response:
         body, force = json_body("Image"), _flag("forceCreate")

@@ -11,7 +11,7 @@ from .errors import ApiError, in_use
 from .faults import Faults
 from .machines import STAND_IN, Backend
 from .operations import Operations, Target
-from .references import path_of
+from .references import last, path_of
 from .resources import READ_ONLY_PROJECT, Resource, Store, check_fingerprint, check_labels, fingerprint
 
 
@@ -82,9 +82,9 @@ class Core:
             ApiError: 404, or 400 for an image that cannot be used.
         """
         path = path_of(reference, project, field_name)
-        if "/images/family/" in path:
-            image = self.newest(path.split("/")[1], path.rsplit("/", 1)[1])
-            path = path.replace("/images/family/", "/images/").rsplit("/", 1)[0] + "/" + image["name"]
+        if "/images/family/" in path or "/imageFamilyViews/" in path:
+            image = self.newest(path.split("/")[1], last(path))
+            path = f"projects/{path.split('/')[1]}/global/images/{image['name']}"
         image = self.store.get(path)
         if not path.rsplit("/", 1)[0].endswith("/global/images"):
             raise ApiError(400, "invalid", f"Invalid value for field '{field_name}': '{reference}'. It is no image.")

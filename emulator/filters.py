@@ -44,7 +44,7 @@ class _Parser:
                 raise self._bad()
             kind = match.lastgroup or ""
             text = match[kind]
-            self._tokens.append((kind, re.sub(r"\\(.)", r"\1", text[1:-1]) if kind == "quoted" else text))
+            self._tokens.append((kind, text[1:-1] if kind == "quoted" else text))
             position = match.end()
         self._at = 0
 
@@ -110,17 +110,19 @@ class _Parser:
         _, operator = self._take()
         if operator not in _COMPARISONS:
             raise self._bad()
-        kind, wanted = self._take()
+        kind, written = self._take()
         if kind == "mark":
             raise self._bad()
-        compare = self._compare(operator, wanted)
+        compare = self._compare(operator, written)
         names = field.lstrip("-").split(".")
         return lambda resource: compare(_values(resource, names)) != negated
 
-    def _compare(self, operator: str, wanted: str) -> Callable[[list[Any]], bool]:
+    def _compare(self, operator: str, written: str) -> Callable[[list[Any]], bool]:
+        wanted = re.sub(r"\\(.)", r"\1", written)
         if operator in ("eq", "ne"):
             try:
-                expression = re.compile(wanted)
+                # Its backslashes are the regular expression's: `family eq ".*\bcos\-stable\b.*"`, says gcloud.
+                expression = re.compile(written)
             except re.error:
                 raise self._bad() from None
             return lambda values: any(expression.fullmatch(_text(v)) for v in values) == (operator == "eq")
