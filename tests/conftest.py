@@ -19,6 +19,7 @@ def emulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulat
     with Emulator(tmp_path / "emulator", "scripted", projects=("my-project",)) as running:
         for name, value in running.environment().items():
             monkeypatch.setenv(name, value)
+        monkeypatch.setattr("cos_customizer.gcp.serial_console.FASTEST_POLL", 0.05)  # the emulator has no quota
         yield running
 
 
@@ -29,6 +30,10 @@ def prefect_server() -> Iterator[None]:
 
     before = dict(os.environ)
     with LocalServer():
+        # Prefect read its settings when a test module imported it.
+        from prefect.context import refresh_global_settings_context
+
+        refresh_global_settings_context()
         yield
     os.environ.clear()
     os.environ.update(before)

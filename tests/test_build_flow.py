@@ -60,7 +60,7 @@ def make_image(name: str, family: str = "") -> None:
     connect().global_operations.wait(project="my-project", operation=operation.name)
 
 
-def failing(spec: BuildSpec, error: type[BaseException], match: str = "") -> tuple[Any, BuildResult]:
+def failing(spec: BuildSpec, error: type[BaseException], match: str | None = None) -> tuple[Any, BuildResult]:
     """Run a build that ends in an error: the error, and what became of the build."""
     ended: list[BuildResult] = []
 
