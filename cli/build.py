@@ -152,7 +152,7 @@ def _summary(result: "BuildResult", seconds: float, startup: float) -> str:
         startup: seconds before the flow began.
     """
     if result.outcome == "exists":
-        return f"{result.image} was there already"
+        return f"{result.image} was there already; nothing was built"
     vm = sum(result.durations.get(phase, 0.0) for phase in ("builder VM", "steps", "stop", "image"))
     took = f"VM {human_duration(vm)}, Prefect {human_duration(startup)}"
     return f"{result.image} built in {human_duration(seconds)} ({took})"

@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 
 class _Dumper(yaml.SafeDumper):
-    """YAML for people: texts of several lines as blocks."""
+    """YAML for people: texts of several lines as blocks, nothing written as a reference to something above."""
+
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002
+        """Whether to write the same object in full every time."""
+        return True
 
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:

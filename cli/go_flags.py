@@ -9,13 +9,14 @@ import inspect
 import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
-from click.shell_completion import CompletionItem
 
-from cos_customizer.customizer.durations import format_duration, parse_duration
 from cos_customizer.customizer.errors import UsageError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 _TRUE = ("1", "t", "T", "true", "TRUE", "True")
 _FALSE = ("0", "f", "F", "false", "FALSE", "False")
@@ -112,6 +113,8 @@ class _Duration(_GoType):
     name = "duration"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ARG002
+        from cos_customizer.customizer.durations import format_duration, parse_duration
+
         try:
             return format_duration(parse_duration(value)) if value else ""
         except ValueError as error:
@@ -250,7 +253,7 @@ class _GoSyntax(click.Command):
             )
         return super().parse_args(ctx, tokens)
 
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem[str]]":
         # Every flag has two spellings; the one with two hyphens is offered to those who began with two.
         items = super().shell_complete(ctx, incomplete)
         doubled = incomplete.startswith("--")

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import click
 
-from cos_customizer.cli import reference
+from cos_customizer.cli import completion, reference
 from cos_customizer.cli.finish_image_build import finish_image_build
 from cos_customizer.cli.go_flags import Flag, GoGroup
 from cos_customizer.cli.messages import report
@@ -137,7 +137,7 @@ for _command in (
     reference.list_commands,
     reference.list_flags,
     reference.show_version,
-    reference.completion,
+    completion.completion,
 ):
     program.add_command(_command)
 
@@ -162,6 +162,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+    if completion.asked_for():
+        completion.prepare()
     try:
         result = program.main(
             list(sys.argv[1:] if arguments is None else arguments),

@@ -156,26 +156,6 @@ def _flag_list(flags: tuple[FlagReference, ...]) -> str:
     return "\n".join(lines)
 
 
-@click.command(
-    "completion",
-    cls=GoCommand,
-    params=[click.Argument(["shell"], type=click.Choice(["bash", "zsh", "fish"]))],
-    short_help="Print the completion script of a shell.",
-)
-@click.pass_context
-def completion(ctx: click.Context, /, shell: str) -> None:
-    """Print the completion script of a shell: bash, zsh or fish.
-
-    For bash, add `eval "$(cos-customizer completion bash)"` to ~/.bashrc; for zsh the same with zsh to ~/.zshrc; for
-    fish, write the output to ~/.config/fish/completions/cos-customizer.fish.
-    """
-    from click.shell_completion import get_completion_class
-
-    kind = get_completion_class(shell)
-    assert kind is not None
-    click.echo(kind(ctx.find_root().command, {}, "cos-customizer", "_COS_CUSTOMIZER_COMPLETE").source())
-
-
 @click.command("version", cls=GoCommand, short_help="Print the version.")
 def show_version() -> None:
     """Print the version."""

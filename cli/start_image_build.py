@@ -161,11 +161,13 @@ def _check(spec: dict[str, Any]) -> "SourceImage":
     return image
 
 
-def _human_size(size: float) -> str:
+def _human_size(size: int) -> str:
     """A size for people: `0.2 kB`, `35.0 MB`.
 
     Args:
         size: in bytes.
     """
+    if size < 100:
+        return f"{size} bytes"
     power = 3 if size >= 10**9 else 2 if size >= 10**6 else 1
     return f"{size / 1000**power:.1f} {('kB', 'MB', 'GB')[power - 1]}"

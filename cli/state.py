@@ -9,7 +9,6 @@ import contextlib
 import fcntl
 import json
 import os
-import secrets
 import tempfile
 import time
 from collections.abc import Iterator
@@ -55,7 +54,7 @@ class Draft:
     """
 
     def __init__(self, directory: "StateDirectory") -> None:
-        self.archive = directory.path / f"{_ARCHIVE_PREFIX}{secrets.token_hex(4)}{_ARCHIVE_SUFFIX}"
+        self.archive = directory.path / f"{_ARCHIVE_PREFIX}{os.urandom(4).hex()}{_ARCHIVE_SUFFIX}"
         self.committed = False
         self._directory = directory
 
