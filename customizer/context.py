@@ -1,11 +1,13 @@
 """The build context: the files that scripts run among, as one archive."""
 
+import errno
 import gzip
 import hashlib
 import os
 import stat
 import tarfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -47,85 +49,118 @@ def archive_context(source: Path, destination: Path, exclude: Path | None = None
     """Archive a build context as a gzipped tar file.
 
     Hidden files, symbolic links, modes and empty directories are kept; owners and times are not. Memory use does not
-    depend on the context's size.
+    depend on the size of the files.
 
     Args:
-        source: a directory, whose contents become the root of the archive, or a single file.
-        destination: the file to write; its directory exists.
+        source: a directory, whose contents become the root of the archive, or a single file; a symbolic link stands for
+            what it points to.
+        destination: the file to write; its directory exists. It is left out if it lies in `source`.
         exclude: a directory to leave out if it lies in `source` (the local state).
 
     Raises:
         UsageError: `source` is not there, cannot be read, or holds something that is neither file, directory nor
-            symbolic link.
+            symbolic link. Nothing is left of `destination`.
     """
-    if not source.exists():
-        raise UsageError(
-            f"-build-context: {str(source)!r} does not exist",
-            f"paths are relative to the working directory, {str(Path.cwd())!r}.",
-        )
-    left_out = {destination.resolve()} | ({exclude.resolve()} if exclude else set())
     scripts: list[str] = []
     size = 0
     try:
+        _check_exists(source)
         with destination.open("wb") as file, gzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=0) as zipped:
+            left_out = {_identity(os.fstat(file.fileno()))}
+            if exclude is not None and exclude.exists():
+                left_out.add(_identity(exclude.stat()))
             writer = _HashingWriter(zipped)  # type: ignore[arg-type]
             with tarfile.open(fileobj=writer, mode="w|", format=tarfile.GNU_FORMAT) as tar:  # type: ignore[call-overload]
-                for path, name in _walk(source, left_out):
-                    member = _member(path, name)
+                for path, name, status in _walk(source, left_out):
+                    member = _member(path, name, status)
                     if member.isreg():
-                        with path.open("rb") as content:
-                            tar.addfile(member, content)
+                        _add_file(tar, member, path)
                         size += member.size
                     else:
                         tar.addfile(member)
                     if not member.isdir():
                         scripts.append(name)
-    except (OSError, tarfile.TarError) as error:
-        destination.unlink(missing_ok=True)
-        raise UsageError(f"-build-context: cannot archive {str(source)!r}: {error}") from error
-    except BaseException:
-        destination.unlink(missing_ok=True)
+                    tar.members.clear()  # which tarfile keeps for readers, and a long list of files would fill memory
+    except BaseException as error:
+        with suppress(OSError):
+            destination.unlink(missing_ok=True)
+        if isinstance(error, OSError | tarfile.TarError):
+            raise UsageError(f"-build-context: cannot archive {str(source)!r}: {_reason(error)}") from error
         raise
     return ContextArchive(writer.digest.hexdigest(), tuple(sorted(scripts)), size)
 
 
-def _walk(source: Path, left_out: set[Path]) -> Iterator[tuple[Path, str]]:
+def _check_exists(source: Path) -> None:
+    try:
+        source.stat()
+    except FileNotFoundError as error:
+        if source.is_symlink():
+            raise UsageError(f"-build-context: {str(source)!r} is a symbolic link to what does not exist") from error
+        raise UsageError(
+            f"-build-context: {str(source)!r} does not exist",
+            f"paths are relative to the working directory, {str(Path.cwd())!r}.",
+        ) from error
+
+
+def _reason(error: OSError | tarfile.TarError) -> str:
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    return f"{error.filename!r}: {error.strerror}" if error.filename else error.strerror
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    """What tells a file from any other, by whatever path it is reached."""
+    return status.st_dev, status.st_ino
+
+
+def _walk(source: Path, left_out: set[tuple[int, int]]) -> Iterator[tuple[Path, str, os.stat_result]]:
     """Paths below `source` with their names in the archive, each directory before its contents, in a fixed order."""
     if not source.is_dir():
-        yield source, source.name
+        yield source, source.name, source.stat()
         return
-
-    def entries(directory: Path, prefix: str) -> Iterator[tuple[Path, str]]:
-        with os.scandir(directory) as scan:
-            found = sorted(scan, key=lambda entry: entry.name)
-        for entry in found:
-            path, name = directory / entry.name, f"{prefix}{entry.name}"
-            if path.absolute() in left_out or (not entry.is_symlink() and path.resolve() in left_out):
-                continue
-            yield path, name
-            if entry.is_dir(follow_symlinks=False):
-                yield from entries(path, f"{name}/")
-
-    yield from entries(source, "")
+    waiting = _entries(source, "")
+    while waiting:
+        path, name = waiting.pop()
+        status = path.lstat()
+        if _identity(status) in left_out:
+            continue
+        yield path, name, status
+        if stat.S_ISDIR(status.st_mode):
+            waiting += _entries(path, f"{name}/")
 
 
-def _member(path: Path, name: str) -> tarfile.TarInfo:
+def _entries(directory: Path, prefix: str) -> list[tuple[Path, str]]:
+    """What a directory holds, the last first; in the order of bytes, which no locale changes."""
+    found = sorted(directory.iterdir(), key=lambda path: os.fsencode(path.name), reverse=True)
+    return [(path, f"{prefix}{path.name}") for path in found]
+
+
+def _member(path: Path, name: str, status: os.stat_result) -> tarfile.TarInfo:
     # Not TarFile.gettarinfo: it makes links of files that share an inode, and takes owners and times over.
-    status = path.lstat() if path.is_symlink() else path.stat()
     member = tarfile.TarInfo(name)
     member.mode = stat.S_IMODE(status.st_mode)
     member.mtime = _EPOCH
-    if stat.S_ISREG(status.st_mode):
-        member.size = status.st_size
-    elif stat.S_ISDIR(status.st_mode):
+    if stat.S_ISDIR(status.st_mode):
         member.type = tarfile.DIRTYPE
     elif stat.S_ISLNK(status.st_mode):
         member.type = tarfile.SYMTYPE
         member.mode = 0o777
         member.linkname = str(path.readlink())
-    else:
+    elif not stat.S_ISREG(status.st_mode):
         raise UsageError(
             f"-build-context: {str(path)!r} is neither a file, a directory nor a symbolic link",
             "remove it from the build context, or choose a context without it.",
         )
     return member
+
+
+def _add_file(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
+    """Add a file with the size that it has when it is opened: what is written to it later is left out."""
+    with path.open("rb") as content:
+        member.size = os.fstat(content.fileno()).st_size
+        try:
+            tar.addfile(member, content)
+        except OSError as error:
+            if error.errno is None:  # tarfile's own: the file has ended before that size
+                raise OSError(errno.EIO, "it became shorter while it was read", str(path)) from error
+            raise
