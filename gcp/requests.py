@@ -17,8 +17,11 @@ SCOPES = (
     "https://www.googleapis.com/auth/devstorage.read_write",
     "https://www.googleapis.com/auth/cloud-platform",
 )
-SHORTEST_LIFE = 30
-"""Seconds: Compute Engine takes no shorter maxRunDuration."""
+SHORTEST_LIFE, LONGEST_LIFE = 30, 120 * 24 * 3600
+"""Seconds: Compute Engine takes no shorter and no longer maxRunDuration.
+
+Source: https://cloud.google.com/compute/docs/instances/limit-vm-runtime.
+"""
 _LIFE_BEYOND_TIMEOUT = 300
 _EXPIRY_BEYOND_LIFE = 3600
 
@@ -29,7 +32,7 @@ def life_of_builder_vm(timeout: float) -> int:
     Args:
         timeout: the build's time limit in seconds.
     """
-    return max(SHORTEST_LIFE, round(timeout) + _LIFE_BEYOND_TIMEOUT)
+    return min(max(SHORTEST_LIFE, round(timeout) + _LIFE_BEYOND_TIMEOUT), LONGEST_LIFE)
 
 
 def expiry(timeout: float, now: float) -> float:
