@@ -4,12 +4,15 @@ import json
 import time
 import uuid
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
-from flask import Flask, Response, g, request
+from flask import Blueprint, Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
+from werkzeug.local import LocalProxy
 
 from . import listing
+from .calls import Calls
 from .compute import Compute
 from .errors import ApiError, not_found
 from .http_server import DROP_CONNECTION, LOG
@@ -18,39 +21,49 @@ from .resources import Resource, check_writable
 from .schema import check_body
 
 V1 = "/compute/v1/projects"
+_CONTEXT = "emulator.context"
 
 
-def create_app(compute: Compute, use_project: Callable[[str], None]) -> Flask:
-    """The application.
+@dataclass(frozen=True)
+class Context:
+    """The emulator that a request is for. One application serves all emulators of a process: its routes are dear.
 
-    Args:
-        compute: what it is the face of.
+    Attributes:
+        compute: what the API is the face of.
+        calls: the record of calls.
         use_project: told the project of each request.
+        status: what the emulator's own API answers to `status`.
+        shutdown: called when somebody asks the emulator to end.
     """
-    app = Flask("compute")
-    app.url_map.strict_slashes = False
 
-    @app.before_request
-    def before() -> Response | None:
-        return _fault(compute)
+    compute: Compute
+    calls: Calls
+    use_project: Callable[[str], None]
+    status: Callable[[], dict[str, Any]]
+    shutdown: Callable[[], None]
 
-    @app.before_request
-    def note_project() -> None:
-        if request.view_args and "project" in request.view_args:
-            use_project(request.view_args["project"])
+    def wsgi(self, app: Flask) -> Callable[..., Any]:
+        """The application, for this emulator."""
+        return lambda environ, start_response: app({**environ, _CONTEXT: self}, start_response)
 
-    @app.after_request
-    def after(response: Response) -> Response:
-        if getattr(g, "drop", False):
-            response.headers[DROP_CONNECTION] = "1"
-        return response
 
-    _errors(app)
-    _images(app, compute)
-    _disks(app, compute)
-    _instances(app, compute)
-    _rest(app, compute)
-    return app
+context = cast(Context, LocalProxy(lambda: request.environ[_CONTEXT]))
+compute = cast(Compute, LocalProxy(lambda: context.compute))
+api = Blueprint("compute", __name__)
+
+
+@api.before_app_request
+def _before() -> Response | None:
+    if request.view_args and "project" in request.view_args:
+        context.use_project(request.view_args["project"])
+    return _fault()
+
+
+@api.after_app_request
+def _after(response: Response) -> Response:
+    if getattr(g, "drop", False):
+        response.headers[DROP_CONNECTION] = "1"
+    return response
 
 
 def answer(body: object, status: int = 200) -> Response:
@@ -76,7 +89,7 @@ def json_body(type_name: str = "") -> dict[str, Any]:
     return body
 
 
-def _fault(compute: Compute) -> Response | None:
+def _fault() -> Response | None:
     if request.path.startswith(("/emulator/", "/batch/")):
         return None
     method, path = request.method, request.full_path.rstrip("?")
@@ -93,29 +106,31 @@ def _fault(compute: Compute) -> Response | None:
     return answer({}) if fault.when == "before" else None
 
 
-def _errors(app: Flask) -> None:
-    @app.errorhandler(ApiError)
-    def refused(error: ApiError) -> Response:
-        return answer(error.body(), error.code)
-
-    @app.errorhandler(EmulatorError)
-    def failed(error: EmulatorError) -> Response:
-        return answer(ApiError(500, "internalError", f"{error} {error.hint}".strip()).body(), 500)
-
-    @app.errorhandler(HTTPException)
-    def no_route(error: HTTPException) -> Response:
-        code = error.code or 500
-        message = f"The local Compute Engine has no {request.method} {request.path}"
-        return answer(ApiError(code, "notFound" if code == 404 else "invalid", message).body(), code)
-
-    @app.errorhandler(Exception)
-    def broken(error: Exception) -> Response:
-        LOG.exception("%s %s", request.method, request.path)
-        message = f"The local Compute Engine failed: {type(error).__name__}: {error}"
-        return answer(ApiError(500, "backendError", message).body(), 500)
+@api.app_errorhandler(ApiError)
+def _refused(error: ApiError) -> Response:
+    return answer(error.body(), error.code)
 
 
-def _change(compute: Compute, project: str, method: str, begin: Callable[[], Resource]) -> Response:
+@api.app_errorhandler(EmulatorError)
+def _failed(error: EmulatorError) -> Response:
+    return answer(ApiError(500, "internalError", f"{error} {error.hint}".strip()).body(), 500)
+
+
+@api.app_errorhandler(HTTPException)
+def _no_route(error: HTTPException) -> Response:
+    code = error.code or 500
+    message = f"The local Compute Engine has no {request.method} {request.path}"
+    return answer(ApiError(code, "notFound" if code == 404 else "invalid", message).body(), code)
+
+
+@api.app_errorhandler(Exception)
+def _broken(error: Exception) -> Response:
+    LOG.exception("%s %s", request.method, request.path)
+    message = f"The local Compute Engine failed: {type(error).__name__}: {error}"
+    return answer(ApiError(500, "backendError", message).body(), 500)
+
+
+def _change(project: str, method: str, begin: Callable[[], Resource]) -> Response:
     """Carry out a change once, however often it is asked for with the same `requestId`."""
     check_writable(project)
     request_id = request.args.get("requestId", "")
@@ -141,124 +156,137 @@ def _number(name: str, default: int) -> int:
         raise ApiError(400, "invalid", f"Invalid value for field '{name}': '{text}'. Not a number.") from None
 
 
-def _images(app: Flask, compute: Compute) -> None:
-    collection = f"{V1}/<project>/global/images"
-    images = compute.images
-
-    @app.get(f"{collection}/family/<family>")
-    def image_from_family(project: str, family: str) -> Response:
-        return answer(images.from_family(project, family))
-
-    @app.get(f"{V1}/<project>/zones/<zone>/imageFamilyViews/<family>")
-    def image_family_view(project: str, zone: str, family: str) -> Response:  # noqa: ARG001 (the same in all zones)
-        return answer({"image": images.from_family(project, family)})
-
-    @app.post(collection)
-    def insert_image(project: str) -> Response:
-        body, force = json_body("Image"), _flag("forceCreate")
-        return _change(compute, project, "images.insert", lambda: images.insert(project, body, force))
-
-    @app.patch(f"{collection}/<name>")
-    def patch_image(project: str, name: str) -> Response:
-        body = json_body("Image")
-        return _change(compute, project, "images.patch", lambda: images.patch(project, name, body))
-
-    @app.delete(f"{collection}/<name>")
-    def delete_image(project: str, name: str) -> Response:
-        return _change(compute, project, "images.delete", lambda: images.delete(project, name))
-
-    @app.post(f"{collection}/<name>/deprecate")
-    def deprecate_image(project: str, name: str) -> Response:
-        body = json_body("DeprecationStatus")
-        return _change(compute, project, "images.deprecate", lambda: images.deprecate(project, name, body))
-
-    @app.post(f"{collection}/<name>/setLabels")
-    def label_image(project: str, name: str) -> Response:
-        body, path = json_body("GlobalSetLabelsRequest"), f"projects/{project}/global/images/{name}"
-        return _change(compute, project, "images.setLabels", lambda: compute.core.set_labels(path, body))
+_IMAGES = f"{V1}/<project>/global/images"
 
 
-def _disks(app: Flask, compute: Compute) -> None:
-    collection = f"{V1}/<project>/zones/<zone>/disks"
-    disks = compute.disks
-
-    @app.post(collection)
-    def insert_disk(project: str, zone: str) -> Response:
-        body, image = json_body("Disk"), request.args.get("sourceImage", "")
-        return _change(compute, project, "disks.insert", lambda: disks.insert(project, zone, body, image))
-
-    @app.delete(f"{collection}/<name>")
-    def delete_disk(project: str, zone: str, name: str) -> Response:
-        return _change(compute, project, "disks.delete", lambda: disks.delete(project, zone, name))
-
-    @app.post(f"{collection}/<name>/setLabels")
-    def label_disk(project: str, zone: str, name: str) -> Response:
-        body, path = json_body("ZoneSetLabelsRequest"), f"projects/{project}/zones/{zone}/disks/{name}"
-        return _change(compute, project, "disks.setLabels", lambda: compute.core.set_labels(path, body))
+@api.get(f"{_IMAGES}/family/<family>")
+def _image_from_family(project: str, family: str) -> Response:
+    return answer(compute.images.from_family(project, family))
 
 
-def _instances(app: Flask, compute: Compute) -> None:
-    collection = f"{V1}/<project>/zones/<zone>/instances"
-    instances = compute.instances
-
-    def path_of(project: str, zone: str, name: str) -> str:
-        return f"projects/{project}/zones/{zone}/instances/{name}"
-
-    @app.post(collection)
-    def insert_instance(project: str, zone: str) -> Response:
-        if request.args.get("sourceInstanceTemplate") or request.args.get("sourceMachineImage"):
-            raise ApiError(501, "notImplemented", "The local Compute Engine has no templates.")
-        body = json_body("Instance")
-        return _change(compute, project, "instances.insert", lambda: instances.insert(project, zone, body))
-
-    @app.delete(f"{collection}/<name>")
-    def delete_instance(project: str, zone: str, name: str) -> Response:
-        path = path_of(project, zone, name)
-        return _change(compute, project, "instances.delete", lambda: instances.delete(path))
-
-    @app.post(f"{collection}/<name>/<any(start, stop):action>")
-    def switch_instance(project: str, zone: str, name: str, action: str) -> Response:
-        path = path_of(project, zone, name)
-        begin = instances.start if action == "start" else instances.stop
-        return _change(compute, project, f"instances.{action}", lambda: begin(path))
-
-    @app.post(f"{collection}/<name>/setLabels")
-    def label_instance(project: str, zone: str, name: str) -> Response:
-        body, path = json_body("InstancesSetLabelsRequest"), path_of(project, zone, name)
-        return _change(compute, project, "instances.setLabels", lambda: compute.core.set_labels(path, body))
-
-    @app.post(f"{collection}/<name>/setMetadata")
-    def set_metadata(project: str, zone: str, name: str) -> Response:
-        body, path = json_body("Metadata"), path_of(project, zone, name)
-        return _change(compute, project, "instances.setMetadata", lambda: instances.set_metadata(path, body))
-
-    @app.get(f"{collection}/<name>/serialPort")
-    def serial_port(project: str, zone: str, name: str) -> Response:
-        path = path_of(project, zone, name)
-        return answer(instances.serial_output(path, _number("port", 1), _number("start", 0)))
+@api.get(f"{V1}/<project>/zones/<zone>/imageFamilyViews/<family>")
+def _image_family_view(project: str, zone: str, family: str) -> Response:  # noqa: ARG001 (the same in all zones)
+    return answer({"image": compute.images.from_family(project, family)})
 
 
-def _rest(app: Flask, compute: Compute) -> None:
-    @app.get(f"{V1}/<project>")
-    def get_project(project: str) -> Response:
-        return answer(compute.get(f"projects/{project}"))
+@api.post(_IMAGES)
+def _insert_image(project: str) -> Response:
+    body, force = json_body("Image"), _flag("forceCreate")
+    return _change(project, "images.insert", lambda: compute.images.insert(project, body, force))
 
-    @app.get(f"{V1}/<project>/aggregated/<kind>")
-    def aggregated(project: str, kind: str) -> Response:
-        return answer(listing.aggregated(compute, project, kind, request.args))
 
-    @app.post(f"{V1}/<project>/<path:where>/operations/<name>/wait")
-    def wait(project: str, where: str, name: str) -> Response:
-        return answer(compute.operations.wait(f"projects/{project}/{where}/operations/{name}"))
+@api.patch(f"{_IMAGES}/<name>")
+def _patch_image(project: str, name: str) -> Response:
+    body = json_body("Image")
+    return _change(project, "images.patch", lambda: compute.images.patch(project, name, body))
 
-    @app.get(f"{V1}/<project>/<path:rest>")
-    def get_or_list(project: str, rest: str) -> Response:
-        path, parts = f"projects/{project}/{rest}", rest.split("/")
-        # global/KIND[/NAME], zones[/ZONE[/KIND[/NAME]]] and the same for regions
-        if parts[0] == "global" and len(parts) in (2, 3):
-            single = len(parts) == 3
-        elif parts[0] in ("zones", "regions") and len(parts) <= 4:
-            single = len(parts) % 2 == 0
-        else:
-            raise not_found(path)
-        return answer(compute.get(path) if single else listing.page(compute, path, request.args))
+
+@api.delete(f"{_IMAGES}/<name>")
+def _delete_image(project: str, name: str) -> Response:
+    return _change(project, "images.delete", lambda: compute.images.delete(project, name))
+
+
+@api.post(f"{_IMAGES}/<name>/deprecate")
+def _deprecate_image(project: str, name: str) -> Response:
+    body = json_body("DeprecationStatus")
+    return _change(project, "images.deprecate", lambda: compute.images.deprecate(project, name, body))
+
+
+@api.post(f"{_IMAGES}/<name>/setLabels")
+def _label_image(project: str, name: str) -> Response:
+    body, path = json_body("GlobalSetLabelsRequest"), f"projects/{project}/global/images/{name}"
+    return _change(project, "images.setLabels", lambda: compute.core.set_labels(path, body))
+
+
+_DISKS = f"{V1}/<project>/zones/<zone>/disks"
+
+
+@api.post(_DISKS)
+def _insert_disk(project: str, zone: str) -> Response:
+    body, image = json_body("Disk"), request.args.get("sourceImage", "")
+    return _change(project, "disks.insert", lambda: compute.disks.insert(project, zone, body, image))
+
+
+@api.delete(f"{_DISKS}/<name>")
+def _delete_disk(project: str, zone: str, name: str) -> Response:
+    return _change(project, "disks.delete", lambda: compute.disks.delete(project, zone, name))
+
+
+@api.post(f"{_DISKS}/<name>/setLabels")
+def _label_disk(project: str, zone: str, name: str) -> Response:
+    body, path = json_body("ZoneSetLabelsRequest"), f"projects/{project}/zones/{zone}/disks/{name}"
+    return _change(project, "disks.setLabels", lambda: compute.core.set_labels(path, body))
+
+
+_INSTANCES = f"{V1}/<project>/zones/<zone>/instances"
+
+
+def _path(project: str, zone: str, name: str) -> str:
+    return f"projects/{project}/zones/{zone}/instances/{name}"
+
+
+@api.post(_INSTANCES)
+def _insert_instance(project: str, zone: str) -> Response:
+    if request.args.get("sourceInstanceTemplate") or request.args.get("sourceMachineImage"):
+        raise ApiError(501, "notImplemented", "The local Compute Engine has no templates.")
+    body = json_body("Instance")
+    return _change(project, "instances.insert", lambda: compute.instances.insert(project, zone, body))
+
+
+@api.delete(f"{_INSTANCES}/<name>")
+def _delete_instance(project: str, zone: str, name: str) -> Response:
+    path = _path(project, zone, name)
+    return _change(project, "instances.delete", lambda: compute.instances.delete(path))
+
+
+@api.post(f"{_INSTANCES}/<name>/<any(start, stop):action>")
+def _switch_instance(project: str, zone: str, name: str, action: str) -> Response:
+    path = _path(project, zone, name)
+    begin = compute.instances.start if action == "start" else compute.instances.stop
+    return _change(project, f"instances.{action}", lambda: begin(path))
+
+
+@api.post(f"{_INSTANCES}/<name>/setLabels")
+def _label_instance(project: str, zone: str, name: str) -> Response:
+    body, path = json_body("InstancesSetLabelsRequest"), _path(project, zone, name)
+    return _change(project, "instances.setLabels", lambda: compute.core.set_labels(path, body))
+
+
+@api.post(f"{_INSTANCES}/<name>/setMetadata")
+def _set_metadata(project: str, zone: str, name: str) -> Response:
+    body, path = json_body("Metadata"), _path(project, zone, name)
+    return _change(project, "instances.setMetadata", lambda: compute.instances.set_metadata(path, body))
+
+
+@api.get(f"{_INSTANCES}/<name>/serialPort")
+def _serial_port(project: str, zone: str, name: str) -> Response:
+    path = _path(project, zone, name)
+    return answer(compute.instances.serial_output(path, _number("port", 1), _number("start", 0)))
+
+
+@api.get(f"{V1}/<project>")
+def _get_project(project: str) -> Response:
+    return answer(compute.get(f"projects/{project}"))
+
+
+@api.get(f"{V1}/<project>/aggregated/<kind>")
+def _aggregated(project: str, kind: str) -> Response:
+    return answer(listing.aggregated(compute, project, kind, request.args))
+
+
+@api.post(f"{V1}/<project>/<path:where>/operations/<name>/wait")
+def _wait(project: str, where: str, name: str) -> Response:
+    return answer(compute.operations.wait(f"projects/{project}/{where}/operations/{name}"))
+
+
+@api.get(f"{V1}/<project>/<path:rest>")
+def _get_or_list(project: str, rest: str) -> Response:
+    path, parts = f"projects/{project}/{rest}", rest.split("/")
+    # global/KIND[/NAME], zones[/ZONE[/KIND[/NAME]]] and the same for regions
+    if parts[0] == "global" and len(parts) in (2, 3):
+        single = len(parts) == 3
+    elif parts[0] in ("zones", "regions") and len(parts) <= 4:
+        single = len(parts) % 2 == 0
+    else:
+        raise not_found(path)
+    return answer(compute.get(path) if single else listing.page(compute, path, request.args))

@@ -3,9 +3,11 @@
 Werkzeug's own server closes the connection after each answer; pollers of a hundred serial consoles want it kept.
 """
 
+import contextlib
 import io
 import logging
 import socket
+import socketserver
 import threading
 import time
 from collections.abc import Callable
@@ -83,7 +85,7 @@ class HttpServer(ThreadedWSGIServer):
         self.port = self.server_address[1]
         self.record = record
         self._connections: set[socket.socket] = set()
-        self._thread = threading.Thread(target=self.serve_forever, args=(0.05,), name="compute-api", daemon=True)
+        self._thread = threading.Thread(target=self.serve_forever, name="compute-api", daemon=True)
 
     def start(self) -> None:
         """Begin to answer."""
@@ -92,7 +94,7 @@ class HttpServer(ThreadedWSGIServer):
     def stop(self) -> None:
         """Answer nobody any more: also clients that kept their connection must notice."""
         if self._thread.is_alive():  # never started, it would be waited for in vain
-            self.shutdown()
+            end_serving(self)
         self.server_close()
         for connection in list(self._connections):
             _cut(connection)
@@ -106,6 +108,16 @@ class HttpServer(ThreadedWSGIServer):
         """Close a connection that is done with."""
         self._connections.discard(request)
         super().shutdown_request(request)
+
+
+def end_serving(server: socketserver.BaseServer) -> None:
+    """Make `serve_forever`, which runs in another thread, return without waiting for its next look around."""
+    ending = threading.Thread(target=server.shutdown)
+    ending.start()
+    while ending.is_alive():
+        with contextlib.suppress(OSError):  # it listens no more
+            socket.create_connection(server.server_address, timeout=1).close()  # type: ignore[arg-type]
+        ending.join(0.005)
 
 
 def _cut(connection: socket.socket) -> None:

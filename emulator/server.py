@@ -5,12 +5,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from .api import create_app
-from .batch import add_batch
+from flask import Flask
+
+from .api import Context, api
+from .batch import batch
 from .calls import Calls
 from .clock import Clock
 from .compute import Compute
-from .control import add_control
+from .control import control
 from .faults import Faults
 from .http_server import HttpServer
 from .machines import Backend, EmulatorError
@@ -22,6 +24,11 @@ GUEST_HOST = "169.254.169.1"
 """The host's loopback interface as a guest sees it."""
 
 MachineKind = Literal["qemu", "scripted"]
+
+_APP = Flask("emulator")
+_APP.url_map.strict_slashes = False
+for _blueprint in (api, batch, control):
+    _APP.register_blueprint(_blueprint)
 
 
 class Emulator:
@@ -68,10 +75,8 @@ class Emulator:
             self._storage = CloudStorage(state_dir / "storage", storage_port, self.faults, self.calls.record)
             for project in projects:
                 self._use_project(project)
-            app = create_app(self._compute, self._use_project)
-            add_batch(app, self.calls)
-            add_control(app, self._compute, self.calls, self.status, shutdown)
-            self._http = HttpServer(app, port, self.calls.record)
+            context = Context(self._compute, self.calls, self._use_project, self.status, shutdown)
+            self._http = HttpServer(context.wsgi(_APP), port, self.calls.record)
         except OSError as error:
             self._compute.close()
             raise EmulatorError(f"cannot listen on 127.0.0.1: {error}", "choose other ports") from error

@@ -21,7 +21,7 @@ from gcp_storage_emulator.storage import RESUMABLE_DIR
 from gcp_storage_emulator.storage import Storage as BaseStorage
 
 from .faults import Faults
-from .http_server import Record
+from .http_server import Record, end_serving
 
 for _name in ("gcp_storage_emulator", "api"):  # it logs each request, and warns of its own inner workings
     _logger = logging.getLogger(_name)
@@ -145,7 +145,7 @@ class CloudStorage:
         self._storage = _Storage(Path(os.path.abspath(directory)))  # noqa: PTH100 (it need not exist yet)
         self._server = _Server(port, self._storage, faults, record)
         self.port: int = self._server.server_address[1]
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="storage", daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, name="storage", daemon=True)
 
     def start(self) -> None:
         """Begin to answer."""
@@ -154,7 +154,7 @@ class CloudStorage:
     def stop(self) -> None:
         """Answer nobody any more; what is stored stays."""
         if self._thread.is_alive():
-            self._server.shutdown()
+            end_serving(self._server)
         self._server.server_close()
 
     def ensure_bucket(self, name: str) -> None:
