@@ -32,9 +32,12 @@ def prefect_server() -> Iterator[None]:
     with LocalServer():
         # Prefect read its settings when a test module imported it.
         from prefect.context import refresh_global_settings_context
+        from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
         refresh_global_settings_context()
-        yield
+        # Prefect joins the heartbeat's thread at the end of each flow run, which sleeps for whole seconds.
+        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+            yield
     os.environ.clear()
     os.environ.update(before)
 
