@@ -203,7 +203,7 @@ FLAGS = (
         "output-file",
         "Write what came of the build to this file as JSON: output image, source image, build id, steps, durations.",
         value="FILE",
-        completer=click.Path(dir_okay=False),
+        completer=click.Path(),
         example="-output-file=build.json",
     ),
     Flag(

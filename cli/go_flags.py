@@ -223,7 +223,9 @@ def nearest(wanted: str, names: Iterable[str]) -> list[str]:
     """Names like the one wanted, best first, at most three."""
     import difflib
 
-    return difflib.get_close_matches(wanted, list(names), n=3, cutoff=0.6)
+    known = list(names)
+    beginning = [name for name in known if wanted and name.startswith(wanted)]
+    return list(dict.fromkeys([*beginning, *difflib.get_close_matches(wanted, known, n=3, cutoff=0.6)]))[:3]
 
 
 def see_help(command: str) -> str:

@@ -70,7 +70,10 @@ def report(error: BaseException) -> int:
     if isinstance(error, click.ClickException):
         context = getattr(error, "ctx", None)
         command = context.command_path.partition(" ")[2] if context else ""
-        complain(error.format_message().rstrip("."), hint=f"see: cos-customizer help {command}".rstrip() + ".")
+        message = error.format_message().rstrip(".")
+        if isinstance(error, click.BadParameter) and isinstance(error.param, click.Option):
+            message = f"{error.param.opts[0]}: {error.message.rstrip('.')}"
+        complain(message, hint=f"see: cos-customizer help {command}".rstrip() + ".")
         return UsageError.exit_code
     if isinstance(error, BrokenPipeError):
         silence_standard_output()

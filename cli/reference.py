@@ -3,11 +3,15 @@
 import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import click
 
 from cos_customizer.cli.go_flags import Flag, GoCommand, nearest
 from cos_customizer.customizer.errors import UsageError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,23 @@ def no_such_command(name: str, names: list[str]) -> UsageError:
     return UsageError(f"there is no command {name!r}", f"{meant}`cos-customizer commands` lists them.")
 
 
-_path = click.Argument(["path"], nargs=-1, metavar="[COMMAND]")
+class _CommandName(click.ParamType):  # type: ignore[type-arg]
+    name = "command"
+
+    def shell_complete(
+        self,
+        ctx: click.Context,
+        param: click.Parameter,  # noqa: ARG002
+        incomplete: str,
+    ) -> "list[CompletionItem[str]]":
+        try:
+            here = _find(ctx, tuple(ctx.params.get("path") or ()))
+        except UsageError:
+            return []
+        return here.command.shell_complete(here, incomplete) if isinstance(here.command, click.Group) else []
+
+
+_path = click.Argument(["path"], type=_CommandName(), nargs=-1, metavar="[COMMAND]")
 
 
 @click.command("help", cls=GoCommand, params=[_path], short_help="Explain the program, or a command and its flags.")
