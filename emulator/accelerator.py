@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from .host import mortal, run
+from .host import LOG, mortal, run
 from .machines import EmulatorError
-from .stand_in import LOG, StandIn
+from .stand_in_image import StandIn
 
 Accelerator = Literal["kvm", "tcg"]
 OVERRIDE = "COS_CUSTOMIZER_EMULATOR_ACCEL"
@@ -33,8 +33,10 @@ def choose_accelerator(stand_in: StandIn, cache_dir: Path, report: Callable[[str
         EmulatorError: the environment variable holds something else.
     """
     wish = os.environ.get(OVERRIDE, "")
-    if wish == "kvm" or wish == "tcg":
-        return wish
+    if wish == "kvm":
+        return "kvm"
+    if wish == "tcg":
+        return "tcg"
     if wish:
         raise EmulatorError(f"{OVERRIDE} is {wish!r}", "set it to kvm or tcg, or not at all")
     if not os.access(_DEVICE, os.R_OK | os.W_OK):

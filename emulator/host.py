@@ -1,5 +1,6 @@
 """What the emulator's virtual machines need of the host: programs, and processes that do not outlive the emulator."""
 
+import logging
 import os
 import shutil
 import subprocess
@@ -7,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .machines import EmulatorError
+
+LOG = logging.getLogger("cos_customizer.emulator")
 
 _RUN = {"qemu-system-x86_64": "qemu-system-x86", "qemu-img": "qemu-utils", "setpriv": "util-linux"}
 _BUILD = {"mmdebstrap": "mmdebstrap", "apt-get": "apt"}

@@ -7,13 +7,16 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from werkzeug.wrappers import Request, Response
 
 from .http_server import HttpServer
 from .machines import MachineSpec
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 GUEST_IP = "169.254.169.15"
 GUEST_MAC = "42:01:a9:fe:a9:0f"
@@ -60,9 +63,11 @@ class MetadataServer:
             self._attributes = dict(attributes)
             self._changed.notify_all()
 
-    @Request.application
-    def app(self, request: Request) -> Response:
-        """Answer one request."""
+    def app(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        """The WSGI application."""
+        return self._respond(Request(environ))(environ, start_response)
+
+    def _respond(self, request: Request) -> Response:
         if request.path == "/":
             return _response("computeMetadata/\n")
         if request.headers.get("Metadata-Flavor") != "Google":

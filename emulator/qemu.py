@@ -1,5 +1,6 @@
 """Instances as real virtual machines under QEMU, without root: the machine room of the local Compute Engine."""
 
+import contextlib
 import json
 import os
 import shlex
@@ -13,11 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from .accelerator import choose_accelerator
-from .host import last_words, mortal, require_packages
+from .host import LOG, last_words, mortal, require_packages
 from .machines import SERIAL_PORTS, SERIAL_RING_BYTES, EmulatorError, MachineSpec, SerialChunk
 from .metadata_server import GATEWAY_IP, GUEST_IP, GUEST_MAC, MetadataServer
 from .qemu_disks import Disks
-from .stand_in import LOG, StandIn
+from .stand_in_image import StandIn
 
 _MEMORY_MIB = 1024
 _MOST_CPUS = 2
@@ -59,13 +60,13 @@ class QemuBackend:
         self._accelerator: str | None = None
         self._preparing = threading.Lock()
         self._machines: set[QemuMachine] = set()
-        # The kernel kills QEMU when the thread that started it ends: one thread, which ends with the emulator, starts all.
+        # The kernel kills QEMU when the thread that started it ends: one that ends with the emulator starts all.
         self._spawner = ThreadPoolExecutor(1, thread_name_prefix="qemu-spawner")
 
     def prepare(self) -> None:
         """See `Backend.prepare`."""
         with self._preparing:
-            require_packages(build=not self.stand_in.built)
+            require_packages(build=not self.stand_in.is_built())
             self.stand_in.ensure(self._report)
             self._accelerator = self._accelerator or choose_accelerator(self.stand_in, self._cache, self._report)
 
@@ -240,10 +241,8 @@ class QemuMachine:
         metadata.stop()
         self._backend.forget(self)
         process.stdout.close()
-        try:
+        with contextlib.suppress(OSError):  # an order that QEMU did not live to read
             process.stdin.close()
-        except OSError:
-            pass  # an order that QEMU did not live to read
 
     def _serial(self, port: int) -> Path:
         return self._directory / f"serial{port}"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .host import run
 from .machines import STAND_IN, EmulatorError
-from .stand_in import StandIn
+from .stand_in_image import StandIn
 
 _GIB = 1 << 30
 

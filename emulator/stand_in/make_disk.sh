@@ -22,6 +22,7 @@ cp -r --remove-destination $data/overlay/. root
 chmod 755 root/usr/lib/stand-in/cloud-init-all
 cp --remove-destination root/etc/os-release root/usr/lib/os-release
 : > root/etc/machine-id
+# shellcheck disable=SC2086  # these are patterns
 while read -r pattern; do rm -rf root/$pattern; done < $data/removed.txt
 # COS has no Python for its users: cloud-init keeps its own, off the PATH.
 mv root/usr/bin/python3.11 root/usr/lib/stand-in/python3

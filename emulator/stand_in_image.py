@@ -1,13 +1,12 @@
 """The stand-in for Container-Optimized OS: a bootable disk image with COS's partitions and mounts, made of Debian 12.
 
-COS itself cannot be had without Google Cloud. The recipe is in `stand_in/`: mmdebstrap makes a root file system, in which
-`make_disk.sh` makes the disk; neither needs root, loop devices or mounts.
+COS itself cannot be had without Google Cloud. The recipe is in `stand_in/`: mmdebstrap makes a root file system, in
+which `make_disk.sh` makes the disk; neither needs root, loop devices or mounts.
 """
 
 import contextlib
 import fcntl
 import hashlib
-import logging
 import os
 import shlex
 import shutil
@@ -17,10 +16,9 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from .host import last_words, mortal, require_packages
+from .host import LOG, last_words, mortal, require_packages
 from .machines import EmulatorError
 
-LOG = logging.getLogger("cos_customizer.emulator")
 _RECIPE = Path(__file__).parent / "stand_in"
 _SUITE = "bookworm"
 _TOOLS = ("busybox-static", "grub-common", "grub-pc-bin", "mtools")
@@ -48,8 +46,7 @@ class StandIn:
         self.kernel = self._directory / "vmlinuz"
         self.initrd = self._directory / "initrd"
 
-    @property
-    def built(self) -> bool:
+    def is_built(self) -> bool:
         """Whether it is in the cache."""
         return self._directory.is_dir()
 
@@ -62,12 +59,12 @@ class StandIn:
         Raises:
             EmulatorError: a program is missing, or the build failed.
         """
-        if self.built:
+        if self.is_built():
             return
         require_packages()
         self._cache.mkdir(parents=True, exist_ok=True)
         with _only_one(self._cache / "stand-in.lock"):
-            if self.built:  # by the one we waited for
+            if self.is_built():  # by the one we waited for
                 return
             for left in self._cache.glob("stand-in-*.partial"):
                 shutil.rmtree(left)
@@ -102,9 +99,11 @@ def _build(output: Path) -> None:
         'mkdir -p "$1/build/debs" "$1/build/stand_in"',
         f"sync-in {shlex.quote(str(_RECIPE))} /build/stand_in",
         # Not installed, only unpacked: the kernel (the package that the metapackage names) and what makes the disk.
-        'cd "$1/build/debs" && export APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" && '
-        f"apt-get -q -o APT::Sandbox::User=root download {' '.join(_TOOLS)} "
-        "$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/ *Depends: //p')",
+        (
+            'cd "$1/build/debs" && export APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" && '
+            f"apt-get -q -o APT::Sandbox::User=root download {' '.join(_TOOLS)} "
+            "$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/ *Depends: //p')"
+        ),
         'chroot "$1" bash /build/stand_in/make_disk.sh',
         'qemu-img convert -O qcow2 "$1/build/disk.raw" "$1/build/disk.qcow2"',
         *(f"download /build/{name} {shlex.quote(str(output / name))}" for name in ("disk.qcow2", "vmlinuz", "initrd")),
