@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -43,10 +44,11 @@ class Endpoints:
             environment: usually `os.environ`.
 
         Raises:
-            UsageError: one is set without the other, or is not an address.
+            UsageError: one is set without the other, one is on this machine and the other is not, or one is not an
+                address.
         """
-        compute = environment.get(COMPUTE_OVERRIDE, "")
-        storage_host = environment.get(STORAGE_OVERRIDE, "")
+        compute = environment.get(COMPUTE_OVERRIDE, "").strip()
+        storage_host = environment.get(STORAGE_OVERRIDE, "").strip()
         if bool(compute) != bool(storage_host):
             there, missing = (COMPUTE_OVERRIDE, STORAGE_OVERRIDE) if compute else (STORAGE_OVERRIDE, COMPUTE_OVERRIDE)
             raise UsageError(
@@ -55,9 +57,16 @@ class Endpoints:
             )
         if not compute:
             return cls()
-        if not re.match(r"https?://", storage_host):
+        if "://" not in storage_host:
             storage_host = f"http://{storage_host}"
-        return cls(_origin(COMPUTE_OVERRIDE, compute), _origin(STORAGE_OVERRIDE, storage_host))
+        endpoints = cls(_origin(COMPUTE_OVERRIDE, compute), _origin(STORAGE_OVERRIDE, storage_host))
+        if _is_local(endpoints.compute) != _is_local(endpoints.storage):
+            raise UsageError(
+                f"only one of {COMPUTE_OVERRIDE} and {STORAGE_OVERRIDE} is on this machine: half of the build would "
+                "happen elsewhere",
+                "point both at the local Compute Engine (`cos-customizer emulator env` prints them), or neither.",
+            )
+        return endpoints
 
     @property
     def anonymous(self) -> bool:
@@ -66,8 +75,12 @@ class Endpoints:
 
 
 def _origin(variable: str, url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.netloc:
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:  # a port that is no number, a bracket too few
+        valid = False
+    if not valid or re.search(r"[\s\x00-\x1f]", url):
         raise UsageError(f"{variable}={url!r} is not an address", "write http://host:port/ or https://host/.")
     return f"{parts.scheme}://{parts.netloc}"
 
@@ -135,17 +148,32 @@ def connect(environment: Mapping[str, str] = os.environ) -> Clients:
 
     Raises:
         UsageError: one endpoint is overridden without the other.
-        CustomizerError: there are no credentials.
+        CustomizerError: there are no credentials, or nothing listens where an endpoint on this machine should be.
     """
     endpoints = Endpoints.from_environment(environment)
     if endpoints.anonymous:
+        for endpoint in (endpoints.compute, endpoints.storage):
+            _check_listens(str(endpoint))
         return Clients(endpoints, AnonymousCredentials())  # type: ignore[no-untyped-call]
     try:
         credentials, _ = google.auth.default(scopes=_SCOPES)
-    except google.auth.exceptions.DefaultCredentialsError as error:
+    except (google.auth.exceptions.GoogleAuthError, OSError) as error:
         raise CustomizerError(
-            "no Google credentials were found",
+            f"no usable Google credentials were found: {str(error).rstrip('.')}",
             "run `gcloud auth application-default login`, set GOOGLE_APPLICATION_CREDENTIALS, or try a build without "
             "an account: `cos-customizer emulator start`.",
         ) from error
     return Clients(endpoints, credentials)
+
+
+def _check_listens(endpoint: str) -> None:
+    """Look before the first call, which would be retried for minutes: a local Compute Engine may not be running."""
+    parts = urlsplit(endpoint)
+    try:
+        socket.create_connection((parts.hostname, parts.port or 80), timeout=5).close()
+    except OSError as error:
+        raise CustomizerError(
+            f"nothing answers at {endpoint} ({error.strerror or error})",
+            "is the local Compute Engine running? `cos-customizer emulator status`, `cos-customizer emulator start`; "
+            f"to build in Google Cloud, unset {COMPUTE_OVERRIDE} and {STORAGE_OVERRIDE}.",
+        ) from error

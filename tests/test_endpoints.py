@@ -1,0 +1,108 @@
+"""Where the APIs are: read from the variables that Google's own tools read, both or neither, never half."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from cos_customizer.customizer.errors import CustomizerError, UsageError
+from cos_customizer.gcp.clients import COMPUTE_OVERRIDE, STORAGE_OVERRIDE, Endpoints, connect
+
+LOCAL = "http://127.0.0.1:8080"
+
+
+def environment(compute: str | None, storage: str | None) -> dict[str, str]:
+    values = {COMPUTE_OVERRIDE: compute, STORAGE_OVERRIDE: storage}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+@pytest.mark.parametrize(
+    ("compute", "storage", "endpoints", "anonymous"),
+    [
+        (None, None, Endpoints(), False),
+        ("", "", Endpoints(), False),
+        (f"{LOCAL}/compute/v1/", LOCAL, Endpoints(LOCAL, LOCAL), True),
+        (LOCAL, "127.0.0.1:9090", Endpoints(LOCAL, "http://127.0.0.1:9090"), True),
+        ("http://localhost:1/compute/v1/", "localhost:2", Endpoints("http://localhost:1", "http://localhost:2"), True),
+        ("http://[::1]:1/", "[::1]:2", Endpoints("http://[::1]:1", "http://[::1]:2"), True),
+        ("HTTP://127.0.0.1:8080", "Http://127.0.0.1:8080/x?y", Endpoints(LOCAL, LOCAL), True),
+        (
+            "https://compute-psc.p.googleapis.com/compute/v1/",
+            "https://storage-psc.p.googleapis.com",
+            Endpoints("https://compute-psc.p.googleapis.com", "https://storage-psc.p.googleapis.com"),
+            False,
+        ),
+        ("https://localhost/", "https://localhost/", Endpoints("https://localhost", "https://localhost"), False),
+        ("http://10.0.0.1/", "http://10.0.0.1/", Endpoints("http://10.0.0.1", "http://10.0.0.1"), False),
+        ("http://127.0.0.1@example.com", "http://127.0.0.1.example.com", None, False),
+    ],
+)
+def test_the_variables_that_gcloud_and_cloud_storage_read_are_read(
+    compute: str | None, storage: str | None, endpoints: Endpoints | None, anonymous: bool
+) -> None:
+    read = Endpoints.from_environment(environment(compute, storage))
+    assert endpoints is None or read == endpoints
+    assert read.anonymous is anonymous
+
+
+@pytest.mark.parametrize(
+    ("compute", "storage", "message"),
+    [
+        (LOCAL, None, f"{COMPUTE_OVERRIDE} is set and {STORAGE_OVERRIDE} is not"),
+        (None, LOCAL, f"{STORAGE_OVERRIDE} is set and {COMPUTE_OVERRIDE} is not"),
+        (LOCAL, "  ", f"{COMPUTE_OVERRIDE} is set and {STORAGE_OVERRIDE} is not"),
+        (LOCAL, "https://storage.googleapis.com", "only one of"),
+        ("https://compute.googleapis.com", LOCAL, "only one of"),
+        ("127.0.0.1:8080", LOCAL, f"{COMPUTE_OVERRIDE}='127.0.0.1:8080' is not an address"),
+        ("http://", LOCAL, "is not an address"),
+        ("http://:8080", LOCAL, "is not an address"),
+        ("http://127.0.0.1:port", LOCAL, "is not an address"),
+        ("http://127.0.0.1:0", LOCAL, "is not an address"),
+        ("http://127.0.0.1:99999", LOCAL, "is not an address"),
+        ("http://[::1", LOCAL, "is not an address"),
+        ("ftp://127.0.0.1", LOCAL, "is not an address"),
+        ("http://127.0.0.1 :80", LOCAL, "is not an address"),
+        (LOCAL, "http://a\nb", "is not an address"),
+        (LOCAL, "/", f"{STORAGE_OVERRIDE}='http:///' is not an address"),
+    ],
+)
+def test_half_an_override_and_what_is_no_address_are_refused(
+    compute: str | None, storage: str | None, message: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        Endpoints.from_environment(environment(compute, storage))
+    assert message in caught.value.message
+    assert caught.value.hint
+
+
+def test_a_local_compute_engine_that_is_not_running_is_told_at_once() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        nowhere = f"http://127.0.0.1:{free.getsockname()[1]}"
+        with pytest.raises(CustomizerError, match=f"nothing answers at {nowhere} .*refused") as caught:
+            connect(environment(nowhere, nowhere))
+    assert "emulator start" in caught.value.hint
+
+
+def test_clients_of_a_local_compute_engine_have_its_address_and_carry_no_credentials() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        local = f"http://127.0.0.1:{server.getsockname()[1]}"
+        clients = connect(environment(f"{local}/compute/v1/", local))
+    assert clients.endpoints == Endpoints(local, local)
+    assert clients.images.transport.host == local
+    assert clients.global_operations.transport.host == local
+    assert type(clients.credentials).__name__ == "AnonymousCredentials"
+    assert clients.images is clients.images
+
+
+@pytest.mark.parametrize(
+    ("name", "why"), [("missing", "was not found"), ("broken", "not a valid json"), (".", "Is a dir")]
+)
+def test_credentials_that_cannot_be_used_are_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, why: str
+) -> None:
+    (tmp_path / "broken").write_text("{")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / name))
+    with pytest.raises(CustomizerError, match=f"no usable Google credentials were found: .*{why}") as caught:
+        connect({})
+    assert "gcloud auth application-default login" in caught.value.hint
