@@ -1,0 +1,66 @@
+#!/usr/bin/env bash
+# The README's example on this machine: starts the emulator, runs the build steps of examples/minimal as Cloud Build
+# would, boots the image that they made, and leaves nothing behind but what makes the next run faster.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+source make/progress.sh
+
+make/host_packages.sh
+make/venv.sh
+bin=$(cd "${VENV:-.venv}/bin" && pwd)
+example=$PWD/examples/minimal
+here=$PWD
+project=my-project
+
+work=$(mktemp -d)
+job=
+leave() {
+  trap '' INT TERM HUP # the clean-up itself is short
+  if [[ -n $job ]]; then
+    kill -TERM "$job" 2> /dev/null || true
+    wait "$job" || true
+  fi
+  "$bin/cos-customizer" emulator stop "-state-dir=$work/state" 2> /dev/null || true
+  rm -rf "$work"
+}
+trap leave EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+# Runs a program in a process group of its own, so that a signal reaches this script first, which passes on one.
+run() { # command
+  set -m
+  "$@" < /dev/null &
+  set +m
+  job=$!
+  local code=0
+  wait "$job" || code=$?
+  job=
+  return "$code"
+}
+
+# A home of its own: what the demo does is not mixed with anybody's state. Only the cache is shared.
+export XDG_CACHE_HOME=${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}
+export HOME=$work/home PATH=$bin:$PATH
+mkdir -p "$HOME" "$work/workspace"
+cp "$example"/* "$work/workspace"
+
+stage 'emulator'
+run cos-customizer emulator start "-state-dir=$work/state" "-project=$project" > "$work/environment" 2> "$work/log" ||
+  give_up 'the emulator did not start' "$(< "$work/log")"
+# shellcheck disable=SC1091
+source "$work/environment"
+stage_done "Compute Engine and Cloud Storage on 127.0.0.1"
+
+cd "$work/workspace"
+while read -r command <&3; do
+  printf '\n$ %s\n' "$command"
+  # Quoted by the program that printed it.
+  eval "run $command"
+done 3< <("$bin/python" "$here/make/cloud_build.py" cloudbuild.yaml "PROJECT_ID=$project" BUILD_ID=demo)
+
+printf '\n'
+stage 'booting my-custom-image'
+run "$bin/python" "$here/make/boot_image.py" "projects/$project/global/images/my-custom-image" /var/lib/hello \
+  > "$work/booted" 2>&1 || give_up 'my-custom-image did not boot' "$(< "$work/booted")"
+stage_done "$(< "$work/booted")"
