@@ -1,0 +1,232 @@
+"""A build's own Prefect server: found needed or not, up, quiet, and gone with the build in every way."""
+
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cos_customizer.customizer.errors import UsageError
+from cos_customizer.flows import local_server
+from cos_customizer.flows.local_server import LocalServer, LocalServerError, configured_api
+
+URL = "http://127.0.0.1:4200/api"
+
+
+@pytest.fixture
+def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A home directory without Prefect, and an environment that says nothing about it."""
+    for name in [name for name in os.environ if name.startswith("PREFECT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+PROFILES = f"""
+active = "cloud"
+[profiles.cloud]
+PREFECT_API_URL = "{URL}"
+[profiles.bare]
+[profiles.other]
+PREFECT_API_URL = "http://other/api"
+"""
+CONFIGURED = [
+    ({}, None, None),
+    ({"PREFECT_API_URL": URL}, None, URL),
+    ({"PREFECT_API_URL": ""}, None, None),
+    ({}, PROFILES, URL),
+    ({"PREFECT_API_URL": "http://mine/api"}, PROFILES, "http://mine/api"),
+    ({"PREFECT_PROFILE": "other"}, PROFILES, "http://other/api"),
+    ({"PREFECT_PROFILE": "bare"}, PROFILES, None),
+    ({"PREFECT_PROFILE": "none"}, PROFILES, None),
+    ({}, 'active = "gone"\n', None),
+    ({}, "", None),
+]
+
+
+@pytest.mark.parametrize(("variables", "profiles", "expected"), CONFIGURED)
+@pytest.mark.parametrize("place", ["home", "PREFECT_HOME", "PREFECT_PROFILES_PATH"])
+def test_an_api_is_configured_by_variable_or_profile(
+    clean: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    place: str,
+    variables: dict[str, str],
+    profiles: str | None,
+    expected: str | None,
+) -> None:
+    file = clean / ".prefect" / "profiles.toml"
+    if place == "PREFECT_HOME":
+        file = clean / "elsewhere" / "profiles.toml"
+        monkeypatch.setenv("PREFECT_HOME", "~/elsewhere")
+    elif place == "PREFECT_PROFILES_PATH":
+        file = clean / "file.toml"
+        monkeypatch.setenv("PREFECT_PROFILES_PATH", str(file))
+    file.parent.mkdir(exist_ok=True)
+    if profiles is not None:
+        file.write_text(profiles)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert configured_api() == expected
+
+
+def test_profiles_that_cannot_be_read_are_said(clean: Path) -> None:
+    (clean / ".prefect").mkdir()
+    (clean / ".prefect" / "profiles.toml").write_text("active =")
+    with pytest.raises(UsageError, match=r"profiles\.toml"):
+        configured_api()
+
+
+def test_prefect_is_not_imported_for_it() -> None:
+    code = "import sys, cos_customizer.flows.local_server; sys.exit('prefect' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_template_of_another_version_is_not_taken(clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    template, database = clean / "template.db", clean / "prefect.db"
+    monkeypatch.setenv(local_server.TEMPLATE_VARIABLE, str(template))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    assert not local_server._copy_template(database)
+    template.write_text("this is no database, however long it may be" * 10)
+    assert not local_server._copy_template(database)
+    template.unlink()
+    with sqlite3.connect(template) as connection:
+        connection.execute("CREATE TABLE flow (name)")
+    assert not local_server._copy_template(database)
+    assert not database.exists()
+    with sqlite3.connect(template) as connection:
+        connection.execute(f"PRAGMA user_version = {local_server._database_version()}")
+    connection.close()
+    assert local_server._copy_template(database)
+    assert database.exists()
+
+
+def test_a_server_that_does_not_come_up_shows_its_log(
+    clean: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "uvicorn.py").write_text("raise RuntimeError('no uvicorn today')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "modules"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    before = dict(os.environ)
+    server = LocalServer()
+    try:
+        server.start()
+        with pytest.raises(LocalServerError) as caught:
+            server.wait()
+    finally:
+        server.stop()
+    assert "RuntimeError: no uvicorn today" in caught.value.output
+    assert "PREFECT_API_URL" in caught.value.hint
+    assert dict(os.environ) == before
+    assert not list(tmp_path.glob("cos-customizer-prefect-*"))
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated database, as a container image brings one along."""
+    file = tmp_path_factory.mktemp("template") / "baked" / "prefect.db"
+    subprocess.run([sys.executable, "-m", "cos_customizer.flows.local_server", str(file)], check=True)
+    return file
+
+
+@pytest.fixture
+def warm(clean: Path, monkeypatch: pytest.MonkeyPatch, template: Path) -> Iterator[Path]:
+    """A server that starts now starts warm; gives the directory for temporary files, which ends empty."""
+    temporary = clean / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    monkeypatch.setenv(local_server.TEMPLATE_VARIABLE, str(template))
+    yield temporary
+    assert list(temporary.iterdir()) == []
+
+
+def refused(url: str) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", int(url.split(":")[2].partition("/")[0]))) != 0
+
+
+FLOW = """
+import atexit, sys, time
+from cos_customizer.flows.local_server import LocalServer
+server = LocalServer()
+atexit.register(server.stop)
+server.start()
+from prefect import flow, task
+from prefect.runtime import flow_run
+server.wait()
+
+@task
+def double(number): return 2 * number
+
+@flow
+def work(number):
+    print(server.url, flow_run.id, double(number), flush=True)
+    time.sleep(float(sys.argv[1]))
+
+work(21)
+"""
+
+
+@pytest.mark.slow
+def test_a_flow_runs_and_nothing_is_said_but_its_own_words(warm: Path) -> None:
+    ran = subprocess.run([sys.executable, "-c", FLOW, "0"], capture_output=True, text=True, check=True)
+    url, run_id, answer = ran.stdout.split()
+    assert len(run_id) == 36
+    assert answer == "42"
+    assert ran.stderr == ""
+    assert refused(url)
+
+
+@pytest.mark.slow
+def test_it_goes_with_a_process_that_is_killed(warm: Path) -> None:
+    flow = subprocess.Popen([sys.executable, "-c", FLOW, "60"], stdout=subprocess.PIPE, text=True)
+    assert flow.stdout is not None
+    url = flow.stdout.readline().split()[0]
+    assert not refused(url)
+    flow.send_signal(signal.SIGKILL)
+    flow.stdout.close()
+    flow.wait()
+    deadline = time.monotonic() + 5
+    while not (refused(url) and not list(warm.iterdir())) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert refused(url)
+
+
+@pytest.mark.slow
+def test_it_takes_nothing_that_is_meant_for_another_server(warm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_API_KEY", "secret")
+    monkeypatch.setenv("PREFECT_API_DATABASE_CONNECTION_URL", "postgresql+asyncpg://nowhere/prefect")
+    monkeypatch.setenv("PREFECT_SERVER_API_AUTH_STRING", "admin:pass")
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
+    before = dict(os.environ)
+    with LocalServer() as first, LocalServer() as second:
+        assert first.url != second.url
+        assert "PREFECT_API_KEY" not in os.environ
+        assert os.environ["PREFECT_API_URL"] == second.url
+        assert os.environ["no_proxy"].endswith("127.0.0.1")
+        assert len(list(warm.iterdir())) == 2
+    assert dict(os.environ) == before
+    assert refused(first.url)
+    assert refused(second.url)
+
+
+@pytest.mark.slow
+def test_a_cold_start_leaves_a_template_for_the_next(clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(clean / "cache"))
+    monkeypatch.delenv(local_server.TEMPLATE_VARIABLE, raising=False)
+    took = []
+    for _ in range(2):
+        begin = time.monotonic()
+        with LocalServer():
+            took.append(time.monotonic() - begin)
+    (template,) = (clean / "cache" / "cos-customizer").iterdir()
+    assert template.name.startswith("prefect-3.")
+    assert took[1] < took[0]
+    assert not template.with_name(template.name + "-wal").exists()
