@@ -1,5 +1,6 @@
 """Calling Google's APIs: retries inside a time bound, waiting for operations, errors translated once."""
 
+import re
 import signal
 import threading
 import time
@@ -51,6 +52,8 @@ def is_transient(error: BaseException) -> bool:
     """
     if isinstance(error, exceptions.Forbidden):
         return any(reason in _RATE_REASONS for reason in _reasons(error))
+    if isinstance(error, auth_exceptions.GoogleAuthError) and error.retryable:
+        return True
     return isinstance(error, _TRANSIENT)
 
 
@@ -117,19 +120,35 @@ def _signals_held() -> Iterator[None]:
         yield
         return
     arrived: list[tuple[int, FrameType | None]] = []
+    holding = True
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
-    before = {number: signal.signal(number, lambda *seen: arrived.append(seen)) for number in numbers}
+    handlers = {number: signal.getsignal(number) for number in numbers}
+    before = {int(number): handler for number, handler in handlers.items() if handler is not None}
+
+    def hold(number: int, frame: FrameType | None) -> None:
+        if holding:
+            arrived.append((number, frame))
+        else:  # in the moment between here and there: as if its own handler were in place
+            pass_on(number, frame)
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        handler = before[number]
+        if callable(handler):
+            handler(number, frame)
+        elif handler is signal.SIG_DFL:
+            signal.signal(number, handler)
+            signal.raise_signal(number)
+
     try:
+        for number in before:
+            signal.signal(number, hold)
         yield
     finally:
-        for held, handler in before.items():
-            signal.signal(held, handler)
-        for number, frame in arrived:
-            handler = before[signal.Signals(number)]
-            if callable(handler):
-                handler(number, frame)
-            elif handler is signal.SIG_DFL:
-                signal.raise_signal(number)
+        holding = False
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for seen in arrived:
+            pass_on(*seen)
 
 
 def wait_for_zone_operation(
@@ -165,7 +184,9 @@ def _wait(
     while operation.status != compute_v1.Operation.Status.DONE:
         asked = time.monotonic()
         try:
-            operation = method(request=request, retry=RETRY, timeout=_WAIT_REQUEST_TIMEOUT)
+            # The bound is for what comes after a wait that was cut off, however long that lasted.
+            patient = RETRY.with_timeout(_WAIT_REQUEST_TIMEOUT + _RETRY_BOUND)
+            operation = method(request=request, retry=patient, timeout=_WAIT_REQUEST_TIMEOUT)
         except Exception as error:
             raise translated(error, doing) from error
         if operation.status != compute_v1.Operation.Status.DONE and time.monotonic() - asked < 1:
@@ -219,10 +240,10 @@ def _reasons(error: exceptions.GoogleAPICallError) -> list[str]:
 
 def _message(error: exceptions.GoogleAPICallError) -> str:
     # google-api-core puts method and URL before the API's own words.
-    text = str(error.message)
-    _, _, words = text.rpartition("v1/") if text.startswith(("GET http", "POST http", "DELETE http")) else ("", "", "")
-    _, colon, own = words.partition(": ")
-    return (own if colon else text).rstrip(".")
+    words = re.sub(r"^[A-Z]+ https?://\S+: ", "", str(error.message)).strip().rstrip(".")
+    if words and not words.startswith("<"):
+        return words
+    return f"HTTP status {int(error.code)}" if error.code else type(error).__name__  # a proxy's page, or nothing
 
 
 def translated(error: Exception, doing: str) -> CustomizerError:
@@ -267,8 +288,10 @@ def _translated_answer(error: exceptions.GoogleAPICallError, doing: str) -> Cust
     reasons = _reasons(error)
     if isinstance(error, exceptions.NotFound):
         return NotFoundError(text)
-    if isinstance(error, exceptions.Conflict):
+    if isinstance(error, exceptions.Conflict) and set(reasons) <= {"", "alreadyExists", "conflict", "duplicate"}:
         return AlreadyExistsError(text)
+    if isinstance(error, exceptions.Conflict) or set(reasons) & {"resourceInUseByAnotherResource", "resourceNotReady"}:
+        return ConflictError(text)
     if isinstance(error, exceptions.PreconditionFailed):
         if "conditionNotMet" in reasons and "onstraint" in text:
             return PermissionDeniedError(text, _ORGANIZATION_POLICY_HINT)
