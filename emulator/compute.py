@@ -102,9 +102,13 @@ class Compute:
         counts = {kind: kinds.count(kind) for kind in ("images", "disks", "instances")}
         return {**counts, "running": self.instances.running(), "stockedOut": self.instances.stocked_out()}
 
+    def end_waiting(self) -> None:
+        """Answer those who wait for an operation, done or not."""
+        self.operations.close(0)
+
     def close(self) -> None:
         """Stop all machines, finish what is under way, release the directory."""
-        self.operations.close(0)
+        self.end_waiting()
         self.instances.close()
         self.operations.close(CLOSE_SECONDS)
         self.backend.close()

@@ -20,6 +20,8 @@ LOG = logging.getLogger("cos_customizer.emulator")
 DROP_CONNECTION = "X-Emulator-Drop"
 """An application's answer with this header is not sent: the connection is cut instead."""
 
+_FINISH_SECONDS = 2.0
+
 Record = Callable[[str, str, str, int, float], None]
 """Called after each request: service, method, path, status (0 for a cut connection), seconds."""
 
@@ -32,6 +34,13 @@ class _Handler(WSGIRequestHandler):
     server: "HttpServer"
 
     def run_wsgi(self) -> None:
+        self.server.busy.add(self.connection)
+        try:
+            self._answer()
+        finally:
+            self.server.busy.discard(self.connection)
+
+    def _answer(self) -> None:
         if self.headers.get("Expect", "").lower() == "100-continue":
             self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             self.wfile.flush()
@@ -85,6 +94,7 @@ class HttpServer(ThreadedWSGIServer):
         self.port = self.server_address[1]
         self.record = record
         self._connections: set[socket.socket] = set()
+        self.busy: set[socket.socket] = set()
         self._thread = threading.Thread(target=self.serve_forever, name="compute-api", daemon=True)
 
     def start(self) -> None:
@@ -92,10 +102,13 @@ class HttpServer(ThreadedWSGIServer):
         self._thread.start()
 
     def stop(self) -> None:
-        """Answer nobody any more: also clients that kept their connection must notice."""
+        """Finish what is being answered, then answer nobody: clients that kept their connection must notice too."""
         if self._thread.is_alive():  # never started, it would be waited for in vain
             end_serving(self)
         self.server_close()
+        deadline = time.monotonic() + _FINISH_SECONDS
+        while self.busy and time.monotonic() < deadline:
+            time.sleep(0.005)
         for connection in list(self._connections):
             _cut(connection)
 

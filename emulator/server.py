@@ -115,6 +115,7 @@ class Emulator:
 
     def stop(self) -> None:
         """Answer nobody any more, stop all machines, keep the state."""
+        self._compute.end_waiting()
         self._http.stop()
         self._compute.close()
         self._storage.stop()

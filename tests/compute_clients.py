@@ -80,9 +80,8 @@ class Compute:
 
     def insert_image(self, name: str, **fields: Any) -> Any:
         """Ask for an image."""
-        resource = compute_v1.Image(name=name, **({"source_image": COS} | fields))
-        if "source_disk" in fields:
-            resource.source_image = None
+        source = {} if "source_disk" in fields else {"source_image": COS}
+        resource = compute_v1.Image(name=name, **{**source, **fields})
         return self.images.insert_unary(project=PROJECT, image_resource=resource)
 
     def serial(self, name: str = "vm", port: int = 3, start: int = 0) -> compute_v1.SerialPortOutput:
