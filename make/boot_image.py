@@ -27,6 +27,7 @@ class _Api:
 
     def __init__(self, url: str, project: str, zone: str) -> None:
         self._session = requests.Session()
+        self._session.trust_env = False  # no proxy stands between this machine and itself
         self._zone = f"{url.rstrip('/')}/projects/{project}/zones/{zone}"
 
     def call(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:

@@ -5,8 +5,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 source make/progress.sh
 
-make/host_packages.sh
 make/venv.sh
+make/host_packages.sh
 bin=$(cd "${VENV:-.venv}/bin" && pwd)
 example=$PWD/examples/minimal
 here=$PWD
@@ -16,6 +16,7 @@ work=$(mktemp -d)
 job=
 leave() {
   trap '' INT TERM HUP # the clean-up itself is short
+  [[ -z $stage_name ]] || printf 'stopped\n'
   if [[ -n $job ]]; then
     kill -TERM "$job" 2> /dev/null || true
     wait "$job" || true
@@ -42,15 +43,27 @@ run() { # command
 # A home of its own: what the demo does is not mixed with anybody's state. Only the cache is shared.
 export XDG_CACHE_HOME=${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}
 export HOME=$work/home PATH=$bin:$PATH
+# The emulator is near, and the build brings its own Prefect server.
+export no_proxy="127.0.0.1${no_proxy:+,$no_proxy}" NO_PROXY="127.0.0.1${NO_PROXY:+,$NO_PROXY}"
+unset PREFECT_API_URL
 mkdir -p "$HOME" "$work/workspace"
 cp "$example"/* "$work/workspace"
+
+stage 'stand-in COS image'
+run "$bin/python" make/prepare_vms.py stand-in-image > "$work/stage" 2>&1 ||
+  give_up 'the stand-in image could not be built' "$(< "$work/stage")"
+stage_done "$(< "$work/stage")"
+
+stage 'qemu'
+run "$bin/python" make/prepare_vms.py qemu > "$work/stage" 2>&1 || give_up 'QEMU does not work' "$(< "$work/stage")"
+stage_done "$(< "$work/stage")"
 
 stage 'emulator'
 run cos-customizer emulator start "-state-dir=$work/state" "-project=$project" > "$work/environment" 2> "$work/log" ||
   give_up 'the emulator did not start' "$(< "$work/log")"
 # shellcheck disable=SC1091
 source "$work/environment"
-stage_done "Compute Engine and Cloud Storage on 127.0.0.1"
+stage_done 'Compute Engine and Cloud Storage on 127.0.0.1'
 
 cd "$work/workspace"
 while read -r command <&3; do
@@ -62,5 +75,5 @@ done 3< <("$bin/python" "$here/make/cloud_build.py" cloudbuild.yaml "PROJECT_ID=
 printf '\n'
 stage 'booting my-custom-image'
 run "$bin/python" "$here/make/boot_image.py" "projects/$project/global/images/my-custom-image" /var/lib/hello \
-  > "$work/booted" 2>&1 || give_up 'my-custom-image did not boot' "$(< "$work/booted")"
-stage_done "$(< "$work/booted")"
+  > "$work/stage" 2>&1 || give_up 'my-custom-image did not boot' "$(< "$work/stage")"
+stage_done "$(< "$work/stage")"

@@ -1,25 +1,17 @@
 #!/usr/bin/env bash
-# Makes sure that the host has what real virtual machines need.
+# Makes sure that the host has what real virtual machines need; the emulator knows what that is.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source make/progress.sh
 source make/apt.sh
 
 stage 'host packages'
-missing=() reasons=()
-while read -r program package reason; do
-  PATH=$PATH:/usr/sbin:/sbin command -v "$program" > /dev/null && continue
-  missing+=("$package")
-  reasons+=("$package ($reason)")
-done << 'END'
-qemu-system-x86_64 qemu-system-x86 runs the virtual machines
-qemu-img qemu-utils makes their disks
-mmdebstrap mmdebstrap makes the stand-in image
-END
-
+read -r -a missing < <("${VENV:-.venv}/bin/python" -c '
+from cos_customizer.emulator.host import missing_packages
+print(*missing_packages())
+')
 if ((${#missing[@]})); then
-  what=$(printf '%s, ' "${reasons[@]}")
-  apt_install "${what%, }" "${missing[@]}"
+  apt_install "${missing[*]}, to run virtual machines and to make their disk image" "${missing[@]}"
 else
   stage_done 'all there'
 fi
