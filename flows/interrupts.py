@@ -33,8 +33,10 @@ class Interrupts:
 
     One interruption only: a second Ctrl-C or SIGTERM must not cut the undoing short that the first one has begun.
     SIGINT, SIGTERM and SIGHUP do what their handlers did before (a default action that ends the process becomes
-    SystemExit, so that `finally` is reached). Works in the main thread, where Prefect runs a sync flow; elsewhere the
-    builder VM's own `maxRunDuration` is what bounds a build.
+    SystemExit, so that `finally` is reached; what was ignored stays so, and a handler that returns has interrupted
+    nothing). An alarm that was set before, such as the time limit of a flow around this one, counts as a deadline too,
+    and is set again afterwards. Works in the main thread, where Prefect runs a sync flow; elsewhere the builder VM's
+    own `maxRunDuration` is what bounds a build.
 
     Args:
         seconds: until DeadlinePassed is raised, even while a call blocks.
@@ -44,20 +46,41 @@ class Interrupts:
         self._seconds = seconds
         self._over = False
         self._before: dict[int, Any] = {}
+        self._outer_deadline: float | None = None
 
     def __enter__(self) -> "Interrupts":
-        if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._interrupt) for number in _SIGNALS}
-            signal.setitimer(signal.ITIMER_REAL, max(0.001, self._seconds))
+        if threading.current_thread() is not threading.main_thread():
+            return self
+        handlers = {int(number): signal.getsignal(number) for number in _SIGNALS}
+        self._before = {
+            number: handler
+            for number, handler in handlers.items()
+            if number == signal.SIGALRM or handler not in (signal.SIG_IGN, None)
+        }
+        try:
+            left, _ = signal.getitimer(signal.ITIMER_REAL)
+            if left:
+                self._outer_deadline = time.monotonic() + left
+            for number in self._before:
+                signal.signal(number, self._interrupt)
+            signal.setitimer(signal.ITIMER_REAL, max(0.001, min(self._seconds, left or self._seconds)))
+        except BaseException:
+            self._restore()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._restore()
+
+    def _restore(self) -> None:
         if self._before:
             signal.setitimer(signal.ITIMER_REAL, 0)
             for number, handler in self._before.items():
                 signal.signal(number, handler)
+        if self._outer_deadline is not None:
+            signal.setitimer(signal.ITIMER_REAL, max(0.001, self._outer_deadline - time.monotonic()))
 
     def shield(self) -> None:
         """From here on nothing interrupts any more."""
@@ -70,7 +93,7 @@ class Interrupts:
         if number == signal.SIGALRM:
             raise DeadlinePassed
         handler = self._before[number]
-        if callable(handler):
-            handler(number, frame)
-        elif handler is not signal.SIG_IGN:
+        if not callable(handler):
             raise SystemExit(128 + number)
+        handler(number, frame)
+        self._over = False  # it has only taken note

@@ -9,7 +9,7 @@ from cos_customizer.customizer.errors import CustomizerError
 Undo = Callable[[], "Counter[str] | None"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Entry:
     what: str
     undo: Undo
@@ -35,7 +35,11 @@ class Undoing:
         """
         entry = _Entry(what, undo)
         self._entries.append(entry)
-        return lambda: self._entries.remove(entry) if entry in self._entries else None
+        return lambda: self._take_back(entry)
+
+    def _take_back(self, entry: _Entry) -> None:
+        if entry in self._entries:
+            self._entries.remove(entry)
 
     def run(self) -> None:
         """Undo everything that is registered; what fails is noted in `leftovers` and the rest goes on."""
@@ -47,7 +51,7 @@ class Undoing:
                 self.leftovers.append(f"{entry.what} ({error.message})")
             except Exception as error:  # undoing goes on, whatever happens to one part of it
                 self.leftovers.append(f"{entry.what} ({type(error).__name__}: {error})")
-            self._entries.pop()
+            self._take_back(entry)
 
     def summary(self) -> str:
         """What was removed, for people: `1 VM, 1 disk, 2 objects`."""

@@ -1,0 +1,196 @@
+"""Interrupts: the first of deadline and signals ends a build, nothing after it cuts the undoing short."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from cos_customizer.flows.interrupts import DeadlinePassed, Interrupts, command_started, time_left
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+ALL = (signal.SIGALRM, *SIGNALS)
+
+
+@pytest.fixture(autouse=True)
+def _default_actions() -> Iterator[None]:
+    """Each test begins with default actions and no alarm, and must leave behind what it found."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in ALL}
+    yield
+    left, _ = signal.setitimer(signal.ITIMER_REAL, 0)
+    after = {number: signal.signal(number, handler) for number, handler in before.items()}
+    assert left == 0
+    assert set(after.values()) == {signal.SIG_DFL}
+
+
+def send(number: int) -> None:
+    os.kill(os.getpid(), number)
+
+
+def send_and_block(*numbers: int) -> None:
+    for number in numbers:
+        send(number)
+    block()
+
+
+def block(seconds: float = 5) -> None:
+    """A call that blocks without coming back to Python in between."""
+    reader, writer = os.pipe()
+    timer = threading.Timer(seconds, os.write, (writer, b"x"))
+    timer.daemon = True
+    timer.start()
+    try:
+        os.read(reader, 1)
+    finally:
+        timer.cancel()
+        os.close(reader)
+        os.close(writer)
+
+
+@pytest.mark.parametrize(
+    ("timeout", "left"), [(3600, 3510), (900, 810), (600, 540), (60, 54), (1, 0.9), (10_368_000, 10_367_910)]
+)
+def test_a_share_of_the_timeout_is_kept_back_for_undoing(timeout: float, left: float) -> None:
+    assert time_left(timeout) == pytest.approx(left)
+
+
+def test_the_timeout_counts_from_the_command_s_start() -> None:
+    token = command_started.set(time.monotonic() - 30)
+    try:
+        assert time_left(600) == pytest.approx(510, abs=1)
+        assert time_left(10) < 0
+    finally:
+        command_started.reset(token)
+
+
+@pytest.mark.parametrize("seconds", [0.05, 0.0, -7.0])
+def test_the_deadline_interrupts_a_call_that_blocks(seconds: float) -> None:
+    before = time.monotonic()
+    with pytest.raises(DeadlinePassed), Interrupts(seconds):
+        block()
+    assert time.monotonic() - before < 1
+
+
+def test_no_library_takes_the_deadline_for_an_exception_to_retry() -> None:
+    assert not issubclass(DeadlinePassed, Exception)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_that_would_end_the_process_interrupts_and_gives_its_exit_code(number: int) -> None:
+    with pytest.raises(SystemExit) as caught, Interrupts(60):
+        send_and_block(number)
+    assert caught.value.code == 128 + number
+
+
+def test_a_signal_does_what_its_handler_did_before() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with pytest.raises(KeyboardInterrupt), Interrupts(60):
+        send_and_block(signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@pytest.mark.parametrize("second", ALL)
+def test_after_the_first_interruption_nothing_interrupts(second: int) -> None:
+    undone = []
+
+    def work() -> None:
+        try:
+            send_and_block(signal.SIGTERM)
+        finally:
+            for _ in range(3):
+                send(second)
+            time.sleep(0.2)  # the deadline passes here
+            undone.append(True)
+
+    with pytest.raises(SystemExit) as caught, Interrupts(0.15):
+        work()
+    assert undone
+    assert caught.value.code == 143
+
+
+def test_after_the_deadline_no_signal_interrupts() -> None:
+    undone = []
+
+    def work() -> None:
+        try:
+            block()
+        finally:
+            for number in SIGNALS:
+                send(number)
+            undone.append(True)
+
+    with pytest.raises(DeadlinePassed), Interrupts(0.01):
+        work()
+    assert undone
+
+
+def test_behind_the_shield_nothing_interrupts() -> None:
+    with Interrupts(0.05) as interrupts:
+        interrupts.shield()
+        for number in SIGNALS:
+            send(number)
+        time.sleep(0.1)
+
+
+def test_an_ignored_signal_is_no_interruption() -> None:
+    """`nohup`: the terminal hangs up, and what comes later must still interrupt."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with pytest.raises(DeadlinePassed), Interrupts(0.05):
+        send_and_block(signal.SIGHUP)
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def test_a_handler_that_only_takes_note_is_no_interruption() -> None:
+    noted: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _frame: noted.append(number))
+    with pytest.raises(DeadlinePassed), Interrupts(0.05):
+        send_and_block(signal.SIGTERM, signal.SIGTERM)
+    assert noted == [signal.SIGTERM] * 2
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def test_an_outer_alarm_bounds_too_and_goes_off_afterwards() -> None:
+    class OuterTimeoutError(Exception):
+        pass
+
+    def out_of_time(_number: int, _frame: object) -> None:
+        raise OuterTimeoutError
+
+    signal.signal(signal.SIGALRM, out_of_time)
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    with pytest.raises(DeadlinePassed), Interrupts(60):
+        block()
+    with pytest.raises(OuterTimeoutError):
+        block(1)
+    signal.setitimer(signal.ITIMER_REAL, 60)
+    with Interrupts(1):
+        pass
+    left, _ = signal.setitimer(signal.ITIMER_REAL, 0)
+    assert 59 < left <= 60
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+
+
+def test_handlers_are_as_before_when_it_is_over() -> None:
+    with Interrupts(60):
+        assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
+    with pytest.raises(ZeroDivisionError), Interrupts(60):
+        _ = 1 / 0
+    assert {signal.getsignal(number) for number in ALL} == {signal.SIG_DFL}
+
+
+def test_outside_the_main_thread_no_handler_is_touched() -> None:
+    found: list[object] = []
+
+    def enter() -> None:
+        with Interrupts(0.01) as interrupts:
+            found.append(signal.getsignal(signal.SIGTERM))
+            interrupts.shield()
+            time.sleep(0.05)
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert found == [signal.SIG_DFL]
