@@ -78,7 +78,7 @@ def start(
         return
     try:
         if foreground:
-            service.run(options, lambda ready: _print_environment(ready.environment))
+            service.run(options, lambda ready: _print_environment(ready.environment), _tell)
             return
         _print_environment(service.start(options, _tell).environment)
     except EmulatorError as error:

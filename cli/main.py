@@ -27,6 +27,8 @@ NOT_YET = {
 }
 """Build steps of the original and its later releases that have no counterpart here so far."""
 
+NAME = "cos-customizer"
+
 _SECTIONS = {
     "Build steps": ("start-image-build", "run-script", "finish-image-build"),
     "Without a Google account": ("emulator",),
@@ -162,16 +164,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
-    if completion.asked_for():
-        completion.prepare()
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        result = program.main(
-            list(sys.argv[1:] if arguments is None else arguments),
-            prog_name="cos-customizer",
-            standalone_mode=False,
-            obj=started,
-        )
+        if completion.asked_for():
+            completion.prepare()
+            program.main(words, NAME)
+        with program.make_context(NAME, words, obj=started) as context:
+            result = program.invoke(context)
         sys.stdout.flush()
+    except click.exceptions.Exit as done:
+        return done.exit_code
     except BaseException as error:
         return report(error)
     return result if isinstance(result, int) else 0

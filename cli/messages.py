@@ -56,7 +56,7 @@ def report(error: BaseException) -> int:
         The command's exit code.
     """
     if isinstance(error, click.Abort | KeyboardInterrupt):
-        complain("interrupted", more=_facts(error.__cause__ or error))
+        complain("interrupted", more=_facts(error))
         return 130
     if isinstance(error, SystemExit):
         code = error.code if isinstance(error.code, int) else 1 if error.code else 0

@@ -1,8 +1,10 @@
 """`-output-file`: what came of the build, for programs."""
 
 import contextlib
+import errno
 import os
 import stat
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,8 +44,14 @@ class OutputFile:
             raise UsageError(f"-output-file: {name!r} is a directory")
         if not directory.is_dir():
             raise UsageError(f"-output-file: there is no directory {str(directory)!r}")
-        if not os.access(path if _is_special(path) else directory, os.W_OK):
-            raise UsageError(f"-output-file: {name!r} cannot be written")
+        try:
+            if not _in_place(path):
+                # Tried, not asked for: permissions say nothing of a file system that is no place for files.
+                tempfile.TemporaryFile(dir=directory).close()
+            elif not os.access(path if path.exists() else path.resolve().parent, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        except OSError as error:
+            raise UsageError(f"-output-file: {name!r} cannot be written: {error.strerror}") from error
         return cls(path)
 
     def write(self, result: "BuildResult") -> None:
@@ -59,7 +67,7 @@ class OutputFile:
             return
         text = result.model_dump_json(indent=2) + "\n"
         try:
-            if _is_special(self.path):
+            if _in_place(self.path):
                 self.path.write_text(text, encoding="utf-8")
             else:
                 write_atomically(self.path, text)
@@ -69,10 +77,10 @@ class OutputFile:
             raise CustomizerError(f"cannot write -output-file {str(self.path)!r}: {error.strerror}") from error
 
 
-def _is_special(path: Path) -> bool:
-    """Whether there is something that must not be replaced by a file: a pipe, a device such as /dev/stdout."""
+def _in_place(path: Path) -> bool:
+    """Whether there is something that must not be replaced by a file: a link such as /dev/stdout, a pipe, a device."""
     try:
-        return not stat.S_ISREG(path.stat().st_mode)
+        return not stat.S_ISREG(path.lstat().st_mode)
     except OSError:
         return False
 
