@@ -18,8 +18,9 @@ from .references import last, link, path_of
 from .resources import Resource, check_fingerprint
 from .zones import check_zone
 
-STOP_SECONDS = 15.0
+STOP_SECONDS = 20.0
 """How long a guest may take to shut down before its power is cut (Compute Engine gives about 90 s)."""
+_CLOSE_SECONDS = 5.0
 _TICK = 0.2
 
 
@@ -243,7 +244,7 @@ class Instances:
         self._closing.set()
         self._ticker.join()
         lives = list(self._lives.items())
-        _shut_down([life.machine for _, life in lives if life.machine and life.machine.running], STOP_SECONDS / 3)
+        _shut_down([life.machine for _, life in lives if life.machine and life.machine.running], _CLOSE_SECONDS)
         for path, _ in lives:
             if self._core.store.find(path):
                 self._refresh(path)

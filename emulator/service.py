@@ -3,6 +3,7 @@
 It leaves `service.json` in its state directory for as long as it answers. Importing this module is cheap.
 """
 
+import contextlib
 import importlib.util
 import json
 import logging
@@ -23,6 +24,7 @@ _FILE = "service.json"
 _LOG_FILE = "emulator.log"
 _NEEDED = ("flask", "gcp_storage_emulator", "google.cloud.compute_v1")
 _STOP_SECONDS = 60.0
+_END_SECONDS = 15.0
 
 MachineKind = Literal["qemu", "scripted"]
 Progress = Callable[[str], None]
@@ -121,8 +123,7 @@ def start(options: Options, progress: Progress) -> Service:
         try:
             _await_ready(messages, progress, log)
         except BaseException:
-            _kill(process.pid)
-            process.wait()
+            _end(process)
             raise
     service = find(state_dir)
     if service is None:
@@ -149,61 +150,75 @@ def stop(state_dir: Path) -> bool:
     return service is not None
 
 
-def run(options: Options, ready: Callable[[Service], None]) -> None:
+def run(options: Options, ready: Callable[[Service], None], progress: Progress) -> None:
     """Run the emulator in this process until SIGTERM, SIGINT, SIGHUP or a request to shut down.
 
     Args:
         options: how it is to run.
         ready: called once it answers.
+        progress: told what takes its time before that.
 
     Raises:
         EmulatorError: it cannot run.
+        SystemExit: a signal ended it before it answered.
     """
     for package in _NEEDED:
         _check_installed(package)
-    log = logging.getLogger("cos_customizer.emulator")
-    log.info("loading the Compute Engine API")
-    from .server import Emulator
-
     state_dir = Path(options.state_dir)
-    ended = threading.Event()
-    emulator = Emulator(
-        state_dir,
-        options.machines,
-        options.projects,
-        options.port,
-        storage_port=options.storage_port,
-        cache_dir=Path(options.cache_dir),
-        shutdown=ended.set,
-    )
-    file = state_dir / _FILE
-    before = [(number, signal.getsignal(number)) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)]
-    try:
-        emulator.prepare()
-        for number, _ in before:
-            signal.signal(number, lambda *_: ended.set())
-        emulator.start()
-        service = Service(
-            pid=os.getpid(),
-            started=_start_time(os.getpid()) or 0,
-            machines=options.machines,
-            port=emulator.port,
-            storage_port=emulator.storage_port,
-            control=f"http://127.0.0.1:{emulator.port}/emulator/",
-            environment=emulator.environment(),
-            log=str(state_dir / _LOG_FILE),
+    ended, answering = threading.Event(), threading.Event()
+
+    def end(number: int, _: object) -> None:
+        if not answering.is_set():
+            raise SystemExit(128 + number)
+        ended.set()
+
+    with contextlib.ExitStack() as undo:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            undo.callback(signal.signal, number, signal.signal(number, end))
+        log = logging.getLogger("cos_customizer.emulator")
+        log.setLevel(logging.INFO)
+        told = _Told(progress)
+        log.addHandler(told)
+        undo.callback(log.removeHandler, told)
+        log.info("loading the Compute Engine API")
+        from .server import Emulator
+
+        emulator = Emulator(
+            state_dir,
+            options.machines,
+            options.projects,
+            options.port,
+            storage_port=options.storage_port,
+            cache_dir=Path(options.cache_dir),
+            shutdown=ended.set,
         )
+        undo.callback(emulator.stop)
+        emulator.prepare()
+        answering.set()
+        emulator.start()
+        file = state_dir / _FILE
+        undo.callback(file.unlink, missing_ok=True)
+        service = _describe(options, emulator.port, emulator.storage_port, emulator.environment())
         scratch = file.with_suffix(".new")
         scratch.write_text(json.dumps(asdict(service), indent=2))
         scratch.replace(file)
+        log.removeHandler(told)
         ready(service)
         ended.wait()
         log.info("stopping")
-    finally:
-        file.unlink(missing_ok=True)
-        emulator.stop()
-        for number, handler in before:
-            signal.signal(number, handler)
+
+
+def _describe(options: Options, port: int, storage_port: int, environment: dict[str, str]) -> Service:
+    return Service(
+        pid=os.getpid(),
+        started=_start_time(os.getpid()) or 0,
+        machines=options.machines,
+        port=port,
+        storage_port=storage_port,
+        control=f"http://127.0.0.1:{port}/emulator/",
+        environment=environment,
+        log=str(Path(options.state_dir) / _LOG_FILE),
+    )
 
 
 def _check_installed(package: str) -> None:
@@ -240,6 +255,18 @@ def _start_time(pid: int) -> int | None:
     return None if fields[0] in "ZX" else int(fields[19])
 
 
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a process that is not ready yet, so that it can clean up; for good if it takes its time."""
+    process.terminate()
+    try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_END_SECONDS)
+    finally:
+        with contextlib.suppress(ProcessLookupError):  # also what it left in its group
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
 def _kill(pid: int) -> None:
     """End a session's process group for good."""
     try:
@@ -251,43 +278,37 @@ def _kill(pid: int) -> None:
         return
 
 
-class _Report(logging.Handler):
-    """Tells the process that started this one how far it is."""
+class _Told(logging.Handler):
+    """Passes on what is logged."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, progress: Progress) -> None:
         super().__init__(logging.INFO)
-        self._pipe = open(descriptor, "w", buffering=1, encoding="utf-8")  # noqa: SIM115
-
-    def send(self, **message: object) -> None:
-        try:
-            self._pipe.write(json.dumps(message) + "\n")
-        except (OSError, ValueError):
-            return  # whoever started us has gone
+        self._progress = progress
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.send(progress=record.getMessage())
-
-    def ready(self, _: Service) -> None:
-        self.send(ready=True)
-        logging.getLogger("cos_customizer.emulator").removeHandler(self)
-        self._pipe.close()
+        self._progress(record.getMessage())
 
 
 def _main(arguments: Sequence[str]) -> int:
     options = json.loads(arguments[0])
     options["projects"] = tuple(options["projects"])
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
-    log = logging.getLogger("cos_customizer.emulator")
-    log.setLevel(logging.INFO)
-    report = _Report(int(arguments[1]))
-    log.addHandler(report)
-    try:
-        run(Options(**options), report.ready)
-    except EmulatorError as error:
-        log.removeHandler(report)
-        log.error("%s (%s)", error, error.hint)
-        report.send(error=str(error), hint=error.hint)
-        return 1
+    with open(int(arguments[1]), "w", buffering=1, encoding="utf-8") as pipe:  # noqa: PTH123 (a descriptor)
+
+        def send(**message: object) -> None:
+            with contextlib.suppress(OSError, ValueError):  # whoever started us has gone
+                pipe.write(json.dumps(message) + "\n")
+
+        def ready(_: Service) -> None:
+            send(ready=True)
+            pipe.close()
+
+        try:
+            run(Options(**options), ready, lambda text: send(progress=text))
+        except EmulatorError as error:
+            logging.getLogger("cos_customizer.emulator").error("%s (%s)", error, error.hint)
+            send(error=str(error), hint=error.hint)
+            return 1
     return 0
 
 

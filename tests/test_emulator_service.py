@@ -193,3 +193,20 @@ def test_looking_for_it_loads_neither_server_nor_google() -> None:
     code = "import sys, cos_customizer.cli.emulator; print([m for m in ('flask', 'google.cloud') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_start_that_is_interrupted_leaves_no_process(state: Path, number: signal.Signals) -> None:
+    command = [*COMMAND, "start", "-machines=scripted", f"-state-dir={state}"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    assert "loading" in process.stderr.readline()
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    assert len(children) == 1
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=30)
+    assert (process.returncode, output) == (128 + number, "")
+    assert "Traceback" not in errors
+    assert processes_of(int(children[0])) == []
+    assert service.find(state) is None
