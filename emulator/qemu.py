@@ -33,27 +33,22 @@ _NETWORK = {
 _METADATA_ADDRESS = "169.254.169.254:80"
 
 
-def default_cache_dir() -> Path:
-    """Where the stand-in image is kept: `${XDG_CACHE_HOME:-~/.cache}/cos-customizer`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cos-customizer"
-
-
 class QemuBackend:
     """Machines under QEMU, with KVM where it works.
 
     Args:
         state_dir: disks, images and serial output of machines.
-        cache_dir: the stand-in image and the answer of the KVM probe; see `default_cache_dir`.
+        cache_dir: the stand-in image and the answer of the KVM probe.
         report: told in words of slow things.
     """
 
     name = "qemu"
 
     def __init__(
-        self, state_dir: Path, cache_dir: Path | None = None, report: Callable[[str], None] = LOG.info
+        self, state_dir: Path, cache_dir: Path, report: Callable[[str], None] = LOG.info
     ) -> None:
         self._state = Path(state_dir).absolute()
-        self._cache = Path(cache_dir or default_cache_dir()).absolute()
+        self._cache = Path(cache_dir).absolute()
         self._report = report
         self.stand_in = StandIn(self._cache)
         self._disks = Disks(self._state, self.stand_in)
@@ -114,7 +109,13 @@ class QemuBackend:
 
         def start() -> subprocess.Popen[bytes]:
             with log.open("wb") as errors:
-                return subprocess.Popen(mortal(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)
+                return subprocess.Popen(
+                    mortal(command),
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=errors,
+                    start_new_session=True,  # a Ctrl-C on the emulator's terminal is not for QEMU
+                )
 
         process = self._spawner.submit(start).result()
         self._machines.add(machine)
@@ -159,6 +160,8 @@ class QemuMachine:
         with self._power:
             if self.running:
                 return
+            if self._watcher:
+                self._watcher.join()  # of an earlier run, which is just ending
             self._directory.mkdir(parents=True, exist_ok=True)
             for port in SERIAL_PORTS:
                 self._serial(port).touch()
