@@ -47,7 +47,8 @@ class GuestProgress:
             self.heard = True
             if isinstance(event, protocol.OutputLine):
                 lines.append(event.text)
-                self.tail.append(event.text)
+                if not self.over:  # what comes later must not push out what led to the failure
+                    self.tail.append(event.text)
                 continue
             if lines:
                 told.append(events.ConsoleOutput(tuple(lines)))
@@ -95,7 +96,8 @@ class GuestProgress:
                 )
                 return []
             told = self._assume_succeeded(event.step - 1)
-            self.tail.clear()
+            if not self.over:
+                self.tail.clear()
             return told + self._change(event.step, "started")
         if isinstance(event, protocol.StepSucceeded):
             return self._assume_succeeded(event.step - 1) + self._change(event.step, "succeeded", event.seconds)
