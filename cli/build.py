@@ -12,7 +12,7 @@ import click
 from cos_customizer.cli.output_file import OutputFile
 from cos_customizer.cli.state import BuildState, StateDirectory
 from cos_customizer.customizer.durations import human_duration
-from cos_customizer.customizer.errors import BuildTimeoutError, UsageError
+from cos_customizer.customizer.errors import BuildTimeoutError, CustomizerError, UsageError
 from cos_customizer.customizer.events import BuildEnded, Event, Note, listening, publish
 from cos_customizer.flows import local_server
 
@@ -55,10 +55,12 @@ def run_build(
             connect()  # whatever is wrong with endpoints and credentials is best known before anything is begun
             if own_server is not None:
                 own_server.wait()
+            else:
+                _check_api()
             command_started.set(started)
             begun = True
             startup = time.monotonic() - started
-            with _alone() if own_server is not None else _announced():
+            with _alone() if own_server is not None else _announced(), _translated():
                 result = build_image(spec)
     except BaseException as error:
         _no_more_interrupts()
@@ -91,6 +93,30 @@ def _start_server() -> local_server.LocalServer | None:
     atexit.register(server.stop)  # before Prefect registers its own exit hooks, so that they run first
     server.start()
     return server
+
+
+def _check_api() -> None:
+    """See whether the configured Prefect API answers, before anything is begun."""
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        error = client.api_healthcheck()
+        if error is not None:
+            raise CustomizerError(
+                f"the Prefect API at {client.api_url} does not answer: {str(error) or type(error).__name__}",
+                "start it, or unset PREFECT_API_URL (also in the active profile): then a build brings its own server.",
+            )
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    """Errors of Prefect's client: the API refuses us, or has gone in the middle of a build."""
+    try:
+        yield
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] in ("prefect", "httpx", "httpcore"):
+            raise CustomizerError(f"the Prefect API failed: {str(error) or type(error).__name__}") from error
+        raise
 
 
 @contextlib.contextmanager

@@ -49,12 +49,14 @@ class CommandReference:
     flags: tuple[FlagReference, ...]
 
 
-def commands(program: click.Group) -> Iterator[CommandReference]:
+def commands(program: click.Group | None = None) -> Iterator[CommandReference]:
     """Every command with its flags: the program itself first, then its commands in their order.
 
     Args:
-        program: the root group.
+        program: the root group; by default this program's.
     """
+    if program is None:
+        from cos_customizer.cli.main import program
     yield from _below(click.Context(program, info_name="cos-customizer"), "")
 
 

@@ -157,6 +157,16 @@ def test_a_configured_server_is_used_and_named(started: Path, emulator: Emulator
 
 
 @pytest.mark.slow
+def test_a_configured_server_that_does_not_answer_is_said(started: Path) -> None:
+    environment = {**os.environ, "PREFECT_API_URL": "http://127.0.0.1:1/api"}
+    refused = subprocess.run(FINISH, env=environment, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("cos-customizer: the Prefect API at http://127.0.0.1:1/api/ does not answer: ")
+    assert "PREFECT_API_URL" in refused.stderr
+    assert (started / "state.json").exists()
+
+
+@pytest.mark.slow
 def test_the_state_is_kept_when_the_build_could_not_begin(started: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("STORAGE_EMULATOR_HOST")
     refused = subprocess.run(FINISH, capture_output=True, text=True, check=False)
