@@ -55,9 +55,9 @@ def commands(program: click.Group | None = None) -> Iterator[CommandReference]:
     Args:
         program: the root group; by default this program's.
     """
-    if program is None:
-        from cos_customizer.cli.main import program
-    yield from _below(click.Context(program, info_name="cos-customizer"), "")
+    from cos_customizer.cli import main
+
+    yield from _below(click.Context(program or main.program, info_name="cos-customizer"), "")
 
 
 def _below(ctx: click.Context, name: str) -> Iterator[CommandReference]:
