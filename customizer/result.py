@@ -35,7 +35,7 @@ class BuildResult(BaseModel):
     zone: str = Field("", description="Zone of the builder VM.")
     steps: tuple[StepResult, ...] = ()
     durations: dict[str, float] = Field(
-        default_factory=dict, description="Seconds by phase: prepare, builder VM, steps, stop, image, clean-up, total."
+        default_factory=dict, description="Seconds by phase: prepare, builder VM, steps, halt, image, clean-up, total."
     )
     deprecated: tuple[str, ...] = Field((), description="Names of the family's images that were deprecated.")
     serial_log: str = Field("", description="gs:// URL of the builder VM's whole serial log, if it was stored.")

@@ -105,7 +105,7 @@ class Backend(Protocol):
         ...
 
     def create_image(self, key: str, disk: str) -> int:
-        """Make an image of a disk that no running machine uses; returns its size in bytes."""
+        """Make an image of a disk; returns its size in bytes. A machine that runs from it stands still meanwhile."""
         ...
 
     def delete_image(self, key: str) -> None:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from .stand_in_image import StandIn
 _MEMORY_MIB = 1024
 _MOST_CPUS = 2
 _QUIT_SECONDS = 5.0
+_PAUSE = "pause"
 _RELAY = Path(__file__).with_name("relay.py")
 _NETWORK = {
     "net": "169.254.169.0/24",  # holds the metadata server and swallows no public address
@@ -88,7 +89,11 @@ class QemuBackend:
 
     def create_image(self, key: str, disk: str) -> int:
         """See `Backend.create_image`."""
-        return self._disks.create_image(key, disk)
+        machine = next((each for each in list(self._machines) if each.boots_from(disk) and each.running), None)
+        if machine is None:
+            return self._disks.create_image(key, disk)
+        with machine.paused():
+            return self._disks.create_image(key, disk, in_use=True)
 
     def delete_image(self, key: str) -> None:
         """See `Backend.delete_image`."""
@@ -150,6 +155,7 @@ class QemuMachine:
         self._process: subprocess.Popen[bytes] | None = None
         self._watcher: threading.Thread | None = None
         self._metadata: MetadataServer | None = None
+        self._stands_still = threading.Event()
 
     def power_on(self) -> None:
         """See `Machine.power_on`.
@@ -200,6 +206,21 @@ class QemuMachine:
                 process.kill()
             watcher.join()
 
+    def boots_from(self, disk: str) -> bool:
+        """Whether this is its boot disk's key."""
+        return self._spec.boot_disk == disk
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Let the machine stand still, all that it has written being in its disk's file."""
+        self._stands_still.clear()
+        self._order("stop", _PAUSE)
+        try:
+            self._stands_still.wait(_QUIT_SECONDS)
+            yield
+        finally:
+            self._order("cont")
+
     @property
     def running(self) -> bool:
         """See `Machine.running`."""
@@ -224,13 +245,13 @@ class QemuMachine:
         if metadata := self._metadata:
             metadata.update(attributes)
 
-    def _order(self, command: str) -> None:
+    def _order(self, command: str, name: str = "") -> None:
         process = self._process
         if process is None or process.stdin is None:
             return
         with self._power:
             try:
-                process.stdin.write(json.dumps({"execute": command}).encode() + b"\n")
+                process.stdin.write(json.dumps({"execute": command, "id": name}).encode() + b"\n")
                 process.stdin.flush()
             except (OSError, ValueError):
                 LOG.debug("%s: %s after its end", self._spec.name, command)
@@ -240,6 +261,8 @@ class QemuMachine:
         assert process.stdin
         for line in process.stdout:
             LOG.debug("%s: %s", self._spec.name, line.decode(errors="replace").strip())
+            if f'"id": "{_PAUSE}"'.encode() in line:  # the answer, which comes after everything is flushed
+                self._stands_still.set()
         process.wait()
         metadata.stop()
         self._backend.forget(self)

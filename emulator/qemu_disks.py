@@ -67,15 +67,21 @@ class Disks:
         for suffix in ("qcow2", "base"):
             (self._disks / f"{key}.{suffix}").unlink(missing_ok=True)
 
-    def create_image(self, key: str, disk: str) -> int:
+    def create_image(self, key: str, disk: str, in_use: bool = False) -> int:
         """Make a flat image of a disk; returns the bytes that it takes.
+
+        Args:
+            key: of the image.
+            disk: its key.
+            in_use: whether a machine has the disk open, and stands still.
 
         Raises:
             EmulatorError: there is no such disk, or a running machine uses it.
         """
         image, partial = self._images / f"{key}.qcow2", self._images / f"{key}.partial"
         try:
-            run("qemu-img", "convert", "-O", "qcow2", str(self.path(disk)), str(partial))
+            shared = ("--force-share",) if in_use else ()
+            run("qemu-img", "convert", *shared, "-O", "qcow2", str(self.path(disk)), str(partial))
             partial.replace(image)
         finally:
             partial.unlink(missing_ok=True)

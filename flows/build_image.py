@@ -93,10 +93,12 @@ def _build(record: Record, undoing: Undoing) -> Outcome:
         zone = record.zone = _create_builder_vm(record, undoing, source, archive.sha256, now)
     with record.phase("steps"):
         _follow(record, undoing, zone)
-    with record.phase("stop"):
-        vm_tasks.stop_builder_vm(spec.builder.project, zone, record.build)
+    with record.phase("halt"):
+        halted = vm_tasks.await_halt(spec.builder.project, zone, record.build)
+        if not halted:
+            vm_tasks.stop_builder_vm(spec.builder.project, zone, record.build)
     with record.phase("image"):
-        record.output = _create_image(record, undoing, source, zone)
+        record.output = _create_image(record, undoing, source, zone, halted)
     if spec.output.deprecate_old_images and spec.output.family:
         new = f"projects/{spec.output.project}/global/images/{name}"
         body = requests.deprecation(new, spec.output.old_image_ttl, time.time())
@@ -193,7 +195,7 @@ def _store_serial_log(record: Record, log: IO[bytes]) -> None:
     record.serial_log = f"gs://{bucket}/{name}"
 
 
-def _create_image(record: Record, undoing: Undoing, source: ResolvedImage, zone: str) -> ResolvedImage:
+def _create_image(record: Record, undoing: Undoing, source: ResolvedImage, zone: str, vm_runs: bool) -> ResolvedImage:
     spec, build, name = record.spec, record.build, record.output_name
     project = spec.output.project
     body = requests.output_image(spec, build, zone, source.path, name, dict(source.labels))
@@ -202,7 +204,7 @@ def _create_image(record: Record, undoing: Undoing, source: ResolvedImage, zone:
         lambda: Counter({"image": int(images.delete_unfinished_image(clients(), project, name, build))}),
     )
     began = time.monotonic()
-    image = image_tasks.create_image(project, body, build)
+    image = image_tasks.create_image(project, body, build, vm_runs)
     keep()
     report(Note("image", f"{image.path} ({human_duration(time.monotonic() - began)})"))
     return image

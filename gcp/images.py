@@ -183,7 +183,9 @@ def wait_until_ready(clients: Clients, image: ResolvedImage, interval: float = 2
     return image
 
 
-def insert_image(clients: Clients, project: str, body: dict[str, Any], build: BuildNames) -> ResolvedImage:
+def insert_image(
+    clients: Clients, project: str, body: dict[str, Any], build: BuildNames, force: bool = False
+) -> ResolvedImage:
     """Make an image of the builder VM's disk and wait until it is ready.
 
     Args:
@@ -191,6 +193,7 @@ def insert_image(clients: Clients, project: str, body: dict[str, Any], build: Bu
         project: of the image.
         body: of `images.insert`.
         build: the build's names.
+        force: make it although the disk is attached to a running VM (`forceCreate`).
 
     Raises:
         AlreadyExistsError: another image has the name.
@@ -201,6 +204,7 @@ def insert_image(clients: Clients, project: str, body: dict[str, Any], build: Bu
     request = compute_v1.InsertImageRequest(
         project=project,
         image_resource=message(compute_v1.Image, body),
+        force_create=force,
         request_id=build.request_id("images.insert", project, name),
     )
     operation = calls.send(clients.images.insert_unary, request, doing)

@@ -54,8 +54,7 @@ def plan_build(clients: Clients, spec: BuildSpec) -> list[PlannedRequest]:
     images = f"compute/v1/projects/{output.project}/global/images"
     planned = [
         PlannedRequest("POST", instances, vm),
-        PlannedRequest("POST", f"{instances}/{build.builder_vm}/stop", {}),
-        PlannedRequest("POST", images, image),
+        PlannedRequest("POST", f"{images}?forceCreate=true", image),
     ]
     if output.deprecate_old_images and output.family:
         new = f"projects/{output.project}/global/images/{name}"

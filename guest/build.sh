@@ -1,6 +1,6 @@
 #!/bin/bash
-# Runs a build on the builder VM: fetches the build context, runs the plan's steps in order, cleans up, and says how it
-# went until someone stops the VM. It never powers off by itself: a stopped VM's disk is collected by nobody.
+# Runs a build on the builder VM: fetches the build context, runs the plan's steps in order, cleans up, says how it went,
+# and halts the machine. It never powers off by itself: a stopped VM's disk is collected by nobody.
 #
 # cos-customizer.service starts this on every boot, and again if it is killed. What is done is recorded on disk and not
 # done again. Once the machine is clean, nothing on disk remembers the build: were the VM to restart by itself just then,
@@ -46,7 +46,7 @@ main() {
   plan
   yield_to_shutdown
   clean_up
-  conclude "BuildSucceeded[$nonce]:"
+  succeed
 }
 
 main

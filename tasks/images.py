@@ -28,9 +28,9 @@ def wait_until_ready(image: ResolvedImage) -> ResolvedImage:
 
 
 @operation("create image {body[name]}")
-def create_image(project: str, body: dict[str, Any], build: BuildNames) -> ResolvedImage:
+def create_image(project: str, body: dict[str, Any], build: BuildNames, force: bool) -> ResolvedImage:
     """Make the output image of the builder VM's disk; see `gcp.images.insert_image`."""
-    return images.insert_image(clients(), project, body, build)
+    return images.insert_image(clients(), project, body, build, force)
 
 
 @operation("deprecate old images of {family}")

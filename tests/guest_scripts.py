@@ -30,4 +30,9 @@ def succeeding(*labels: str, seconds: float = 0.0) -> dict[str, Any]:
             said(f"BuildStatus: output of step {number}\r\n"),
             marker(f"BuildStep: {number} succeeded 0.4"),
         ]
-    return script(*events, marker("BuildSucceeded:", 0.0 if labels else seconds))
+    return script(*events, *succeeded(0.0 if labels else seconds))
+
+
+def succeeded(after: float = 0.0) -> tuple[dict[str, Any], ...]:
+    """The guest announces success, and the machine halts."""
+    return marker("BuildSucceeded:", after), {"port": 1, "text": "[   20.1] reboot: System halted\r\n"}
