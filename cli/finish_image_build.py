@@ -225,9 +225,9 @@ FLAGS = (
 def finish_image_build(ctx: click.Context, /, **values: Any) -> int:
     """Build the image: boot a builder VM, run the steps on it, make an image of its disk.
 
-    The builder VM, its disk and the objects in Cloud Storage are removed at the end, whatever happens; of a failed
-    build the serial log is kept. The local state is removed too, but kept when the flags are wrong. An output image
-    that is there already is a success.
+    The builder VM, its disk and the build context in Cloud Storage are removed at the end, whatever happens; the VM's
+    serial log is kept there. The local state is removed too, but kept when the flags are wrong. An output image that is
+    there already is a success.
     """
     started = ctx.obj if isinstance(ctx.obj, float) else time.monotonic()
     directory = StateDirectory.named(workdir_of(ctx, values))

@@ -84,11 +84,10 @@ class Flag(click.Option):
         """The flag and its value as shown in help: `-script PATH`."""
         return f"-{self.flag}" if self.kind == "bool" else f"-{self.flag} {self.metavar}"
 
-    def explanation(self) -> str:
-        """The flag's meaning, default and an example, as shown in help."""
+    def explanation(self) -> list[str]:
+        """The flag's meaning and default, and an example, as shown in help."""
         default = f" Default: {self.default_text}." if self.default_text else ""
-        example = f" Example: {self.example}" if self.example else ""
-        return f"{self.help}{default}{example}"
+        return [f"{self.help}{default}", *([f"Example: {self.example}"] if self.example else [])]
 
 
 class _GoType(click.ParamType):  # type: ignore[type-arg]
@@ -278,7 +277,8 @@ class _GoSyntax(click.Command):
             with formatter.section("Flags"):
                 for flag in self.flags():
                     _write(formatter, flag.signature(), 2)
-                    _write(formatter, flag.explanation(), 6)
+                    for paragraph in flag.explanation():
+                        _write(formatter, paragraph, 6)
 
 
 def _write(formatter: click.HelpFormatter, text: str, indent: int) -> None:
