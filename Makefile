@@ -6,7 +6,7 @@ export PYTHON VENV
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-vm lint bench venv lock clean
+.PHONY: help demo test test-fast test-vm lint bench docs venv lock clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 18
@@ -17,7 +17,7 @@ demo: ## build the README's example on a real VM on this machine, and boot the r
 test: test-fast test-vm ## run all tests
 
 test-fast: venv ## run the tests that boot no VM
-	$(VENV)/bin/pytest -m "not vm" -n 2
+	$(VENV)/bin/pytest -m "not vm" -n 2 --dist loadgroup
 
 test-vm: venv ## run the tests that boot VMs under QEMU
 	@make/host_packages.sh
@@ -28,6 +28,9 @@ lint: venv ## check style, types and shell scripts
 
 bench: venv ## measure what performance is promised, against its limits (BENCH="--full" for the long ones)
 	@$(VENV)/bin/python -m benchmarks $(BENCH)
+
+docs: venv ## bring what the documents show of the program up to date
+	@PYTHONPATH=tests $(VENV)/bin/python tests/documentation.py
 
 venv: ## make .venv from the lock, with the emulator and all tools
 	@make/venv.sh

@@ -1,0 +1,182 @@
+"""What the documents show of the program, as it really is: `make docs` writes it, test_docs.py compares.
+
+A generated block stands between `<!-- KIND ARGUMENT -->` and `<!-- end -->`.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import chdir, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from command_line import run
+from guest_scripts import succeeding
+
+from cos_customizer.cli.main import program
+from cos_customizer.cli.reference import commands
+from cos_customizer.emulator.server import Emulator
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+EXAMPLE = ROOT / "examples" / "minimal"
+FINISH = (
+    "finish-image-build",
+    "-zone=us-west1-b",
+    "-project=my-project",
+    "-image-name=my-custom-image",
+    "-image-project=my-project",
+)
+
+_BLOCK = re.compile(
+    r"^<!-- (?P<kind>[a-z-]+)(?: (?P<argument>[^>]+?))? -->\n(?P<content>.*?)^<!-- end -->$", re.MULTILINE | re.DOTALL
+)
+_CHANGING = (
+    (re.compile(r"\b[0-9a-f]{64}\b"), "DIGEST"),
+    (re.compile(r"nonce=[0-9a-f]+"), "NONCE"),
+    (re.compile(r"cos-customizer-expires: '\d+'"), "EXPIRY"),
+    (re.compile(r'"(build_id|image_id|source_image_id)": "\w+"'), "ID"),
+    (re.compile(r"cos-customizer/[0-9a-f]{10}/"), "BUILD"),
+    (re.compile(r"http://127\.0\.0\.1:\d+"), "https://www.googleapis.com"),
+    (re.compile(r"\b\d+\.\d+\b"), "SECONDS"),
+    (re.compile(r"… \d+ lines"), "… LINES"),
+)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A generated block of a document."""
+
+    document: Path
+    kind: str
+    argument: str
+    content: str
+
+
+def blocks(document: Path) -> Iterator[Block]:
+    """The generated blocks of a document."""
+    for match in _BLOCK.finditer(document.read_text()):
+        yield Block(document, match["kind"], match["argument"] or "", match["content"])
+
+
+def normal(text: str) -> str:
+    """The text without what differs from run to run: ids, digests, times."""
+    for pattern, name in _CHANGING:
+        text = pattern.sub(name, text)
+    return text
+
+
+@contextmanager
+def example_home(emulator: Emulator, directory: Path) -> Iterator[None]:
+    """Where the example's commands run: its own home and working directory, the emulator as its cloud."""
+    workspace = directory / "workspace"
+    workspace.mkdir()
+    (directory / "home").mkdir()
+    for name in ("preload.sh", "cloudbuild.yaml"):
+        (workspace / name).write_bytes((EXAMPLE / name).read_bytes())
+    # The database that Prefect's own server starts from is kept between runs.
+    cache = os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
+    settings = {**emulator.environment(), "HOME": str(directory / "home"), "XDG_CACHE_HOME": cache, "COLUMNS": "80"}
+    with chdir(workspace), mock.patch.dict(os.environ, settings):
+        yield
+
+
+def _console(text: str, language: str = "") -> str:
+    return f"```{language}\n{text.rstrip()}\n```\n"
+
+
+def _flags(command: str) -> str:
+    found = next(each for each in commands(program) if each.name == command)
+    rows = ["| Flag | Default | Meaning |", "|---|---|---|"]
+    for flag in found.flags:
+        name = f"{flag.name}={flag.value}" if flag.value else flag.name
+        example = f" Example: `{flag.example}`." if flag.example else ""
+        default = f"`{flag.default}`" if flag.default else ""
+        text = flag.text.replace("|", r"\|")
+        rows.append(f"| `{name}` | {default} | {text}{example} |")
+    return "\n".join(rows) + "\n"
+
+
+def _help(command: str) -> str:
+    with mock.patch.dict(os.environ, {"COLUMNS": "80"}):
+        ran = run("help", *command.split())
+    assert ran.code == 0, ran.err
+    return _console(f"$ cos-customizer help {command}\n{ran.out}", "console")
+
+
+def _file(argument: str) -> str:
+    path, language = argument.split()
+    return _console((ROOT / path).read_text(), language)
+
+
+def _begin() -> None:
+    start = ("-image-name=cos-stable-68-10718-86-0", "-image-project=cos-cloud", "-gcs-bucket=my-project_cloudbuild")
+    for command in (("start-image-build", *start, "-gcs-workdir=image-build-42"), ("run-script", "-script=preload.sh")):
+        ran = run(*command)
+        assert ran.code == 0, ran.err
+
+
+def _dry_run() -> str:
+    """Its output, the guest's scripts left out."""
+    _begin()
+    ran = run(*FINISH, "-dry-run")
+    assert ran.code == 0, ran.err
+    shown: list[str] = []
+    left_out = 0
+    for line in ran.out.replace(str(Path.cwd()), "/workspace").splitlines():
+        if shown and shown[-1] == "    value: |" and (not line or line.startswith("      ")):
+            left_out += 1
+            continue
+        if left_out:
+            shown.append(f"      … {left_out} lines: cloud-config, the guest's scripts and the plan")
+            left_out = 0
+        shown.append(line)
+    return _console("\n".join([f"$ cos-customizer {' '.join(FINISH)} -dry-run", *shown]), "yaml")
+
+
+def _output_file(emulator: Emulator) -> str:
+    """The file that a build writes."""
+    emulator.scripts.add(succeeding("run-script preload.sh"))
+    _begin()
+    code = "import sys; from cos_customizer.cli.main import main; sys.exit(main())"
+    subprocess.run([sys.executable, "-c", code, *FINISH, "-output-file=build.json"], check=True, capture_output=True)
+    return _console(Path("build.json").read_text(), "json")
+
+
+def produce(block: Block, emulator: Emulator, directory: Path) -> str:
+    """What a block must hold.
+
+    Args:
+        block: as the document has it.
+        emulator: with scripted machines.
+        directory: an empty one.
+    """
+    simple: dict[str, Callable[[str], str]] = {"flags": _flags, "help": _help, "file": _file}
+    if block.kind in simple:
+        return simple[block.kind](block.argument)
+    examples: dict[str, Callable[[], Any]] = {"dry-run": _dry_run, "output-file": lambda: _output_file(emulator)}
+    with example_home(emulator, directory):
+        return str(examples[block.kind]())
+
+
+def main() -> None:
+    """Bring all documents up to date; what differs only in ids and times stays."""
+    for document in DOCUMENTS:
+        text = document.read_text()
+        for block in blocks(document):
+            with tempfile.TemporaryDirectory() as directory, Emulator(Path(directory, "state")) as emulator:
+                content = produce(block, emulator, Path(directory))
+            if normal(content) != normal(block.content):
+                head = f"<!-- {block.kind} {block.argument}".rstrip() + " -->\n"
+                text = text.replace(f"{head}{block.content}<!-- end -->", f"{head}{content}<!-- end -->")
+                print(f"{document.relative_to(ROOT)}: {block.kind} {block.argument}")  # noqa: T201
+        document.write_text(text)
+
+
+if __name__ == "__main__":
+    main()
