@@ -66,16 +66,15 @@ class StandIn:
         with _only_one(self._cache / "stand-in.lock"):
             if self.is_built():  # by the one we waited for
                 return
-            for left in self._cache.glob("stand-in-*.partial"):
+            for left in self._cache.glob("stand-in-*.partial"):  # by a build that was killed
                 shutil.rmtree(left)
             began = time.monotonic()
             report("building the stand-in COS image (about a minute, once)")
-            partial = Path(tempfile.mkdtemp(dir=self._cache, prefix="stand-in-", suffix=".partial"))
-            try:
-                _build(partial)
-                partial.rename(self._directory)
-            finally:
-                shutil.rmtree(partial, ignore_errors=True)
+            with tempfile.TemporaryDirectory(dir=self._cache, prefix="stand-in-", suffix=".partial") as work:
+                made = Path(work) / "image"
+                made.mkdir()
+                _build(made, Path(work))
+                made.rename(self._directory)
             report(f"stand-in COS image built in {time.monotonic() - began:.0f} s, kept in {self._directory}")
 
 
@@ -93,7 +92,7 @@ def _only_one(lock: Path) -> Iterator[None]:
         yield
 
 
-def _build(output: Path) -> None:
+def _build(output: Path, work: Path) -> None:
     packages = (_RECIPE / "packages.txt").read_text().split()
     hooks = [
         'mkdir -p "$1/build/debs" "$1/build/stand_in"',
@@ -122,24 +121,36 @@ def _build(output: Path) -> None:
         _SUITE,
         "-",
     ]
-    # The host's PATH for programs of administrators; no setting of the user's reaches maintainer scripts.
+    # Not every user's PATH has the administrators' programs.
     environment = {**os.environ, "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin", "LC_ALL": "C.UTF-8"}
-    done = subprocess.run(
-        mortal(command, "TERM"),
+    if os.geteuid() == 0:
+        # mmdebstrap as root mounts things: with namespaces of its own, nothing is left of it when it is killed.
+        command = mortal(["unshare", "--mount", "--pid", "--fork", "--kill-child", *command])
+        environment["TMPDIR"] = str(work)
+    else:
+        # It makes its own namespaces, and cleans up behind itself when it is told to end.
+        command = mortal(command, "TERM")
+    with subprocess.Popen(
+        command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
         env=environment,
-        check=False,
-    )
-    LOG.debug("mmdebstrap: %s", done.stdout)
-    if done.returncode:
+    ) as process:
+        try:
+            said, _ = process.communicate()
+        except BaseException:
+            process.terminate()
+            process.communicate()  # until nobody is left who writes below `work`
+            raise
+    LOG.debug("mmdebstrap: %s", said)
+    if process.returncode:
         errors = "\n".join(
-            line for line in done.stdout.splitlines() if line.startswith(("E:", "W:", "Err")) or "error" in line
+            line for line in said.splitlines() if line.startswith(("E:", "W:", "Err")) or "error" in line
         )
         raise EmulatorError(
-            f"the stand-in image could not be built: {last_words(errors or done.stdout, 4)}",
+            f"the stand-in image could not be built: {last_words(errors or said, 4)}",
             "it is made of Debian packages: is the package archive reachable from here?",
         )
