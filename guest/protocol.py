@@ -11,7 +11,8 @@ bear the build's nonce, so that no script output can pass for one:
 
 or, in the end, `BuildSucceeded[nonce]:`. What is no exit code is a reason in words: `2 failed <reason>`,
 `step 2 <reason>`, or a reason alone for what belongs to no step. The guest writes each marker as `\n<marker>\n`, in one
-piece, and repeats the last one until the VM is stopped. `protocol.sh` is the other end.
+piece. It repeats the last one: a few times before it halts after a success, until the VM is deleted after a failure.
+`protocol.sh` is the other end.
 """
 
 import re
@@ -71,10 +72,10 @@ class StepFailed:
 
 @dataclass(frozen=True)
 class BuildSucceeded:
-    """All steps are done and the machine is clean: stop it and take its disk.
+    """All steps are done and the machine is clean; it halts, and then its disk can be taken.
 
-    A `StepStarted` after this says that the VM restarted by itself (a host failure, say) before it was stopped. Nothing
-    on a cleaned disk remembers the build, so the plan has begun again, and this disk is not to be trusted any more.
+    A `StepStarted` after this says that the VM restarted by itself (a host failure, say) in the meantime. Nothing on a
+    cleaned disk remembers the build, so the plan has begun again, and this disk is not to be trusted any more.
     """
 
 
