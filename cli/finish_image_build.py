@@ -122,9 +122,8 @@ FLAGS = (
     ),
     Flag(
         "disk-type",
-        "Type of the builder VM's disk.",
+        "Type of the builder VM's disk. By default pd-standard, or what the GPU's machine family takes.",
         value="TYPE",
-        default="pd-standard",
         example="-disk-type=pd-ssd",
         field="builder.disk_type",
     ),

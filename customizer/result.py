@@ -15,7 +15,7 @@ class StepResult(BaseModel):
 
     number: int = Field(description="From 1.")
     label: str = Field(description="For example `run-script preload.sh`.")
-    state: Literal["succeeded", "failed", "not-run"]
+    state: Literal["succeeded", "failed", "interrupted", "not-run"]
     seconds: float | None = Field(None, description="How long it took, where that is known.")
 
 

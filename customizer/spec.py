@@ -22,7 +22,7 @@ from cos_customizer.customizer.durations import format_duration, parse_duration
 from cos_customizer.customizer.errors import UsageError
 from cos_customizer.customizer.steps import check_environment_size, normalize_script
 
-_MOST_LABELS = 64
+MOST_LABELS = 64
 """Source: https://cloud.google.com/compute/docs/labeling-resources#requirements."""
 _LONGEST_TIMEOUT = 120 * 24 * 3600
 """Seconds: maxRunDuration is no longer. Source: https://cloud.google.com/compute/docs/instances/limit-vm-runtime."""
@@ -32,13 +32,13 @@ _CENTURY = 100 * 365 * 24 * 3600
 def _check_labels(labels: dict[str, str]) -> dict[str, str]:
     for key, value in labels.items():
         names.check_label(key, value)
-    if len(labels) > _MOST_LABELS:
-        raise ValueError(f"a resource can have at most {_MOST_LABELS} labels, not {len(labels)}")
+    if len(labels) > MOST_LABELS:
+        raise ValueError(f"a resource can have at most {MOST_LABELS} labels, not {len(labels)}")
     return labels
 
 
 def _leave_room_for_ours(labels: dict[str, str]) -> dict[str, str]:
-    most = _MOST_LABELS - len({names.BUILD_LABEL, names.EXPIRY_LABEL} - labels.keys())
+    most = MOST_LABELS - len({names.BUILD_LABEL, names.EXPIRY_LABEL} - labels.keys())
     if len(labels) > most:
         raise ValueError(f"a builder VM can have at most {most} labels beside the build's own, not {len(labels)}")
     return labels
@@ -174,8 +174,10 @@ class BuilderVm(Model):
     gpu_type: ResourceName | None = Field(
         None, description="Accelerator type to attach.", json_schema_extra=_flag("-gpu-type")
     )
-    disk_type: ResourceName = Field(
-        "pd-standard", description="Type of the boot disk.", json_schema_extra=_flag("-disk-type")
+    disk_type: ResourceName | None = Field(
+        None,
+        description="Type of the boot disk; by default pd-standard, or what the GPU's machine family takes.",
+        json_schema_extra=_flag("-disk-type"),
     )
     disk_size_gb: int = Field(
         0,

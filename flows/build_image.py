@@ -87,6 +87,7 @@ def _build(record: Record, undoing: Undoing) -> Outcome:
             record.output = existing
             report(Note("image", f"{existing.path} already exists, nothing to do"))
             return "exists"
+        _check_labels(spec, source)
         archive = _upload_context(record, undoing)
     now = time.time()
     with record.phase("builder VM"):
@@ -114,6 +115,13 @@ def _output_name(spec: BuildSpec, source: ResolvedImage) -> str:
         return spec.output.name_for(source.name)
     except ValueError as error:
         raise UsageError(f"-image-suffix: {error}") from None
+
+
+def _check_labels(spec: BuildSpec, source: ResolvedImage) -> None:
+    try:
+        requests.image_labels(spec.output, source.labels)
+    except ValueError as error:
+        raise UsageError(f"-inherit-labels: {error}") from None
 
 
 def _existing_output(record: Record, name: str) -> ResolvedImage | None:

@@ -10,6 +10,7 @@ from typing import Any
 command_started: ContextVar[float | None] = ContextVar("command_started", default=None)
 """Value of `time.monotonic()` when the command began whose time the build's timeout limits; None: when the flow did."""
 
+_DEADLINE_AGAIN = 5.0
 _SIGNALS = (signal.SIGALRM, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -44,7 +45,8 @@ class Interrupts:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._over = False
+        self._interrupted = False
+        self._shielded = False
         self._before: dict[int, Any] = {}
         self._outer_deadline: float | None = None
 
@@ -63,7 +65,9 @@ class Interrupts:
                 self._outer_deadline = time.monotonic() + left
             for number in self._before:
                 signal.signal(number, self._interrupt)
-            signal.setitimer(signal.ITIMER_REAL, max(0.001, min(self._seconds, left or self._seconds)))
+            # Again and again: Python drops an exception that is raised in a finalizer.
+            first = max(0.001, min(self._seconds, left or self._seconds))
+            signal.setitimer(signal.ITIMER_REAL, first, _DEADLINE_AGAIN)
         except BaseException:
             self._restore()
             raise
@@ -84,16 +88,19 @@ class Interrupts:
 
     def shield(self) -> None:
         """From here on nothing interrupts any more."""
-        self._over = True
+        self._shielded = True
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        if self._over:
+        if self._shielded:
             return
-        self._over = True
         if number == signal.SIGALRM:
+            self._interrupted = True
             raise DeadlinePassed
+        if self._interrupted:
+            return
+        self._interrupted = True
         handler = self._before[number]
         if not callable(handler):
             raise SystemExit(128 + number)
         handler(number, frame)
-        self._over = False  # it has only taken note
+        self._interrupted = False  # it has only taken note

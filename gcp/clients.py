@@ -60,6 +60,12 @@ class Endpoints:
         if "://" not in storage_host:
             storage_host = f"http://{storage_host}"
         endpoints = cls(_origin(COMPUTE_OVERRIDE, compute), _origin(STORAGE_OVERRIDE, storage_host))
+        for variable, endpoint in ((COMPUTE_OVERRIDE, endpoints.compute), (STORAGE_OVERRIDE, endpoints.storage)):
+            if str(endpoint).startswith("http:") and not _is_local(endpoint):
+                raise UsageError(
+                    f"{variable} is plain http beyond this machine: credentials would travel in clear",
+                    "write https://…, or point it at this machine.",
+                )
         if _is_local(endpoints.compute) != _is_local(endpoints.storage):
             raise UsageError(
                 f"only one of {COMPUTE_OVERRIDE} and {STORAGE_OVERRIDE} is on this machine: half of the build would "

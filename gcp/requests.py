@@ -5,12 +5,18 @@ https://cloud.google.com/compute/docs/reference/rest/v1/images/insert,
 https://cloud.google.com/compute/docs/reference/rest/v1/images/deprecate.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from cos_customizer.customizer.accelerators import DEFAULT_ARM_MACHINE_TYPE, DEFAULT_MACHINE_TYPE, holder_of
+from cos_customizer.customizer.accelerators import (
+    DEFAULT_ARM_MACHINE_TYPE,
+    DEFAULT_DISK_TYPE,
+    DEFAULT_MACHINE_TYPE,
+    holder_of,
+)
 from cos_customizer.customizer.names import BuildNames
-from cos_customizer.customizer.spec import BuilderVm, BuildSpec, OutputImage
+from cos_customizer.customizer.spec import MOST_LABELS, BuilderVm, BuildSpec, OutputImage
 from cos_customizer.guest.user_data import ContextObject, GuestStep, render_user_data
 
 SCOPES = (
@@ -59,6 +65,17 @@ def machine_type_of(builder: BuilderVm, architecture: str) -> str:
     return DEFAULT_ARM_MACHINE_TYPE if architecture == "ARM64" else DEFAULT_MACHINE_TYPE
 
 
+def disk_type_of(builder: BuilderVm) -> str:
+    """The boot disk's type: the one asked for, or one that the machine takes which holds the GPU.
+
+    Args:
+        builder: the builder VM's specification.
+    """
+    if builder.disk_type:
+        return builder.disk_type
+    return holder_of(builder.gpu_type).disk_type if builder.gpu_type else DEFAULT_DISK_TYPE
+
+
 def user_data(spec: BuildSpec, build: BuildNames, sha256: str) -> str:
     """The cloud-config that carries the plan of a build.
 
@@ -97,7 +114,7 @@ def builder_vm(
         "initializeParams": {
             "diskName": build.builder_vm,
             "sourceImage": source_image,
-            "diskType": f"zones/{zone}/diskTypes/{builder.disk_type}",
+            "diskType": f"zones/{zone}/diskTypes/{disk_type_of(builder)}",
             "labels": labels,
         },
     }
@@ -128,13 +145,10 @@ def builder_vm(
     if builder.network_tags:
         body["tags"] = {"items": list(builder.network_tags)}
     if builder.gpu_type:
-        body["guestAccelerators"] = [
-            {
-                "acceleratorType": f"zones/{zone}/acceleratorTypes/{builder.gpu_type}",
-                "acceleratorCount": holder_of(builder.gpu_type).count,
-            }
-        ]
         body["scheduling"]["onHostMaintenance"] = "TERMINATE"
+        if not holder_of(builder.gpu_type).brings_gpus:
+            accelerator = f"zones/{zone}/acceleratorTypes/{builder.gpu_type}"
+            body["guestAccelerators"] = [{"acceleratorType": accelerator, "acceleratorCount": 1}]
     return body
 
 
@@ -153,6 +167,22 @@ def _network_interface(builder: BuilderVm, zone: str) -> dict[str, Any]:
     return interface
 
 
+def image_labels(output: OutputImage, source_labels: Mapping[str, str]) -> dict[str, str]:
+    """The output image's labels: the ones asked for, over the source image's where they are inherited.
+
+    Args:
+        output: the output image's specification.
+        source_labels: the source image's labels.
+
+    Raises:
+        ValueError: together they are more than an image can have.
+    """
+    labels = {**(source_labels if output.inherit_labels else {}), **output.labels}
+    if len(labels) > MOST_LABELS:
+        raise ValueError(f"with the source image's, the output image would have {len(labels)} labels of {MOST_LABELS}")
+    return labels
+
+
 def output_image(
     spec: BuildSpec, build: BuildNames, zone: str, source_image: str, name: str, source_labels: dict[str, str]
 ) -> dict[str, Any]:
@@ -165,6 +195,9 @@ def output_image(
         source_image: `projects/{project}/global/images/{image}`.
         name: of the output image.
         source_labels: the source image's labels, used when they are inherited.
+
+    Raises:
+        ValueError: see `image_labels`.
     """
     output: OutputImage = spec.output
     body: dict[str, Any] = {
@@ -172,7 +205,7 @@ def output_image(
         "description": f"{source_image} customized by cos-customizer (build {build.id})",
         "sourceDisk": f"projects/{spec.builder.project}/zones/{zone}/disks/{build.builder_vm}",
     }
-    labels = {**(source_labels if output.inherit_labels else {}), **output.labels}
+    labels = image_labels(output, source_labels)
     if output.family:
         body["family"] = output.family
     if labels:

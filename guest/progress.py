@@ -81,7 +81,7 @@ class GuestProgress:
             StepResult(
                 number=number,
                 label=label,
-                state="not-run" if state is None else "succeeded" if state.state == "succeeded" else "failed",
+                state="not-run" if state is None else "interrupted" if state.state == "started" else state.state,
                 seconds=state.seconds if state else None,
             )
             for number, (label, state) in enumerate(zip(self._labels, self._states, strict=True), start=1)

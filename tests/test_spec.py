@@ -39,7 +39,7 @@ def test_the_smallest_specification_has_the_documented_defaults() -> None:
     assert spec.context.path == "."
     assert spec.steps == []
     assert (spec.timeout, spec.timeout_seconds) == ("1h0m0s", 3600)
-    assert (spec.builder.disk_type, spec.builder.disk_size_gb, spec.builder.network) == ("pd-standard", 0, "default")
+    assert (spec.builder.disk_type, spec.builder.disk_size_gb, spec.builder.network) == (None, 0, "default")
     assert spec.builder.external_ip
     assert not spec.output.deprecate_old_images
     assert not spec.output.inherit_labels

@@ -1,0 +1,167 @@
+"""The whole job on real machines: the program, the flow, the guest, the local Compute Engine, and the image booted."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import SpecMaker
+from google.cloud import compute_v1
+
+from cos_customizer.customizer.errors import BuildFailedError, BuildTimeoutError
+from cos_customizer.customizer.events import ConsoleOutput, Event, listening
+from cos_customizer.emulator.server import Emulator
+from cos_customizer.emulator.service import default_cache_dir
+from cos_customizer.flows.build_image import build_image
+from cos_customizer.gcp.clients import connect
+
+pytestmark = [pytest.mark.vm, pytest.mark.usefixtures("prefect_server")]
+
+README = Path(__file__).parent.parent / "README.md"
+EXAMPLE = Path(__file__).parent.parent / "examples" / "minimal"
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    """A local Compute Engine with real machines."""
+    with Emulator(tmp_path_factory.mktemp("cloud"), "qemu", cache_dir=default_cache_dir()) as running:
+        running.prepare()
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def pointed_at_the_cloud(cloud: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in cloud.environment().items():
+        monkeypatch.setenv(name, value)
+
+
+def seen_by(cloud: Emulator, image: str, commands: str) -> list[str]:
+    """Boot an image and let shell commands look around; what they print."""
+    clients, name = connect(), "looker"
+    user_data = yaml.safe_dump(
+        {"runcmd": [["sh", "-c", f"({commands}) > /dev/ttyS1 2>&1; echo; echo '-- end --' > /dev/ttyS1"]]}
+    )
+    body = {
+        "name": name,
+        "machineType": "zones/us-west1-b/machineTypes/n1-standard-1",
+        "disks": [{"boot": True, "autoDelete": True, "initializeParams": {"sourceImage": image}}],
+        "networkInterfaces": [{"network": "global/networks/default"}],
+        "metadata": {"items": [{"key": "user-data", "value": f"#cloud-config\n{user_data}"}]},
+    }
+    where = {"project": "my-project", "zone": "us-west1-b"}
+    operation = clients.instances.insert_unary(instance_resource=_json(body), **where)
+    clients.zone_operations.wait(operation=operation.name, **where)
+    try:
+        end = time.monotonic() + 120
+        text = ""
+        while "-- end --" not in text:
+            assert time.monotonic() < end, text
+            time.sleep(1)
+            request = compute_v1.GetSerialPortOutputInstanceRequest(instance=name, port=2, **where)
+            text = clients.instances.get_serial_port_output(request).contents
+    finally:
+        operation = clients.instances.delete_unary(instance=name, **where)
+        clients.zone_operations.wait(operation=operation.name, **where)
+    return [line.rstrip("\r") for line in text.partition("-- end --")[0].splitlines() if line.strip()]
+
+
+def _json(body: object) -> compute_v1.Instance:
+    message: compute_v1.Instance = compute_v1.Instance.from_json(json.dumps(body))
+    return message
+
+
+def leftovers(cloud: Emulator) -> list[str]:
+    zonal = [
+        resource["name"]
+        for kind in ("instances", "disks")
+        for resource in cloud.list(f"projects/my-project/zones/-/{kind}")
+    ]
+    blobs = connect().storage.list_blobs("my-project_cloudbuild")
+    return zonal + [blob.name for blob in blobs if not blob.name.endswith("/serial.log")]
+
+
+def test_the_readmes_workflow_makes_an_image_that_boots_and_holds_nothing_of_ours(
+    cloud: Emulator, tmp_path: Path
+) -> None:
+    """Argument for argument, each step a process of its own that shares a home, as in Cloud Build."""
+    workflow = re.search(r"```yaml\n(steps:.*?)```", README.read_text(), re.DOTALL)
+    assert workflow
+    text = workflow[1].replace("${PROJECT_ID}", "my-project").replace("$PROJECT_ID", "my-project")
+    steps = yaml.safe_load(text.replace("$BUILD_ID", "42"))["steps"]
+    assert [step["args"][0] for step in steps] == ["start-image-build", "run-script", "finish-image-build"]
+    assert "-image-name=cos-stable-68-10718-86-0" in steps[0]["args"]
+    program = str(Path(sys.executable).with_name("cos-customizer"))
+    for step in steps:
+        ran = subprocess.run(
+            [program, *step["args"]], cwd=EXAMPLE, env=_environment(tmp_path), capture_output=True, text=True
+        )
+        assert ran.returncode == 0, shlex.join(step["args"]) + ran.stdout + ran.stderr
+    assert leftovers(cloud) == []
+
+    seen = seen_by(
+        cloud,
+        "projects/my-project/global/images/my-custom-image",
+        "cat /var/lib/hello; echo ours:; "
+        "find / -xdev -iname '*customizer*' 2>/dev/null; find /var /home /mnt /etc -iname '*customizer*' 2>/dev/null; "
+        "grep -rl cos-customizer /etc /var /home 2>/dev/null | grep -v '^/var/lib/cloud'; "
+        "grep -c customizer /etc/passwd; ls -A /root /var/tmp",
+    )
+    assert seen == ["Hello, World!", "ours:", "0", "/root:", "/var/tmp:"]
+
+
+def _environment(home: Path) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    return {**kept, "HOME": str(home)}
+
+
+def test_scripts_run_in_order_with_their_environment_however_awkward_they_are(
+    cloud: Emulator, make_spec: SpecMaker, tmp_path: Path
+) -> None:
+    context = tmp_path / "context"
+    (context / "lib").mkdir()
+    (context / "lib" / "mylib.sh").write_text('greet() { echo "Hello, $1"; }\n')
+    (context / "first.sh").write_text(
+        '. lib/mylib.sh\ngreet "$NAME" > /var/lib/order\ncat\nsleep 1000 &\nprintf "no end of line"\n'
+    )
+    (context / "second.sh").write_text("echo second >> /var/lib/order\nreboot\n")
+    (context / "third.sh").write_text('echo "third after a reboot" >> /var/lib/order\n')
+    spec = make_spec(scripts=("first.sh", "second.sh", "third.sh"), timeout="5m", output={"name": "awkward"})
+    named = spec.steps[0].model_copy(update={"env": {"NAME": 'it\'s "you" & $HOME\tü'}})
+    spec = spec.model_copy(update={"steps": [named, *spec.steps[1:]]})
+    told: list[Event] = []
+    with listening(told.append):
+        result = build_image(spec)
+    assert [step.state for step in result.steps] == ["succeeded"] * 3
+    assert "no end of line" in [line for event in told if isinstance(event, ConsoleOutput) for line in event.lines]
+    assert leftovers(cloud) == []
+    seen = seen_by(cloud, "projects/my-project/global/images/awkward", "cat /var/lib/order")
+    assert seen == ['Hello, it\'s "you" & $HOME\tü', "second", "third after a reboot"]
+
+
+def test_a_script_that_fills_the_disk_fails_the_build(cloud: Emulator, make_spec: SpecMaker, tmp_path: Path) -> None:
+    (tmp_path / "context" / "first.sh").write_text(
+        "fallocate -l $(($(stat -f -c %f /var/lib) * $(stat -f -c %S /var/lib))) /var/lib/big\necho x > /var/lib/more\n"
+    )
+    with pytest.raises(BuildFailedError, match=r"first\.sh exited with 1") as caught:
+        build_image(make_spec(timeout="5m", source={"name": None, "family": "cos-stable"}, output={"name": "full"}))
+    assert any("No space left on device" in line for line in caught.value.output)
+    assert "-disk-size-gb" in caught.value.hint
+    assert leftovers(cloud) == []
+
+
+def test_a_timeout_ends_a_sleeping_script_and_leaves_only_the_log(
+    cloud: Emulator, make_spec: SpecMaker, tmp_path: Path
+) -> None:
+    (tmp_path / "context" / "first.sh").write_text("echo asleep\nsleep 1000\n")
+    with pytest.raises(BuildTimeoutError, match="did not complete within the specified timeout"):
+        build_image(make_spec(timeout="45s", output={"name": "never"}))
+    assert leftovers(cloud) == []
+    logs = list(connect().storage.list_blobs("my-project_cloudbuild"))
+    assert "BuildStatus: asleep" in max(logs, key=lambda blob: blob.time_created).download_as_text()
