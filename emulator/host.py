@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,9 +46,9 @@ def require_packages(build: bool = True) -> None:
         )
 
 
-def mortal(command: Sequence[str], signal: str = "KILL") -> list[str]:
+def mortal(command: Sequence[str], end: signal.Signals = signal.SIGKILL) -> list[str]:
     """The command, made to get a signal from the kernel when the *thread* that starts it ends, even by `kill -9`."""
-    return ["setpriv", "--pdeathsig", signal, "--", *command]
+    return ["setpriv", "--pdeathsig", end.name, "--", *command]
 
 
 def run(*command: str) -> str:

@@ -10,6 +10,7 @@ import hashlib
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -125,13 +126,12 @@ def _build(output: Path, work: Path) -> None:
     environment = {**os.environ, "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin", "LC_ALL": "C.UTF-8"}
     if os.geteuid() == 0:
         # mmdebstrap as root mounts things: with namespaces of its own, nothing is left of it when it is killed.
-        command = mortal(["unshare", "--mount", "--pid", "--fork", "--kill-child", *command])
-        environment["TMPDIR"] = str(work)
+        end, environment["TMPDIR"] = signal.SIGKILL, str(work)
+        command = ["unshare", "--mount", "--pid", "--fork", "--kill-child", *command]
     else:
-        # It makes its own namespaces, and cleans up behind itself when it is told to end.
-        command = mortal(command, "TERM")
+        end = signal.SIGTERM  # it makes its own namespaces, and cleans up when it is told to end
     with subprocess.Popen(
-        command,
+        mortal(command, end),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -142,7 +142,7 @@ def _build(output: Path, work: Path) -> None:
         try:
             said, _ = process.communicate()
         except BaseException:
-            process.terminate()
+            process.send_signal(end)
             process.communicate()  # until nobody is left who writes below `work`
             raise
     LOG.debug("mmdebstrap: %s", said)
