@@ -24,6 +24,7 @@ COPY tasks tasks
 RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /tmp/wheel . \
     && /opt/build/bin/pip --python /opt/cos-customizer/bin/python install --no-compile --no-deps /tmp/wheel/*.whl \
     && { /opt/cos-customizer/bin/python -m compileall -q -j 0 /opt/cos-customizer/lib || true; } \
+    && mkdir /opt/cos-customizer/share \
     && /opt/cos-customizer/bin/python -m cos_customizer.flows.local_server /opt/cos-customizer/share/prefect.db
 
 FROM debian:bookworm-slim

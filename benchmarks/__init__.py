@@ -1,0 +1,1 @@
+"""What performance is promised, measured: `python -m benchmarks`, or `make bench`."""

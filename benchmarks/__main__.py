@@ -1,0 +1,47 @@
+"""Measures what is promised and prints it against its limits; exit code 1 if something is over."""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from benchmarks import build, build_context, serial_consoles, start_up
+from benchmarks.bench import Cloud, Figure, local_cloud
+
+_CONTEXT_MIB, _FULL_CONTEXT_MIB = 256, 2048
+_ROW = "{:<64} {:>12} {:>12}  {}"
+
+
+def figures(cloud: Cloud, only: list[str], context_mib: int) -> Iterator[Figure]:
+    """All that was asked for."""
+    parts: dict[str, Callable[[], Iterator[Figure]]] = {
+        "build": lambda: build.measure(cloud),  # the first, while the cache is empty
+        "start-up": lambda: start_up.measure(cloud),
+        "build-context": lambda: build_context.measure(cloud, context_mib),
+        "serial-consoles": lambda: serial_consoles.measure(cloud),
+    }
+    for name, measure in parts.items():
+        if not only or name in only:
+            yield from measure()
+
+
+def main() -> int:
+    """Print the table."""
+    parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
+    parser.add_argument("part", nargs="*", help="build, start-up, build-context, serial-consoles; all by default")
+    parser.add_argument("--full", action="store_true", help=f"a build context of {_FULL_CONTEXT_MIB} MiB")
+    arguments = parser.parse_args()
+    over = 0
+    print(_ROW.format("", "measured", "limit", ""))
+    with tempfile.TemporaryDirectory(prefix="cos-customizer-") as directory, local_cloud(Path(directory)) as cloud:
+        for figure in figures(cloud, arguments.part, _FULL_CONTEXT_MIB if arguments.full else _CONTEXT_MIB):
+            measured = f"{figure.measured:.2f}".rstrip("0").rstrip(".")
+            limit = "" if figure.limit is None else f"{figure.limit:g} {figure.unit}"
+            print(_ROW.format(figure.name, f"{measured} {figure.unit}", limit, figure.verdict).rstrip(), flush=True)
+            over += figure.verdict == "over"
+    return 1 if over else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,42 @@
+"""How long a build takes beyond its VM, and how many calls it makes."""
+
+import statistics
+from collections.abc import Iterator
+
+from benchmarks.bench import Cloud, Figure
+
+VM_SECONDS = 3.0
+_NONCE = {"nonce": {"metadata": "user-data", "pattern": r"(?m)^\s*nonce=(\w+)"}}
+
+
+def vm_script(seconds: float) -> dict[str, object]:
+    """A builder VM whose one step succeeds after so many seconds."""
+    lines = (
+        (seconds, "BuildStep[${nonce}]: 1 started run-script preload.sh"),
+        (0.0, "BuildStep[${nonce}]: 1 succeeded 0.1"),
+        (0.0, "BuildSucceeded[${nonce}]:"),
+    )
+    events = [{"after": after, "port": 3, "text": f"\n{text}\n"} for after, text in lines]
+    return {"match": {"name": "cos-customizer-.*"}, "variables": _NONCE, "events": events}
+
+
+def measure(cloud: Cloud) -> Iterator[Figure]:
+    """Measure.
+
+    Args:
+        cloud: to run against; its cache is empty.
+    """
+    cloud.ask("DELETE", "scripts")
+    cloud.ask("POST", "scripts", vm_script(VM_SECONDS))
+    cloud.steps()
+    cold = cloud.finish("cold").seconds
+    warm, calls = [], []
+    for number in range(3):
+        cloud.steps()
+        cloud.ask("DELETE", "calls")
+        warm.append(cloud.finish(f"warm-{number}").seconds)
+        calls.append(cloud.ask("GET", "calls")["count"])
+    name = f"finish-image-build, VM of {VM_SECONDS:g} s"
+    yield Figure(f"{name}, empty home", cold, None, "s")
+    yield Figure(f"{name}, warm", statistics.median(warm), 14, "s")
+    yield Figure(f"{name}, calls to Google", max(calls), 40, "")
