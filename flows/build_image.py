@@ -3,6 +3,7 @@
 import tempfile
 import time
 from collections import Counter
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -11,7 +12,7 @@ from prefect import flow
 from prefect.runtime import flow_run
 
 from cos_customizer.customizer.durations import human_duration
-from cos_customizer.customizer.errors import StockOutError, UsageError
+from cos_customizer.customizer.errors import CustomizerError, StockOutError, UsageError
 from cos_customizer.customizer.events import BuildEnded, Note, publish
 from cos_customizer.customizer.names import BuildNames
 from cos_customizer.customizer.result import BuildResult, Outcome
@@ -96,6 +97,7 @@ def _build(record: Record, undoing: Undoing) -> Outcome:
         _follow(record, undoing, zone)
     with record.phase("halt"):
         halted = vm_tasks.await_halt(spec.builder.project, zone, record.build)
+        _check_again(record)
         if not halted:
             vm_tasks.stop_builder_vm(spec.builder.project, zone, record.build)
     with record.phase("image"):
@@ -192,6 +194,15 @@ def _follow(record: Record, undoing: Undoing, zone: str) -> None:
     for number, label in enumerate(labels, start=1):
         console_tasks.follow_step(console, number, label)
     console_tasks.follow_end(console)
+
+
+def _check_again(record: Record) -> None:
+    """Hear the guest once more: a VM that has restarted by itself after its last word has begun the build anew."""
+    assert record.console
+    with suppress(CustomizerError):
+        record.console.read()
+    if failure := record.console.failure():
+        raise failure
 
 
 def _store_serial_log(record: Record, log: IO[bytes]) -> None:
