@@ -10,13 +10,14 @@ _NONCE = {"nonce": {"metadata": "user-data", "pattern": r"(?m)^\s*nonce=(\w+)"}}
 
 
 def vm_script(seconds: float) -> dict[str, object]:
-    """A builder VM whose one step succeeds after so many seconds."""
+    """A builder VM whose one step succeeds after so many seconds, and which then halts."""
     lines = (
-        (seconds, "BuildStep[${nonce}]: 1 started run-script preload.sh"),
-        (0.0, "BuildStep[${nonce}]: 1 succeeded 0.1"),
-        (0.0, "BuildSucceeded[${nonce}]:"),
+        (seconds, 3, "BuildStep[${nonce}]: 1 started run-script preload.sh"),
+        (0.0, 3, "BuildStep[${nonce}]: 1 succeeded 0.1"),
+        (0.0, 3, "BuildSucceeded[${nonce}]:"),
+        (0.0, 1, "reboot: System halted"),
     )
-    events = [{"after": after, "port": 3, "text": f"\n{text}\n"} for after, text in lines]
+    events = [{"after": after, "port": port, "text": f"\n{text}\n"} for after, port, text in lines]
     return {"match": {"name": "cos-customizer-.*"}, "variables": _NONCE, "events": events}
 
 
