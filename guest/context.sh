@@ -27,9 +27,9 @@ patiently() {
   return 1
 }
 
-# get_metadata <path below instance/>: prints the value.
+# get_metadata <path>: prints the value.
 get_metadata() {
-  "${curl[@]}" --max-time 20 --noproxy '*' -H 'Metadata-Flavor: Google' "$metadata_server/instance/$1" \
+  "${curl[@]}" --max-time 20 --noproxy '*' -H 'Metadata-Flavor: Google' "$metadata_server/$1" \
     2>"$directory/curl.errors"
 }
 
@@ -72,12 +72,13 @@ first_line() {
 
 fetch_context() {
   local endpoint token digest where="gs://$context_bucket/$context_object"
-  token=$(patiently get_metadata service-accounts/default/token | sed -n 's/.*"access_token" *: *"\([^"]*\)".*/\1/p')
+  token=$(patiently get_metadata instance/service-accounts/default/token | sed -n 's/.*"access_token" *: *"\([^"]*\)".*/\1/p')
   if [[ ! $token ]]; then
     [[ $(http_status) != 404 ]] || fail "the builder VM has no service account to read the build context with"
     fail "no access token from the metadata server: $(first_line "$directory/curl.errors")"
   fi
-  endpoint=$(patiently get_metadata attributes/storage-endpoint) || endpoint=https://storage.googleapis.com
+  endpoint=$(patiently get_metadata instance/attributes/storage-endpoint) ||
+    endpoint=$(patiently get_metadata project/attributes/storage-endpoint) || endpoint=https://storage.googleapis.com
   endpoint=${endpoint%/}
 
   { mkdir -p "$state" && chmod 700 "$state"; } || fail "cannot make $state"
