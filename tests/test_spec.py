@@ -15,7 +15,7 @@ MINIMAL: dict[str, Any] = {
     "builder": {"project": "my-project", "zones": ["us-west1-b"]},
     "output": {"project": "my-project", "name": "my-custom-image"},
 }
-ABSENT = object()
+ABSENT = "(absent)"  # a text, so that the ids of tests are the same in every process
 
 
 def changed(changes: dict[str, Any]) -> dict[str, Any]:
