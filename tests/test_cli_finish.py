@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -53,7 +54,9 @@ def started(places: Path, emulator: Emulator) -> Path:
 
 @pytest.mark.slow
 def test_a_build_and_the_same_again(started: Path, places: Path, emulator: Emulator) -> None:
-    emulator.scripts.add(succeeding(LABEL))
+    steps = succeeding(LABEL)["events"]
+    steps.insert(-1, said("", after=1.0))  # the halt takes a while
+    emulator.scripts.add(script(*steps))
     state = started / "state.json"
     kept = state.read_bytes(), next(started.glob("context-*")).read_bytes(), next(started.glob("context-*")).name
     ran = subprocess.run([*FINISH, "-output-file=out.json"], capture_output=True, text=True, check=False)
@@ -70,6 +73,12 @@ def test_a_build_and_the_same_again(started: Path, places: Path, emulator: Emula
     assert (result.outcome, result.image, result.zone) == ("built", "my-image", "us-west1-b")
     assert result.image_self_link.endswith("projects/my-project/global/images/my-image")
     assert [step.label for step in result.steps] == [LABEL]
+    life = re.search(r"\(VM ([0-9.]+) s", ran.stdout)
+    assert life
+    assert float(life[1]) == pytest.approx(
+        sum(result.durations[phase] for phase in ("builder VM", "steps", "halt", "image")), abs=0.1
+    )
+    assert result.durations["halt"] > 0.5
 
     started.mkdir(mode=0o700)
     state.write_bytes(kept[0])
