@@ -57,26 +57,32 @@ def build_image(spec: BuildSpec) -> BuildResult:
         CustomizerError: it failed; the error says how, and the event `BuildEnded` what became of the build.
     """
     record = Record(spec, BuildNames.of(str(flow_run.id), int(flow_run.run_count or 1)))
-    undoing = Undoing()
-    with Interrupts(time_left(spec.timeout_seconds)) as interrupts:
-        try:
-            try:
-                try:
-                    outcome = _build(record, undoing)
-                finally:
-                    interrupts.shield()
-            finally:
-                _undo(record, undoing)
-        except DeadlinePassed:
-            timeout = record.timed_out()
-            record.close(timeout)
-            raise timeout from None
-        except BaseException as error:
-            record.close(error)
-            raise
+    try:
+        with Interrupts(time_left(spec.timeout_seconds)) as interrupts:
+            outcome = _build_and_undo(record, interrupts)
+    except DeadlinePassed:  # before anything was begun
+        raise record.timed_out() from None
     result = record.result(outcome)
     publish(BuildEnded(result))
     return result
+
+
+def _build_and_undo(record: Record, interrupts: Interrupts) -> Outcome:
+    undoing = Undoing()
+    try:
+        try:
+            try:
+                return _build(record, undoing)
+            finally:
+                interrupts.shield()
+        finally:
+            interrupts.shield()  # again: an interruption can come just before it is up
+            _undo(record, undoing)
+    except DeadlinePassed:
+        raise record.timed_out() from None
+    except BaseException as error:
+        record.close(error)
+        raise
 
 
 def _build(record: Record, undoing: Undoing) -> Outcome:
@@ -190,7 +196,7 @@ def _follow(record: Record, undoing: Undoing, zone: str) -> None:
         build.nonce,
         labels,
     )
-    undoing.add("serial log", console.store)
+    undoing.add("serial log", partial(_keep_serial_log, console))
     for number, label in enumerate(labels, start=1):
         console_tasks.follow_step(console, number, label)
     console_tasks.follow_end(console)
@@ -203,6 +209,13 @@ def _check_again(record: Record) -> None:
         record.console.read()
     if failure := record.console.failure():
         raise failure
+
+
+def _keep_serial_log(console: console_tasks.GuestConsole) -> None:
+    try:
+        console.store()
+    except CustomizerError as error:  # nothing is left behind by that
+        report(Note("serial log", error.message, "warning"))
 
 
 def _store_serial_log(record: Record, log: IO[bytes]) -> None:

@@ -77,17 +77,19 @@ class Record:
         )
 
     def timed_out(self) -> BuildTimeoutError:
-        """The error of a build whose time is up."""
+        """Tell that the build's time is up; returns the error to raise."""
         number = self.console.progress.current if self.console else 0
         where = f"during {self.console.progress.label(number)}" if self.console and number else ""
         doing = where or ("while the builder VM was starting" if self.zone else "before a builder VM was made")
         if self.console and self.console.progress.succeeded:
             doing = "after the last step"
-        return BuildTimeoutError(
+        error = BuildTimeoutError(
             f"the build did not complete within the specified timeout ({self.spec.timeout}), {doing}",
             "-timeout gives it more; it covers all of finish-image-build, clean-up included.",
             tuple(self.console.progress.tail) if self.console else (),
         )
+        self.close(error)
+        return error
 
     def close(self, error: BaseException) -> None:
         """Tell what has become of a build that did not succeed.

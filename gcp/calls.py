@@ -29,6 +29,7 @@ REQUEST_TIMEOUT = 30.0
 """Seconds that one ordinary request may take."""
 _SEND_TIMEOUT = 10.0
 _RETRY_BOUND = 120.0
+_DELETE_PATIENCE = 180.0
 _WAIT_REQUEST_TIMEOUT = 150.0  # the server answers a wait within two minutes
 
 _TRANSIENT = (
@@ -197,6 +198,41 @@ def _wait(
     if operation.http_error_status_code >= 400:
         raise CustomizerError(f"could not {doing}: {operation.http_error_message}")
     return operation
+
+
+def delete(
+    method: Callable[..., compute_v1.Operation],
+    request: Callable[[str], Any],
+    wait: Callable[[compute_v1.Operation, str], object],
+    doing: str,
+) -> bool:
+    """Delete something and wait until it is gone; try again for some time while it is busy.
+
+    Args:
+        method: of a Google client; deletes.
+        request: makes the method's request message; what it is given sets the request ids of tries apart, because a
+            refusal is remembered with its id.
+        wait: waits for an operation: `wait_for_zone_operation` or its like, all but the last two arguments given.
+        doing: what is being done, for error messages.
+
+    Returns:
+        Whether it was there.
+
+    Raises:
+        CustomizerError: it is there and could not be deleted.
+    """
+    end = time.monotonic() + _DELETE_PATIENCE
+    while True:
+        try:
+            wait(call(method, request(str(time.monotonic_ns())), doing), doing)
+        except NotFoundError:
+            return False
+        except ConflictError:  # it is still being made, or something is still made of it
+            if time.monotonic() > end:
+                raise
+            time.sleep(1)
+        else:
+            return True
 
 
 def operation_error(code: str, message: str, doing: str) -> CustomizerError:

@@ -4,18 +4,17 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from google.cloud import compute_v1
 
 from cos_customizer.customizer import names
-from cos_customizer.customizer.errors import ConflictError, CustomizerError, NotFoundError
+from cos_customizer.customizer.errors import CustomizerError, NotFoundError
 from cos_customizer.customizer.names import BuildNames
 from cos_customizer.customizer.spec import SourceImage
 from cos_customizer.gcp import calls
 from cos_customizer.gcp.clients import Clients
-
-_UNFINISHED_PATIENCE = 180.0
 
 
 @dataclass(frozen=True)
@@ -232,29 +231,14 @@ def delete_unfinished_image(clients: Clients, project: str, name: str, build: Bu
     image = find_image(clients, project, name)
     if image is None or f"(build {build.id})" not in image.description:
         return False
-    doing = f"delete unfinished image {project}/{name}"
-    end = time.monotonic() + _UNFINISHED_PATIENCE
-    while True:
-        try:
-            _delete_image(clients, project, name, build, doing)
-        except NotFoundError:
-            return False
-        except ConflictError:  # it is still being made
-            if time.monotonic() > end:
-                raise
-            time.sleep(1)
-        else:
-            return True
-
-
-def _delete_image(clients: Clients, project: str, name: str, build: BuildNames, doing: str) -> None:
-    # Each try has a request id of its own: a refusal would be remembered with it.
-    attempt = str(time.monotonic_ns())
-    request = compute_v1.DeleteImageRequest(
-        project=project, image=name, request_id=build.request_id("images.delete", project, name, attempt)
+    return calls.delete(
+        clients.images.delete_unary,
+        lambda attempt: compute_v1.DeleteImageRequest(
+            project=project, image=name, request_id=build.request_id("images.delete", project, name, attempt)
+        ),
+        partial(calls.wait_for_global_operation, clients, project),
+        f"delete unfinished image {project}/{name}",
     )
-    operation = calls.call(clients.images.delete_unary, request, doing)
-    calls.wait_for_global_operation(clients, project, operation, doing)
 
 
 def images_to_deprecate(clients: Clients, project: str, family: str, new_image: str) -> list[str]:

@@ -1,12 +1,12 @@
 """The builder VM: made, looked at, stopped, deleted."""
 
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from google.cloud import compute_v1
 
 from cos_customizer.customizer.errors import NotFoundError
-from cos_customizer.customizer.names import BUILD_LABEL, BuildNames
+from cos_customizer.customizer.names import BuildNames
 from cos_customizer.gcp import calls
 from cos_customizer.gcp.clients import Clients
 from cos_customizer.gcp.images import message
@@ -89,56 +89,21 @@ def delete_builder_vm(clients: Clients, project: str, zone: str, build: BuildNam
         CustomizerError: something is there and could not be deleted.
     """
     name = build.builder_vm
-
-    def delete_vm() -> compute_v1.Operation:
-        return clients.instances.delete_unary(
-            compute_v1.DeleteInstanceRequest(
-                project=project, zone=zone, instance=name, request_id=build.request_id("instances.delete", zone)
-            ),
-            retry=calls.RETRY,
-            timeout=calls.REQUEST_TIMEOUT,
-        )
-
-    def delete_disk() -> compute_v1.Operation:
-        return clients.disks.delete_unary(
-            compute_v1.DeleteDiskRequest(
-                project=project, zone=zone, disk=name, request_id=build.request_id("disks.delete", zone)
-            ),
-            retry=calls.RETRY,
-            timeout=calls.REQUEST_TIMEOUT,
-        )
-
-    vms = _delete(clients, project, zone, delete_vm, f"delete builder VM {name}")
-    disks = _delete(clients, project, zone, delete_disk, f"delete boot disk {name}")
-    return vms, max(vms, disks)
-
-
-def _delete(clients: Clients, project: str, zone: str, delete: Callable[[], compute_v1.Operation], doing: str) -> int:
-    try:
-        operation = delete()
-        calls.wait_for_zone_operation(clients, project, zone, operation, doing)
-    except Exception as error:
-        known = calls.translated(error, doing)
-        if isinstance(known, NotFoundError):
-            return 0
-        raise known from error
-    return 1
-
-
-def find_temporary(clients: Clients, project: str, build: BuildNames) -> list[str]:
-    """Names of instances, in all zones, that bear a build's label.
-
-    Args:
-        clients: Google's clients.
-        project: to look in.
-        build: the build's names.
-    """
-    request = compute_v1.AggregatedListInstancesRequest(
-        project=project, filter=f"labels.{BUILD_LABEL} = {build.id}", return_partial_success=True
+    wait = partial(calls.wait_for_zone_operation, clients, project, zone)
+    vm = calls.delete(
+        clients.instances.delete_unary,
+        lambda attempt: compute_v1.DeleteInstanceRequest(
+            project=project, zone=zone, instance=name, request_id=build.request_id("instances.delete", zone, attempt)
+        ),
+        wait,
+        f"delete builder VM {name}",
     )
-    doing = f"list the instances of {project}"
-    try:
-        pager = calls.call(clients.instances.aggregated_list, request, doing)
-        return [instance.name for _, scope in pager for instance in scope.instances]
-    except Exception as error:
-        raise calls.translated(error, doing) from error
+    disk = calls.delete(
+        clients.disks.delete_unary,
+        lambda attempt: compute_v1.DeleteDiskRequest(
+            project=project, zone=zone, disk=name, request_id=build.request_id("disks.delete", zone, attempt)
+        ),
+        wait,
+        f"delete boot disk {name}",
+    )
+    return int(vm), int(vm or disk)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from cos_customizer.customizer.durations import human_duration
-from cos_customizer.customizer.errors import BuildFailedError, CustomizerError, NotFoundError
+from cos_customizer.customizer.errors import BuildFailedError, ConflictError, CustomizerError, NotFoundError
 from cos_customizer.customizer.events import Note
 from cos_customizer.gcp.serial_console import SerialConsole
 from cos_customizer.guest.progress import GuestProgress
@@ -114,6 +114,8 @@ class GuestConsole:
             output = self._console.read()
         except NotFoundError:
             raise self._stopped("was deleted") from None
+        except ConflictError:  # the VM is not ready: its status tells whether it ever will be
+            return False
         if output.lost:
             self._parser.lost()
             self._log.write(f"\n[{output.lost} bytes of output were lost here]\n".encode())
@@ -128,7 +130,7 @@ class GuestConsole:
             self._store_due = time.monotonic() + _STORE_INTERVAL
             with suppress(CustomizerError):  # at the end it is stored for good, or that failure is told
                 self._store(self._log)
-                self._log.seek(0, os.SEEK_END)
+            self._log.seek(0, os.SEEK_END)
 
     def _check_status(self, ended: Callable[[], bool]) -> None:
         self._status_due = time.monotonic() + _STATUS_INTERVAL

@@ -208,6 +208,59 @@ def test_a_timeout_says_so_and_leaves_only_the_log(emulator: Emulator, make_spec
     assert leftovers(emulator) == []
 
 
+def test_time_that_is_up_before_the_build_begins_is_a_timeout_too(
+    emulator: Emulator, make_spec: SpecMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arm = signal.setitimer
+
+    def arm_too_late(which: int, seconds: float, interval: float = 0.0) -> tuple[float, float]:
+        before = arm(which, seconds, interval)
+        if interval:  # the deadline, which goes off before anybody can catch it
+            os.kill(os.getpid(), signal.SIGALRM)
+        return before
+
+    monkeypatch.setattr(signal, "setitimer", arm_too_late)
+    _, result = failing(make_spec(), BuildTimeoutError, "did not complete within the specified timeout")
+    assert result.outcome == "timed-out"
+
+
+def test_a_serial_log_that_could_not_be_stored_once_is_whole_the_next_time(
+    emulator: Emulator, make_spec: SpecMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cos_customizer.tasks.serial_console._STORE_INTERVAL", 0.0)
+    lines = [f"line {number}" for number in range(5)]
+    emulator.scripts.add(
+        script(STARTED, *(said(f"BuildStatus: {line}\n", 0.2) for line in lines), marker("BuildFailed: step 1 exit 1"))
+    )
+
+    def refuse(event: Event) -> None:
+        if isinstance(event, ConsoleOutput) and event.lines[-1] == lines[1]:
+            emulator.faults.add("http", status=403, reason="forbidden", path="/upload/")
+
+    with listening(refuse):
+        failing(make_spec(), BuildFailedError)
+    (blob,) = connect().storage.list_blobs("my-project_cloudbuild")
+    kept = [line.removeprefix("BuildStatus: ") for line in blob.download_as_text().splitlines()]
+    assert [line for line in kept if line.startswith(("line", "BuildStep"))][1:] == lines
+
+
+def test_a_serial_log_that_cannot_be_kept_is_no_leftover(emulator: Emulator, make_spec: SpecMaker) -> None:
+    emulator.scripts.add(succeeding(*LABELS))
+    told: list[Event] = []
+
+    def note(event: Event) -> None:
+        told.append(event)
+        if isinstance(event, StepChange):  # the build context is there by now
+            emulator.faults.add("http", status=403, reason="forbidden", path="/upload/", count=0)
+
+    with listening(note):
+        result = build_image(make_spec())
+    assert (result.outcome, result.serial_log, result.leftovers) == ("built", "", ())
+    (note,) = [event for event in told if isinstance(event, Note) and event.topic == "serial log"]
+    assert note.level == "warning"
+    assert "could not store" in note.text
+
+
 @pytest.mark.parametrize("times", [1, 3], ids=["once", "three-times"])
 @pytest.mark.parametrize(("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
 def test_a_signal_undoes_the_build(
@@ -316,6 +369,14 @@ def test_old_images_of_the_family_are_deprecated(
         ),
         pytest.param(
             lambda e: e.faults.add("drop", path=r"/images\?", method="POST", when="after"), id="image-dropped"
+        ),
+        pytest.param(
+            lambda e: e.faults.add("http", status=400, reason="resourceNotReady", path="serialPort", count=2),
+            id="console-not-ready",  # what a VM that stops, or is being repaired, answers
+        ),
+        pytest.param(
+            lambda e: e.faults.add("http", status=400, reason="resourceNotReady", method="DELETE", path="/instances/"),
+            id="vm-busy",
         ),
         pytest.param(lambda e: e.faults.add("drop", path="serialPort", count=2), id="console-dropped"),
     ],
