@@ -23,6 +23,7 @@ from .machines import EmulatorError
 _RECIPE = Path(__file__).parent / "stand_in"
 _SUITE = "bookworm"
 _TOOLS = ("busybox-static", "grub-common", "grub-pc-bin", "mtools")
+_UNUSED_LIFE = 30 * 24 * 3600
 _UNUSED = ("doc", "man", "info", "locale")
 
 
@@ -61,6 +62,7 @@ class StandIn:
             EmulatorError: a program is missing, or the build failed.
         """
         if self.is_built():
+            self._directory.touch()
             return
         require_packages()
         self._cache.mkdir(parents=True, exist_ok=True)
@@ -69,6 +71,7 @@ class StandIn:
                 return
             for left in self._cache.glob("stand-in-*.partial"):  # by a build that was killed
                 shutil.rmtree(left)
+            self._forget_unused()
             began = time.monotonic()
             report("building the stand-in COS image (about a minute, once)")
             with tempfile.TemporaryDirectory(dir=self._cache, prefix="stand-in-", suffix=".partial") as work:
@@ -77,6 +80,12 @@ class StandIn:
                 _build(made, Path(work))
                 made.rename(self._directory)
             report(f"stand-in COS image built in {time.monotonic() - began:.0f} s, kept in {self._directory}")
+
+    def _forget_unused(self) -> None:
+        """Remove stand-ins of other recipes that nobody has used for long. Disks keep links of their own."""
+        for other in self._cache.glob("stand-in-*"):
+            if other.is_dir() and time.time() - other.stat().st_mtime > _UNUSED_LIFE:
+                shutil.rmtree(other, ignore_errors=True)
 
 
 def _recipe_hash() -> str:
