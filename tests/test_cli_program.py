@@ -229,7 +229,9 @@ COMPLETED = [
 ]
 
 
-@pytest.mark.parametrize(("words", "expected"), COMPLETED, ids=lambda value: " ".join(sorted(value) if isinstance(value, set) else value))
+@pytest.mark.parametrize(
+    ("words", "expected"), COMPLETED, ids=lambda value: " ".join(sorted(value) if type(value) is set else value)
+)
 def test_bash_completes(words: list[str], expected: set[str], tmp_path: Path) -> None:
     # As the completion script does: words of COMP_WORDS, where bash has split off each `=`.
     environment = {
