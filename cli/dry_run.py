@@ -7,7 +7,6 @@ import yaml
 
 from cos_customizer.cli.messages import printable
 from cos_customizer.cli.state import BuildState
-from cos_customizer.customizer.steps import mask_environment
 
 if TYPE_CHECKING:
     from cos_customizer.customizer.spec import BuildSpec
@@ -39,16 +38,13 @@ def dry_run(spec: "BuildSpec", state: BuildState) -> int:
         The exit code.
 
     Raises:
-        CustomizerError: the source image cannot be found.
+        CustomizerError: the source image cannot be found, or the build could not work.
     """
     from cos_customizer.gcp.clients import connect
     from cos_customizer.gcp.plan import plan_build
 
-    masked = spec.model_copy(
-        update={"steps": [step.model_copy(update={"env": mask_environment(step.env)}) for step in spec.steps]}
-    )
-    requests = plan_build(connect(), masked)
-    recipe = masked.model_dump(mode="json", exclude_none=True)
+    requests = plan_build(connect(), spec)
+    recipe = spec.masked().model_dump(mode="json", exclude_none=True)
     recipe["context"]["path"] = state.build_context  # the archive in the local state lasts no longer than the build
     hidden = any(step.env for step in spec.steps)
     comments = [

@@ -20,7 +20,7 @@ from pydantic import (
 from cos_customizer.customizer import names
 from cos_customizer.customizer.durations import format_duration, parse_duration
 from cos_customizer.customizer.errors import UsageError
-from cos_customizer.customizer.steps import check_environment_size, normalize_script
+from cos_customizer.customizer.steps import check_environment_size, mask_environment, normalize_script
 
 MOST_LABELS = 64
 """Source: https://cloud.google.com/compute/docs/labeling-resources#requirements."""
@@ -301,6 +301,11 @@ class BuildSpec(Model):
     def timeout_seconds(self) -> float:
         """The build's time limit in seconds."""
         return parse_duration(self.timeout)
+
+    def masked(self) -> "BuildSpec":
+        """The specification as it may be printed: values of environment variables are hidden."""
+        steps = [step.model_copy(update={"env": mask_environment(step.env)}) for step in self.steps]
+        return self.model_copy(update={"steps": steps})
 
 
 def parse_spec(data: Any) -> BuildSpec:

@@ -94,7 +94,7 @@ def _build(record: Record, undoing: Undoing) -> Outcome:
             record.output = existing
             report(Note("image", f"{existing.path} already exists, nothing to do"))
             return "exists"
-        _check_labels(spec, source)
+        requests.image_labels(spec.output, source.labels)  # known now, not when the steps have run
         archive = _upload_context(record, undoing)
     now = time.time()
     with record.phase("builder VM"):
@@ -125,13 +125,6 @@ def _output_name(spec: BuildSpec, source: ResolvedImage) -> str:
         raise UsageError(f"-image-suffix: {error}") from None
 
 
-def _check_labels(spec: BuildSpec, source: ResolvedImage) -> None:
-    try:
-        requests.image_labels(spec.output, source.labels)
-    except ValueError as error:
-        raise UsageError(f"-inherit-labels: {error}") from None
-
-
 def _existing_output(record: Record, name: str) -> ResolvedImage | None:
     existing = image_tasks.find_output(record.spec.output.project, name)
     if existing is None or existing.status == "READY":
@@ -146,10 +139,7 @@ def _upload_context(record: Record, undoing: Undoing) -> scratch_tasks.Archive:
     directory = tempfile.TemporaryDirectory(prefix="cos-customizer-")
     undoing.add(f"directory {directory.name}", directory.cleanup)
     archive = scratch_tasks.archive(spec.context, spec.steps, Path(directory.name))
-    try:
-        requests.user_data(spec, build, archive.sha256)
-    except ValueError as error:
-        raise UsageError(f"-env: {error}") from None
+    requests.user_data(spec, build, archive.sha256)  # whether it fits
     bucket, name = spec.scratch.bucket, build.scratch(spec.scratch.workdir) + "context.tar.gz"
     undoing.add(f"gs://{bucket}/{name}", lambda: Counter({"object": scratch.delete(clients(), bucket, name)}))
     expires = requests.expiry(spec.timeout_seconds, time.time())

@@ -31,23 +31,24 @@ class PlannedRequest:
 def plan_build(clients: Clients, spec: BuildSpec) -> list[PlannedRequest]:
     """The calls that a build of this specification would make, in order; reads are made, nothing is changed.
 
-    The build's id, which is part of names and labels, is that of a build which never runs.
+    The build's id, which is part of names and labels, is that of a build which never runs. The steps' environment is
+    masked.
 
     Args:
         clients: Google's clients.
         spec: the build's specification.
 
     Raises:
+        UsageError: the build could not work: too many labels, or too large an environment.
         CustomizerError: the source image cannot be found.
     """
     build, now = BuildNames("0000000000"), time.time()
     source = resolve_source(clients, spec.source)
     zone, project, output = spec.builder.zones[0], spec.builder.project, spec.output
     name = output.name_for(source.name)
-    masked = spec.model_copy(
-        update={"steps": [step.model_copy(update={"env": dict.fromkeys(step.env, "***")}) for step in spec.steps]}
-    )
-    user_data = requests.user_data(masked, build, spec.context.sha256 or _UNKNOWN_DIGEST)
+    digest = spec.context.sha256 or _UNKNOWN_DIGEST
+    requests.user_data(spec, build, digest)  # whether it fits, with the values that are not shown
+    user_data = requests.user_data(spec.masked(), build, digest)
     vm = requests.builder_vm(spec, build, zone, source.path, source.architecture, user_data, now)
     image = requests.output_image(spec, build, zone, source.path, name, dict(source.labels))
     instances = f"compute/v1/projects/{project}/zones/{zone}/instances"

@@ -15,6 +15,7 @@ from cos_customizer.customizer.accelerators import (
     DEFAULT_MACHINE_TYPE,
     holder_of,
 )
+from cos_customizer.customizer.errors import UsageError
 from cos_customizer.customizer.names import BuildNames
 from cos_customizer.customizer.spec import MOST_LABELS, BuilderVm, BuildSpec, OutputImage
 from cos_customizer.guest.user_data import ContextObject, GuestStep, render_user_data
@@ -85,11 +86,14 @@ def user_data(spec: BuildSpec, build: BuildNames, sha256: str) -> str:
         sha256: digest of the build context's uncompressed tar stream.
 
     Raises:
-        ValueError: it does not fit into instance metadata.
+        UsageError: it does not fit into instance metadata.
     """
     steps = [GuestStep("run-script", step.label, step.script, step.env) for step in spec.steps]
     archive = ContextObject(spec.scratch.bucket, build.scratch(spec.scratch.workdir) + "context.tar.gz", sha256)
-    return render_user_data(steps, archive, build.nonce)
+    try:
+        return render_user_data(steps, archive, build.nonce)
+    except ValueError as error:
+        raise UsageError(f"-env: {error}") from None
 
 
 def builder_vm(
@@ -175,11 +179,14 @@ def image_labels(output: OutputImage, source_labels: Mapping[str, str]) -> dict[
         source_labels: the source image's labels.
 
     Raises:
-        ValueError: together they are more than an image can have.
+        UsageError: together they are more than an image can have.
     """
     labels = {**(source_labels if output.inherit_labels else {}), **output.labels}
     if len(labels) > MOST_LABELS:
-        raise ValueError(f"with the source image's, the output image would have {len(labels)} labels of {MOST_LABELS}")
+        raise UsageError(
+            f"-inherit-labels: with the source image's, the output image would have {len(labels)} labels; it can have "
+            f"at most {MOST_LABELS}"
+        )
     return labels
 
 
@@ -197,7 +204,7 @@ def output_image(
         source_labels: the source image's labels, used when they are inherited.
 
     Raises:
-        ValueError: see `image_labels`.
+        UsageError: see `image_labels`.
     """
     output: OutputImage = spec.output
     body: dict[str, Any] = {

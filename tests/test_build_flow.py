@@ -248,12 +248,12 @@ def test_a_serial_log_that_cannot_be_kept_is_no_leftover(emulator: Emulator, mak
     emulator.scripts.add(succeeding(*LABELS))
     told: list[Event] = []
 
-    def note(event: Event) -> None:
+    def refuse(event: Event) -> None:
         told.append(event)
         if isinstance(event, StepChange):  # the build context is there by now
             emulator.faults.add("http", status=403, reason="forbidden", path="/upload/", count=0)
 
-    with listening(note):
+    with listening(refuse):
         result = build_image(make_spec())
     assert (result.outcome, result.serial_log, result.leftovers) == ("built", "", ())
     (note,) = [event for event in told if isinstance(event, Note) and event.topic == "serial log"]

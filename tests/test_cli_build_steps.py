@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 from command_line import run
+from google.cloud import compute_v1
 
 from cos_customizer.cli import finish_image_build, start_image_build
 from cos_customizer.cli.finish_image_build import FLAGS, specification
@@ -15,6 +16,7 @@ from cos_customizer.cli.go_flags import Flag
 from cos_customizer.cli.state import BuildState, StateDirectory
 from cos_customizer.customizer.spec import BuildSpec
 from cos_customizer.emulator.server import Emulator
+from cos_customizer.gcp.clients import connect
 
 IMAGE = "cos-stable-68-10718-86-0"
 START = ("start-image-build", "-image-project=cos-cloud", "-gcs-bucket=my-project_cloudbuild", "-gcs-workdir=work")
@@ -224,7 +226,7 @@ def test_defaults_are_the_specification_s(started: StateDirectory) -> None:
     """What help says is the default is what the specification takes without the flag, and with it."""
     plain = finish(started.read(), *REQUIRED)
     shown = [f"-{flag.flag}={flag.default}" for flag in FLAGS if flag.default_text and flag.field]
-    assert {flag.partition("=")[0] for flag in shown} == {"-disk-type", "-network", "-service-account", "-timeout"}
+    assert {flag.partition("=")[0] for flag in shown} == {"-network", "-service-account", "-timeout"}
     assert finish(started.read(), *REQUIRED, *shown) == plain
     assert plain.output.project == "my-project"
     assert plain.builder.external_ip
@@ -343,6 +345,24 @@ def test_a_dry_run_prints_the_specification_and_every_request(home: Path, emulat
     assert any(body.get("name") == "my-image" and body.get("family") == "f" for body in bodies)
     assert "hunter2" not in dry.out
     assert (home / ".cos-customizer-workdir" / "state.json").read_bytes() == kept
+
+
+def test_a_dry_run_refuses_what_the_build_would(home: Path, emulator: Emulator) -> None:
+    source = compute_v1.Image(
+        name="labelled",
+        labels={f"label-{number}": "" for number in range(64)},
+        source_image=f"projects/cos-cloud/global/images/{IMAGE}",
+    )
+    operation = connect().images.insert_unary(project="my-project", image_resource=source)
+    connect().global_operations.wait(project="my-project", operation=operation.name)
+    assert run(*START, "-image-project=my-project", "-image-name=labelled").code == 0
+    labels = run("finish-image-build", *REQUIRED, "-inherit-labels", "-labels=one=more", "-dry-run")
+    for _ in range(3):
+        assert run("run-script", "-script=preload.sh", f"-env=TOKEN={'x' * 120_000}").code == 0
+    environment = run("finish-image-build", *REQUIRED, "-dry-run")
+    for refused, message in ((labels, "-inherit-labels: "), (environment, "-env: ")):
+        assert (refused.code, refused.out) == (2, "")
+        assert refused.err.startswith(f"cos-customizer: {message}")
 
 
 def test_the_local_state_says_nothing_to_others(home: Path, emulator: Emulator) -> None:
