@@ -2,7 +2,6 @@
 
 import contextlib
 import gc
-import signal
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from cos_customizer.customizer.durations import human_duration
 from cos_customizer.customizer.errors import BuildTimeoutError, CustomizerError, UsageError
 from cos_customizer.customizer.events import BuildEnded, Event, Note, listening, publish
 from cos_customizer.flows import local_server
+from cos_customizer.flows.interrupts import command_started, ignore_signals
 
 if TYPE_CHECKING:
     from cos_customizer.customizer.result import BuildResult
@@ -49,7 +49,6 @@ def run_build(
         with show_progress(spec, started), listening(note_end):
             own_server = _start_server()
             from cos_customizer.flows.build_image import build_image
-            from cos_customizer.flows.interrupts import command_started
             from cos_customizer.gcp.clients import connect
 
             connect()  # whatever is wrong with endpoints and credentials is best known before anything is begun
@@ -63,7 +62,7 @@ def run_build(
             with _alone() if own_server is not None else _announced(), _translated():
                 result = build_image(spec)
     except BaseException as error:
-        _no_more_interrupts()
+        ignore_signals()
         if isinstance(error, UsageError):
             raise
         if begun or not isinstance(error, Exception):
@@ -75,7 +74,7 @@ def run_build(
     finally:
         # At exit, the interpreter would take a second to pick apart what Google's and Prefect's modules hold.
         gc.freeze()
-    _no_more_interrupts()
+    ignore_signals()
     directory.remove(state)
     output_file.write(result)
     click.echo(_summary(result, time.monotonic() - started, startup))
@@ -148,12 +147,6 @@ def _announced() -> Iterator[None]:
 
     with listening(announce):
         yield
-
-
-def _no_more_interrupts() -> None:
-    """What is left to do takes moments and must be done."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
 
 
 def _result_of(error: BaseException, spec: "BuildSpec") -> "BuildResult":

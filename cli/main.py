@@ -18,6 +18,7 @@ from cos_customizer.cli.run_script import run_script
 from cos_customizer.cli.start_image_build import start_image_build
 from cos_customizer.cli.workdir import WORKDIR_FLAG
 from cos_customizer.customizer.errors import CustomizerError, UsageError
+from cos_customizer.flows.interrupts import SIGNALS, ignore_signals
 
 NOT_YET = {
     "install-gpu": "Installing GPU drivers is what comes next; until then, a run-script step can install them.",
@@ -144,7 +145,11 @@ for _command in (
     program.add_command(_command)
 
 
-def _terminate(number: int, _frame: FrameType | None) -> NoReturn:
+def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
+    """Once: a second signal must not cut short what the first one has begun."""
+    ignore_signals()
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
     raise SystemExit(128 + number)
 
 
@@ -158,9 +163,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code.
     """
     started = time.monotonic()
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _terminate)
+            signal.signal(number, _interrupt)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
@@ -175,5 +180,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.exceptions.Exit as done:
         return done.exit_code
     except BaseException as error:
+        ignore_signals()
         return report(error)
     return result if isinstance(result, int) else 0

@@ -11,11 +11,18 @@ command_started: ContextVar[float | None] = ContextVar("command_started", defaul
 """Value of `time.monotonic()` when the command began whose time the build's timeout limits; None: when the flow did."""
 
 _DEADLINE_AGAIN = 5.0
-_SIGNALS = (signal.SIGALRM, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What ends a process from outside."""
 
 
 class DeadlinePassed(BaseException):
     """The build's time is up. No Exception, so that no library takes it for a fault of its own and retries."""
+
+
+def ignore_signals() -> None:
+    """Let no signal interrupt this process any more: what is left to do takes moments and must be done."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def time_left(timeout: float) -> float:
@@ -45,7 +52,7 @@ class Interrupts:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._interrupted = False
+        self._interrupted: int | None = None
         self._shielded = False
         self._before: dict[int, Any] = {}
         self._outer_deadline: float | None = None
@@ -53,7 +60,7 @@ class Interrupts:
     def __enter__(self) -> "Interrupts":
         if threading.current_thread() is not threading.main_thread():
             return self
-        handlers = {int(number): signal.getsignal(number) for number in _SIGNALS}
+        handlers = {int(number): signal.getsignal(number) for number in (signal.SIGALRM, *SIGNALS)}
         self._before = {
             number: handler
             for number, handler in handlers.items()
@@ -91,16 +98,15 @@ class Interrupts:
         self._shielded = True
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        if self._shielded:
+        # Only the deadline says it again: see `__enter__`.
+        again = self._interrupted == number == signal.SIGALRM
+        if self._shielded or not (self._interrupted is None or again):
             return
+        self._interrupted = number
         if number == signal.SIGALRM:
-            self._interrupted = True
             raise DeadlinePassed
-        if self._interrupted:
-            return
-        self._interrupted = True
         handler = self._before[number]
         if not callable(handler):
             raise SystemExit(128 + number)
         handler(number, frame)
-        self._interrupted = False  # it has only taken note
+        self._interrupted = None  # it has only taken note

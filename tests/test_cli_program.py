@@ -1,6 +1,7 @@
 """The program around the build steps: help, lists, refusals, completion, how errors look, what is imported."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +29,27 @@ def test_help_names_every_command() -> None:
     for name in NOT_YET:
         assert name in shown.out
     assert run("-help").out == run("--help").out == run("-h").out == shown.out
+
+
+@pytest.mark.parametrize(("first", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_second_signal_does_not_cut_short_what_the_first_has_begun(
+    monkeypatch: pytest.MonkeyPatch, first: signal.Signals, code: int
+) -> None:
+    undone = []
+
+    def work(_workdir: str | None) -> None:
+        try:
+            os.kill(os.getpid(), first)
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                os.kill(os.getpid(), number)
+            undone.append(True)
+
+    monkeypatch.setattr("cos_customizer.cli.state.StateDirectory.named", work)
+    ended = run("run-script", "-script=a.sh")
+    assert undone
+    assert ended.code == code
+    assert ended.err in ("cos-customizer: interrupted\n", "cos-customizer: terminated\n")
 
 
 @pytest.mark.parametrize("name", BUILD_STEPS)

@@ -33,8 +33,6 @@ def environment(compute: str | None, storage: str | None) -> dict[str, str]:
             False,
         ),
         ("https://localhost/", "https://localhost/", Endpoints("https://localhost", "https://localhost"), False),
-        ("http://10.0.0.1/", "http://10.0.0.1/", Endpoints("http://10.0.0.1", "http://10.0.0.1"), False),
-        ("http://127.0.0.1@example.com", "http://127.0.0.1.example.com", None, False),
     ],
 )
 def test_the_variables_that_gcloud_and_cloud_storage_read_are_read(
@@ -53,6 +51,9 @@ def test_the_variables_that_gcloud_and_cloud_storage_read_are_read(
         (LOCAL, "  ", f"{COMPUTE_OVERRIDE} is set and {STORAGE_OVERRIDE} is not"),
         (LOCAL, "https://storage.googleapis.com", "only one of"),
         ("https://compute.googleapis.com", LOCAL, "only one of"),
+        ("http://10.0.0.1/", "http://10.0.0.1/", f"{COMPUTE_OVERRIDE} is plain http beyond this machine"),
+        ("https://localhost/", "http://127.0.0.1.example.com", f"{STORAGE_OVERRIDE} is plain http beyond"),
+        ("http://127.0.0.1@example.com", LOCAL, "credentials would travel in clear"),
         ("127.0.0.1:8080", LOCAL, f"{COMPUTE_OVERRIDE}='127.0.0.1:8080' is not an address"),
         ("http://", LOCAL, "is not an address"),
         ("http://:8080", LOCAL, "is not an address"),

@@ -21,18 +21,18 @@ C: list[Event] = [StepStarted(3, LABELS[2]), StepSucceeded(3, 3.5)]
 B_FAILED = StepFailed(2, 3, "exited with 3")
 FAILED_IN_B = BuildFailed(2, 3, "exited with 3")
 
-DONE, FAILED, NOT_RUN = "succeeded", "failed", "not-run"
+DONE, FAILED, RUNNING, NOT_RUN = "succeeded", "failed", "interrupted", "not-run"
 
 STORIES: dict[str, tuple[list[Event], list[str], bool, bool]] = {
     # what the guest says: (events, states of the steps, succeeded, failed)
     "nothing": ([], [NOT_RUN] * 3, False, False),
     "all steps, then success": ([*A, *B, *C, BuildSucceeded()], [DONE] * 3, True, False),
     "success alone": ([BuildSucceeded()], [DONE] * 3, True, False),
-    "the first step runs": (A[:1], [FAILED, NOT_RUN, NOT_RUN], False, False),
+    "the first step runs": (A[:1], [RUNNING, NOT_RUN, NOT_RUN], False, False),
     "between two steps": (A, [DONE, NOT_RUN, NOT_RUN], False, False),
     "the start of a step was lost": ([*A, B[1]], [DONE, DONE, NOT_RUN], False, False),
-    "the end of a step was lost": ([*A, B[0], C[0]], [DONE, DONE, FAILED], False, False),
-    "two steps were lost": ([C[0]], [DONE, DONE, FAILED], False, False),
+    "the end of a step was lost": ([*A, B[0], C[0]], [DONE, DONE, RUNNING], False, False),
+    "two steps were lost": ([C[0]], [DONE, DONE, RUNNING], False, False),
     "a step fails": ([*A, B[0], B_FAILED, FAILED_IN_B], [DONE, FAILED, NOT_RUN], False, True),
     "a step's failure was lost": ([*A, B[0], FAILED_IN_B], [DONE, FAILED, NOT_RUN], False, True),
     "the build's failure was lost": ([*A, B[0], B_FAILED], [DONE, FAILED, NOT_RUN], False, False),
