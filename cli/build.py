@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cos_customizer.cli.messages import complain
 from cos_customizer.cli.output_file import OutputFile
 from cos_customizer.cli.state import BuildState, StateDirectory
 from cos_customizer.customizer.durations import human_duration
@@ -68,8 +69,11 @@ def run_build(
         if begun or not isinstance(error, Exception):
             directory.remove(state)
         result = ended[-1] if ended else _result_of(error, spec)
-        output_file.write(result)
         error.result = result  # type: ignore[attr-defined] # for what is told of it
+        try:
+            output_file.write(result)
+        except CustomizerError as unwritten:  # beside the error that there is, not instead of it
+            complain(unwritten.message)
         raise
     finally:
         # At exit, the interpreter would take a second to pick apart what Google's and Prefect's modules hold.

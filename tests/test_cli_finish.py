@@ -113,6 +113,22 @@ def test_a_failed_step_shows_its_last_lines(started: Path, emulator: Emulator) -
     assert json.loads(Path("out.json").read_text())["outcome"] == "failed"
 
 
+@pytest.mark.slow
+def test_an_output_file_that_can_no_longer_be_written_hides_no_failure(started: Path, emulator: Emulator) -> None:
+    emulator.scripts.add(script(marker(f"BuildStep: 1 started {LABEL}"), marker("BuildFailed: step 1 exit 6", 1.0)))
+    place = Path("results")
+    place.mkdir()
+    with subprocess.Popen([*FINISH, f"-output-file={place}/out.json"], text=True, stdout=-1, stderr=-1) as build:
+        assert build.stdout is not None
+        while "step 1/1" not in build.stdout.readline():
+            assert build.poll() is None
+        place.rmdir()
+        _, err = build.communicate(timeout=30)
+    assert build.returncode == 1
+    assert "cannot write -output-file" in err
+    assert "step 1/1 failed: run-script preload.sh exited with 6" in err
+
+
 WAYS_OUT = [
     ([signal.SIGINT], 130, "interrupted", "interrupted"),
     ([signal.SIGTERM], 143, "terminated", "interrupted"),
