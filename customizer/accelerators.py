@@ -46,6 +46,9 @@ _HOLDERS = {
 }
 
 
+KNOWN_GPU_TYPES = frozenset(_HOLDERS)
+
+
 def holder_of(gpu_type: str) -> Holder:
     """What holds a GPU of this type; a type that is not known here is taken for one that n1 machines hold."""
     return _HOLDERS.get(gpu_type, Holder("n1", DEFAULT_MACHINE_TYPE))

@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from cos_customizer.customizer import names
+from cos_customizer.customizer.accelerators import KNOWN_GPU_TYPES, holder_of
 from cos_customizer.customizer.durations import format_duration, parse_duration
 from cos_customizer.customizer.errors import UsageError
 from cos_customizer.customizer.steps import check_environment_size, mask_environment, normalize_script
@@ -215,6 +216,13 @@ class BuilderVm(Model):
         description="Cloud KMS key that encrypts the boot disk and the output image.",
         json_schema_extra=_flag("-kms-key"),
     )
+
+    @model_validator(mode="after")
+    def _machine_holds_gpu(self) -> "BuilderVm":
+        family = holder_of(self.gpu_type).family if self.gpu_type in KNOWN_GPU_TYPES else None
+        if family and self.machine_type and not self.machine_type.startswith(f"{family}-"):
+            raise ValueError(f"-machine-type={self.machine_type} cannot hold -gpu-type={self.gpu_type}: {family} can")
+        return self
 
 
 class OutputImage(Model):

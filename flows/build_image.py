@@ -111,9 +111,15 @@ def _build(record: Record, undoing: Undoing) -> Outcome:
     if spec.output.deprecate_old_images and spec.output.family:
         new = f"projects/{spec.output.project}/global/images/{name}"
         body = requests.deprecation(new, spec.output.old_image_ttl, time.time())
-        record.deprecated = image_tasks.deprecate_old_images(
-            spec.output.project, spec.output.family, name, body, record.build
-        )
+        try:
+            record.deprecated = image_tasks.deprecate_old_images(
+                spec.output.project, spec.output.family, name, body, record.build
+            )
+        except CustomizerError as error:
+            raise CustomizerError(
+                f"image {name} is made, but its family's older images are not all deprecated: {error.message}",
+                f"`gcloud compute images deprecate OLD --state=DEPRECATED --replacement={name}` does it by hand.",
+            ) from error
         report(Note("deprecated", ", ".join(record.deprecated) or f"no other image in family {spec.output.family}"))
     return "built"
 

@@ -16,7 +16,7 @@ def create_builder_vm(project: str, zone: str, body: dict[str, Any], build: Buil
     instances.create_builder_vm(clients(), project, zone, body, build)
 
 
-HALTED = b"System halted"
+HALTED = b"reboot: System halted"
 """The kernel's last words on the console, after services are stopped and file systems unmounted."""
 _CONSOLE = 1
 _HALT_PATIENCE = 90.0

@@ -426,6 +426,22 @@ def test_lasting_faults_of_the_api_are_explained_and_undone(
     assert leftovers(emulator) == []
 
 
+def test_an_image_whose_family_cannot_be_tidied_is_made_and_the_rest_is_said(
+    emulator: Emulator, make_spec: SpecMaker
+) -> None:
+    make_image("old-1", "my-family")
+    emulator.scripts.add(succeeding(*LABELS))
+    emulator.faults.add("http", status=403, reason="forbidden", path="/deprecate")
+    error, result = failing(
+        make_spec(output={"family": "my-family", "deprecate_old_images": True}),
+        CustomizerError,
+        "my-image is made, but",
+    )
+    assert "--replacement=my-image" in error.hint
+    assert result.image_id == images(emulator)["my-image"]["id"]
+    assert leftovers(emulator) == []
+
+
 @pytest.mark.parametrize(
     ("parts", "kind", "message"),
     [

@@ -145,6 +145,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"steps": [{"script": "a", "env": {"1": ""}}]}, "-env (steps.0.env): '1' is not a valid environment variable"),
     ({"steps": [{"script": "a", "env": {"A": 1}}]}, "-env (steps.0.env.A): Input should be a valid string"),
     ({"steps": [{"script": "a", "env": {"A": "x" * 131072}}]}, "-env (steps.0.env): the environment has 131,074 bytes"),
+    (
+        {"builder.machine_type": "n1-standard-4", "builder.gpu_type": "nvidia-l4"},
+        "-machine-type=n1-standard-4 cannot hold -gpu-type=nvidia-l4: g2 can",
+    ),
     ({"timeout": "1d"}, "-timeout (timeout): '1d' is not a duration: 'd' is not one of the units"),
     ({"timeout": 90}, "-timeout (timeout): '90' is not a duration: a unit is missing"),
     ({"timeout": "0s"}, "-timeout (timeout): a build needs some time; '0s' is none"),

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -55,7 +56,7 @@ def seen_by(cloud: Emulator, image: str, commands: str) -> list[str]:
         "networkInterfaces": [{"network": "global/networks/default"}],
         "metadata": {"items": [{"key": "user-data", "value": f"#cloud-config\n{user_data}"}]},
     }
-    where = {"project": "my-project", "zone": "us-west1-b"}
+    where: dict[str, Any] = {"project": "my-project", "zone": "us-west1-b"}
     operation = clients.instances.insert_unary(instance_resource=_json(body), **where)
     clients.zone_operations.wait(operation=operation.name, **where)
     try:
