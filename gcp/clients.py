@@ -21,6 +21,7 @@ from cos_customizer.customizer.errors import CustomizerError, UsageError
 
 COMPUTE_OVERRIDE = "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE"
 STORAGE_OVERRIDE = "STORAGE_EMULATOR_HOST"
+_LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 _SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 
 
@@ -95,7 +96,7 @@ def _is_local(endpoint: str | None) -> bool:
     if endpoint is None:
         return False
     parts = urlsplit(endpoint)
-    return parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost", "::1")
+    return parts.scheme == "http" and parts.hostname in _LOCAL_HOSTS
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,13 @@ class Clients:
         return gcs.Client(project="-", credentials=self.credentials, client_options=options)
 
 
+def _pass_by_proxies() -> None:
+    """Let no proxy that the environment names stand between us and this machine; the libraries read it there only."""
+    for name in ("no_proxy", "NO_PROXY"):
+        hosts = [host for host in os.environ.get(name, "").split(",") if host]
+        os.environ[name] = ",".join(dict.fromkeys([*hosts, *_LOCAL_HOSTS]))
+
+
 def connect(environment: Mapping[str, str] = os.environ) -> Clients:
     """The clients for the endpoints and credentials that the environment names.
 
@@ -158,6 +166,7 @@ def connect(environment: Mapping[str, str] = os.environ) -> Clients:
     """
     endpoints = Endpoints.from_environment(environment)
     if endpoints.anonymous:
+        _pass_by_proxies()
         for endpoint in (endpoints.compute, endpoints.storage):
             _check_listens(str(endpoint))
         return Clients(endpoints, AnonymousCredentials())  # type: ignore[no-untyped-call]

@@ -119,7 +119,7 @@ class GuestConsole:
         if output.lost:
             self._parser.lost()
             self._log.write(f"\n[{output.lost} bytes of output were lost here]\n".encode())
-            report(Note("serial console", f"{output.lost:,} bytes of output were lost", "warning"))
+            report(Note("console", f"{output.lost:,} bytes of output were lost", "warning"))
         self._log.write(output.data)
         for event in self.progress.consume(self._parser.feed(output.data)):
             report(event)
@@ -150,7 +150,7 @@ class GuestConsole:
             self._silence_due = time.monotonic() + _SILENCE
             report(
                 Note(
-                    "serial console",
+                    "console",
                     f"the builder VM runs, and has printed nothing for {human_duration(_SILENCE)}; "
                     "does the source image run cloud-init's user-data?",
                     "warning",

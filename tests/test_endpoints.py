@@ -1,12 +1,15 @@
 """Where the APIs are: read from the variables that Google's own tools read, both or neither, never half."""
 
+import os
 import socket
 from pathlib import Path
 
 import pytest
 
 from cos_customizer.customizer.errors import CustomizerError, UsageError
+from cos_customizer.emulator.server import Emulator
 from cos_customizer.gcp.clients import COMPUTE_OVERRIDE, STORAGE_OVERRIDE, Endpoints, connect
+from cos_customizer.gcp.images import find_image
 
 LOCAL = "http://127.0.0.1:8080"
 
@@ -107,3 +110,13 @@ def test_credentials_that_cannot_be_used_are_explained(
     with pytest.raises(CustomizerError, match=f"no usable Google credentials were found: .*{why}") as caught:
         connect({})
     assert "gcloud auth application-default login" in caught.value.hint
+
+
+def test_no_proxy_stands_between_us_and_this_machine(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # where nobody listens
+    monkeypatch.setenv("no_proxy", "example.com")
+    clients = connect()
+    assert find_image(clients, "cos-cloud", "cos-stable-68-10718-86-0")
+    assert list(clients.storage.list_blobs("my-project_cloudbuild")) == []
+    assert os.environ["no_proxy"].startswith("example.com,")
