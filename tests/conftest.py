@@ -1,6 +1,7 @@
 """What tests share: an emulator each, one Prefect server for a session, a specification to start from."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,10 @@ import pytest
 
 from cos_customizer.customizer.spec import BuildSpec, parse_spec
 from cos_customizer.emulator.server import Emulator
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell lets its background jobs ignore Ctrl-C, and what they start inherits that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SpecMaker = Callable[..., BuildSpec]
 
