@@ -6,7 +6,7 @@ export PYTHON VENV
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-slow test-vm lint bench docs venv lock clean
+.PHONY: help demo test test-fast test-slow test-vm host-packages lint bench docs venv lock clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 18
@@ -14,7 +14,7 @@ help: ## list these targets
 demo: ## build the README's example on a real VM on this machine, and boot the result
 	@make/demo.sh
 
-test: test-fast test-slow test-vm ## run all tests
+test: host-packages test-fast test-slow test-vm ## run all tests
 
 test-fast: venv ## run the tests that start nothing: within a minute
 	$(VENV)/bin/pytest -m "not slow and not vm" -n 2 --dist loadgroup
@@ -22,9 +22,11 @@ test-fast: venv ## run the tests that start nothing: within a minute
 test-slow: venv ## run the tests that start a Prefect server or other programs, but boot no VM
 	$(VENV)/bin/pytest -m "slow and not vm" -n 2 --dist loadgroup
 
-test-vm: venv ## run the tests that boot VMs under QEMU
-	@make/host_packages.sh
+test-vm: host-packages ## run the tests that boot VMs under QEMU
 	$(VENV)/bin/pytest -m vm
+
+host-packages: venv ## install what running VMs needs, or say what is missing
+	@make/host_packages.sh
 
 lint: venv ## check style, types and shell scripts
 	@make/lint.sh

@@ -1,6 +1,7 @@
 """The machine room without a boot: disks and images, serial rings, the cache of the stand-in, what a host lacks."""
 
 import json
+import shutil
 import subprocess
 import threading
 from pathlib import Path
@@ -14,6 +15,8 @@ from cos_customizer.emulator.machines import SERIAL_RING_BYTES, STAND_IN, Emulat
 from cos_customizer.emulator.qemu import QemuBackend
 from cos_customizer.emulator.qemu_disks import Disks
 from cos_customizer.emulator.stand_in_image import StandIn
+
+pytestmark = pytest.mark.skipif(not shutil.which("qemu-io"), reason="qemu-utils is not installed")
 
 GIB = 1 << 30
 
