@@ -203,8 +203,7 @@ def _check_again(record: Record) -> None:
     assert record.console
     with suppress(CustomizerError):
         record.console.read()
-    if failure := record.console.failure():
-        raise failure
+    record.console.raise_failure()
 
 
 def _keep_serial_log(console: console_tasks.GuestConsole) -> None:

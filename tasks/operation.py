@@ -1,5 +1,6 @@
 """What makes an operation a task here: no cached or stored results, no second try by Prefect."""
 
+import os
 from collections.abc import Callable
 from functools import lru_cache
 from typing import ParamSpec, TypeVar, cast
@@ -34,8 +35,6 @@ def operation(run_name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 def clients() -> Clients:
     """Google's clients for the endpoints that the environment names now, made once for each."""
-    import os
-
     return _clients_for(Endpoints.from_environment(os.environ))
 
 

@@ -166,6 +166,15 @@ class GuestConsole:
             tuple(self.progress.tail),
         )
 
+    def raise_failure(self) -> None:
+        """Raise the error that the guest has announced, if there is one.
+
+        Raises:
+            BuildFailedError: see `failure`.
+        """
+        if failure := self.failure():
+            raise failure
+
     def failure(self) -> BuildFailedError | None:
         """The error that the guest has announced, or None."""
         failed = self.progress.failure
@@ -208,6 +217,4 @@ def follow_end(console: GuestConsole) -> None:
         BuildFailedError: it says that it has not, or the VM is gone.
     """
     console.follow_until(lambda: console.progress.over)
-    failure = console.failure()
-    if failure is not None:
-        raise failure
+    console.raise_failure()

@@ -67,3 +67,16 @@ def make_spec(tmp_path: Path) -> SpecMaker:
         return parse_spec({**filled, "steps": [{"script": script} for script in scripts], "timeout": timeout})
 
     return make
+
+
+def leftovers(emulator: Emulator) -> list[str]:
+    """Everything temporary that is still there, serial logs apart."""
+    from cos_customizer.gcp.clients import connect
+
+    zonal = [
+        resource["name"]
+        for kind in ("instances", "disks")
+        for resource in emulator.list(f"projects/my-project/zones/-/{kind}")
+    ]
+    blobs = connect().storage.list_blobs("my-project_cloudbuild")
+    return zonal + [blob.name for blob in blobs if not blob.name.endswith("/serial.log")]

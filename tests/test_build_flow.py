@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from conftest import SpecMaker
+from conftest import SpecMaker, leftovers
 from google.cloud import compute_v1
 from guest_scripts import marker, said, script, succeeding
 
@@ -32,17 +32,6 @@ pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.xdist_group
 
 LABELS = ("run-script first.sh", "run-script second.sh")
 STARTED = marker(f"BuildStep: 1 started {LABELS[0]}")
-
-
-def leftovers(emulator: Emulator) -> list[str]:
-    """Everything temporary that is still there, serial logs apart."""
-    zonal = [
-        resource["name"]
-        for kind in ("instances", "disks")
-        for resource in emulator.list(f"projects/my-project/zones/-/{kind}")
-    ]
-    blobs = connect().storage.list_blobs("my-project_cloudbuild")
-    return zonal + [blob.name for blob in blobs if not blob.name.endswith("/serial.log")]
 
 
 def images(emulator: Emulator) -> dict[str, Any]:

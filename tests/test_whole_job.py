@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import SpecMaker
+from conftest import SpecMaker, leftovers
 from google.cloud import compute_v1
 
 from cos_customizer.customizer.errors import BuildFailedError, BuildTimeoutError
@@ -76,16 +76,6 @@ def seen_by(cloud: Emulator, image: str, commands: str) -> list[str]:
 def _json(body: object) -> compute_v1.Instance:
     message: compute_v1.Instance = compute_v1.Instance.from_json(json.dumps(body))
     return message
-
-
-def leftovers(cloud: Emulator) -> list[str]:
-    zonal = [
-        resource["name"]
-        for kind in ("instances", "disks")
-        for resource in cloud.list(f"projects/my-project/zones/-/{kind}")
-    ]
-    blobs = connect().storage.list_blobs("my-project_cloudbuild")
-    return zonal + [blob.name for blob in blobs if not blob.name.endswith("/serial.log")]
 
 
 def test_the_readmes_workflow_makes_an_image_that_boots_and_holds_nothing_of_ours(
