@@ -1,13 +1,10 @@
-"""The one place that builds Google clients: endpoints, credentials, and nothing else."""
+"""The one place that builds Google clients: credentials, and nothing else. Where they lead is in `endpoints`."""
 
 import os
-import re
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
-from urllib.parse import urlsplit
 
 import google.auth
 import google.cloud.storage as gcs
@@ -17,86 +14,10 @@ from google.cloud import (
     compute_v1,
 )
 
-from cos_customizer.customizer.errors import CustomizerError, UsageError
+from cos_customizer.customizer.errors import CustomizerError
+from cos_customizer.gcp.endpoints import Endpoints, look_for_local
 
-COMPUTE_OVERRIDE = "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE"
-STORAGE_OVERRIDE = "STORAGE_EMULATOR_HOST"
-_LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 _SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
-
-
-@dataclass(frozen=True)
-class Endpoints:
-    """Where the APIs are; None means Google's own address.
-
-    Attributes:
-        compute: scheme, host and port of Compute Engine, without a path.
-        storage: scheme, host and port of Cloud Storage.
-    """
-
-    compute: str | None = None
-    storage: str | None = None
-
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> "Endpoints":
-        """Read the variables that gcloud and google-cloud-storage read.
-
-        Args:
-            environment: usually `os.environ`.
-
-        Raises:
-            UsageError: one is set without the other, one is on this machine and the other is not, or one is not an
-                address.
-        """
-        compute = environment.get(COMPUTE_OVERRIDE, "").strip()
-        storage_host = environment.get(STORAGE_OVERRIDE, "").strip()
-        if bool(compute) != bool(storage_host):
-            there, missing = (COMPUTE_OVERRIDE, STORAGE_OVERRIDE) if compute else (STORAGE_OVERRIDE, COMPUTE_OVERRIDE)
-            raise UsageError(
-                f"{there} is set and {missing} is not: half of the build would happen elsewhere",
-                "set both (`cos-customizer emulator env` prints them), or neither.",
-            )
-        if not compute:
-            return cls()
-        if "://" not in storage_host:
-            storage_host = f"http://{storage_host}"
-        endpoints = cls(_origin(COMPUTE_OVERRIDE, compute), _origin(STORAGE_OVERRIDE, storage_host))
-        for variable, endpoint in ((COMPUTE_OVERRIDE, endpoints.compute), (STORAGE_OVERRIDE, endpoints.storage)):
-            if str(endpoint).startswith("http:") and not _is_local(endpoint):
-                raise UsageError(
-                    f"{variable} is plain http beyond this machine: credentials would travel in clear",
-                    "write https://…, or point it at this machine.",
-                )
-        if _is_local(endpoints.compute) != _is_local(endpoints.storage):
-            raise UsageError(
-                f"only one of {COMPUTE_OVERRIDE} and {STORAGE_OVERRIDE} is on this machine: half of the build would "
-                "happen elsewhere",
-                "point both at the local Compute Engine (`cos-customizer emulator env` prints them), or neither.",
-            )
-        return endpoints
-
-    @property
-    def anonymous(self) -> bool:
-        """Whether both are plain http on this machine, where no credentials are needed (nor should be sent)."""
-        return all(_is_local(endpoint) for endpoint in (self.compute, self.storage))
-
-
-def _origin(variable: str, url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:  # a port that is no number, a bracket too few
-        valid = False
-    if not valid or re.search(r"[\s\x00-\x1f]", url):
-        raise UsageError(f"{variable}={url!r} is not an address", "write http://host:port/ or https://host/.")
-    return f"{parts.scheme}://{parts.netloc}"
-
-
-def _is_local(endpoint: str | None) -> bool:
-    if endpoint is None:
-        return False
-    parts = urlsplit(endpoint)
-    return parts.scheme == "http" and parts.hostname in _LOCAL_HOSTS
 
 
 @dataclass(frozen=True)
@@ -131,6 +52,11 @@ class Clients:
         return self._compute(compute_v1.DisksClient)  # type: ignore[no-any-return]
 
     @cached_property
+    def accelerator_types(self) -> compute_v1.AcceleratorTypesClient:
+        """Which zone has which GPUs."""
+        return self._compute(compute_v1.AcceleratorTypesClient)  # type: ignore[no-any-return]
+
+    @cached_property
     def zone_operations(self) -> compute_v1.ZoneOperationsClient:
         """Operations on zonal resources."""
         return self._compute(compute_v1.ZoneOperationsClient)  # type: ignore[no-any-return]
@@ -147,13 +73,6 @@ class Clients:
         return gcs.Client(project="-", credentials=self.credentials, client_options=options)
 
 
-def _pass_by_proxies() -> None:
-    """Let no proxy that the environment names stand between us and this machine; the libraries read it there only."""
-    for name in ("no_proxy", "NO_PROXY"):
-        hosts = [host for host in os.environ.get(name, "").split(",") if host]
-        os.environ[name] = ",".join(dict.fromkeys([*hosts, *_LOCAL_HOSTS]))
-
-
 def connect(environment: Mapping[str, str] = os.environ) -> Clients:
     """The clients for the endpoints and credentials that the environment names.
 
@@ -166,9 +85,7 @@ def connect(environment: Mapping[str, str] = os.environ) -> Clients:
     """
     endpoints = Endpoints.from_environment(environment)
     if endpoints.anonymous:
-        _pass_by_proxies()
-        for endpoint in (endpoints.compute, endpoints.storage):
-            _check_listens(str(endpoint))
+        look_for_local(endpoints)
         return Clients(endpoints, AnonymousCredentials())  # type: ignore[no-untyped-call]
     try:
         credentials, _ = google.auth.default(scopes=_SCOPES)
@@ -179,16 +96,3 @@ def connect(environment: Mapping[str, str] = os.environ) -> Clients:
             "an account: `cos-customizer emulator start`.",
         ) from error
     return Clients(endpoints, credentials)
-
-
-def _check_listens(endpoint: str) -> None:
-    """Look before the first call, which would be retried for minutes: a local Compute Engine may not be running."""
-    parts = urlsplit(endpoint)
-    try:
-        socket.create_connection((parts.hostname, parts.port or 80), timeout=5).close()
-    except OSError as error:
-        raise CustomizerError(
-            f"nothing answers at {endpoint} ({error.strerror or error})",
-            "is the local Compute Engine running? `cos-customizer emulator status`, `cos-customizer emulator start`; "
-            f"to build in Google Cloud, unset {COMPUTE_OVERRIDE} and {STORAGE_OVERRIDE}.",
-        ) from error

@@ -8,7 +8,8 @@ from typing import ParamSpec, TypeVar, cast
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from cos_customizer.gcp.clients import Clients, Endpoints, connect
+from cos_customizer.gcp.clients import Clients, connect
+from cos_customizer.gcp.endpoints import Endpoints
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -21,7 +21,8 @@ from google.cloud import compute_v1
 
 from cos_customizer.customizer import errors
 from cos_customizer.gcp import calls
-from cos_customizer.gcp.clients import Clients, Endpoints
+from cos_customizer.gcp.clients import Clients
+from cos_customizer.gcp.endpoints import Endpoints
 
 Answer = tuple[int, Any]
 DROP: Answer = (0, None)

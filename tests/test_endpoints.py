@@ -8,7 +8,8 @@ import pytest
 
 from cos_customizer.customizer.errors import CustomizerError, UsageError
 from cos_customizer.emulator.server import Emulator
-from cos_customizer.gcp.clients import COMPUTE_OVERRIDE, STORAGE_OVERRIDE, Endpoints, connect
+from cos_customizer.gcp.clients import connect
+from cos_customizer.gcp.endpoints import COMPUTE_OVERRIDE, STORAGE_OVERRIDE, Endpoints
 from cos_customizer.gcp.images import find_image
 
 LOCAL = "http://127.0.0.1:8080"
