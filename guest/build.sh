@@ -20,6 +20,10 @@ cd "$directory" || exit
 . "$directory/steps.sh"
 # shellcheck source=cleanup.sh
 . "$directory/cleanup.sh"
+if [[ -e $directory/install_gpu.sh ]]; then
+  # shellcheck source=install_gpu.sh
+  . "$directory/install_gpu.sh"
+fi
 # shellcheck source=/dev/null # rendered for each build
 . "$directory/plan.sh"
 

@@ -3,7 +3,8 @@
 # Runs the plan's steps, each once, whatever reboots lie between them.
 #
 # A step is an empty file that moves from pending/ to started/, then to done/ or, with its exit code added to its name, to
-# failed/. All are made beforehand: to rename a file takes no space, and a script may have filled the disk.
+# failed/. All are made beforehand: to rename a file takes no space, and a script may have filled the disk. A step that a
+# reboot may interrupt, and that is then run again, has two files in again/ for that.
 
 # record <from> <to>: durably, so that not even a reset makes a step run twice.
 record() {
@@ -13,9 +14,12 @@ record() {
 record_plan() {
   [[ ! -d $state/pending ]] || return 0
   local number
-  mkdir -p "$state"/{pending.part,started,done,failed} || fail "cannot make $state"
+  mkdir -p "$state"/{pending.part,started,done,failed,again} || fail "cannot make $state"
   for ((number = 1; number <= steps; number++)); do
     : >"$state/pending.part/$number" || fail "cannot record the plan in $state"
+  done
+  for number in $repeatable; do
+    { : >"$state/again/$number-1" && : >"$state/again/$number-2"; } || fail "cannot record the plan in $state"
   done
   mv "$state/pending.part" "$state/pending"
   sync "$state"
@@ -29,12 +33,27 @@ recall_steps() {
     fail_step "${name%-*}" "exit ${name#*-}"
   done
   for file in "$state"/started/*; do
+    name=${file##*/}
     if [[ -e $directory/running ]]; then
-      fail_step "${file##*/}" "was interrupted: something killed the build's own processes"
+      fail_step "$name" "was interrupted: something killed the build's own processes"
     fi
-    fail_step "${file##*/}" \
-      "was interrupted by a reboot before it finished; let the script exit right after asking for a reboot"
+    case " $repeatable " in
+      *" $name "*) repeat_step "$name" ;;
+      *)
+        fail_step "$name" \
+          "was interrupted by a reboot before it finished; let the script exit right after asking for a reboot"
+        ;;
+    esac
   done
+}
+
+# repeat_step <number>: lets a step that a reboot has interrupted run again.
+repeat_step() {
+  local left=("$state/again/$1"-*)
+  ((${#left[@]} > 0)) || fail_step "$1" "was interrupted by a reboot three times"
+  record "again/${left[0]##*/}" "done/again-${left[0]##*/}"
+  record "started/$1" "pending/$1"
+  say "step $1 was interrupted by a reboot, and is run again"
 }
 
 # Whether the machine is about to stop or to reboot. By the time that `reboot` returns, it is.
@@ -54,18 +73,16 @@ yield_to_shutdown() {
   exit 0
 }
 
-# run_script <script> [<name>=<value>…]: returns its exit code.
-run_script() {
-  local script=$state/context/$1 printer code pause
-  shift
+# print_output_of <function> <argument>…: runs it in the build context, its output on the port; returns its exit code.
+print_output_of() {
+  local printer code pause
   # sed writes each line as soon as it is complete, because the port is a terminal. (With -u it would read byte by byte.)
   exec 4> >(LC_ALL=C exec sed 's/^/BuildStatus: /' >&3)
   printer=$!
   { # bash's own word on a script that was killed is of no use to anybody
     (
       cd "$state/context" || exit
-      exec env -u INVOCATION_ID -u JOURNAL_STREAM -u SYSTEMD_EXEC_PID -u OLDPWD "$@" /bin/bash "$script" \
-        </dev/null >&4 2>&1 3>&- 4>&-
+      "$@" </dev/null >&4 2>&1 3>&- 4>&-
     )
     code=$?
   } 2>/dev/null
@@ -78,13 +95,20 @@ run_script() {
   return "$code"
 }
 
+# run_script <script> [<name>=<value>…]
+run_script() {
+  local script=$state/context/$1
+  shift
+  exec env -u INVOCATION_ID -u JOURNAL_STREAM -u SYSTEMD_EXEC_PID -u OLDPWD "$@" /bin/bash "$script"
+}
+
 # Sets `now` to the hundredths of a second since boot: unlike the time of day, they do not jump.
 read_clock() {
   read -r now _ </proc/uptime
   now=$((10#${now/./}))
 }
 
-# step <number> <kind> <label> <script> [<name>=<value>…]: a line of the plan.
+# step <number> <kind> <label> <argument>…: a line of the plan.
 step() {
   local number=$1 kind=$2 label=$3 code now begin
   shift 3
@@ -95,7 +119,8 @@ step() {
   read_clock
   begin=$now
   case $kind in
-    run-script) run_script "$@" ;;
+    run-script) print_output_of run_script "$@" ;;
+    install-gpu) print_output_of install_gpu "$@" ;;
     *) fail_step "$number" "is of a kind unknown to the builder VM: $kind" ;;
   esac
   code=$?

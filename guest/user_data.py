@@ -19,6 +19,8 @@ DIRECTORY = "/run/cos-customizer"
 """Where the scripts are on the builder VM: memory, so that no image ever holds them."""
 
 SCRIPTS = ("build.sh", "protocol.sh", "context.sh", "steps.sh", "cleanup.sh")
+GPU_SCRIPTS = ("install_gpu.sh", "setup_gpu.sh")
+"""Only there if a step installs a GPU driver."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _NONCE = re.compile(r"[A-Za-z0-9_-]+")
@@ -45,6 +47,33 @@ class GuestStep:
 
 
 @dataclass(frozen=True)
+class GpuStep:
+    """A step of the plan that installs a GPU driver.
+
+    Attributes:
+        label: what people see, for example `install-gpu 535.104.05`.
+        version: a version, `latest`, `default`, a branch (`R535`), or the name of a file in `deps_dir`.
+        install_dir: absolute, below /var or /home.
+        installer: `auto`, `cos-extensions` or `container`.
+        container: image of the legacy installer.
+        md5sum: of the driver; empty: not checked.
+        deps_dir: path in the build context, normalized; empty: none.
+        verify: whether a GPU is there to try the driver with.
+        target_gpu: without one, the GPU to prepare the driver for, as cos-extensions names it: `NVIDIA_L4`.
+    """
+
+    label: str
+    version: str
+    install_dir: str
+    installer: str
+    container: str
+    md5sum: str = ""
+    deps_dir: str = ""
+    verify: bool = True
+    target_gpu: str = ""
+
+
+@dataclass(frozen=True)
 class ContextObject:
     """The archive of the build context (tar, gzip) in Cloud Storage.
 
@@ -57,7 +86,7 @@ class ContextObject:
     sha256: str
 
 
-def render_user_data(steps: Sequence[GuestStep], context: ContextObject, nonce: str) -> str:
+def render_user_data(steps: Sequence[GuestStep | GpuStep], context: ContextObject, nonce: str) -> str:
     """Render a build's user-data. The same arguments give the same text.
 
     Args:
@@ -72,7 +101,8 @@ def render_user_data(steps: Sequence[GuestStep], context: ContextObject, nonce: 
         ValueError: the text would be too long, or an argument cannot be carried: the message says which and why.
     """
     config = yaml.safe_load(_file("cloud_config.yaml"))
-    files = {f"{DIRECTORY}/{name}": _file(name) for name in SCRIPTS}
+    scripts = SCRIPTS + (GPU_SCRIPTS if any(isinstance(step, GpuStep) for step in steps) else ())
+    files = {f"{DIRECTORY}/{name}": _file(name) for name in scripts}
     files[f"{DIRECTORY}/plan.sh"] = render_plan(steps, context, nonce)
     config["write_files"] += [
         {"path": path, "permissions": "0600", "content": content} for path, content in files.items()
@@ -88,7 +118,7 @@ def render_user_data(steps: Sequence[GuestStep], context: ContextObject, nonce: 
     return text
 
 
-def render_plan(steps: Sequence[GuestStep], context: ContextObject, nonce: str) -> str:
+def render_plan(steps: Sequence[GuestStep | GpuStep], context: ContextObject, nonce: str) -> str:
     """Render the bash file that `build.sh` reads: settings, and one line for each step.
 
     Raises:
@@ -96,6 +126,8 @@ def render_plan(steps: Sequence[GuestStep], context: ContextObject, nonce: str) 
     """
     _check(_NONCE, nonce, "nonce")
     _check(_SHA256, context.sha256, "SHA-256 of the build context")
+    # The legacy installer may reset the machine in the middle of its work, and expects to be run again.
+    repeatable = [str(number) for number, step in enumerate(steps, start=1) if isinstance(step, GpuStep)]
     lines = [
         "# shellcheck shell=bash",
         "# shellcheck disable=SC2034 # read by the other scripts",
@@ -105,6 +137,7 @@ def render_plan(steps: Sequence[GuestStep], context: ContextObject, nonce: str) 
         f"context_object={_quote(quote(context.name, safe=''), 'object name')}",
         f"context_sha256={context.sha256}",
         f"steps={len(steps)}",
+        f"repeatable={_quote(' '.join(repeatable), 'numbers of steps')}",
         "plan() {",
         "  :",
         *(f"  {_step_line(number, step)}" for number, step in enumerate(steps, start=1)),
@@ -113,7 +146,9 @@ def render_plan(steps: Sequence[GuestStep], context: ContextObject, nonce: str) 
     return "\n".join(lines) + "\n"
 
 
-def _step_line(number: int, step: GuestStep) -> str:
+def _step_line(number: int, step: GuestStep | GpuStep) -> str:
+    if isinstance(step, GpuStep):
+        return _gpu_line(number, step)
     _check(_KIND, step.kind, "kind of step")
     words = ["step", str(number), step.kind, _quote(_CONTROL.sub("?", step.label), "label")]
     words.append(_quote(step.script, "script"))
@@ -124,6 +159,21 @@ def _step_line(number: int, step: GuestStep) -> str:
             raise ValueError(f"environment variable {name} is {size} bytes, and Linux takes {ENVIRONMENT_LIMIT}")
         words.append(quoted)
     return " ".join(words)
+
+
+def _gpu_line(number: int, step: GpuStep) -> str:
+    settings = {
+        "version": step.version,
+        "install_dir": step.install_dir,
+        "installer": step.installer,
+        "container": step.container,
+        "md5sum": step.md5sum,
+        "deps_dir": step.deps_dir,
+        "verify": "1" if step.verify else "",
+        "target_gpu": step.target_gpu,
+    }
+    words = ["step", str(number), "install-gpu", _quote(_CONTROL.sub("?", step.label), "label")]
+    return " ".join(words + [f"{name}={_quote(value, name)}" for name, value in settings.items()])
 
 
 def _check(pattern: re.Pattern[str], value: str, what: str) -> None:

@@ -3,6 +3,7 @@
 import random
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ from cos_customizer import guest
 from cos_customizer.guest.user_data import (
     DIRECTORY,
     ENVIRONMENT_LIMIT,
+    GPU_SCRIPTS,
     SCRIPTS,
     USER_DATA_LIMIT,
     ContextObject,
+    GpuStep,
     GuestStep,
     render_plan,
     render_user_data,
@@ -49,7 +52,16 @@ NASTY = {
 }
 
 
-def render(*steps: GuestStep) -> Any:
+DRIVER = GpuStep(
+    "install-gpu 396.26",
+    version="396.26",
+    install_dir="/var/lib/my nvidia",
+    installer="auto",
+    container="gcr.io/cos-cloud/cos-gpu-installer:v20200921",
+)
+
+
+def render(*steps: GuestStep | GpuStep) -> Any:
     text = render_user_data(steps, CONTEXT, "n0nce")
     assert text.startswith("#cloud-config\n")
     return yaml.safe_load(text)
@@ -79,10 +91,10 @@ def plan_of(env: Mapping[str, str]) -> str:
 
 
 def test_it_holds_the_scripts_as_they_are_the_unit_and_its_start() -> None:
-    config = render()
-    for name in SCRIPTS:
+    config = render(DRIVER)
+    for name in SCRIPTS + GPU_SCRIPTS:
         assert files(config)[f"{DIRECTORY}/{name}"] == (FOLDER / name).read_text(encoding="utf-8")
-    assert {path.name for path in FOLDER.glob("*.sh")} == set(SCRIPTS)
+    assert {path.name for path in FOLDER.glob("*.sh")} == {*SCRIPTS, *GPU_SCRIPTS}
     assert (
         "ExecStart=/bin/bash /run/cos-customizer/build.sh"
         in files(config)["/run/systemd/system/cos-customizer.service"].splitlines()
@@ -94,8 +106,15 @@ def test_it_holds_the_scripts_as_they_are_the_unit_and_its_start() -> None:
     assert config["users"] == []
 
 
+def test_what_installs_gpu_drivers_is_there_only_if_a_driver_is_installed() -> None:
+    without = files(render(GuestStep("run-script", "run-script a.sh", "a.sh")))
+    assert {path.rpartition("/")[2] for path in files(render(DRIVER))} - {
+        path.rpartition("/")[2] for path in without
+    } == set(GPU_SCRIPTS)
+
+
 def test_everything_lies_in_memory() -> None:
-    assert all(path.startswith("/run/") for path in files(render()))
+    assert all(path.startswith("/run/") for path in files(render(DRIVER)))
 
 
 def test_people_can_read_it() -> None:
@@ -178,6 +197,21 @@ def test_a_step_that_cannot_be_carried_is_refused(step: GuestStep, message: str)
         render_user_data([step], CONTEXT, "n0nce")
 
 
+def test_a_driver_s_step_carries_every_setting_and_may_be_repeated(tmp_path: Path) -> None:
+    steps = [GuestStep("run-script", "run-script a.sh", "a.sh"), DRIVER]
+    text = render_plan(steps, CONTEXT, "n0nce")
+    _, script, driver = run_plan(text, tmp_path)
+    assert driver == [
+        *(b"2", b"install-gpu", b"install-gpu 396.26"),
+        *(b"version=396.26", b"install_dir=/var/lib/my nvidia", b"installer=auto"),
+        b"container=gcr.io/cos-cloud/cos-gpu-installer:v20200921",
+        *(b"md5sum=", b"deps_dir=", b"verify=1", b"target_gpu="),
+    ]
+    assert script[1] == b"run-script"
+    assert "\nrepeatable=2\n" in text
+    assert "\nrepeatable=''\n" in render_plan(steps[:1], CONTEXT, "n0nce")
+
+
 @pytest.mark.parametrize("nonce", ["", "a b", "a]", "$(id)", "a\n"])
 def test_a_nonce_is_letters_and_digits(nonce: str) -> None:
     with pytest.raises(ValueError, match="nonce"):
@@ -190,12 +224,12 @@ def test_a_digest_is_64_hex_digits(digest: str) -> None:
         render_user_data([], ContextObject("b", "o", digest), "n0nce")
 
 
-@pytest.mark.skipif(not shutil.which("shellcheck"), reason="shellcheck is not installed")
 def test_shellcheck_has_no_complaints(tmp_path: Path) -> None:
     plan = tmp_path / "plan.sh"
     plan.write_text(plan_of(NASTY), encoding="utf-8", newline="")
     scripts = [FOLDER / "build.sh", *FOLDER.glob("*.sh"), plan]
-    done = subprocess.run(["shellcheck", "-x", "-P", FOLDER, *scripts], capture_output=True, text=True)
+    shellcheck = Path(sys.executable).with_name("shellcheck")
+    done = subprocess.run([shellcheck, "-x", "-P", FOLDER, *scripts], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
