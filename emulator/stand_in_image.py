@@ -53,7 +53,7 @@ class StandIn:
         return self._directory.is_dir()
 
     def ensure(self, report: Callable[[str], None] = LOG.info) -> None:
-        """Build it unless it is there; takes about a minute and some 60 MB of downloads.
+        """Build it unless it is there; takes about a minute and some 130 MB of downloads.
 
         Args:
             report: told in words what goes on.

@@ -1,6 +1,7 @@
 """The stand-in behaves on a real virtual machine as Container-Optimized OS does where scripts notice.
 
-Three boots that count: one ends by a reboot of the guest, one by the power button, one is of an image of the disk.
+Three boots that count: one ends by a reboot of the guest, one by the power button, one is of an image of the disk, and
+uses docker.
 """
 
 import os
@@ -82,11 +83,63 @@ runcmd:
   say attribute $(md instance/attributes/color)
   say token $(md instance/service-accounts/default/token | grep -c access_token)
   say failed "$(systemctl --failed --no-legend | tr '\n' ' ')"
+  say docker "$(systemctl is-active docker.service docker.socket containerd.service | tr '\n' ' ')"
   echo out of port 2 > /dev/ttyS1
   echo out of port 4 > /dev/ttyS3
   echo "<0>an emergency of the kernel" > /dev/kmsg
   say reported yes
   if [ "$(grep -c . /var/lib/boots)" = 1 ]; then systemctl reboot; fi
+"""
+
+
+DOCKER = r"""
+  installer=gcr.io/cos-cloud/cos-gpu-installer
+  install() { # arguments of docker run
+    docker run --rm --privileged --net=host --pid=host --volume /var/lib/nvidia:/usr/local/nvidia --volume /dev:/dev \
+      --volume /:/root -e NVIDIA_INSTALL_DIR_CONTAINER=/usr/local/nvidia -e ROOT_MOUNT_DIR=/root "$@" > /run/said 2>&1
+  }
+  began() { read -r begin _ < /proc/uptime; }
+  took() { read -r end _ < /proc/uptime; say "$1:seconds" "$(echo "$begin $end" | awk '{ print $2 - $1 }')"; }
+  if [ ! -e /var/lib/nvidia/stand-in-was-here ]; then
+    began
+    say images "$(docker image ls --format '{{.Repository}}:{{.Tag}}' | sort | tr '\n' ' ')"
+    took start
+    mkdir -p "/var/lib/nvidia/with space"
+    say driver $(can install -e NVIDIA_DRIVER_VERSION=396.26 -e NVIDIA_DRIVER_MD5SUM=$(echo stand-in for \
+      NVIDIA-Linux-x86_64-396.26.run | md5sum | cut -c -32) $installer:v20200921 --argument)
+    sed -e 's/ /:/' -e '/=/!s/\( \|$\)/=/' /var/lib/nvidia/stand-in-call.txt >&3
+    for file in bin/nvidia-smi bin/nvidia-persistenced bin/nvidia-modprobe lib64/libnvidia-ml.so.1 drivers/nvidia.ko \
+        drivers/nvidia-uvm.ko nvidia-installer.log .cache; do
+      say file:$file $(can test -s /var/lib/nvidia/$file)
+    done
+    mount --bind /var/lib/nvidia /var/lib/nvidia && mount -o remount,exec /var/lib/nvidia
+    say smi "$(/var/lib/nvidia/bin/nvidia-smi | sed -n 2p)"
+    for module in nvidia nvidia-uvm; do say module:$module $(can insmod /var/lib/nvidia/drivers/$module.ko); done
+    say modules "$(cd /sys/module && ls -d nvidia* | tr '\n' ' ')"
+    /var/lib/nvidia/bin/nvidia-persistenced --verbose
+    say persistenced "$(cat /run/stand-in-nvidia-persistenced)"
+    say damaged $(can install -e NVIDIA_DRIVER_VERSION=396.26 -e NVIDIA_DRIVER_MD5SUM=$(echo | md5sum | cut -c -32) \
+      $installer)
+    say damaged:said "$(tail -n 2 /run/said | tr '\n' ' ')"
+    echo its own file > "/var/lib/nvidia/with space/driver.run"
+    say own $(can install -e NVIDIA_DRIVER_VERSION=396.26 \
+      -e NVIDIA_DRIVER_MD5SUM=$(echo its own file | md5sum | cut -c -32) \
+      -e GPU_INSTALLER_DOWNLOAD_URL=file:///root/var/lib/nvidia/with%20space/driver.run $installer)
+    say unbuildable $(can install -e NVIDIA_DRIVER_VERSION=0.0.1 $installer)
+    say unbuildable:log "$(grep -c 'ERROR: Unable to build the kernel module.' /var/lib/nvidia/nvidia-installer.log)"
+    say bridge $(can docker run --rm --entrypoint ip $installer addr show eth0)
+    began
+    say pull $(can timeout 60 docker pull no.registry.invalid/image:1)
+    took pull
+    say journal $(journalctl --unit docker.service --no-pager | grep -c 'no.registry.invalid')
+    say docker:failed "$(systemctl --failed --no-legend | tr '\n' ' ')"
+    sync
+    install -e NVIDIA_DRIVER_VERSION=0.0.2 $installer
+    say reset no
+  else
+    say reset yes
+    say driver $(can install -e NVIDIA_DRIVER_VERSION=0.0.2 $installer)
+  fi
 """
 
 
@@ -198,7 +251,7 @@ def test_each_boot_is_as_on_cos(run: Run, key: str, value: str) -> None:
 
 def test_state_takes_what_the_disk_has_more_than_the_image(run: Run) -> None:
     for boot in run.boots:
-        assert 0.9 * SIZE_GB * GIB < int(boot["state"]) < SIZE_GB * GIB
+        assert 0.85 * SIZE_GB * GIB < int(boot["state"]) < SIZE_GB * GIB
         assert "No errors detected" in boot["gpt"]
 
 
@@ -217,22 +270,108 @@ def test_four_serial_ports_are_kept_apart(run: Run) -> None:
     assert text(run.machine, 1).count("an emergency of the kernel") == 2
 
 
-def test_an_image_of_the_disk_boots_with_what_was_left_on_it(run: Run) -> None:
+@pytest.fixture(scope="module")
+def second_run(run: Run) -> Iterator[list[dict[str, str]]]:
+    """What a machine on an image of the disk reports, before the reset by the installer and after it."""
     assert run.backend.create_image("image", "first") > 0
     run.backend.delete_disk("first")
     run.backend.create_disk("second", "image", SIZE_GB + 2)
     run.backend.delete_image("image")  # while a disk stands on it
-    machine = run.backend.machine(make_spec("second", "1002"))
+    end = "  say reported yes\n"
+    machine = run.backend.machine(make_spec("second", "1002", REPORT.replace(end, DOCKER + end)))
     machine.power_on()
-    wait_until(lambda: "reported=yes" in text(machine, 3), machine, BOOT_SECONDS)
-    (boot,) = reports(machine)
+    wait_until(lambda: "reported=yes" in text(machine, 3), machine, 2 * BOOT_SECONDS)
+    yield reports(machine)
+    machine.cut_power()
+    assert not is_running(machine)
+    assert "reported=yes" in text(machine, 3)
+
+
+def test_an_image_of_the_disk_boots_with_what_was_left_on_it(second_run: list[dict[str, str]]) -> None:
+    boot = second_run[0]
     assert boot["boot"] == "3"
     assert boot["etc:left"] == "no"
     assert boot["hostname"] == "vm-1002"
     assert int(boot["state"]) > (SIZE_GB + 1) * GIB
-    machine.cut_power()
-    assert not is_running(machine)
-    assert "reported=yes" in text(machine, 3)
+
+
+def test_docker_starts_only_when_somebody_wants_it(run: Run, second_run: list[dict[str, str]]) -> None:
+    assert [boot["docker"] for boot in run.boots + second_run] == 4 * ["inactive active inactive "]
+    assert float(second_run[0]["start:seconds"]) < BOOT_SECONDS / 4
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        (
+            "images",
+            "gcr.io/cos-cloud/cos-gpu-installer:latest gcr.io/cos-cloud/cos-gpu-installer:v20200921 ",
+        ),
+        ("bridge", "yes"),
+        ("pull", "no"),
+        ("docker:failed", ""),
+    ],
+)
+def test_docker_works_as_far_as_that_goes_without_a_registry(
+    second_run: list[dict[str, str]], key: str, value: str
+) -> None:
+    assert second_run[0][key] == value
+
+
+def test_a_pull_without_a_way_to_the_registry_fails_soon_and_is_in_the_journal(
+    second_run: list[dict[str, str]],
+) -> None:
+    assert float(second_run[0]["pull:seconds"]) < 15
+    assert int(second_run[0]["journal"]) > 0
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("driver", "yes"),
+        ("argument:--argument", ""),
+        ("environment:NVIDIA_DRIVER_VERSION", "396.26"),
+        ("environment:ROOT_MOUNT_DIR", "/root"),
+        ("mount:/usr/local/nvidia", "/var/lib/nvidia"),
+        ("mount:/root", "/"),
+        ("mount:/dev", "/"),
+        ("process-1:systemd", ""),
+        ("hostname:vm-1002", ""),
+        *(
+            (f"file:{name}", "yes")
+            for name in (
+                *("bin/nvidia-smi", "bin/nvidia-persistenced", "bin/nvidia-modprobe", "lib64/libnvidia-ml.so.1"),
+                *("drivers/nvidia.ko", "drivers/nvidia-uvm.ko", "nvidia-installer.log", ".cache"),
+            )
+        ),
+        (
+            "smi",
+            "| NVIDIA-SMI 396.26   Driver Version: 396.26   (stand-in: there is no GPU)    |",
+        ),
+        ("module:nvidia", "yes"),
+        ("module:nvidia-uvm", "yes"),
+        ("modules", "nvidia nvidia_uvm "),
+        ("persistenced", "nvidia-persistenced --verbose"),
+        ("damaged", "no"),
+        (
+            "damaged:said",
+            "NVIDIA-Linux-x86_64-396.26.run: FAILED md5sum: WARNING: 1 computed checksum did NOT match ",
+        ),
+        ("own", "yes"),
+        ("unbuildable", "no"),
+        ("unbuildable:log", "1"),
+    ],
+)
+def test_the_stand_in_of_the_installer_does_as_the_real_one(
+    second_run: list[dict[str, str]], key: str, value: str
+) -> None:
+    assert second_run[0][key] == value
+
+
+def test_a_driver_that_needs_another_command_line_resets_the_machine_once(second_run: list[dict[str, str]]) -> None:
+    assert len(second_run) == 2
+    assert "reset" not in second_run[0]
+    assert (second_run[1]["reset"], second_run[1]["driver"]) == ("yes", "yes")
 
 
 def test_a_crash_is_seen_and_the_machine_can_be_started_again(backend: QemuBackend) -> None:

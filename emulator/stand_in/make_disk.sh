@@ -32,6 +32,8 @@ while read -r unit; do ln -sf /dev/null "root/etc/systemd/system/$unit"; done < 
 mkdir -p root/etc/systemd/system/sysinit.target.wants
 ln -sf ../cloud-init.service root/etc/systemd/system/sysinit.target.wants/
 ln -sf /lib/systemd/system/multi-user.target root/etc/systemd/system/default.target
+# Started by docker.socket, when somebody wants docker.
+rm root/etc/systemd/system/multi-user.target.wants/{docker,containerd}.service
 
 # The modules that a guest may want; the boot itself needs only those of boot_modules.txt.
 for part in crypto drivers/acpi drivers/block drivers/char drivers/input drivers/md drivers/net drivers/scsi drivers/virtio \
@@ -43,6 +45,7 @@ done
 rm -rf "root/usr/lib/modules/$kernel/kernel/drivers/net/"{ethernet,wireless,wwan,usb,phy,can,hamradio}
 cp "tools/lib/modules/$kernel/modules."{order,builtin,builtin.modinfo} "root/usr/lib/modules/$kernel"
 depmod -b root "$kernel"
+bash $data/make_container.sh "tools/lib/modules/$kernel/kernel/fs/nls/nls_ascii.ko"
 
 # Initrd: busybox, the modules that the boot needs, in order.
 mkdir -p boot/{bin,dev,modules,overlay,proc,r,sys}
