@@ -6,7 +6,7 @@ export PYTHON VENV
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-slow test-vm host-packages lint bench docs venv lock clean
+.PHONY: help demo test test-fast test-slow test-vm host-packages check-gpu lint bench docs venv lock clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 18
@@ -30,6 +30,9 @@ host-packages: venv ## install what running VMs needs, or say what is missing
 
 lint: venv ## check style, types and shell scripts
 	@make/lint.sh
+
+check-gpu: venv ## try a real GPU driver in your own project: PROJECT=… [ZONE=… GPU_TYPE=… VERSION=… IMAGE_FAMILY=… KEEP=1]
+	@make/check_gpu.sh
 
 bench: venv ## measure what performance is promised, against its limits (BENCH="--full" for the long ones)
 	@$(VENV)/bin/python -m benchmarks $(BENCH)

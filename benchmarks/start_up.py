@@ -18,20 +18,30 @@ def measure(cloud: Cloud) -> Iterator[Figure]:
     cloud.steps()
     click = _median(cloud, sys.executable, "-c", "import click")
     yield Figure("python -c 'import click'", click, None, "s")
-    for command in (("run-script", "-script=preload.sh"), ("--help",)):
-        seconds = _median(cloud, PROGRAM, *command)
+    light = (("run-script", "-script=preload.sh"), ("install-gpu", "-version=latest"), ("--help",))
+    for command in light:
+        seconds = _median(cloud, PROGRAM, *command, anew=command[0] == "install-gpu")
         yield Figure(f"{command[0]}, times of import click", seconds / click, 4, "x")
     start = ("-image-name=cos-stable-68-10718-86-0", "-image-project=cos-cloud", "-gcs-workdir=benchmark")
     arguments = ("start-image-build", "-force", f"-gcs-bucket={'my-project'}_cloudbuild", *start)
     yield Figure("start-image-build", cloud.run(PROGRAM, *arguments).seconds, None, "s")
     yield Figure("start-image-build, modules of Prefect", _imports(cloud, ("prefect",), *arguments), 0, "")
-    for command in (("run-script", "-script=preload.sh"), ("--help",)):
+    versions = _median(cloud, PROGRAM, "install-gpu", "-get-driver-version")
+    yield Figure("install-gpu -get-driver-version", versions, 2, "s")
+    for command in light:
+        cloud.steps()
         count = _imports(cloud, ("prefect", "google", "grpc"), *command)
         yield Figure(f"{command[0]}, modules of Prefect and Google", count, 0, "")
 
 
-def _median(cloud: Cloud, *command: str) -> float:
-    return statistics.median(cloud.run(*command).seconds for _ in range(_TIMES))
+def _median(cloud: Cloud, *command: str, anew: bool = False) -> float:
+    """Seconds that a command takes; with `anew`, a build is begun before each run (it can be given once in a build)."""
+    seconds = []
+    for _ in range(_TIMES):
+        if anew:
+            cloud.steps()
+        seconds.append(cloud.run(*command).seconds)
+    return statistics.median(seconds)
 
 
 def _imports(cloud: Cloud, packages: tuple[str, ...], *command: str) -> int:

@@ -46,7 +46,7 @@ def dry_run(spec: "BuildSpec", state: BuildState) -> int:
     requests = plan_build(connect(), spec)
     recipe = spec.masked().model_dump(mode="json", exclude_none=True)
     recipe["context"]["path"] = state.build_context  # the archive in the local state lasts no longer than the build
-    hidden = any(step.env for step in spec.steps)
+    hidden = spec.masked() != spec
     comments = [
         "The build's specification. Its context is the directory that was archived; the digest says which content."
     ]

@@ -137,7 +137,7 @@ FLAGS = (
     ),
     Flag(
         "gpu-type",
-        "Accelerator to attach to the builder VM; its zone needs quota for it.",
+        "Accelerator to attach to the builder VM; its zone needs quota for it. By default that of install-gpu.",
         value="TYPE",
         example="-gpu-type=nvidia-tesla-t4",
         field="builder.gpu_type",

@@ -13,6 +13,7 @@ import click
 from cos_customizer.cli import completion, reference
 from cos_customizer.cli.finish_image_build import finish_image_build
 from cos_customizer.cli.go_flags import Flag, GoGroup
+from cos_customizer.cli.install_gpu import install_gpu
 from cos_customizer.cli.messages import report
 from cos_customizer.cli.run_script import run_script
 from cos_customizer.cli.start_image_build import start_image_build
@@ -21,7 +22,6 @@ from cos_customizer.customizer.errors import CustomizerError, UsageError
 from cos_customizer.flows.interrupts import SIGNALS, ignore_signals
 
 NOT_YET = {
-    "install-gpu": "Installing GPU drivers is what comes next; until then, a run-script step can install them.",
     "seal-oem": "The OEM partition cannot be sealed yet.",
     "disable-auto-update": "Automatic updates are disabled on the builder VM only, by its metadata.",
     "anthos-installer-install": "The Anthos installer is not supported yet; a run-script step can install it.",
@@ -31,7 +31,7 @@ NOT_YET = {
 NAME = "cos-customizer"
 
 _SECTIONS = {
-    "Build steps": ("start-image-build", "run-script", "finish-image-build"),
+    "Build steps": ("start-image-build", "run-script", "install-gpu", "finish-image-build"),
     "Without a Google account": ("emulator",),
     "About the program": ("help", "commands", "flags", "version", "completion"),
 }
@@ -118,9 +118,9 @@ def _emulator() -> click.Command:
 def program(ctx: click.Context, /, version: bool, **_values: str) -> None:
     """Customize Compute Engine images: boot a builder VM, run scripts on it, make an image of its disk.
 
-    An image build is a sequence of build steps: start-image-build, any number of run-script, finish-image-build. They
-    pass on what they were told through files below the home directory, so that each may run in a container of its own,
-    as in Cloud Build.
+    An image build is a sequence of build steps: start-image-build, any number of run-script, at most one install-gpu,
+    finish-image-build. They pass on what they were told through files below the home directory, so that each may run in
+    a container of its own, as in Cloud Build.
 
     Flags are written as -flag=value or -flag value. Exit codes: 0 done or already there, 1 failed or timed out, 2 wrong
     usage (the local state is kept), 130 interrupted, 143 terminated.
@@ -135,6 +135,7 @@ def program(ctx: click.Context, /, version: bool, **_values: str) -> None:
 for _command in (
     start_image_build,
     run_script,
+    install_gpu,
     finish_image_build,
     reference.show_help,
     reference.list_commands,

@@ -10,9 +10,7 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
-    StringConstraints,
     ValidationError,
     model_validator,
 )
@@ -21,7 +19,17 @@ from cos_customizer.customizer import names
 from cos_customizer.customizer.accelerators import KNOWN_GPU_TYPES, holder_of
 from cos_customizer.customizer.durations import format_duration, parse_duration
 from cos_customizer.customizer.errors import UsageError
-from cos_customizer.customizer.steps import check_environment_size, mask_environment, normalize_script
+from cos_customizer.customizer.spec_steps import (
+    STEP_KINDS,
+    InstallGpu,
+    Model,
+    NonEmpty,
+    ResourceName,
+    RunScript,
+    Step,
+    set_by,
+)
+from cos_customizer.customizer.steps import mask_environment
 
 MOST_LABELS = 64
 """Source: https://cloud.google.com/compute/docs/labeling-resources#requirements."""
@@ -45,13 +53,6 @@ def _leave_room_for_ours(labels: dict[str, str]) -> dict[str, str]:
     return labels
 
 
-def _check_environment(env: dict[str, str]) -> dict[str, str]:
-    for name in env:
-        names.check_environment_name(name)
-    check_environment_size(env)
-    return env
-
-
 def _shorten_licenses(licenses: list[str]) -> list[str]:
     return [names.license_path(text) for text in licenses if text]
 
@@ -65,44 +66,31 @@ def _check_timeout(text: str) -> str:
     return format_duration(seconds)
 
 
-ResourceName = Annotated[str, AfterValidator(names.check_resource_name)]
 Labels = Annotated[dict[str, str], AfterValidator(_check_labels)]
 BuilderLabels = Annotated[Labels, AfterValidator(_leave_room_for_ours)]
 Project = Annotated[str, AfterValidator(names.check_project)]
-NonEmpty = Annotated[str, StringConstraints(min_length=1)]
-
-
-def _flag(flag: str) -> dict[str, Any]:
-    """The flag that sets a field, for error messages and docs."""
-    return {"flag": flag}
-
-
-class Model(BaseModel):
-    """Frozen, and refuses what it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class SourceImage(Model):
     """The image to customize. Exactly one of name, milestone and family."""
 
-    project: Project = Field(description="Project of the source image.", json_schema_extra=_flag("-image-project"))
+    project: Project = Field(description="Project of the source image.", json_schema_extra=set_by("-image-project"))
     name: ResourceName | None = Field(
-        None, description="Name of the source image.", json_schema_extra=_flag("-image-name")
+        None, description="Name of the source image.", json_schema_extra=set_by("-image-name")
     )
     milestone: int | None = Field(
         None,
         gt=0,
         description="COS milestone: the newest image on it is taken. Only in project cos-cloud.",
-        json_schema_extra=_flag("-image-milestone"),
+        json_schema_extra=set_by("-image-milestone"),
     )
     family: ResourceName | None = Field(
         None,
         description="Image family: its newest image that is not deprecated is taken.",
-        json_schema_extra=_flag("-image-family"),
+        json_schema_extra=set_by("-image-family"),
     )
     architecture: Literal["X86_64", "ARM64"] = Field(
-        "X86_64", description="CPU architecture of the image.", json_schema_extra=_flag("-image-architecture")
+        "X86_64", description="CPU architecture of the image.", json_schema_extra=set_by("-image-architecture")
     )
 
     @model_validator(mode="after")
@@ -121,7 +109,7 @@ class BuildContext(Model):
     path: NonEmpty = Field(
         ".",
         description="A directory or file to archive, or an archive that start-image-build made (`.tar.gz`).",
-        json_schema_extra=_flag("-build-context"),
+        json_schema_extra=set_by("-build-context"),
     )
     sha256: str | None = Field(
         None,
@@ -134,141 +122,117 @@ class Scratch(Model):
     """Where in Cloud Storage the build keeps its objects."""
 
     bucket: Annotated[str, AfterValidator(names.check_bucket)] = Field(
-        description="Cloud Storage bucket (no gs://).", json_schema_extra=_flag("-gcs-bucket")
+        description="Cloud Storage bucket (no gs://).", json_schema_extra=set_by("-gcs-bucket")
     )
     workdir: Annotated[NonEmpty, AfterValidator(names.check_workdir)] = Field(
-        description="Directory in the bucket; several builds may share it.", json_schema_extra=_flag("-gcs-workdir")
+        description="Directory in the bucket; several builds may share it.", json_schema_extra=set_by("-gcs-workdir")
     )
-
-
-class RunScript(Model):
-    """A step that runs a script on the builder VM, with the build context as its working directory."""
-
-    type: Literal["run-script"] = "run-script"
-    script: Annotated[str, AfterValidator(normalize_script)] = Field(
-        description="Path of the script in the build context.", json_schema_extra=_flag("-script")
-    )
-    env: Annotated[dict[str, str], AfterValidator(_check_environment)] = Field(
-        default_factory=dict, description="Environment variables of the script.", json_schema_extra=_flag("-env")
-    )
-
-    @property
-    def label(self) -> str:
-        """What people see."""
-        return f"run-script {self.script}"
 
 
 class BuilderVm(Model):
     """The VM that the steps run on."""
 
-    project: Project = Field(description="Project to build in.", json_schema_extra=_flag("-project"))
+    project: Project = Field(description="Project to build in.", json_schema_extra=set_by("-project"))
     zones: list[ResourceName] = Field(
         min_length=1,
         description="Zones to build in; on a stock-out the next one is tried.",
-        json_schema_extra=_flag("-zone"),
+        json_schema_extra=set_by("-zone"),
     )
     machine_type: ResourceName | None = Field(
         None,
         description="Machine type; by default n1-standard-1, or the smallest that holds the GPU.",
-        json_schema_extra=_flag("-machine-type"),
+        json_schema_extra=set_by("-machine-type"),
     )
     gpu_type: ResourceName | None = Field(
-        None, description="Accelerator type to attach.", json_schema_extra=_flag("-gpu-type")
+        None, description="Accelerator type to attach.", json_schema_extra=set_by("-gpu-type")
     )
     disk_type: ResourceName | None = Field(
         None,
         description="Type of the boot disk; by default pd-standard, or what the GPU's machine family takes.",
-        json_schema_extra=_flag("-disk-type"),
+        json_schema_extra=set_by("-disk-type"),
     )
     disk_size_gb: int = Field(
         0,
         ge=0,
         le=65536,
         description="Size of the boot disk, and so of the output image, in GB; 0: the source image's.",
-        json_schema_extra=_flag("-disk-size-gb"),
+        json_schema_extra=set_by("-disk-size-gb"),
     )
     network: NonEmpty = Field(
         "default",
         description="VPC network: a name, or projects/{project}/global/networks/{network}.",
-        json_schema_extra=_flag("-network"),
+        json_schema_extra=set_by("-network"),
     )
     subnet: NonEmpty | None = Field(
         None,
         description="Subnet: a name in the zone's region, or projects/{project}/regions/{region}/subnetworks/{subnet}.",
-        json_schema_extra=_flag("-subnet"),
+        json_schema_extra=set_by("-subnet"),
     )
     external_ip: bool = Field(
         True,
         description="Whether the VM gets an external address.",
-        json_schema_extra=_flag("-no-external-ip"),
+        json_schema_extra=set_by("-no-external-ip"),
     )
     service_account: NonEmpty = Field(
-        "default", description="E-mail of the VM's service account.", json_schema_extra=_flag("-service-account")
+        "default", description="E-mail of the VM's service account.", json_schema_extra=set_by("-service-account")
     )
     network_tags: list[ResourceName] = Field(
-        default_factory=list, description="Network tags of the VM.", json_schema_extra=_flag("-network-tags")
+        default_factory=list, description="Network tags of the VM.", json_schema_extra=set_by("-network-tags")
     )
     labels: BuilderLabels = Field(
-        default_factory=dict, description="Labels of the VM and its disk.", json_schema_extra=_flag("-builder-labels")
+        default_factory=dict, description="Labels of the VM and its disk.", json_schema_extra=set_by("-builder-labels")
     )
     kms_key: NonEmpty | None = Field(
         None,
         description="Cloud KMS key that encrypts the boot disk and the output image.",
-        json_schema_extra=_flag("-kms-key"),
+        json_schema_extra=set_by("-kms-key"),
     )
-
-    @model_validator(mode="after")
-    def _machine_holds_gpu(self) -> "BuilderVm":
-        family = holder_of(self.gpu_type).family if self.gpu_type in KNOWN_GPU_TYPES else None
-        if family and self.machine_type and not self.machine_type.startswith(f"{family}-"):
-            raise ValueError(f"-machine-type={self.machine_type} cannot hold -gpu-type={self.gpu_type}: {family} can")
-        return self
 
 
 class OutputImage(Model):
     """The image to make. Exactly one of name and suffix."""
 
-    project: Project = Field(description="Project of the output image.", json_schema_extra=_flag("-image-project"))
+    project: Project = Field(description="Project of the output image.", json_schema_extra=set_by("-image-project"))
     name: ResourceName | None = Field(
-        None, description="Name of the output image.", json_schema_extra=_flag("-image-name")
+        None, description="Name of the output image.", json_schema_extra=set_by("-image-name")
     )
     suffix: NonEmpty | None = Field(
         None,
         description="Appended to the source image's name to make the output image's.",
-        json_schema_extra=_flag("-image-suffix"),
+        json_schema_extra=set_by("-image-suffix"),
     )
     family: ResourceName | None = Field(
-        None, description="Family of the output image.", json_schema_extra=_flag("-image-family")
+        None, description="Family of the output image.", json_schema_extra=set_by("-image-family")
     )
     labels: Labels = Field(
-        default_factory=dict, description="Labels of the output image.", json_schema_extra=_flag("-labels")
+        default_factory=dict, description="Labels of the output image.", json_schema_extra=set_by("-labels")
     )
     inherit_labels: bool = Field(
         False,
         description="Whether the source image's labels are taken over (`labels` win).",
-        json_schema_extra=_flag("-inherit-labels"),
+        json_schema_extra=set_by("-inherit-labels"),
     )
     licenses: Annotated[list[str], AfterValidator(_shorten_licenses)] = Field(
         default_factory=list,
         description="Licences: projects/{project}/global/licenses/{license}.",
-        json_schema_extra=_flag("-licenses"),
+        json_schema_extra=set_by("-licenses"),
     )
     storage_location: NonEmpty | None = Field(
         None,
         description="Cloud Storage location that keeps the image: a region or multi-region.",
-        json_schema_extra=_flag("-storage-location"),
+        json_schema_extra=set_by("-storage-location"),
     )
     deprecate_old_images: bool = Field(
         False,
         description="Whether the family's older images are deprecated.",
-        json_schema_extra=_flag("-deprecate-old-images"),
+        json_schema_extra=set_by("-deprecate-old-images"),
     )
     old_image_ttl: int = Field(
         0,
         ge=0,
         le=_CENTURY,
         description="Seconds after which images that are deprecated now count as deleted; 0: never.",
-        json_schema_extra=_flag("-old-image-ttl"),
+        json_schema_extra=set_by("-old-image-ttl"),
     )
 
     @model_validator(mode="after")
@@ -296,14 +260,39 @@ class BuildSpec(Model):
     source: SourceImage = Field(description="The image to customize.")
     context: BuildContext = Field(default_factory=BuildContext, description="The files that scripts run among.")
     scratch: Scratch = Field(description="Where in Cloud Storage the build keeps its objects.")
-    steps: list[RunScript] = Field(default_factory=list, description="What to do on the builder VM, in order.")
+    steps: list[Step] = Field(default_factory=list, description="What to do on the builder VM, in order.")
     builder: BuilderVm = Field(description="The VM that the steps run on.")
     output: OutputImage = Field(description="The image to make.")
     timeout: Annotated[str, BeforeValidator(str), AfterValidator(_check_timeout)] = Field(
         "1h0m0s",
         description="The build's time limit as a Go duration (1h30m, 90s).",
-        json_schema_extra=_flag("-timeout"),
+        json_schema_extra=set_by("-timeout"),
     )
+
+    @model_validator(mode="after")
+    def _fits_the_gpu(self) -> "BuildSpec":
+        drivers = [step for step in self.steps if isinstance(step, InstallGpu)]
+        if len(drivers) > 1:
+            raise ValueError("install-gpu can be given once: an image has one driver version")
+        if drivers and self.source.architecture != "X86_64":
+            raise ValueError("install-gpu needs an x86_64 source image: COS has no GPU drivers for others")
+        gpu_type, machine_type = self.gpu_type, self.builder.machine_type
+        family = holder_of(gpu_type).family if gpu_type in KNOWN_GPU_TYPES else None
+        if family and machine_type and not machine_type.startswith(f"{family}-"):
+            raise ValueError(f"-machine-type={machine_type} cannot hold -gpu-type={gpu_type}: {family} can")
+        return self
+
+    @property
+    def gpu_driver(self) -> InstallGpu | None:
+        """The step that installs a GPU driver, if there is one."""
+        return next((step for step in self.steps if isinstance(step, InstallGpu)), None)
+
+    @property
+    def gpu_type(self) -> str | None:
+        """The accelerator that the builder VM gets: the builder's own, or the one to try the driver with."""
+        if self.builder.gpu_type:
+            return self.builder.gpu_type
+        return self.gpu_driver.gpu_type if self.gpu_driver and self.gpu_driver.attach_gpu else None
 
     @property
     def timeout_seconds(self) -> float:
@@ -312,7 +301,10 @@ class BuildSpec(Model):
 
     def masked(self) -> "BuildSpec":
         """The specification as it may be printed: values of environment variables are hidden."""
-        steps = [step.model_copy(update={"env": mask_environment(step.env)}) for step in self.steps]
+        steps = [
+            step.model_copy(update={"env": mask_environment(step.env)}) if isinstance(step, RunScript) else step
+            for step in self.steps
+        ]
         return self.model_copy(update={"steps": steps})
 
 
@@ -334,10 +326,13 @@ def parse_spec(data: Any) -> BuildSpec:
 
 def describe_fault(where: tuple[int | str, ...], kind: str, message: str) -> str:
     """One fault of a specification, named by field and flag."""
-    field = ".".join(str(part) for part in where)
+    shown = [part for before, part in zip(("", *where), where, strict=False) if not _tells_kind(before, part)]
+    field = ".".join(str(part) for part in shown)
     flag = _flag_of(where)
     name = f"{flag} ({field})" if flag else field or "the specification of a build"
     text = message.removeprefix("Value error, ").rstrip(".")
+    if kind == "union_tag_invalid":
+        return f"{field}.type must be one of {', '.join(STEP_KINDS)}"
     if kind == "missing":
         return f"{name} must be set"
     if kind == "extra_forbidden":
@@ -347,21 +342,25 @@ def describe_fault(where: tuple[int | str, ...], kind: str, message: str) -> str
     return f"{name}: {text}" if flag or kind != "value_error" else text
 
 
+def _tells_kind(before: int | str, part: int | str) -> bool:
+    """Whether a part of a place only says of which kind a step is: `steps.0.run-script.env` is `steps.0.env`."""
+    return isinstance(before, int) and part in STEP_KINDS
+
+
 def _flag_of(where: tuple[int | str, ...]) -> str:
     model: Any = BuildSpec
     flag = ""
     for part in where:
         if isinstance(part, int):
             continue
+        if model is None:
+            model = STEP_KINDS.get(part)
+            continue
         field = model.model_fields.get(part) if isinstance(model, type) and issubclass(model, BaseModel) else None
         if field is None:
             break
         extra = field.json_schema_extra
         flag = str(extra["flag"]) if isinstance(extra, dict) and "flag" in extra else flag
-        model = next(
-            (kind for kind in (field.annotation, *getattr(field.annotation, "__args__", ())) if isinstance(kind, type)),
-            None,
-        )
-        if model is list:
-            model = None
+        kinds = (field.annotation, *getattr(field.annotation, "__args__", ()))
+        model = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
     return flag

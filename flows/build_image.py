@@ -11,6 +11,7 @@ from typing import IO
 from prefect import flow
 from prefect.runtime import flow_run
 
+from cos_customizer.customizer import gpu_drivers
 from cos_customizer.customizer.durations import human_duration
 from cos_customizer.customizer.errors import CustomizerError, StockOutError, UsageError
 from cos_customizer.customizer.events import BuildEnded, Note, publish
@@ -25,6 +26,7 @@ from cos_customizer.gcp.images import ResolvedImage
 from cos_customizer.gcp.serial_console import SerialConsole
 from cos_customizer.guest.protocol import PORT
 from cos_customizer.tasks import builder_vm as vm_tasks
+from cos_customizer.tasks import gpu_drivers as gpu_tasks
 from cos_customizer.tasks import images as image_tasks
 from cos_customizer.tasks import scratch as scratch_tasks
 from cos_customizer.tasks import serial_console as console_tasks
@@ -95,10 +97,11 @@ def _build(record: Record, undoing: Undoing) -> Outcome:
             report(Note("image", f"{existing.path} already exists, nothing to do"))
             return "exists"
         requests.image_labels(spec.output, source.labels)  # known now, not when the steps have run
+        zones = _check_gpu(spec, source)
         archive = _upload_context(record, undoing)
     now = time.time()
     with record.phase("builder VM"):
-        zone = record.zone = _create_builder_vm(record, undoing, source, archive.sha256, now)
+        zone = record.zone = _create_builder_vm(record, undoing, source, zones, archive.sha256, now)
     with record.phase("steps"):
         _follow(record, undoing, zone)
     with record.phase("halt"):
@@ -140,6 +143,21 @@ def _existing_output(record: Record, name: str) -> ResolvedImage | None:
     return image_tasks.wait_until_ready(existing)
 
 
+def _check_gpu(spec: BuildSpec, source: ResolvedImage) -> list[str]:
+    """Find out before a VM is paid for whether driver and GPU can be had; the zones to build in."""
+    driver = spec.gpu_driver
+    if driver is not None:
+        gpu_drivers.check_architecture(source.architecture)
+        if gpu_drivers.is_looked_up(driver.version):
+            gpu_tasks.check_driver(driver.version, driver.md5sum, gpu_tasks.look_up_drivers())
+    if spec.gpu_type is None:
+        return spec.builder.zones
+    zones = gpu_tasks.zones_with_gpu(spec.builder.project, spec.gpu_type, spec.builder.zones)
+    if without := [zone for zone in spec.builder.zones if zone not in zones]:
+        report(Note("zones", f"{', '.join(without)} left out: no {spec.gpu_type} there", "warning"))
+    return zones
+
+
 def _upload_context(record: Record, undoing: Undoing) -> scratch_tasks.Archive:
     spec, build = record.spec, record.build
     directory = tempfile.TemporaryDirectory(prefix="cos-customizer-")
@@ -153,9 +171,10 @@ def _upload_context(record: Record, undoing: Undoing) -> scratch_tasks.Archive:
     return archive
 
 
-def _create_builder_vm(record: Record, undoing: Undoing, source: ResolvedImage, sha256: str, now: float) -> str:
-    spec, build = record.spec, record.build
-    project, zones = spec.builder.project, spec.builder.zones
+def _create_builder_vm(
+    record: Record, undoing: Undoing, source: ResolvedImage, zones: list[str], sha256: str, now: float
+) -> str:
+    spec, build, project = record.spec, record.build, record.spec.builder.project
     user_data = requests.user_data(spec, build, sha256)
     for zone in zones:
         body = requests.builder_vm(spec, build, zone, source.path, source.architecture, user_data, now)
@@ -170,7 +189,7 @@ def _create_builder_vm(record: Record, undoing: Undoing, source: ResolvedImage, 
             undo()  # what it may have left, before anything else is made; again at the end, which costs nothing
         else:
             life = human_duration(requests.life_of_builder_vm(spec.timeout_seconds))
-            machine = requests.machine_type_of(spec.builder, source.architecture)
+            machine = requests.machine_type_of(spec, source.architecture)
             report(Note("builder VM", f"{build.builder_vm} in {zone} ({machine}), at most {life} of life"))
             return zone
     raise AssertionError("a specification has at least one zone")

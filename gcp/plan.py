@@ -4,11 +4,14 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from cos_customizer.customizer import gpu_drivers
 from cos_customizer.customizer.names import BuildNames
 from cos_customizer.customizer.spec import BuildSpec
 from cos_customizer.gcp import requests
+from cos_customizer.gcp.accelerators import zones_with_gpu
 from cos_customizer.gcp.clients import Clients
-from cos_customizer.gcp.images import images_to_deprecate, resolve_source
+from cos_customizer.gcp.gpu_drivers import published_drivers
+from cos_customizer.gcp.images import ResolvedImage, images_to_deprecate, resolve_source
 
 _UNKNOWN_DIGEST = "0" * 64
 
@@ -39,12 +42,12 @@ def plan_build(clients: Clients, spec: BuildSpec) -> list[PlannedRequest]:
         spec: the build's specification.
 
     Raises:
-        UsageError: the build could not work: too many labels, or too large an environment.
+        UsageError: the build could not work: too many labels, too large an environment, no such GPU or driver.
         CustomizerError: the source image cannot be found.
     """
     build, now = BuildNames("0000000000"), time.time()
     source = resolve_source(clients, spec.source)
-    zone, project, output = spec.builder.zones[0], spec.builder.project, spec.output
+    zone, project, output = _first_zone(clients, spec, source), spec.builder.project, spec.output
     name = output.name_for(source.name)
     digest = spec.context.sha256 or _UNKNOWN_DIGEST
     requests.user_data(spec, build, digest)  # whether it fits, with the values that are not shown
@@ -64,3 +67,15 @@ def plan_build(clients: Clients, spec: BuildSpec) -> list[PlannedRequest]:
         planned += [PlannedRequest("POST", f"{images}/{image}/deprecate", body) for image in old]
     planned.append(PlannedRequest("DELETE", f"{instances}/{build.builder_vm}", {}))
     return planned
+
+
+def _first_zone(clients: Clients, spec: BuildSpec, source: ResolvedImage) -> str:
+    """The zone that the build would try first, driver and GPU being checked as the build would check them."""
+    driver, zones = spec.gpu_driver, spec.builder.zones
+    if driver is not None:
+        gpu_drivers.check_architecture(source.architecture)
+        if gpu_drivers.is_looked_up(driver.version):
+            gpu_drivers.check_published(driver.version, driver.md5sum, published_drivers(clients.endpoints))
+    if spec.gpu_type is not None:
+        zones = zones_with_gpu(clients, spec.builder.project, spec.gpu_type, zones)
+    return zones[0]

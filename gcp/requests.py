@@ -18,7 +18,8 @@ from cos_customizer.customizer.accelerators import (
 from cos_customizer.customizer.errors import UsageError
 from cos_customizer.customizer.names import BuildNames
 from cos_customizer.customizer.spec import MOST_LABELS, BuilderVm, BuildSpec, OutputImage
-from cos_customizer.guest.user_data import ContextObject, GuestStep, render_user_data
+from cos_customizer.customizer.spec_steps import InstallGpu, RunScript
+from cos_customizer.guest.user_data import ContextObject, GpuStep, GuestStep, render_user_data
 
 SCOPES = (
     "https://www.googleapis.com/auth/devstorage.read_write",
@@ -52,29 +53,29 @@ def expiry(timeout: float, now: float) -> float:
     return now + life_of_builder_vm(timeout) + _EXPIRY_BEYOND_LIFE
 
 
-def machine_type_of(builder: BuilderVm, architecture: str) -> str:
+def machine_type_of(spec: BuildSpec, architecture: str) -> str:
     """The machine type: the one asked for, or the smallest that holds the GPU, or fits the source image.
 
     Args:
-        builder: the builder VM's specification.
+        spec: the build's specification.
         architecture: of the source image, `X86_64` or `ARM64`.
     """
-    if builder.machine_type:
-        return builder.machine_type
-    if builder.gpu_type:
-        return holder_of(builder.gpu_type).default
+    if spec.builder.machine_type:
+        return spec.builder.machine_type
+    if spec.gpu_type:
+        return holder_of(spec.gpu_type).default
     return DEFAULT_ARM_MACHINE_TYPE if architecture == "ARM64" else DEFAULT_MACHINE_TYPE
 
 
-def disk_type_of(builder: BuilderVm) -> str:
+def disk_type_of(spec: BuildSpec) -> str:
     """The boot disk's type: the one asked for, or one that the machine takes which holds the GPU.
 
     Args:
-        builder: the builder VM's specification.
+        spec: the build's specification.
     """
-    if builder.disk_type:
-        return builder.disk_type
-    return holder_of(builder.gpu_type).disk_type if builder.gpu_type else DEFAULT_DISK_TYPE
+    if spec.builder.disk_type:
+        return spec.builder.disk_type
+    return holder_of(spec.gpu_type).disk_type if spec.gpu_type else DEFAULT_DISK_TYPE
 
 
 def user_data(spec: BuildSpec, build: BuildNames, sha256: str) -> str:
@@ -88,12 +89,29 @@ def user_data(spec: BuildSpec, build: BuildNames, sha256: str) -> str:
     Raises:
         UsageError: it does not fit into instance metadata.
     """
-    steps = [GuestStep("run-script", step.label, step.script, step.env) for step in spec.steps]
+    steps = [_guest_step(step, verify=spec.gpu_type is not None) for step in spec.steps]
     archive = ContextObject(spec.scratch.bucket, build.scratch(spec.scratch.workdir) + "context.tar.gz", sha256)
     try:
         return render_user_data(steps, archive, build.nonce)
     except ValueError as error:
         raise UsageError(f"-env: {error}") from None
+
+
+def _guest_step(step: RunScript | InstallGpu, *, verify: bool) -> GuestStep | GpuStep:
+    if isinstance(step, RunScript):
+        return GuestStep("run-script", step.label, step.script, step.env)
+    return GpuStep(
+        label=step.label,
+        version=step.version,
+        install_dir=step.install_dir,
+        installer=step.installer,
+        container=step.installer_container,
+        md5sum=step.md5sum,
+        deps_dir=step.deps_dir or "",
+        verify=verify,
+        # The installer names GPUs as Compute Engine does, in capitals: NVIDIA_L4.
+        target_gpu="" if verify else step.gpu_type.upper().replace("-", "_"),
+    )
 
 
 def builder_vm(
@@ -118,7 +136,7 @@ def builder_vm(
         "initializeParams": {
             "diskName": build.builder_vm,
             "sourceImage": source_image,
-            "diskType": f"zones/{zone}/diskTypes/{disk_type_of(builder)}",
+            "diskType": f"zones/{zone}/diskTypes/{disk_type_of(spec)}",
             "labels": labels,
         },
     }
@@ -129,7 +147,7 @@ def builder_vm(
     body: dict[str, Any] = {
         "name": build.builder_vm,
         "description": f"Builder VM of cos-customizer build {build.id}",
-        "machineType": f"zones/{zone}/machineTypes/{machine_type_of(builder, architecture)}",
+        "machineType": f"zones/{zone}/machineTypes/{machine_type_of(spec, architecture)}",
         "labels": labels,
         "disks": [disk],
         "networkInterfaces": [_network_interface(builder, zone)],
@@ -148,10 +166,10 @@ def builder_vm(
     }
     if builder.network_tags:
         body["tags"] = {"items": list(builder.network_tags)}
-    if builder.gpu_type:
+    if spec.gpu_type:
         body["scheduling"]["onHostMaintenance"] = "TERMINATE"
-        if not holder_of(builder.gpu_type).brings_gpus:
-            accelerator = f"zones/{zone}/acceleratorTypes/{builder.gpu_type}"
+        if not holder_of(spec.gpu_type).brings_gpus:
+            accelerator = f"zones/{zone}/acceleratorTypes/{spec.gpu_type}"
             body["guestAccelerators"] = [{"acceleratorType": accelerator, "acceleratorCount": 1}]
     return body
 

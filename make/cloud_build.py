@@ -1,4 +1,4 @@
-"""Prints the commands of a Cloud Build workflow whose steps are all ours, one a line, quoted for a shell."""
+"""Prints the commands of a Cloud Build workflow, one a line, quoted for a shell."""
 
 import argparse
 import shlex
@@ -12,16 +12,17 @@ def commands(workflow: Path, substitutions: dict[str, str]) -> list[list[str]]:
     """The commands that Cloud Build would run.
 
     Args:
-        workflow: a `cloudbuild.yaml`.
-        substitutions: `PROJECT_ID` and the like.
+        workflow: a `cloudbuild.yaml`. A step without an entry point is taken for one of ours.
+        substitutions: `PROJECT_ID` and the like; they win over the workflow's own.
 
     Raises:
         KeyError: it uses a substitution that was not given.
     """
-    steps = yaml.safe_load(workflow.read_text())["steps"]
+    content = yaml.safe_load(workflow.read_text())
+    values = {**content.get("substitutions", {}), **substitutions}
     return [
-        ["cos-customizer", *(Template(argument).substitute(substitutions) for argument in step["args"])]
-        for step in steps
+        [step.get("entrypoint", "cos-customizer"), *(Template(word).substitute(values) for word in step["args"])]
+        for step in content["steps"]
     ]
 
 

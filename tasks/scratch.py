@@ -5,8 +5,10 @@ from pathlib import Path
 
 from cos_customizer.customizer.context import archive_context
 from cos_customizer.customizer.errors import UsageError
+from cos_customizer.customizer.gpu_drivers import check_in_context
 from cos_customizer.customizer.names import BuildNames
-from cos_customizer.customizer.spec import BuildContext, RunScript
+from cos_customizer.customizer.spec import BuildContext
+from cos_customizer.customizer.spec_steps import RunScript, Step
 from cos_customizer.customizer.steps import near_names
 from cos_customizer.gcp import scratch
 from cos_customizer.tasks.operation import clients, operation
@@ -26,23 +28,27 @@ class Archive:
 
 
 @operation("archive build context")
-def archive(context: BuildContext, steps: list[RunScript], directory: Path) -> Archive:
+def archive(context: BuildContext, steps: list[Step], directory: Path) -> Archive:
     """Make sure that the build context is one archive.
 
     Args:
         context: a directory or file, or an archive with its digest.
-        steps: whose scripts must be in the context.
+        steps: whose scripts and other files must be in the context.
         directory: for the archive, if one is made.
 
     Raises:
-        UsageError: the context cannot be archived, a script is missing from it, or it has another digest than given.
+        UsageError: the context cannot be archived, a step's file is missing from it, or it has another digest than
+            given.
     """
     source = Path(context.path)
     if context.sha256 and source.name.endswith(".tar.gz"):
         return Archive(source, context.sha256)
     made = archive_context(source, directory / "context.tar.gz")
     for step in steps:
-        if step.script not in made.scripts:
+        if not isinstance(step, RunScript):
+            if step.deps_dir is not None:
+                check_in_context(step.version, step.deps_dir, made.scripts)
+        elif step.script not in made.scripts:
             near = near_names(step.script, made.scripts)
             raise UsageError(
                 f"could not find script {step.script} in build context {context.path}",

@@ -10,7 +10,7 @@ import yaml
 from command_line import run
 from google.cloud import compute_v1
 
-from cos_customizer.cli import finish_image_build, start_image_build
+from cos_customizer.cli import finish_image_build, install_gpu, start_image_build
 from cos_customizer.cli.finish_image_build import FLAGS, specification
 from cos_customizer.cli.go_flags import Flag
 from cos_customizer.cli.state import BuildState, StateDirectory
@@ -283,7 +283,7 @@ def test_flag_and_specification_name_each_other(flag: Flag) -> None:
 
 
 def test_every_field_that_has_a_flag_is_set_by_it() -> None:
-    declared = {flag.flag for flag in (*start_image_build.FLAGS, *FLAGS)} | {"script", "env"}
+    declared = {flag.flag for flag in (*start_image_build.FLAGS, *install_gpu.FLAGS, *FLAGS)} | {"script", "env"}
 
     def flags_in(schema: Any) -> set[str]:
         if isinstance(schema, list):

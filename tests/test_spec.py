@@ -141,7 +141,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"context.sha256": "x"}, "context.sha256: String should match pattern"),
     ({"steps": [{"script": "a"}, {"script": "/b"}]}, "-script (steps.1.script): '/b' is absolute"),
     ({"steps": [{}]}, "-script (steps.0.script) must be set"),
-    ({"steps": [{"type": "fly", "script": "a"}]}, "steps.0.type: Input should be 'run-script'"),
+    ({"steps": [{"type": "fly", "script": "a"}]}, "steps.0.type must be one of run-script, install-gpu"),
     ({"steps": [{"script": "a", "env": {"1": ""}}]}, "-env (steps.0.env): '1' is not a valid environment variable"),
     ({"steps": [{"script": "a", "env": {"A": 1}}]}, "-env (steps.0.env.A): Input should be a valid string"),
     ({"steps": [{"script": "a", "env": {"A": "x" * 131072}}]}, "-env (steps.0.env): the environment has 131,074 bytes"),

@@ -1,0 +1,119 @@
+"""The steps of a specification: what is done on the builder VM, each kind a model of its own."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+
+from cos_customizer.customizer import gpu_drivers, names
+from cos_customizer.customizer.steps import check_environment_size, normalize_script
+
+
+def _check_environment(env: dict[str, str]) -> dict[str, str]:
+    for name in env:
+        names.check_environment_name(name)
+    check_environment_size(env)
+    return env
+
+
+ResourceName = Annotated[str, AfterValidator(names.check_resource_name)]
+NonEmpty = Annotated[str, StringConstraints(min_length=1)]
+
+
+def set_by(flag: str) -> dict[str, Any]:
+    """The flag that sets a field, for error messages and docs."""
+    return {"flag": flag}
+
+
+class Model(BaseModel):
+    """Frozen, and refuses what it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RunScript(Model):
+    """A step that runs a script on the builder VM, with the build context as its working directory."""
+
+    type: Literal["run-script"] = "run-script"
+    script: Annotated[str, AfterValidator(normalize_script)] = Field(
+        description="Path of the script in the build context.", json_schema_extra=set_by("-script")
+    )
+    env: Annotated[dict[str, str], AfterValidator(_check_environment)] = Field(
+        default_factory=dict, description="Environment variables of the script.", json_schema_extra=set_by("-env")
+    )
+
+    @property
+    def label(self) -> str:
+        """What people see."""
+        return f"run-script {self.script}"
+
+
+class InstallGpu(Model):
+    """A step that installs a GPU driver, and a script that sets it up at every boot."""
+
+    type: Literal["install-gpu"] = "install-gpu"
+    version: Annotated[str, AfterValidator(gpu_drivers.check_version)] = Field(
+        description="Driver: a version (535.104.05), latest, default, a branch (R535), or a file's name in deps_dir.",
+        json_schema_extra=set_by("-version"),
+    )
+    md5sum: Annotated[str, AfterValidator(gpu_drivers.check_md5sum)] = Field(
+        "", description="MD5 sum of the driver; empty: not checked.", json_schema_extra=set_by("-md5sum")
+    )
+    install_dir: Annotated[str, AfterValidator(gpu_drivers.check_install_dir)] = Field(
+        gpu_drivers.DEFAULT_INSTALL_DIR,
+        description="Directory on the image that the driver is installed to, below /var or /home.",
+        json_schema_extra=set_by("-install-dir"),
+    )
+    gpu_type: ResourceName = Field(
+        gpu_drivers.DEFAULT_GPU_TYPE,
+        description="Accelerator type to try the driver with; the builder VM gets one.",
+        json_schema_extra=set_by("-gpu-type"),
+    )
+    attach_gpu: bool = Field(
+        True,
+        description="Whether the builder VM gets a GPU; without one the driver is installed and not tried.",
+        json_schema_extra=set_by("-no-gpu"),
+    )
+    deps_dir: Annotated[str, AfterValidator(gpu_drivers.check_deps_dir)] | None = Field(
+        None,
+        description="Directory in the build context with inputs of the legacy installer, a driver's file above all.",
+        json_schema_extra=set_by("-deps-dir"),
+    )
+    installer: Literal["auto", "cos-extensions", "container"] = Field(
+        "auto",
+        description="What installs the driver: COS's own cos-extensions, or the legacy installer's container.",
+        json_schema_extra=set_by("-installer"),
+    )
+    installer_container: NonEmpty = Field(
+        gpu_drivers.DEFAULT_CONTAINER,
+        description="Image of the legacy installer.",
+        json_schema_extra=set_by("-installer-container"),
+    )
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> "InstallGpu":
+        gpu_drivers.check_combination(
+            version=self.version,
+            md5sum=self.md5sum,
+            installer=self.installer,
+            container=self.installer_container,
+            deps_dir=self.deps_dir,
+            attach_gpu=self.attach_gpu,
+        )
+        return self
+
+    @property
+    def label(self) -> str:
+        """What people see."""
+        return f"install-gpu {gpu_drivers.version_number(self.version)}"
+
+
+def _script_unless_told(step: Any) -> Any:
+    return {"type": "run-script", **step} if isinstance(step, dict) else step
+
+
+Step = Annotated[RunScript | InstallGpu, Field(discriminator="type"), BeforeValidator(_script_unless_told)]
+"""What is done on the builder VM."""
+
+
+STEP_KINDS: dict[str, type[Model]] = {"run-script": RunScript, "install-gpu": InstallGpu}
+"""The models by the `type` of a step."""
