@@ -13,7 +13,9 @@ from .images import Images
 from .instances import Instances
 from .machines import Backend, EmulatorError
 from .operations import Operations
+from .quotas import Quotas
 from .recovery import recover
+from .references import path_of
 from .resources import Resource, Store
 
 _BACKEND = "emulator/backend"
@@ -55,7 +57,8 @@ class Compute:
         self.core = core
         self.disks = Disks(core)
         self.images = Images(core)
-        self.instances = Instances(core, self.disks, given_attributes)
+        self.quotas = Quotas(self.store)
+        self.instances = Instances(core, self.disks, self.quotas, given_attributes)
 
     def get(self, path: str) -> Resource:
         """Any resource by its path, for example `projects/p/zones/z/instances/i`.
@@ -65,14 +68,15 @@ class Compute:
         """
         kind = path.split("/")[-2]
         if path.count("/") == 1:
-            return zones.project_resource(path.removeprefix("projects/"))
+            project = path.removeprefix("projects/")
+            return {**zones.project_resource(project), "quotas": self.quotas.of_project(project)}
         if kind == "operations":
             return self.operations.get(path)
         if kind == "instances":
             return self.instances.get(path)
         if kind in ("images", "disks"):
             return self.store.get(path)
-        return zones.fixed(path)
+        return self._with_quotas(zones.fixed(path))
 
     def under(self, collection: str) -> list[tuple[str, Resource]]:
         """The resources of a collection, for example `projects/p/global/images`; a zone `-` means all zones.
@@ -93,8 +97,14 @@ class Compute:
             every = [zones.listing(collection.replace("/-/", f"/{zone}/")) for zone in zones.zone_names()]
             resources = [resource for listing in every for resource in listing]
         else:
-            resources = zones.listing(collection)
+            resources = [self._with_quotas(resource) for resource in zones.listing(collection)]
         return [(resource["selfLink"].split("/compute/v1/")[1], resource) for resource in resources]
+
+    def _with_quotas(self, resource: Resource) -> Resource:
+        if resource["kind"] != "compute#region":
+            return resource
+        project = path_of(resource["selfLink"], "", "selfLink").split("/")[1]
+        return {**resource, "quotas": self.quotas.of_region(project, resource["name"])}
 
     def status(self) -> dict[str, Any]:
         """How many resources there are, by kind."""

@@ -37,6 +37,18 @@ def _stock_out() -> Response:
     return answer({"stockedOut": compute.instances.stocked_out()})
 
 
+@control.route("/quotas", methods=["GET", "POST"])
+def _quotas() -> Response:
+    if request.method == "POST":
+        body = json_body()
+        try:
+            compute.quotas.set_limit(str(body.get("region", "")), str(body["metric"]), float(body["limit"]))
+        except (KeyError, TypeError, ValueError) as error:
+            example = '{"region": "us-west1", "metric": "NVIDIA_T4_GPUS", "limit": 0}'
+            raise ApiError(400, "invalid", f"Send {example} ({error!r}).") from None
+    return answer({"limits": compute.quotas.limits()})
+
+
 @control.route("/calls", methods=["GET", "DELETE"])
 def _calls() -> Response:
     if request.method == "DELETE":

@@ -1,5 +1,6 @@
 """Errors as Compute Engine reports them: the answer to a refused request, and the end of a failed operation."""
 
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -52,18 +53,23 @@ class OperationError(Exception):
         code: the operation's error code, for example `ZONE_RESOURCE_POOL_EXHAUSTED`.
         message: the text for people.
         http_status: the operation's `httpErrorStatusCode`.
+        details: the error's `errorDetails`, if it has any.
     """
 
-    def __init__(self, code: str, message: str, http_status: int = 400) -> None:
+    def __init__(self, code: str, message: str, http_status: int = 400, details: Sequence[dict[str, Any]] = ()) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.http_status = http_status
+        self.details = list(details)
 
     def fields(self) -> dict[str, Any]:
         """What the failure adds to the operation resource."""
+        error: dict[str, Any] = {"code": self.code, "message": self.message}
+        if self.details:
+            error["errorDetails"] = self.details
         return {
-            "error": {"errors": [{"code": self.code, "message": self.message}]},
+            "error": {"errors": [error]},
             "httpErrorStatusCode": self.http_status,
             "httpErrorMessage": status_phrase(self.http_status),
         }

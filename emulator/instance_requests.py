@@ -7,10 +7,11 @@ from typing import Any
 from .clock import from_rfc3339
 from .core import Core
 from .disks import Disks, encryption_key
-from .errors import ApiError, already_exists, in_use, invalid, unsupported
+from .errors import ApiError, already_exists, in_use, invalid, not_found, unsupported
+from .gpus import GPUS, has_gpu
 from .references import check_name, last, link, new_id, path_of
 from .resources import Resource, check_labels, fingerprint
-from .zones import ACCELERATORS, MACHINE_TYPES, REGIONS, default_service_account, region_of
+from .zones import MACHINE_TYPES, REGIONS, default_service_account, has_machine_type, region_of
 
 _MAX_VALUE = 256 << 10
 _MAX_METADATA = 512 << 10
@@ -145,7 +146,7 @@ def _machine_type(project: str, zone: str, body: dict[str, Any]) -> str:
     name = last(path)
     if path != f"projects/{project}/zones/{zone}/machineTypes/{name}":
         raise invalid("resource.machineType", reference, f"The machine type must be in zone '{zone}'.")
-    if name not in MACHINE_TYPES:
+    if not has_machine_type(zone, name):
         why = f"Machine type with name '{name}' does not exist in zone '{zone}'."
         raise invalid("resource.machineType", reference, why)
     return name
@@ -233,16 +234,18 @@ def _accelerators(project: str, zone: str, machine_type: str, body: dict[str, An
     shown: list[dict[str, Any]] = []
     included = MACHINE_TYPES[machine_type].gpu
     for number, given in enumerate(body.get("guestAccelerators", [])):
-        field = f"resource.guestAccelerators[{number}].acceleratorType"
-        name = last(given.get("acceleratorType", ""))
-        if name not in ACCELERATORS:
-            raise invalid(field, name, f"Accelerator type with name '{name}' does not exist in zone '{zone}'.")
-        family = ACCELERATORS[name]
-        if machine_type.split("-")[0] != family or (included and included != name):
+        name, count = last(given.get("acceleratorType", "")), given.get("acceleratorCount", 1)
+        path = f"projects/{project}/zones/{zone}/acceleratorTypes/{name}"
+        if not has_gpu(zone, name):
+            raise not_found(path)
+        gpu = GPUS[name]
+        if machine_type.split("-")[0] != gpu.family or (included and included != name):
             message = f"[{machine_type}, {name}] features are not compatible for creating instance."
             raise ApiError(400, "badRequest", message)
-        kind = link(f"projects/{project}/zones/{zone}/acceleratorTypes/{name}")
-        shown.append({"acceleratorType": kind, "acceleratorCount": given.get("acceleratorCount", 1)})
+        if count not in gpu.counts:
+            why = f"Must be one of {', '.join(map(str, gpu.counts))}."
+            raise invalid(f"resource.guestAccelerators[{number}].acceleratorCount", count, why)
+        shown.append({"acceleratorType": link(path), "acceleratorCount": count})
     if included and not shown:
         kind = link(f"projects/{project}/zones/{zone}/acceleratorTypes/{included}")
         shown.append({"acceleratorType": kind, "acceleratorCount": MACHINE_TYPES[machine_type].gpus})

@@ -14,6 +14,7 @@ from .errors import ApiError, OperationError
 from .instance_requests import attributes, design, metadata, run_limit
 from .machines import SERIAL_PORTS, EmulatorError, Machine, MachineSpec
 from .operations import Target
+from .quotas import Quotas
 from .references import last, link, path_of
 from .resources import Resource, check_fingerprint
 from .zones import check_zone
@@ -47,12 +48,16 @@ class Instances:
     Args:
         core: the emulator's parts.
         disks: for boot disks.
+        quotas: what may run.
         given_attributes: metadata that every guest sees besides what the user set.
     """
 
-    def __init__(self, core: Core, disks: Disks, given_attributes: Callable[[], dict[str, str]]) -> None:
+    def __init__(
+        self, core: Core, disks: Disks, quotas: Quotas, given_attributes: Callable[[], dict[str, str]]
+    ) -> None:
         self._core = core
         self._disks = disks
+        self._quotas = quotas
         self._given_attributes = given_attributes
         self._lives: dict[str, _Life] = {}
         self._stocked_out: set[str] = set()
@@ -92,6 +97,9 @@ class Instances:
         """Create and start an instance; returns the operation."""
         check_zone(project, zone)
         path, instance, new_disks, warnings = design(self._core, self._disks, project, zone, body)
+        target = Target(path, instance["id"], "insert")
+        if excess := self._quotas.excess(project, zone, instance):
+            return self._fail(target, excess)
         store = self._core.store
         life = _Life()
         self._lives[path] = life
@@ -122,7 +130,6 @@ class Instances:
                     forget()
                     raise
 
-        target = Target(path, instance["id"], "insert")
         return self._core.operations.start(target, work, undo=forget, warnings=warnings)
 
     def delete(self, path: str) -> Resource:
@@ -157,6 +164,8 @@ class Instances:
         for attached in instance["disks"]:
             self._core.busy_disks.check(_source(attached))
         stopped = instance["status"] == "TERMINATED"
+        if stopped and (excess := self._quotas.excess(*_place(path), instance)):
+            return self._fail(Target(path, instance["id"], "start"), excess)
         if stopped:  # from now on nobody may begin an image of its disk
             self._core.store.update(path, status="STAGING")
 
@@ -248,6 +257,12 @@ class Instances:
         for path, _ in lives:
             if self._core.store.find(path):
                 self._refresh(path)
+
+    def _fail(self, target: Target, why: OperationError) -> Resource:
+        def work() -> None:
+            raise why
+
+        return self._core.operations.start(target, work)
 
     def _life(self, path: str) -> _Life:
         return self._lives.setdefault(path, _Life())

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 
 from .errors import not_found
+from .gpus import GPUS, gpus_in, has_gpu
 from .references import LINK, link
 from .resources import Resource
 
@@ -73,7 +74,9 @@ def _machine_types() -> dict[str, MachineType]:
         "e2-medium": MachineType(2, 4096),
         "f1-micro": MachineType(1, 614),
         "g1-small": MachineType(1, 1740),
-        "a3-highgpu-8g": MachineType(208, 1872 * 1024, "nvidia-h100-80gb", 8),
+        "a2-megagpu-16g": MachineType(96, 1360 * 1024, "nvidia-tesla-a100", 16),
+        "a3-megagpu-8g": MachineType(208, 1872 * 1024, "nvidia-h100-mega-80gb", 8),
+        "a4-highgpu-8g": MachineType(224, 3968 * 1024, "nvidia-b200", 8),
         "a3-ultragpu-8g": MachineType(224, 2952 * 1024, "nvidia-h200-141gb", 8),
     }
     per_cpu = {  # MiB for each CPU, and the sizes (https://cloud.google.com/compute/docs/machine-resource)
@@ -94,24 +97,12 @@ def _machine_types() -> dict[str, MachineType]:
     for gpus in (1, 2, 4, 8):
         types[f"a2-highgpu-{gpus}g"] = MachineType(12 * gpus, 85 * gpus * 1024, "nvidia-tesla-a100", gpus)
         types[f"a2-ultragpu-{gpus}g"] = MachineType(12 * gpus, 170 * gpus * 1024, "nvidia-a100-80gb", gpus)
+        types[f"a3-highgpu-{gpus}g"] = MachineType(26 * gpus, 234 * gpus * 1024, "nvidia-h100-80gb", gpus)
     return types
 
 
 MACHINE_TYPES = _machine_types()
-"""x86 only: the machines below are."""
-
-ACCELERATORS = {
-    "nvidia-tesla-p4": "n1",
-    "nvidia-tesla-p100": "n1",
-    "nvidia-tesla-v100": "n1",
-    "nvidia-tesla-t4": "n1",
-    "nvidia-l4": "g2",
-    "nvidia-tesla-a100": "a2",
-    "nvidia-a100-80gb": "a2",
-    "nvidia-h100-80gb": "a3",
-    "nvidia-h200-141gb": "a3",
-}
-"""Accelerator type and the machine family that can hold it (https://cloud.google.com/compute/docs/gpus)."""
+"""x86 only: the machines below are. Those with GPUs of their own are only where the GPUs are."""
 
 DISK_TYPES = ("pd-standard", "pd-balanced", "pd-ssd", "pd-extreme", "hyperdisk-balanced")
 
@@ -119,6 +110,12 @@ DISK_TYPES = ("pd-standard", "pd-balanced", "pd-ssd", "pd-extreme", "hyperdisk-b
 def zone_names() -> list[str]:
     """All zones."""
     return [f"{region}-{letter}" for region, letters in REGIONS.items() for letter in letters]
+
+
+def has_machine_type(zone: str, name: str) -> bool:
+    """Whether a zone has a machine type, which need not exist."""
+    kind = MACHINE_TYPES.get(name)
+    return kind is not None and (not kind.gpu or has_gpu(zone, kind.gpu))
 
 
 def region_of(zone: str) -> str:
@@ -148,7 +145,6 @@ def _region(project: str, name: str) -> Resource:
         "description": name,
         "status": "UP",
         "zones": [link(f"projects/{project}/zones/{name}-{letter}") for letter in REGIONS[name]],
-        "quotas": [],
         "selfLink": link(f"projects/{project}/regions/{name}"),
     }
 
@@ -178,6 +174,15 @@ def _machine_type(kind: MachineType) -> Resource:
     if kind.gpu:
         fields["accelerators"] = [{"guestAcceleratorType": kind.gpu, "guestAcceleratorCount": kind.gpus}]
     return fields
+
+
+def _accelerator_type(name: str) -> Resource:
+    gpu = GPUS[name]
+    return {
+        "id": str(10010 + list(GPUS).index(name)),
+        "description": gpu.description,
+        "maximumCardsPerInstance": max(gpu.counts),
+    }
 
 
 def _network(project: str) -> Resource:
@@ -234,13 +239,13 @@ def listing(collection: str) -> list[Resource]:
 
 def _zone_listing(project: str, zone: str, kind: str, collection: str) -> list[Resource]:
     if kind == "machineTypes":
-        return [_in_zone(project, zone, kind, name, _machine_type(t)) for name, t in MACHINE_TYPES.items()]
+        offered = [name for name in MACHINE_TYPES if has_machine_type(zone, name)]
+        return [_in_zone(project, zone, kind, name, _machine_type(MACHINE_TYPES[name])) for name in offered]
     if kind == "diskTypes":
         fields = {"validDiskSize": "10GB-65536GB", "defaultDiskSizeGb": "100"}
         return [_in_zone(project, zone, kind, name, {**fields, "description": name}) for name in DISK_TYPES]
     if kind == "acceleratorTypes":
-        cards: Resource = {"maximumCardsPerInstance": 8}
-        return [_in_zone(project, zone, kind, name, {**cards, "description": name}) for name in ACCELERATORS]
+        return [_in_zone(project, zone, kind, name, _accelerator_type(name)) for name in gpus_in(zone)]
     raise not_found(collection)
 
 
@@ -297,6 +302,5 @@ def project_resource(project: str) -> Resource:
         "xpnProjectStatus": "UNSPECIFIED_XPN_PROJECT_STATUS",
         "vmDnsSetting": "ZONAL_ONLY",
         "commonInstanceMetadata": {"kind": "compute#metadata"},
-        "quotas": [],
         "selfLink": link(f"projects/{project}"),
     }

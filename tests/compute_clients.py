@@ -25,6 +25,10 @@ class Compute:
     instances: compute_v1.InstancesClient = field(init=False)
     zone_operations: compute_v1.ZoneOperationsClient = field(init=False)
     global_operations: compute_v1.GlobalOperationsClient = field(init=False)
+    accelerator_types: compute_v1.AcceleratorTypesClient = field(init=False)
+    machine_types: compute_v1.MachineTypesClient = field(init=False)
+    regions: compute_v1.RegionsClient = field(init=False)
+    projects: compute_v1.ProjectsClient = field(init=False)
 
     def __post_init__(self) -> None:
         options: dict[str, Any] = {
@@ -37,6 +41,10 @@ class Compute:
         self.instances = compute_v1.InstancesClient(**options)
         self.zone_operations = compute_v1.ZoneOperationsClient(**options)
         self.global_operations = compute_v1.GlobalOperationsClient(**options)
+        self.accelerator_types = compute_v1.AcceleratorTypesClient(**options)
+        self.machine_types = compute_v1.MachineTypesClient(**options)
+        self.regions = compute_v1.RegionsClient(**options)
+        self.projects = compute_v1.ProjectsClient(**options)
 
     def wait(self, operation: Any) -> compute_v1.Operation:
         """The operation when it is done, whatever its end."""

@@ -80,6 +80,20 @@ def test_the_life_of_an_instance_and_its_image(gcloud: Gcloud, emulator: Emulato
     assert gcloud("instances", "list") == gcloud("disks", "list") == []
 
 
+def test_accelerator_types(gcloud: Gcloud) -> None:
+    everywhere = gcloud("accelerator-types", "list", "--filter=name=nvidia-tesla-p4")
+    assert {kind["name"] for kind in everywhere} == {"nvidia-tesla-p4"}
+    assert "us-central1-a" in {kind["zone"].rpartition("/")[2] for kind in everywhere}
+    here = gcloud("accelerator-types", "list", f"--filter=zone:{ZONE}")
+    assert "nvidia-tesla-t4" in {kind["name"] for kind in here}
+    one = gcloud("accelerator-types", "describe", "nvidia-tesla-t4", f"--zone={ZONE}")
+    assert (one["description"], one["maximumCardsPerInstance"]) == ("NVIDIA T4", 4)
+    refused = gcloud("accelerator-types", "describe", "nvidia-tesla-t4", "--zone=us-west1-c", code=1)
+    assert "acceleratorTypes/nvidia-tesla-t4' was not found" in refused
+    quotas = gcloud("regions", "describe", "us-west1")["quotas"]
+    assert {"metric": "NVIDIA_T4_GPUS", "limit": 8.0, "usage": 0.0} in quotas
+
+
 def test_several_requests_travel_in_one_batch(gcloud: Gcloud, emulator: Emulator) -> None:
     emulator.calls.clear()
     gcloud("zones", "list")

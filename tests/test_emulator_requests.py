@@ -75,7 +75,7 @@ REFUSED = [
         "badRequest",
         "[n1-standard-1, nvidia-l4] features are not compatible",
     ),
-    ({"guestAccelerators": [{"acceleratorType": "x/nvidia-9"}]}, 400, "invalid", "'nvidia-9' does not exist"),
+    ({"guestAccelerators": [{"acceleratorType": "x/nvidia-9"}]}, 404, "notFound", "acceleratorTypes/nvidia-9' was not"),
     ({"serviceAccounts": [{"email": "me"}]}, 400, "invalid", "must be an e-mail address"),
     ({"sourceMachineImage": "x"}, 501, "notImplemented", "does not support instances with sourceMachineImage"),
 ]
