@@ -1,27 +1,33 @@
 """Cloud Storage: gcp-storage-emulator, in this process, on a loopback port of its own.
 
-Known to differ from the real service: paging is ignored, preconditions are ignored (`ifGenerationMatch`), an object is
-held in memory while it is read or completed, and an error's answer may have no body.
+Known to differ from the real service: lists have one page, preconditions are ignored (`ifGenerationMatch`), an object
+is held in memory while it is read or completed, and an error's answer may have no body.
 """
 
 import hashlib
+import json
 import logging
 import os
+import re
 import threading
 import time
 from functools import partial
 from http.server import ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from gcp_storage_emulator.exceptions import BadRequest
+from gcp_storage_emulator.exceptions import BadRequest, NotFound
 from gcp_storage_emulator.handlers import buckets
 from gcp_storage_emulator.server import RequestHandler
 from gcp_storage_emulator.storage import RESUMABLE_DIR
 from gcp_storage_emulator.storage import Storage as BaseStorage
 
+from . import driver_bucket
+from .driver_bucket import public_bucket, public_object
+from .errors import ApiError
 from .faults import Faults
 from .http_server import Record, end_serving
+from .resources import Resource
 
 for _name in ("gcp_storage_emulator", "api"):  # it logs each request, and warns of its own inner workings
     _logger = logging.getLogger(_name)
@@ -32,9 +38,51 @@ for _name in ("gcp_storage_emulator", "api"):  # it logs each request, and warns
 class _Storage(BaseStorage):  # type: ignore[misc]  # it has no type hints
     """Its storage, made safe against being killed, and quick with large uploads."""
 
+    buckets: dict[str, Resource]
+    objects: dict[str, dict[str, Resource]]
+
     def __init__(self, directory: Path) -> None:
         super().__init__(data_dir=str(directory))
         self._store.write_bytes = self._write_atomically
+        self._given: dict[str, dict[str, bytes]] = {}
+
+    def give(self, bucket: str, contents: dict[str, bytes], endpoint: str) -> None:
+        """Let a bucket be there that is not stored.
+
+        Args:
+            bucket: its name.
+            contents: its objects.
+            endpoint: where this service is, for links.
+        """
+        self._given[bucket] = contents
+        self.buckets[bucket] = public_bucket(bucket)
+        self.objects[bucket] = {
+            name: public_object(endpoint, bucket, name, content) for name, content in contents.items()
+        }
+
+    def get_file(self, bucket_name: str, file_name: str, show_error: bool = True) -> bytes:
+        if bucket_name not in self._given:
+            return cast(bytes, super().get_file(bucket_name, file_name, show_error))
+        if file_name not in self._given[bucket_name]:
+            raise NotFound
+        return self._given[bucket_name][file_name]
+
+    def is_given(self, path: str) -> bool:
+        """Whether a request changes, by its path, a bucket that nobody may change."""
+        changed = re.split(r"/(?:copyTo|rewriteTo)(?=/b/)", path)[-1]
+        found = re.match(r"(?:/upload)?(?:/storage/v1)?(?:/b)?/([^/?]+)", changed)
+        return found is not None and found[1] in self._given
+
+    def _write_config_to_file(self) -> None:
+        buckets, objects = self.buckets, self.objects
+        self.buckets, self.objects = self._stored(buckets), self._stored(objects)
+        try:
+            super()._write_config_to_file()
+        finally:
+            self.buckets, self.objects = buckets, objects
+
+    def _stored(self, by_bucket: dict[str, Any]) -> dict[str, Any]:
+        return {bucket: value for bucket, value in by_bucket.items() if bucket not in self._given}
 
     def _write_atomically(self, relative: str, content: bytes) -> None:
         path = self._store._disk_path(relative)  # noqa: SLF001 (no public way to a file's place)
@@ -83,7 +131,7 @@ class _Handler(RequestHandler):  # type: ignore[misc]  # it has no type hints
         began = time.monotonic()
         self._status = 0
         try:
-            if not self._faulty():
+            if not self._faulty() and not self._forbidden():
                 # One at a time: the storage behind is not made for threads.
                 with self.server.one_at_a_time:
                     getattr(super(), f"do_{self.command}")()
@@ -91,6 +139,19 @@ class _Handler(RequestHandler):  # type: ignore[misc]  # it has no type hints
             self.server.record("storage", self.command, self.path, self._status, time.monotonic() - began)
 
     do_GET = do_POST = do_DELETE = do_PUT = do_PATCH = _serve  # noqa: N815
+
+    def _forbidden(self) -> bool:
+        if self.command == "GET" or not self.storage.is_given(self.path):
+            return False
+        self.close_connection = True
+        message = "Anonymous caller does not have write access to the Google Cloud Storage bucket."
+        body = json.dumps(ApiError(403, "forbidden", message).body()).encode()
+        self.send_response(403)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+        return True
 
     def _faulty(self) -> bool:
         faults = self.server.faults
@@ -145,6 +206,7 @@ class CloudStorage:
         self._storage = _Storage(Path(os.path.abspath(directory)))  # noqa: PTH100 (it need not exist yet)
         self._server = _Server(port, self._storage, faults, record)
         self.port: int = self._server.server_address[1]
+        self._storage.give(driver_bucket.NAME, driver_bucket.contents(), f"http://127.0.0.1:{self.port}")
         self._thread = threading.Thread(target=self._server.serve_forever, name="storage", daemon=True)
 
     def start(self) -> None:

@@ -1,13 +1,16 @@
 """Cloud Storage over Google's client, and over curl as the guest uses it."""
 
+import base64
+import hashlib
 import io
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from compute_clients import INSTANCES, call
-from google.api_core.exceptions import NotFound
+from google.api_core.exceptions import Forbidden, NotFound
 from google.cloud.storage import Bucket, Client
 
 from cos_customizer.emulator.server import Emulator
@@ -121,3 +124,98 @@ def test_nothing_is_printed(emulator: Emulator, bucket: Bucket, capfd: pytest.Ca
     call(emulator, "GET", INSTANCES)
     call(emulator, "GET", INSTANCES + "/none")
     assert capfd.readouterr() == ("", "")
+
+
+DRIVERS = "nvidia-drivers-us-public"
+
+
+def stand_in(version: str) -> bytes:
+    return f"stand-in for NVIDIA-Linux-x86_64-{version}.run\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("query", "names", "prefixes"),
+    [
+        ({"prefix": "tesla/396.26/"}, ["tesla/396.26/NVIDIA-Linux-x86_64-396.26-diagnostic.run"], set()),
+        ({"prefix": "390"}, ["390.46/NVIDIA-Linux-x86_64-390.46.run"], set()),
+        ({"delimiter": "/"}, ["license.txt"], {"390.46/", "TESLA/", "tesla/"}),
+        (
+            {"prefix": "tesla/535.104.05/", "delimiter": "/"},
+            ["tesla/535.104.05/NVIDIA-Linux-x86_64-535.104.05.run"],
+            {"tesla/535.104.05/aarch64/"},
+        ),
+        (
+            {"match_glob": "tesla/450.51.06/NVIDIA-Linux-x86_64-*", "page_size": 2},
+            [
+                "tesla/450.51.06/NVIDIA-Linux-x86_64-450.51.06.run",
+                "tesla/450.51.06/NVIDIA-Linux-x86_64-450.51.06_81-12871-1174-0.cos",
+                "tesla/450.51.06/NVIDIA-Linux-x86_64-450.51.06_85-13310-1041-38.cos",
+            ],
+            set(),
+        ),
+        ({"prefix": "tesla/396.26", "fields": "items(name,md5Hash),nextPageToken"}, None, set()),
+        ({"prefix": "tesla/none"}, [], set()),
+    ],
+)
+def test_the_public_bucket_of_drivers_is_listed_without_credentials(
+    emulator: Emulator, query: dict[str, Any], names: list[str] | None, prefixes: set[str]
+) -> None:
+    pages = Client.create_anonymous_client().list_blobs(DRIVERS, **query)
+    found = [blob.name for blob in pages]
+    assert names is None or found == names
+    assert pages.prefixes == prefixes
+    assert len(set(found)) == len(found)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("tesla/396.26/NVIDIA-Linux-x86_64-396.26-diagnostic.run", stand_in("396.26")),
+        ("tesla/450.51.06/NVIDIA-Linux-x86_64-450.51.06.run", stand_in("450.51.06")),
+        ("390.46/NVIDIA-Linux-x86_64-390.46.run", stand_in("390.46")),
+        (
+            "tesla/535.104.05/aarch64/NVIDIA-Linux-aarch64-535.104.05.run",
+            b"stand-in for NVIDIA-Linux-aarch64-535.104.05.run\n",
+        ),
+    ],
+)
+def test_what_stands_for_a_driver_has_the_sum_that_is_listed(emulator: Emulator, name: str, content: bytes) -> None:
+    client = Client.create_anonymous_client()
+    (listed,) = client.list_blobs(DRIVERS, prefix=name)
+    assert base64.b64decode(listed.md5_hash) == hashlib.md5(content).digest()
+    assert listed.download_as_bytes() == client.bucket(DRIVERS).blob(name).download_as_bytes() == content
+    endpoint = emulator.environment()["STORAGE_EMULATOR_HOST"]
+    command = ["curl", "-sSf", f"{endpoint}/{DRIVERS}/{name}"]
+    assert subprocess.run(command, check=True, timeout=20, capture_output=True).stdout == content
+
+
+def test_nobody_changes_the_bucket_of_drivers(emulator: Emulator, bucket: Bucket) -> None:
+    drivers = bucket.client.bucket(DRIVERS)
+    before = [blob.name for blob in drivers.list_blobs()]
+    with pytest.raises(Forbidden):
+        drivers.blob("x").upload_from_string("x")
+    with pytest.raises(Forbidden):
+        drivers.blob(before[0]).delete()
+    with pytest.raises(Forbidden):
+        drivers.delete()
+    with pytest.raises(Forbidden):
+        bucket.copy_blob(bucket.blob("x"), drivers)
+    bucket.blob(f"work/{DRIVERS}").upload_from_string("a name like it")
+    bucket.blob(f"work/{DRIVERS}").delete()
+    assert [blob.name for blob in drivers.list_blobs()] == before
+    drivers.copy_blob(drivers.blob("license.txt"), bucket)
+    assert bucket.blob("license.txt").download_as_bytes() == b"stand-in for license.txt\n"
+
+
+def test_the_bucket_of_drivers_takes_no_place_in_the_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(2):
+        with Emulator(tmp_path) as emulator:
+            monkeypatch.setenv("STORAGE_EMULATOR_HOST", emulator.environment()["STORAGE_EMULATOR_HOST"])
+            client = Client.create_anonymous_client()
+            client.bucket(BUCKET).blob("x").upload_from_string("x")
+            assert client.bucket(DRIVERS).exists()
+            (blob,) = client.list_blobs(DRIVERS, prefix="tesla/396.26/")
+            assert blob.download_as_bytes() == stand_in("396.26")
+    stored = [path.read_bytes() for path in (tmp_path / "storage").rglob("*") if path.is_file()]
+    assert stored
+    assert not any(b"nvidia" in content for content in stored)
