@@ -30,7 +30,7 @@ def zones_with_gpu(clients: Clients, project: str, gpu_type: str, zones: Sequenc
         CustomizerError: the API does not say.
     """
     request = compute_v1.AggregatedListAcceleratorTypesRequest(
-        project=project, filter=f"name = {gpu_type}", max_results=500, return_partial_success=True
+        project=project, filter=f"name = {gpu_type}", max_results=500
     )
     doing = f"look for zones with {gpu_type}"
     pager = calls.call(clients.accelerator_types.aggregated_list, request, doing)

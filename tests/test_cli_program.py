@@ -204,7 +204,13 @@ def test_nothing_printed_can_steer_a_terminal(text: str, expected: str) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["help", "finish-image-build"], ["flags"], ["run-script", "-script=x"], ["install-gpu", "-version=latest"]],
+    [
+        ["--help"],
+        ["help", "finish-image-build"],
+        ["flags"],
+        ["run-script", "-script=x"],
+        ["install-gpu", "-version=latest"],
+    ],
     ids=" ".join,
 )
 def test_light_commands_import_little(arguments: list[str], tmp_path: Path) -> None:
