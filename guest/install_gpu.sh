@@ -12,9 +12,9 @@ give_up() {
   exit 1
 }
 
-# url_of <path in the build context>: as the installer sees it in its container, where the machine's root is /root.
+# url_of <path>: as the installer sees it in its container, where the machine's root is /root.
 url_of() {
-  local LC_ALL=C path=$state/context/$1 url='' character at
+  local LC_ALL=C path=$1 url='' character at
   for ((at = 0; at < ${#path}; at++)); do
     character=${path:at:1}
     case $character in
@@ -28,25 +28,27 @@ url_of() {
 choose_installer() {
   local why="as asked for"
   if [[ $installer == auto ]]; then
-    if [[ $deps_dir ]]; then
-      installer=container why="for the sake of -deps-dir"
+    installer=container
+    if [[ $deps_dir || $version == *.run ]]; then
+      why="for the sake of -deps-dir"
     elif type -P cos-extensions >/dev/null; then
       installer=cos-extensions why="the image has it"
     else
-      installer=container why="the image has no cos-extensions"
+      why="the image has no cos-extensions"
     fi
   fi
   printf 'install-gpu: driver %s, installed by %s (%s)\n' "$version" "$installer" "$why"
   if [[ $installer == cos-extensions ]]; then
     type -P cos-extensions >/dev/null ||
       give_up "the image has no cos-extensions, which comes with Container-Optimized OS since milestone 85"
+    [[ ! $deps_dir && $version != *.run ]] || give_up "cos-extensions takes drivers from Google only, not from -deps-dir"
     return
   fi
   type -P docker >/dev/null || give_up "the image has no docker to run the legacy installer"
-  [[ $verify ]] || give_up "-no-gpu needs an image with cos-extensions: the legacy installer tries the driver on a GPU"
+  [[ $verify ]] || give_up "-no-gpu needs cos-extensions: the legacy installer ends by trying the driver on a GPU"
   case $version in
     latest | default | R[0-9]*)
-      give_up "-version=$version needs an image with cos-extensions: the legacy installer takes full versions only"
+      give_up "-version=$version needs cos-extensions: the legacy installer does not know it; name a full version"
       ;;
   esac
 }
@@ -54,12 +56,12 @@ choose_installer() {
 install_by_cos_extensions() {
   local arguments=("-host-dir=$install_dir") code
   [[ $version == default ]] || arguments=("-version=$version" "${arguments[@]}")
-  [[ $verify ]] || arguments+=(-no-verify "-target-gpu=$target_gpu")
+  [[ $verify ]] || arguments+=(-no-verify ${target_gpu:+"-target-gpu=$target_gpu"})
   [[ ! $md5sum ]] || printf 'install-gpu: cos-extensions verifies the signature of the driver, not its MD5 sum\n'
   cos-extensions install gpu -- "${arguments[@]}" && return
   code=$?
   printf 'install-gpu: what this image supports:\n'
-  cos-extensions list
+  timeout 60 cos-extensions list
   return "$code"
 }
 
@@ -67,30 +69,33 @@ install_by_cos_extensions() {
 pull() {
   local pause
   docker image inspect "$1" >/dev/null 2>&1 && return
+  # Remembered beyond a reset: it is not to end up in the image.
+  : >"$state/pulled" || give_up "cannot write to $state"
   for pause in 1 2 4 8 15 15 0; do
     printf 'install-gpu: pulling %s\n' "$1"
-    if docker pull --quiet "$1"; then
-      pulled=$1
-      return
-    fi
+    docker pull "$1" && return
     sleep "$pause"
   done
   printf "install-gpu: docker's journal:\n"
   journalctl --unit docker.service --no-pager --lines 100
-  give_up "could not pull $1"
+  give_up "cannot pull $1"
 }
 
 install_by_container() {
-  local number=${version#NVIDIA-Linux-x86_64-} inputs=() code
+  local number=${version#NVIDIA-Linux-x86_64-} given=$state/context/$deps_dir found inputs=() code
   number=${number%.run}
   number=${number%%-*}
-  if [[ $version == *.run && $md5sum ]]; then
-    local found
-    found=$(md5sum <"$state/context/$deps_dir/$version") || give_up "cannot read $deps_dir/$version"
-    [[ ${found%% *} == "$md5sum" ]] || give_up "$version has the MD5 sum ${found%% *}, not $md5sum"
+  given=${given%/.}
+  # Only where they are set: some releases of the installer take an empty value for a place to download from.
+  [[ ! $deps_dir ]] || inputs=(-e "COS_DOWNLOAD_GCS=$(url_of "$given")")
+  if [[ $version == *.run ]]; then
+    [[ -f $given/$version ]] || give_up "there is no $version in -deps-dir ${deps_dir:-(which is not set)}"
+    if [[ $md5sum ]]; then
+      found=$(md5sum <"$given/$version") || give_up "cannot read $version"
+      [[ ${found%% *} == "$md5sum" ]] || give_up "$version has the MD5 sum ${found%% *}, not $md5sum"
+    fi
+    inputs+=(-e "GPU_INSTALLER_DOWNLOAD_URL=$(url_of "$given/$version")")
   fi
-  [[ ! $deps_dir ]] || inputs=(-e "COS_DOWNLOAD_GCS=$(url_of "$deps_dir")")
-  [[ $version != *.run ]] || inputs+=(-e "GPU_INSTALLER_DOWNLOAD_URL=$(url_of "$deps_dir/$version")")
   pull "$container"
   # The installer may change the kernel's command line and reset the machine at once; this step is then run again.
   sync
@@ -100,14 +105,14 @@ install_by_container() {
     -e "NVIDIA_INSTALL_DIR_HOST=$install_dir" -e NVIDIA_INSTALL_DIR_CONTAINER=/usr/local/nvidia \
     -e "COS_NVIDIA_INSTALLER_CONTAINER=$container" -e ROOT_MOUNT_DIR=/root "${inputs[@]}" "$container"
   code=$?
-  [[ ! $pulled ]] || docker image rm "$pulled" >/dev/null
+  [[ ! -e $state/pulled ]] || docker image rm "$container" >/dev/null
   return "$code"
 }
 
 # install_gpu <name>=<value>…: the settings of a GpuStep, see user_data.py.
 install_gpu() {
   local version='' install_dir='' installer='' container='' md5sum='' deps_dir='' verify='' target_gpu='' "$@"
-  local pulled='' driver=$install_dir code=0
+  local driver=$install_dir code=0
   choose_installer
   { mkdir -p "$install_dir" && make_executable "$install_dir"; } || give_up "cannot prepare $install_dir"
   "install_by_${installer//-/_}" || code=$?
@@ -123,6 +128,6 @@ install_gpu() {
   if [[ $verify ]]; then
     start_gpu || exit 1
   else
-    printf 'install-gpu: not verified, no GPU is attached; the driver is for %s\n' "$target_gpu"
+    printf 'install-gpu: not verified: no GPU is attached%s\n' "${target_gpu:+; the driver is for $target_gpu}"
   fi
 }

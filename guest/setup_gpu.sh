@@ -21,9 +21,14 @@ make_executable() {
 announce_files() {
   if [[ -d $driver/lib64 ]] && type -P ldconfig >/dev/null; then
     grep -qsxF "$driver/lib64" /etc/ld.so.conf || printf '%s\n' "$driver/lib64" >>/etc/ld.so.conf
-    ldconfig
+    ldconfig || complain "the loader's cache could not be updated"
   fi
   [[ ! -d $driver/firmware ]] || printf %s "$driver/firmware" >/sys/module/firmware_class/parameters/path
+}
+
+# Says so if there is none: that explains whatever has just failed.
+look_for_gpu() {
+  grep -qs 0x10de /sys/bus/pci/devices/*/vendor || complain "there is no NVIDIA GPU on this machine"
 }
 
 # load_module <name>: unless it is loaded, or the driver has none of this name.
@@ -31,15 +36,16 @@ load_module() {
   local file=$driver/drivers/$1.ko said
   [[ -e $file && ! -d /sys/module/${1//-/_} ]] || return 0
   said=$(insmod "$file" 2>&1) && return
-  case $said in
-    *'File exists'*) return 0 ;; # loaded in this very moment
-    *'Invalid module format'* | *'Key was rejected'* | *'Required key'*)
-      complain "$1.ko does not fit this kernel ($(uname -r)): build the image anew from this release of the system"
-      ;;
-    *'No such device'*) complain "there is no NVIDIA GPU on this machine" ;;
-  esac
+  [[ $said != *'File exists'* ]] || return 0 # loaded in this very moment
   complain "cannot load $1.ko: $said; the kernel's last words:"
   dmesg 2>/dev/null | tail -n 15 >&2
+  case ${said,,} in
+    *'invalid module format'* | *'key was rejected'* | *'required key'*)
+      complain "$1.ko was made for another kernel than this one ($(uname -r)):" \
+        "build the image anew, from this release of the system"
+      ;;
+    *) look_for_gpu ;;
+  esac
   return 1
 }
 
@@ -49,18 +55,19 @@ start_gpu() {
     complain "nvidia-modprobe could not make all device files"
   "$driver/bin/nvidia-smi" || {
     complain "nvidia-smi does not see a GPU that works"
+    look_for_gpu
     return 1
   }
   if [[ -x $driver/bin/nvidia-persistenced ]] && ! grep -qs '^nvidia-persiste' /proc/[0-9]*/comm; then
     "$driver/bin/nvidia-persistenced" --verbose || complain "nvidia-persistenced does not start"
   fi
   # A kernel that hangs in the driver is to crash, and to reboot, instead.
-  printf 1 >/proc/sys/kernel/softlockup_panic
+  printf 1 >/proc/sys/kernel/softlockup_panic || complain "softlockup_panic cannot be set"
 }
 
 setup_gpu() {
   local module
-  driver=$(cd -P -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd) || return
+  driver=$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")
   if type -P flock >/dev/null; then # one at a time
     exec 9<"$driver" && flock 9
   fi

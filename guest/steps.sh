@@ -50,7 +50,7 @@ recall_steps() {
 # repeat_step <number>: lets a step that a reboot has interrupted run again.
 repeat_step() {
   local left=("$state/again/$1"-*)
-  ((${#left[@]} > 0)) || fail_step "$1" "was interrupted by a reboot three times"
+  ((${#left[@]} > 0)) || fail_step "$1" "was interrupted by a reboot three times, and is not run again"
   record "again/${left[0]##*/}" "done/again-${left[0]##*/}"
   record "started/$1" "pending/$1"
   say "step $1 was interrupted by a reboot, and is run again"

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from cos_customizer import guest
+from cos_customizer.customizer.events import StepChange
+from cos_customizer.guest.progress import GuestProgress
 from cos_customizer.guest.protocol import (
     LINE_LIMIT,
     BuildFailed,
@@ -185,6 +187,18 @@ def test_a_marker_is_found_again_after_a_loss() -> None:
     parser.feed(b"BuildStatus: half a li")
     parser.lost()
     assert parser.feed(b"f of a line\n\nBuildSucceeded[n0nce]:\n") == [OutputLine("f of a line"), BuildSucceeded()]
+
+
+def test_a_step_that_a_reset_interrupted_is_told_to_begin_once() -> None:
+    started = b"\nBuildStep[n0nce]: 1 started install-gpu 396.26\n"
+    progress = GuestProgress(["install-gpu 396.26"])
+    told = progress.consume(
+        parse(started + b"BuildStatus: half a li", started + b"\nBuildStep[n0nce]: 1 succeeded 2.0\n")
+    )
+    assert [event.state for event in told if isinstance(event, StepChange)] == ["started", "succeeded"]
+    assert progress.failure is None
+    progress.consume(parse(b"\nBuildSucceeded[n0nce]:\n", started))
+    assert progress.failure is not None, "the whole plan has begun again"
 
 
 def test_no_noise_passes_for_a_marker() -> None:

@@ -27,7 +27,7 @@ from cos_customizer.guest.protocol import (
     StepStarted,
     StepSucceeded,
 )
-from cos_customizer.guest.user_data import ContextObject, GuestStep, render_plan
+from cos_customizer.guest.user_data import ContextObject, GpuStep, GuestStep, render_plan
 
 FOLDER = Path(guest.__file__).parent
 TOKEN = "ya29.secret-Token_1"
@@ -103,7 +103,7 @@ class Guest:
     said: bytearray
     context: ContextObject = NO_CONTEXT
 
-    def bash(self, script: str, *steps: GuestStep, cloud: Cloud | None = None) -> list[Event]:
+    def bash(self, script: str, *steps: GuestStep | GpuStep, cloud: Cloud | None = None) -> list[Event]:
         """Run a piece of bash in place of build.sh's `main`, and read what it said."""
         run, state = self.folder / "run", self.folder / "state"
         run.mkdir(exist_ok=True)
@@ -132,11 +132,10 @@ class Guest:
     def fetch(self, cloud: Cloud) -> list[Event]:
         return self.bash("fetch_context", cloud=cloud)
 
-    def build(self, *steps: GuestStep) -> list[Event]:
+    def build(self, *steps: GuestStep | GpuStep, before: str = "") -> list[Event]:
         """Run the steps, without fetching and cleaning up; what is in `state/context` is the build context."""
-        return self.bash(
-            "recall_steps; record_plan; plan; yield_to_shutdown; conclude 'BuildSucceeded[n0nce]:'", *steps
-        )
+        script = "recall_steps; record_plan; plan; yield_to_shutdown; conclude 'BuildSucceeded[n0nce]:'"
+        return self.bash(f"{before}\n{script}", *steps)
 
     def write(self, name: str, script: str) -> GuestStep:
         path = self.folder / "state" / "context" / name
@@ -357,6 +356,38 @@ def test_a_step_cut_off_by_a_reboot_fails(machine: Guest) -> None:
         assert "interrupted by a reboot before it finished" in failed.reason
     (machine.folder / "run" / "running").touch()  # the same boot still
     *_, failed = machine.build(step)
+    assert failed == BuildFailed(1, None, "was interrupted: something killed the build's own processes")
+
+
+DRIVER = GpuStep("install-gpu 396.26", "396.26", "/var/lib/nvidia", "auto", "image")
+
+
+def test_a_driver_s_installation_cut_off_by_a_reset_runs_again_at_most_twice(machine: Guest) -> None:
+    script = machine.write("a.sh", "echo once")
+    reset = 'install_gpu() { echo "$1"; kill -9 $$; sleep 1; }'
+    for attempt in range(3):
+        before = len(machine.said)
+        with pytest.raises(subprocess.CalledProcessError):
+            machine.build(script, DRIVER, before=reset)
+        wait_until(lambda before=before: b"version=396.26" in machine.said[before:])  # type: ignore[misc]
+        again = b"BuildStatus: step 2 was interrupted by a reboot, and is run again" in machine.said[before:]
+        assert again == (attempt > 0)
+        assert (b"once" in machine.said[before:]) == (attempt == 0)
+    for _ in range(2):
+        *_, failed = machine.build(script, DRIVER, before=reset)
+        assert failed == BuildFailed(2, None, "was interrupted by a reboot three times, and is not run again")
+
+
+def test_a_driver_s_installation_that_succeeds_after_a_reset_is_done(machine: Guest) -> None:
+    machine.write("a.sh", "")
+    with pytest.raises(subprocess.CalledProcessError):
+        machine.build(DRIVER, before="install_gpu() { kill -9 $$; sleep 1; }")
+    *_, started, _, _, end = machine.build(DRIVER, before="install_gpu() { echo table; }")
+    assert (started, end) == (StepStarted(1, DRIVER.label), BuildSucceeded())
+    assert machine.build(DRIVER) == [BuildSucceeded()], "and is not run a third time"
+    (machine.folder / "state" / "done" / "1").rename(machine.folder / "state" / "started" / "1")
+    (machine.folder / "run" / "running").touch()  # no reset, but the build's processes were killed
+    *_, failed = machine.build(DRIVER)
     assert failed == BuildFailed(1, None, "was interrupted: something killed the build's own processes")
 
 

@@ -198,7 +198,7 @@ def test_a_step_that_cannot_be_carried_is_refused(step: GuestStep, message: str)
 
 
 def test_a_driver_s_step_carries_every_setting_and_may_be_repeated(tmp_path: Path) -> None:
-    steps = [GuestStep("run-script", "run-script a.sh", "a.sh"), DRIVER]
+    steps: list[GuestStep | GpuStep] = [GuestStep("run-script", "run-script a.sh", "a.sh"), DRIVER]
     text = render_plan(steps, CONTEXT, "n0nce")
     _, script, driver = run_plan(text, tmp_path)
     assert driver == [
