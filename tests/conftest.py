@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from guest_machines import Storage
 
 from cos_customizer.customizer.spec import BuildSpec, parse_spec
-from cos_customizer.emulator.server import Emulator
+from cos_customizer.emulator.machines import Backend
+from cos_customizer.emulator.server import Emulator, make_backend
+from cos_customizer.emulator.service import default_cache_dir
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell lets its background jobs ignore Ctrl-C, and what they start inherits that.
@@ -26,6 +29,24 @@ def emulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulat
             monkeypatch.setenv(name, value)
         monkeypatch.setattr("cos_customizer.gcp.serial_console.FASTEST_POLL", 0.05)  # the emulator has no quota
         yield running
+
+
+@pytest.fixture(scope="module")
+def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
+    """Real machines, without a Compute Engine around them."""
+    backend = make_backend("qemu", tmp_path_factory.mktemp("qemu"), default_cache_dir())
+    backend.prepare()
+    yield backend
+    backend.close()
+
+
+@pytest.fixture(scope="module")
+def storage() -> Iterator[Storage]:
+    """As much of Cloud Storage as a guest needs."""
+    storage = Storage({})
+    storage.serve()
+    yield storage
+    storage.stop()
 
 
 @pytest.fixture(scope="session")
