@@ -16,6 +16,7 @@ from .control import control
 from .faults import Faults
 from .http_server import HttpServer
 from .machines import Backend, EmulatorError
+from .quotas import Quotas
 from .resources import READ_ONLY_PROJECT, Resource
 from .scripted import ScriptedBackend, Scripts
 from .storage import CloudStorage
@@ -87,6 +88,11 @@ class Emulator:
     def clock(self) -> Clock:
         """The emulator's clock."""
         return self._compute.clock
+
+    @property
+    def quotas(self) -> Quotas:
+        """How many GPUs may run."""
+        return self._compute.quotas
 
     @property
     def scripts(self) -> Scripts:

@@ -249,7 +249,7 @@ def operation_error(code: str, message: str, doing: str) -> CustomizerError:
     if code.startswith(("ZONE_RESOURCE_POOL_EXHAUSTED", "STOCKOUT")) or code == "RESOURCE_POOL_EXHAUSTED":
         return StockOutError(text, "the zone has no capacity now; -zone takes a list of zones to try in turn.")
     if "QUOTA" in code:
-        return QuotaError(text, "ask for more quota, or build in another region with -zone.")
+        return QuotaError(text, _quota_hint(message))
     if code in ("RESOURCE_NOT_FOUND", "NOT_FOUND"):
         return NotFoundError(text)
     if code in ("RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS"):
@@ -261,6 +261,11 @@ def operation_error(code: str, message: str, doing: str) -> CustomizerError:
     if code == "CONDITION_NOT_MET":
         return PermissionDeniedError(text, _ORGANIZATION_POLICY_HINT)
     return CustomizerError(text)
+
+
+def _quota_hint(message: str) -> str:
+    without = "; `install-gpu -no-gpu` builds without a GPU." if "GPUS" in message else "."
+    return f"ask for more quota, or build in another region with -zone{without}"
 
 
 _ORGANIZATION_POLICY_HINT = (
@@ -340,7 +345,7 @@ def _translated_answer(error: exceptions.GoogleAPICallError, doing: str) -> Cust
                 text, "enable the APIs: `gcloud services enable compute.googleapis.com storage.googleapis.com`."
             )
         if "quotaExceeded" in reasons:
-            return QuotaError(text, "ask for more quota, or build in another region with -zone.")
+            return QuotaError(text, _quota_hint(text))
         if any(reason in _RATE_REASONS for reason in reasons):
             return QuotaError(text, "too many calls a minute in this project; try again later.")
         return PermissionDeniedError(text, "the README lists the IAM roles that a build needs.")
