@@ -44,12 +44,11 @@ def pointed_at_the_cloud(cloud: Emulator, monkeypatch: pytest.MonkeyPatch) -> No
         monkeypatch.setenv(name, value)
 
 
-def seen_by(cloud: Emulator, image: str, commands: str) -> list[str]:
-    """Boot an image and let shell commands look around; what they print."""
+def seen_by(cloud: Emulator, image: str, commands: str, before: list[list[str]] | None = None) -> list[str]:
+    """Boot an image, and let shell commands look around after those of a cloud-config; what they print."""
     clients, name = connect(), "looker"
-    user_data = yaml.safe_dump(
-        {"runcmd": [["sh", "-c", f"({commands}) > /dev/ttyS1 2>&1; echo; echo '-- end --' > /dev/ttyS1"]]}
-    )
+    looking = ["sh", "-c", f"({commands}) > /dev/ttyS1 2>&1; echo; echo '-- end --' > /dev/ttyS1"]
+    user_data = yaml.safe_dump({"runcmd": [*(before or []), looking]})
     body = {
         "name": name,
         "machineType": "zones/us-west1-b/machineTypes/n1-standard-1",
@@ -106,6 +105,38 @@ def test_the_readmes_workflow_makes_an_image_that_boots_and_holds_nothing_of_our
         "ls -A /root | grep docker; grep -c customizer /etc/passwd",
     )
     assert seen == ["Hello, World!", "ours:", "0"]
+
+
+def test_the_readmes_driver_is_installed_and_set_up_at_boot_by_the_readmes_cloud_config(
+    cloud: Emulator, tmp_path: Path
+) -> None:
+    readme = README.read_text()
+    workflow = re.search(r"```yaml\n(steps:.*?)```", readme, re.DOTALL)
+    driver = re.search(r"```yaml\n(- name:[^`]*'install-gpu'.*?)```", readme, re.DOTALL)
+    config = re.search(r"```yaml\n#cloud-config\n(.*?)```", readme, re.DOTALL)
+    assert workflow
+    assert driver
+    assert config
+    start, script, finish = yaml.safe_load(workflow[1])["steps"]
+    (install,) = yaml.safe_load(driver[1])
+    assert install["args"] == ["install-gpu", "-version=396.26"]
+    program = str(Path(sys.executable).with_name("cos-customizer"))
+    for step in (start, install, script, finish):
+        args = [arg.replace("${PROJECT_ID}", "my-project").replace("$PROJECT_ID", "my-project") for arg in step["args"]]
+        args = [arg.replace("my-custom-image", "my-gpu-image").replace("$BUILD_ID", "43") for arg in args]
+        ran = subprocess.run([program, *args], cwd=EXAMPLE, env=_environment(tmp_path), capture_output=True, text=True)
+        assert ran.returncode == 0, shlex.join(args) + ran.stdout + ran.stderr
+    assert "NVIDIA-SMI 396.26" in ran.stdout, "its table is in the log"
+    assert leftovers(cloud) == []
+
+    seen = seen_by(
+        cloud,
+        "projects/my-project/global/images/my-gpu-image",
+        "ls -d /sys/module/nvidia; cat /run/stand-in-nvidia-persistenced; cat /var/lib/hello; "
+        "/var/lib/nvidia/bin/nvidia-smi | grep -o 'NVIDIA-SMI 396.26'",
+        yaml.safe_load(config[1])["runcmd"],
+    )
+    assert seen == ["/sys/module/nvidia", "nvidia-persistenced --verbose", "Hello, World!", "NVIDIA-SMI 396.26"]
 
 
 def _environment(home: Path) -> dict[str, str]:
