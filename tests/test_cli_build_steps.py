@@ -15,6 +15,7 @@ from cos_customizer.cli.finish_image_build import FLAGS, specification
 from cos_customizer.cli.go_flags import Flag
 from cos_customizer.cli.state import BuildState, StateDirectory
 from cos_customizer.customizer.spec import BuildSpec
+from cos_customizer.customizer.spec_steps import RunScript
 from cos_customizer.emulator.server import Emulator
 from cos_customizer.gcp.clients import connect
 
@@ -337,7 +338,7 @@ def test_a_dry_run_prints_the_specification_and_every_request(home: Path, emulat
     read = BuildSpec.model_validate(spec)
     assert read.source.name == IMAGE
     assert read.context.path == str(Path.cwd())
-    assert read.steps[0].env == {"TOKEN": "***"}
+    assert read.steps == [RunScript(script="preload.sh", env={"TOKEN": "***"})]
     comments = [line for line in dry.out.splitlines() if line.startswith(("# POST ", "# DELETE "))]
     assert len(comments) == len(bodies)
     assert comments[0] == "# POST compute/v1/projects/my-project/zones/us-west1-b/instances"

@@ -102,7 +102,7 @@ def test_drivers_are_installed_and_set_up_at_the_next_boot(backend: Backend, sto
         "cos-extensions": COS_EXTENSIONS,
         "gpu %41/NVIDIA-Linux-x86_64-450.51.06.run": DRIVER,
     }
-    steps = [
+    steps: list[GuestStep | GpuStep] = [
         GuestStep("run-script", "run-script cases.sh", "cases.sh"),
         # Resets the machine in the middle, as the real one does when it has to change the kernel's command line.
         GpuStep("install-gpu 0.0.2", "0.0.2", "/var/lib/nvidia", "auto", CONTAINER),

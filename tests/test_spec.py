@@ -7,7 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from cos_customizer.customizer.errors import UsageError
-from cos_customizer.customizer.spec import BuildSpec, Model, parse_spec
+from cos_customizer.customizer.spec import BuildSpec, parse_spec
+from cos_customizer.customizer.spec_steps import Model
 
 MINIMAL: dict[str, Any] = {
     "source": {"project": "cos-cloud", "name": "cos-stable-68-10718-86-0"},
