@@ -18,6 +18,9 @@ from cos_customizer.guest.user_data import GpuStep, GuestStep
 pytestmark = pytest.mark.vm
 
 CONTAINER = "gcr.io/cos-cloud/cos-gpu-installer:v20200921"
+PULLED = "gcr.io/pulled/installer:1"
+"""The same image, as if the first run had pulled it: no registry can be reached."""
+
 DRIVER = b"a driver of ours\n"
 MD5 = hashlib.md5(DRIVER).hexdigest()
 PUBLISHED_MD5 = hashlib.md5(b"stand-in for NVIDIA-Linux-x86_64-396.26.run\n").hexdigest()
@@ -61,6 +64,7 @@ try extensions version=default
 try signed installer=cos-extensions md5sum={PUBLISHED_MD5}
 try legacy installer=container
 umount --lazy /usr/bin
+docker tag {CONTAINER} {PULLED} && touch "$state/pulled"
 """
 
 # As the README shows it, and once more, with what comes of it on a port that the test reads.
@@ -77,7 +81,8 @@ echo "modprobe: $(cat /run/stand-in-nvidia-modprobe | sort -u)"
 echo "softlockup_panic: $(cat /proc/sys/kernel/softlockup_panic)"
 echo "loader: $(grep nvidia /etc/ld.so.conf)"
 find /mnt/stateful_partition -name '*cos-customize[r]*' | sed 's/^/left: /'
-docker image ls --quiet --filter 'reference=gcr.io/*/non[e]' | sed 's/^/left: /'
+echo "images: $(docker image ls --format '{{.Repository}}' | sort -u)"
+echo "containers: $(docker container ls --all --quiet | wc -l)"
 echo 'looked around'
 """
 
@@ -105,7 +110,7 @@ def test_drivers_are_installed_and_set_up_at_the_next_boot(backend: Backend, sto
     steps: list[GuestStep | GpuStep] = [
         GuestStep("run-script", "run-script cases.sh", "cases.sh"),
         # Resets the machine in the middle, as the real one does when it has to change the kernel's command line.
-        GpuStep("install-gpu 0.0.2", "0.0.2", "/var/lib/nvidia", "auto", CONTAINER),
+        GpuStep("install-gpu 0.0.2", "0.0.2", "/var/lib/nvidia", "auto", PULLED),
         GuestStep("run-script", "run-script last.sh", "last.sh"),
     ]
     machine, console = build_of(backend, storage, "gpu", files, steps)
@@ -212,3 +217,4 @@ def test_drivers_are_installed_and_set_up_at_the_next_boot(backend: Backend, sto
     assert "softlockup_panic: 1" in said
     assert "loader: /var/lib/nvidia/lib64" in said
     assert not [line for line in said if line.startswith("left: ")]
+    assert said[said.index("images: gcr.io/cos-cloud/cos-gpu-installer") + 1] == "containers: 0", "as it was before"
