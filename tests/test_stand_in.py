@@ -120,7 +120,7 @@ DOCKER = r"""
     say persistenced "$(cat /run/stand-in-nvidia-persistenced)"
     say damaged $(can install -e NVIDIA_DRIVER_VERSION=396.26 -e NVIDIA_DRIVER_MD5SUM=$(echo | md5sum | cut -c -32) \
       $installer)
-    say damaged:said "$(tail -n 2 /run/said | tr '\n' ' ')"
+    say damaged:said "$(tail -n 2 /run/said | LC_ALL=C sort | tr '\n' ' ')" # two streams, in any order
     echo its own file > "/var/lib/nvidia/with space/driver.run"
     say own $(can install -e NVIDIA_DRIVER_VERSION=396.26 \
       -e NVIDIA_DRIVER_MD5SUM=$(echo its own file | md5sum | cut -c -32) \
