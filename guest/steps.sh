@@ -89,9 +89,11 @@ print_output_of() {
   exec 4>&-
   # A process that the script has left behind may hold its output open: then both are left alone.
   for ((pause = 0; pause < 40; pause++)); do
-    kill -0 "$printer" 2>/dev/null || break
+    kill -0 "$printer" 2>/dev/null || return "$code"
     sleep 0.05
   done
+  # The script's last words may have been no whole line, which sed waits for.
+  printf '\n' 2>/dev/null >"/proc/$printer/fd/0" && sleep 0.2
   return "$code"
 }
 

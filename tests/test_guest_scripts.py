@@ -334,6 +334,12 @@ def test_a_process_that_holds_the_output_does_not_hold_up_the_build(machine: Gue
     wait_until(lambda: b"BuildStatus: late\n" in machine.said)
 
 
+def test_last_words_without_an_end_are_heard_though_a_process_holds_the_output(machine: Guest) -> None:
+    events = machine.build(machine.write("a.sh", "(sleep 4; echo late) & printf 'fatal: no end of line'; exit 3"))
+    (failed,) = [at for at, event in enumerate(events) if isinstance(event, StepFailed)]
+    assert texts(events[:failed]) == ["fatal: no end of line"], "before the marker, and so in the error"
+
+
 def test_a_step_is_not_run_twice(machine: Guest) -> None:
     again = machine.write("a.sh", f"echo x >>{machine.folder}/runs; touch {machine.folder}/going-down")
     steps = (again, machine.write("b.sh", f"echo y >>{machine.folder}/runs"))
