@@ -13,6 +13,10 @@ from dataclasses import dataclass
 BUILD_LABEL = "cos-customizer-build"
 EXPIRY_LABEL = "cos-customizer-expires"
 """Labels of everything temporary: the build's id, and the Unix time after which `sweep` may delete it."""
+STATE_LABEL = "cos-customizer-state"
+"""Label of an image that is not to be used: `UNRELEASED` or `FAILED`. An image without it is what it seems."""
+UNRELEASED, FAILED = "unreleased", "failed"
+"""An image before it is verified, which `sweep` deletes past its expiry; one that has failed and is kept by choice."""
 
 COS_PROJECT = "cos-cloud"
 
@@ -204,6 +208,11 @@ class BuildNames:
     def builder_vm(self) -> str:
         """The builder VM and its boot disk."""
         return f"cos-customizer-{self.id}"
+
+    @property
+    def test_vm(self) -> str:
+        """The VM that boots the output image before it is released, and its boot disk."""
+        return f"cos-customizer-{self.id}-test"
 
     @property
     def nonce(self) -> str:

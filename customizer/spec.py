@@ -27,6 +27,7 @@ from cos_customizer.customizer.spec_steps import (
     ResourceName,
     RunScript,
     Step,
+    Verification,
     set_by,
 )
 from cos_customizer.customizer.steps import mask_environment
@@ -263,6 +264,9 @@ class BuildSpec(Model):
     steps: list[Step] = Field(default_factory=list, description="What to do on the builder VM, in order.")
     builder: BuilderVm = Field(description="The VM that the steps run on.")
     output: OutputImage = Field(description="The image to make.")
+    verify: Verification = Field(
+        default_factory=Verification, description="How the image is tried before it is released to its family."
+    )
     timeout: Annotated[str, BeforeValidator(str), AfterValidator(_check_timeout)] = Field(
         "1h0m0s",
         description="The build's time limit as a Go duration (1h30m, 90s).",
@@ -278,6 +282,8 @@ class BuildSpec(Model):
             raise ValueError("install-gpu needs an x86_64 source image: COS has no GPU drivers for others")
         gpu_type, machine_type = self.gpu_type, self.builder.machine_type
         family = holder_of(gpu_type).family if gpu_type in KNOWN_GPU_TYPES else None
+        if self.verify.asked_for and len(self.output.labels) > MOST_LABELS - 3:
+            raise ValueError(f"-labels: an image that is verified has room for {MOST_LABELS - 3} until it is released")
         if family and machine_type and not machine_type.startswith(f"{family}-"):
             raise ValueError(f"-machine-type={machine_type} cannot hold -gpu-type={gpu_type}: {family} can")
         return self
@@ -301,11 +307,13 @@ class BuildSpec(Model):
 
     def masked(self) -> "BuildSpec":
         """The specification as it may be printed: values of environment variables are hidden."""
-        steps = [
-            step.model_copy(update={"env": mask_environment(step.env)}) if isinstance(step, RunScript) else step
-            for step in self.steps
-        ]
-        return self.model_copy(update={"steps": steps})
+        steps = [_masked(step) if isinstance(step, RunScript) else step for step in self.steps]
+        verify = self.verify.model_copy(update={"scripts": [_masked(script) for script in self.verify.scripts]})
+        return self.model_copy(update={"steps": steps, "verify": verify})
+
+
+def _masked(step: RunScript) -> RunScript:
+    return step.model_copy(update={"env": mask_environment(step.env)})
 
 
 def parse_spec(data: Any) -> BuildSpec:

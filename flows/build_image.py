@@ -6,7 +6,7 @@ from collections import Counter
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from prefect import flow
 from prefect.runtime import flow_run
@@ -16,6 +16,7 @@ from cos_customizer.customizer.durations import human_duration
 from cos_customizer.customizer.errors import CustomizerError, StockOutError, UsageError
 from cos_customizer.customizer.events import BuildEnded, Note, publish
 from cos_customizer.customizer.names import BuildNames
+from cos_customizer.customizer.provenance import Provenance, fingerprint
 from cos_customizer.customizer.result import BuildResult, Outcome
 from cos_customizer.customizer.spec import BuildSpec
 from cos_customizer.flows.interrupts import DeadlinePassed, Interrupts, time_left
@@ -110,7 +111,9 @@ def _build(record: Record, undoing: Undoing) -> Outcome:
         if not halted:
             vm_tasks.stop_builder_vm(spec.builder.project, zone, record.build)
     with record.phase("image"):
-        record.output = _create_image(record, undoing, source, zone, halted)
+        provenance = Provenance(record.build.id, source.id, fingerprint(spec, source.id, archive.sha256))
+        body = requests.output_image(spec, provenance, zone, source.path, name, source.labels, time.time())
+        record.output = _create_image(record, undoing, body, halted)
     if spec.output.deprecate_old_images and spec.output.family:
         new = f"projects/{spec.output.project}/global/images/{name}"
         body = requests.deprecation(new, spec.output.old_image_ttl, time.time())
@@ -241,10 +244,8 @@ def _store_serial_log(record: Record, log: IO[bytes]) -> None:
     record.serial_log = f"gs://{bucket}/{name}"
 
 
-def _create_image(record: Record, undoing: Undoing, source: ResolvedImage, zone: str, vm_runs: bool) -> ResolvedImage:
-    spec, build, name = record.spec, record.build, record.output_name
-    project = spec.output.project
-    body = requests.output_image(spec, build, zone, source.path, name, dict(source.labels))
+def _create_image(record: Record, undoing: Undoing, body: dict[str, Any], vm_runs: bool) -> ResolvedImage:
+    build, name, project = record.build, record.output_name, record.spec.output.project
     keep = undoing.add(
         f"unfinished image {project}/{name}",
         lambda: Counter({"image": int(images.delete_unfinished_image(clients(), project, name, build))}),

@@ -12,6 +12,7 @@ from google.cloud import compute_v1
 from cos_customizer.customizer import names
 from cos_customizer.customizer.errors import CustomizerError, NotFoundError
 from cos_customizer.customizer.names import BuildNames
+from cos_customizer.customizer.provenance import Provenance
 from cos_customizer.customizer.spec import SourceImage
 from cos_customizer.gcp import calls
 from cos_customizer.gcp.clients import Clients
@@ -229,7 +230,8 @@ def delete_unfinished_image(clients: Clients, project: str, name: str, build: Bu
         Whether there was one.
     """
     image = find_image(clients, project, name)
-    if image is None or f"(build {build.id})" not in image.description:
+    provenance = Provenance.parse(image.description) if image else None
+    if provenance is None or provenance.build != build.id:
         return False
     return calls.delete(
         clients.images.delete_unary,

@@ -6,6 +6,7 @@ from typing import Any
 
 from cos_customizer.customizer import gpu_drivers
 from cos_customizer.customizer.names import BuildNames
+from cos_customizer.customizer.provenance import Provenance, fingerprint
 from cos_customizer.customizer.spec import BuildSpec
 from cos_customizer.gcp import requests
 from cos_customizer.gcp.accelerators import zones_with_gpu
@@ -53,7 +54,8 @@ def plan_build(clients: Clients, spec: BuildSpec) -> list[PlannedRequest]:
     requests.user_data(spec, build, digest)  # whether it fits, with the values that are not shown
     user_data = requests.user_data(spec.masked(), build, digest)
     vm = requests.builder_vm(spec, build, zone, source.path, source.architecture, user_data, now)
-    image = requests.output_image(spec, build, zone, source.path, name, dict(source.labels))
+    provenance = Provenance(build.id, source.id, fingerprint(spec, source.id, digest))
+    image = requests.output_image(spec, provenance, zone, source.path, name, source.labels, now)
     instances = f"compute/v1/projects/{project}/zones/{zone}/instances"
     images = f"compute/v1/projects/{output.project}/global/images"
     planned = [

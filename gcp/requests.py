@@ -16,7 +16,8 @@ from cos_customizer.customizer.accelerators import (
     holder_of,
 )
 from cos_customizer.customizer.errors import UsageError
-from cos_customizer.customizer.names import BuildNames
+from cos_customizer.customizer.names import STATE_LABEL, UNRELEASED, BuildNames
+from cos_customizer.customizer.provenance import Provenance
 from cos_customizer.customizer.spec import MOST_LABELS, BuilderVm, BuildSpec, OutputImage
 from cos_customizer.customizer.spec_steps import InstallGpu, RunScript
 from cos_customizer.guest.user_data import ContextObject, GpuStep, GuestStep, render_user_data
@@ -209,29 +210,42 @@ def image_labels(output: OutputImage, source_labels: Mapping[str, str]) -> dict[
 
 
 def output_image(
-    spec: BuildSpec, build: BuildNames, zone: str, source_image: str, name: str, source_labels: dict[str, str]
+    spec: BuildSpec,
+    provenance: Provenance,
+    zone: str,
+    source_image: str,
+    name: str,
+    source_labels: Mapping[str, str],
+    now: float,
 ) -> dict[str, Any]:
     """The body of `images.insert` for the output image.
 
+    An image that is to be verified gets no family yet, and labels that say so.
+
     Args:
         spec: the build's specification.
-        build: the build's names.
+        provenance: where the image comes from; names the build.
         zone: of the builder VM's disk.
         source_image: `projects/{project}/global/images/{image}`.
         name: of the output image.
         source_labels: the source image's labels, used when they are inherited.
+        now: Unix time.
 
     Raises:
         UsageError: see `image_labels`.
     """
-    output: OutputImage = spec.output
+    output, build = spec.output, BuildNames(provenance.build)
     body: dict[str, Any] = {
         "name": name,
-        "description": f"{source_image} customized by cos-customizer (build {build.id})",
+        "description": provenance.description(source_image),
         "sourceDisk": f"projects/{spec.builder.project}/zones/{zone}/disks/{build.builder_vm}",
     }
     labels = image_labels(output, source_labels)
-    if output.family:
+    if spec.verify.asked_for:
+        labels |= {STATE_LABEL: UNRELEASED, **build.labels(expiry(spec.timeout_seconds, now))}
+        if len(labels) > MOST_LABELS:
+            raise UsageError(f"-inherit-labels: until it is released, the image would have {len(labels)} labels")
+    elif output.family:
         body["family"] = output.family
     if labels:
         body["labels"] = labels

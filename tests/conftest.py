@@ -85,7 +85,9 @@ def make_spec(tmp_path: Path) -> SpecMaker:
             "output": {"project": "my-project", "name": "my-image"},
         }
         filled = {name: {**fields, **parts.get(name, {})} for name, fields in defaults.items()}
-        return parse_spec({**filled, "steps": [{"script": script} for script in scripts], "timeout": timeout})
+        more = {name: fields for name, fields in parts.items() if name not in defaults}
+        steps = [{"script": script} for script in scripts]
+        return parse_spec({**filled, **more, "steps": steps, "timeout": timeout})
 
     return make
 

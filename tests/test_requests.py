@@ -9,12 +9,14 @@ import yaml
 
 from cos_customizer.customizer.errors import UsageError
 from cos_customizer.customizer.names import BuildNames
+from cos_customizer.customizer.provenance import Provenance
 from cos_customizer.customizer.spec import BuildSpec, parse_spec
 from cos_customizer.gcp import requests
 
 CASES = {path.stem: yaml.safe_load(path.read_text()) for path in sorted(Path(__file__).parent.glob("data/requests/*"))}
 MINIMAL: dict[str, Any] = CASES["minimal"]["spec"]
 BUILD = BuildNames("0123456789")
+PROVENANCE = Provenance(BUILD.id, "42", "f" * 32)
 ZONE = "us-west1-b"
 NOW = 1_700_000_000.0
 
@@ -29,7 +31,7 @@ def bodies(case: dict[str, Any]) -> dict[str, Any]:
     replacement = f"projects/{spec.output.project}/global/images/{name}"
     return {
         "builder_vm": requests.builder_vm(spec, BUILD, ZONE, path, source["architecture"], "the plan", NOW),
-        "output_image": requests.output_image(spec, BUILD, ZONE, path, name, source["labels"]),
+        "output_image": requests.output_image(spec, PROVENANCE, ZONE, path, name, source["labels"], NOW),
         "deprecation": requests.deprecation(replacement, spec.output.old_image_ttl, NOW),
     }
 
