@@ -176,6 +176,6 @@ def _summary(result: "BuildResult", seconds: float, startup: float) -> str:
     """
     if result.outcome == "exists":
         return f"{result.image} was there already; nothing was built"
-    vm = sum(result.durations[phase] for phase in ("builder VM", "steps", "halt", "image"))
+    vm = sum(result.durations.get(phase, 0.0) for phase in ("builder VM", "steps", "halt", "image", "verify"))
     took = f"VM {human_duration(vm)}, Prefect {human_duration(startup)}"
     return f"{result.image} built in {human_duration(seconds)} ({took})"

@@ -190,6 +190,28 @@ FLAGS = (
         field="builder.labels",
     ),
     Flag(
+        "verify-script",
+        "Before the image is released, boot a test VM from it and run this script of the build context there. Only if "
+        "it succeeds does the image get its family, and are old images deprecated. May be repeated.",
+        kind="list",
+        value="PATH,…",
+        example="-verify-script=smoke_test.sh",
+        field="verify.scripts",
+    ),
+    Flag(
+        "verify-boot",
+        "Before the image is released, see whether a test VM boots from it; -verify-script implies it.",
+        kind="bool",
+        field="verify.boot",
+    ),
+    Flag(
+        "keep-failed-image",
+        "Keep an image that fails its verification, in no family and labelled cos-customizer-state=failed, to look at "
+        "it. Otherwise it is deleted.",
+        kind="bool",
+        field="verify.keep_failed_image",
+    ),
+    Flag(
         "timeout",
         "Time limit of this command, from its start to its end, as a Go duration. What the build has made is removed "
         "within it. Stay below the time limit of whatever runs this command (Cloud Build's timeout).",
@@ -264,6 +286,8 @@ def specification(state: BuildState, values: dict[str, Any]) -> "BuildSpec":
         spec = parse_spec({**state.spec, **said})
         assert spec.source.name is not None  # start-image-build has found out
         spec.output.name_for(spec.source.name)
+        for script in spec.verify.scripts:
+            state.check_script("-verify-script", script.script)
     except UsageError as error:
         hint = error.hint or "see: cos-customizer help finish-image-build."
         raise UsageError(error.message, hint) from None

@@ -42,7 +42,7 @@ def event_lines(event: Event) -> list[str]:
         return [f"{event.topic:<13}{mark}{event.text}"]
     if not isinstance(event, StepChange):
         return []
-    topic = f"step {event.number}/{event.total}"
+    topic = f"{'step' if event.stage == 'build' else event.stage} {event.number}/{event.total}"
     took = f" in {human_duration(event.seconds)}" if event.seconds is not None else ""
     what = {
         "started": event.label,
@@ -124,6 +124,9 @@ class _LiveView(PlainLines):
 
     def _change(self, event: StepChange) -> None:
         index = event.number - 1
+        if event.stage != "build":
+            self._doing = printable(f"verifying: {event.label}")
+            return
         if not 0 <= index < len(self._states):
             return
         self._states[index] = event.state

@@ -65,7 +65,7 @@ def run_script(ctx: click.Context, /, **values: Any) -> int:
     each with the build context as working directory. A script that fails, fails the build.
     """
     from cos_customizer.customizer import names
-    from cos_customizer.customizer.steps import check_environment_size, near_names, normalize_script
+    from cos_customizer.customizer.steps import check_environment_size, normalize_script
 
     try:
         script = normalize_script(values["script"] or "")
@@ -80,15 +80,7 @@ def run_script(ctx: click.Context, /, **values: Any) -> int:
     except ValueError as error:
         raise UsageError(f"-env: {error}") from None
     state = StateDirectory.named(workdir_of(ctx, values))
-    scripts = state.read().scripts
-    if script not in scripts:
-        near = near_names(script, scripts)
-        raise UsageError(
-            f"-script: there is no {script!r} in the build context",
-            f"did you mean {' or '.join(near)}?"
-            if near
-            else "paths are relative to the build context's root, which start-image-build has archived as it was then.",
-        )
+    state.read().check_script("-script", script)
     number = state.add_step({"type": "run-script", "script": script, **({"env": env} if env else {})})
     topic = f"step {number}"
     variables = f" (env {', '.join(f'{name}=***' for name in env)})" if env else ""

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from cos_customizer.customizer.errors import CustomizerError, UsageError
+from cos_customizer.customizer.steps import near_names
 
 DEFAULT_WORKDIR = ".cos-customizer-workdir"
 VERSION = 1
@@ -44,6 +45,26 @@ class BuildState:
     def archive(self) -> Path:
         """The archive of the build context."""
         return Path(self.spec["context"]["path"])
+
+    def check_script(self, flag: str, script: str) -> None:
+        """Make sure that a script is in the build context.
+
+        Args:
+            flag: that names the script.
+            script: its path, normalized.
+
+        Raises:
+            UsageError: it is not; the hint says what may have been meant.
+        """
+        if script in self.scripts:
+            return
+        near = near_names(script, self.scripts)
+        raise UsageError(
+            f"{flag}: there is no {script!r} in the build context",
+            f"did you mean {' or '.join(near)}?"
+            if near
+            else "paths are relative to the build context's root, which start-image-build has archived as it was then.",
+        )
 
 
 class Draft:

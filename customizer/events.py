@@ -7,6 +7,8 @@ from typing import Literal
 
 from cos_customizer.customizer.result import BuildResult
 
+Stage = Literal["build", "verify"]
+
 
 @dataclass(frozen=True)
 class Note:
@@ -34,6 +36,7 @@ class StepChange:
         state: what became of it.
         seconds: how long it took, once it has ended and where that is known.
         reason: why it failed.
+        stage: `build`: it customizes the builder VM; `verify`: it tries the image on the test VM.
     """
 
     number: int
@@ -42,6 +45,7 @@ class StepChange:
     state: Literal["started", "succeeded", "failed"]
     seconds: float | None = None
     reason: str = ""
+    stage: Stage = "build"
 
 
 @dataclass(frozen=True)

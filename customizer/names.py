@@ -219,6 +219,11 @@ class BuildNames:
         """What tells our lines on the serial console from a script's."""
         return uuid.uuid5(_NAMESPACE, f"nonce/{self.id}").hex[:16]
 
+    @property
+    def test_nonce(self) -> str:
+        """As `nonce`, for the test VM."""
+        return uuid.uuid5(_NAMESPACE, f"nonce/{self.id}/test").hex[:16]
+
     def scratch(self, workdir: str) -> str:
         """The prefix, ending in a slash, of the build's objects in Cloud Storage."""
         directory = workdir.strip("/")

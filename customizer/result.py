@@ -34,10 +34,13 @@ class BuildResult(BaseModel):
     source_image_id: str = Field("", description="Numeric id of the source image.")
     zone: str = Field("", description="Zone of the builder VM.")
     steps: tuple[StepResult, ...] = ()
+    verification: tuple[StepResult, ...] = Field((), description="How the output image's verification scripts went.")
     durations: dict[str, float] = Field(
-        default_factory=dict, description="Seconds by phase: prepare, builder VM, steps, halt, image, clean-up, total."
+        default_factory=dict,
+        description="Seconds by phase: prepare, builder VM, steps, halt, image, verify, release, clean-up, total.",
     )
     deprecated: tuple[str, ...] = Field((), description="Names of the family's images that were deprecated.")
     serial_log: str = Field("", description="gs:// URL of the builder VM's whole serial log, if it was stored.")
+    verification_log: str = Field("", description="gs:// URL of the test VM's whole serial log, if it was stored.")
     leftovers: tuple[str, ...] = Field((), description="What could not be removed.")
     error: str = Field("", description="Why the build has not succeeded.")

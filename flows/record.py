@@ -1,14 +1,15 @@
 """What becomes of a build, noted down as it goes: what its result, or its failure, will say."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from cos_customizer.customizer.errors import BuildTimeoutError, CustomizerError
-from cos_customizer.customizer.events import BuildEnded, publish
+from cos_customizer.customizer.events import BuildEnded, Stage, publish
 from cos_customizer.customizer.names import BuildNames
 from cos_customizer.customizer.result import BuildResult, Outcome, StepResult
 from cos_customizer.customizer.spec import BuildSpec
+from cos_customizer.customizer.spec_steps import InstallGpu, RunScript
 from cos_customizer.gcp.images import ResolvedImage
 from cos_customizer.tasks.serial_console import GuestConsole
 
@@ -29,9 +30,9 @@ class Record:
         self.output_name = ""
         self.output: ResolvedImage | None = None
         self.zone = ""
-        self.console: GuestConsole | None = None
+        self.consoles: dict[Stage, GuestConsole] = {}
         self.deprecated: list[str] = []
-        self.serial_log = ""
+        self.serial_logs: dict[Stage, str] = {}
         self.leftovers: list[str] = []
         self.durations: dict[str, float] = {}
 
@@ -62,34 +63,47 @@ class Record:
             source_image=source.path if source else "",
             source_image_id=source.id if source else "",
             zone=self.zone,
-            steps=self.console.progress.results() if self.console else self._not_run(),
+            steps=self._went("build", self.spec.steps),
+            verification=self._went("verify", self.spec.verify.scripts),
             durations={**self.durations, "total": round(time.monotonic() - self.started, 3)},
             deprecated=tuple(self.deprecated),
-            serial_log=self.serial_log,
+            serial_log=self.serial_logs.get("build", ""),
+            verification_log=self.serial_logs.get("verify", ""),
             leftovers=tuple(self.leftovers),
             error=error,
         )
 
-    def _not_run(self) -> tuple[StepResult, ...]:
-        steps = enumerate(self.spec.steps, start=1)
+    def _went(self, stage: Stage, steps: Sequence[RunScript | InstallGpu]) -> tuple[StepResult, ...]:
+        if stage in self.consoles:
+            return self.consoles[stage].progress.results()
         return tuple(
-            StepResult(number=number, label=step.label, state="not-run", seconds=None) for number, step in steps
+            StepResult(number=number, label=step.label, state="not-run", seconds=None)
+            for number, step in enumerate(steps, start=1)
         )
 
     def timed_out(self) -> BuildTimeoutError:
         """Tell that the build's time is up; returns the error to raise."""
-        number = self.console.progress.current if self.console else 0
-        where = f"during {self.console.progress.label(number)}" if self.console and number else ""
-        doing = where or ("while the builder VM was starting" if self.zone else "before a builder VM was made")
-        if self.console and self.console.progress.succeeded:
-            doing = "after the last step"
+        console = self.consoles.get("verify") or self.consoles.get("build")
         error = BuildTimeoutError(
-            f"the build did not complete within the specified timeout ({self.spec.timeout}), {doing}",
+            f"the build did not complete within the specified timeout ({self.spec.timeout}), {self._where()}",
             "-timeout gives it more; it covers all of finish-image-build, clean-up included.",
-            tuple(self.console.progress.tail) if self.console else (),
+            tuple(console.progress.tail) if console else (),
         )
         self.close(error)
         return error
+
+    def _where(self) -> str:
+        if console := self.consoles.get("verify"):
+            if console.progress.succeeded:
+                return "after the image was verified"
+            number = console.progress.current
+            return f"while verifying the image{f', during {console.progress.label(number)}' if number else ''}"
+        if console := self.consoles.get("build"):
+            if console.progress.succeeded:
+                return "after the last step"
+            if number := console.progress.current:
+                return f"during {console.progress.label(number)}"
+        return "while the builder VM was starting" if self.zone else "before a builder VM was made"
 
     def close(self, error: BaseException) -> None:
         """Tell what has become of a build that did not succeed.

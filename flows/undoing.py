@@ -37,6 +37,13 @@ class Undoing:
         self._entries.append(entry)
         return lambda: self._take_back(entry)
 
+    def part(self) -> "Undoing":
+        """An undoing whose work can be done earlier, by its own `run`; the rest of it is done in this one's turn."""
+        part = Undoing()
+        part.removed, part.leftovers = self.removed, self.leftovers
+        self._entries.append(_Entry("", part.run))
+        return part
+
     def _take_back(self, entry: _Entry) -> None:
         if entry in self._entries:
             self._entries.remove(entry)

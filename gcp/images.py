@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -11,7 +12,7 @@ from google.cloud import compute_v1
 
 from cos_customizer.customizer import names
 from cos_customizer.customizer.errors import CustomizerError, NotFoundError
-from cos_customizer.customizer.names import BuildNames
+from cos_customizer.customizer.names import STATE_LABEL, BuildNames
 from cos_customizer.customizer.provenance import Provenance
 from cos_customizer.customizer.spec import SourceImage
 from cos_customizer.gcp import calls
@@ -27,6 +28,8 @@ class ResolvedImage:
         architecture: `X86_64` or `ARM64`.
         status: `PENDING`, `READY`, `FAILED` or `DELETING`.
         deprecation: `DEPRECATED`, `OBSOLETE`, `DELETED`, or empty for an active image.
+        created: RFC 3339 time of its creation.
+        label_fingerprint: of its labels, which changing them takes.
     """
 
     project: str
@@ -40,11 +43,23 @@ class ResolvedImage:
     architecture: str = "X86_64"
     status: str = "READY"
     deprecation: str = ""
+    created: str = ""
+    label_fingerprint: str = ""
 
     @property
     def path(self) -> str:
         """`projects/{project}/global/images/{image}`."""
         return f"projects/{self.project}/global/images/{self.name}"
+
+    @property
+    def age(self) -> tuple[datetime, int]:
+        """Sorts images by age, oldest first; two of the same moment by id."""
+        return datetime.fromisoformat(self.created or "0001-01-01T00:00:00Z"), int(self.id or 0)
+
+    @property
+    def state(self) -> str:
+        """`unreleased`, `failed`, or empty: the image is what it seems."""
+        return self.labels.get(STATE_LABEL, "")
 
 
 def _resolved(project: str, image: compute_v1.Image) -> ResolvedImage:
@@ -63,6 +78,8 @@ def _resolved(project: str, image: compute_v1.Image) -> ResolvedImage:
         architecture=image.architecture or by_name,
         status=image.status or "READY",
         deprecation="" if state in ("", "ACTIVE") else state,
+        created=image.creation_timestamp,
+        label_fingerprint=image.label_fingerprint,
     )
 
 
@@ -243,22 +260,26 @@ def delete_unfinished_image(clients: Clients, project: str, name: str, build: Bu
     )
 
 
-def images_to_deprecate(clients: Clients, project: str, family: str, new_image: str) -> list[str]:
-    """Names of a family's images that have no deprecation status, the new one left out.
+def images_to_deprecate(
+    clients: Clients, project: str, family: str, name: str, new_image: ResolvedImage | None = None
+) -> list[str]:
+    """Names of the images that a new one of their family replaces: those without a deprecation status that are older.
+
+    An image newer than ours is left alone: of two builds that race, the later image stays.
 
     Args:
         clients: Google's clients.
         project: of the family.
-        family: its name; must not be empty.
-        new_image: name of the image that replaces them.
+        family: its name; if it is empty, there is nothing to deprecate.
+        name: of the image that replaces them.
+        new_image: that image; None if it is still to be made.
     """
     if not family:
         return []
     # The server's filter is not trusted: what it returns is looked at again.
-    found = _list(clients, project, f"(family = {family}) (name != {new_image})")
-    return [
-        image.name for image in found if image.family == family and image.name != new_image and not image.deprecation
-    ]
+    found = _list(clients, project, f"(family = {family}) (name != {name})")
+    others = [image for image in found if image.family == family and image.name != name and not image.deprecation]
+    return [image.name for image in others if new_image is None or image.age < new_image.age]
 
 
 def deprecate(clients: Clients, project: str, images: list[str], body: dict[str, Any], build: BuildNames) -> None:

@@ -62,13 +62,23 @@ def plan_build(clients: Clients, spec: BuildSpec) -> list[PlannedRequest]:
         PlannedRequest("POST", instances, vm),
         PlannedRequest("POST", f"{images}?forceCreate=true", image),
     ]
+    deletion = PlannedRequest("DELETE", f"{instances}/{build.builder_vm}", {})
+    if spec.verify.asked_for:
+        plan = requests.test_user_data(spec.masked(), build, digest)
+        new = f"projects/{output.project}/global/images/{name}"
+        test_vm = requests.test_vm(spec, build, zone, new, source.architecture, plan, now)
+        planned += [deletion, PlannedRequest("POST", instances, test_vm)]
+        if output.family:
+            planned.append(PlannedRequest("PATCH", f"{images}/{name}", {"family": output.family}))
+        labels = {"labels": requests.image_labels(output, source.labels), "labelFingerprint": "…"}
+        planned.append(PlannedRequest("POST", f"{images}/{name}/setLabels", labels))
+        deletion = PlannedRequest("DELETE", f"{instances}/{build.test_vm}", {})
     if output.deprecate_old_images and output.family:
         new = f"projects/{output.project}/global/images/{name}"
         body = requests.deprecation(new, output.old_image_ttl, now)
         old = images_to_deprecate(clients, output.project, output.family, name)
         planned += [PlannedRequest("POST", f"{images}/{image}/deprecate", body) for image in old]
-    planned.append(PlannedRequest("DELETE", f"{instances}/{build.builder_vm}", {}))
-    return planned
+    return [*planned, deletion]
 
 
 def _first_zone(clients: Clients, spec: BuildSpec, source: ResolvedImage) -> str:

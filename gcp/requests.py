@@ -98,6 +98,16 @@ def user_data(spec: BuildSpec, build: BuildNames, sha256: str) -> str:
         raise UsageError(f"-env: {error}") from None
 
 
+def test_user_data(spec: BuildSpec, build: BuildNames, sha256: str) -> str:
+    """As `user_data`, for the test VM: its plan has the scripts that verify the image."""
+    steps = [_guest_step(step, verify=False) for step in spec.verify.scripts]
+    archive = ContextObject(spec.scratch.bucket, build.scratch(spec.scratch.workdir) + "context.tar.gz", sha256)
+    try:
+        return render_user_data(steps, archive, build.test_nonce)
+    except ValueError as error:
+        raise UsageError(f"verify.scripts: {error}") from None
+
+
 def _guest_step(step: RunScript | InstallGpu, *, verify: bool) -> GuestStep | GpuStep:
     if isinstance(step, RunScript):
         return GuestStep("run-script", step.label, step.script, step.env)
@@ -113,6 +123,28 @@ def _guest_step(step: RunScript | InstallGpu, *, verify: bool) -> GuestStep | Gp
         # The installer names GPUs as Compute Engine does, in capitals: NVIDIA_L4.
         target_gpu="" if verify else step.gpu_type.upper().replace("-", "_"),
     )
+
+
+def test_vm(
+    spec: BuildSpec, build: BuildNames, zone: str, image: str, architecture: str, plan: str, now: float
+) -> dict[str, Any]:
+    """The body of `instances.insert` for the test VM: as the builder VM, of the output image.
+
+    Args:
+        spec: the build's specification.
+        build: the build's names.
+        zone: to test in.
+        image: `projects/{project}/global/images/{image}` of the output image.
+        architecture: of the image, `X86_64` or `ARM64`.
+        plan: the user-data.
+        now: Unix time of the test's start.
+    """
+    body = builder_vm(spec, build, zone, image, architecture, plan, now)
+    body |= {"name": build.test_vm, "description": f"Test VM of cos-customizer build {build.id}"}
+    parameters = body["disks"][0]["initializeParams"]
+    parameters["diskName"] = build.test_vm
+    parameters.pop("diskSizeGb", None)  # the image has it
+    return body
 
 
 def builder_vm(

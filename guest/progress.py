@@ -22,10 +22,12 @@ class GuestProgress:
 
     Args:
         labels: of the steps, in order.
+        stage: what the steps are for.
     """
 
-    def __init__(self, labels: Sequence[str]) -> None:
+    def __init__(self, labels: Sequence[str], stage: events.Stage = "build") -> None:
         self._labels = tuple(labels)
+        self._stage: events.Stage = stage
         self._states: list[events.StepChange | None] = [None] * len(labels)
         self.tail: deque[str] = deque(maxlen=LINES_OF_FAILED_STEP)
         self.succeeded = False
@@ -91,9 +93,7 @@ class GuestProgress:
         if isinstance(event, protocol.StepStarted):
             if self.succeeded:
                 self.succeeded = False
-                self.failure = protocol.BuildFailed(
-                    None, None, "the builder VM restarted by itself after the steps were done"
-                )
+                self.failure = protocol.BuildFailed(None, None, "the VM restarted by itself after the steps were done")
                 return []
             told = self._assume_succeeded(event.step - 1)
             if not self.over:
@@ -138,6 +138,7 @@ class GuestProgress:
             state,
             seconds,
             reason,
+            self._stage,
         )
         self._states[number - 1] = change
         return [change]

@@ -1,4 +1,4 @@
-"""The builder VM as tasks: created, stopped."""
+"""The VMs of a build as tasks: created, stopped."""
 
 import time
 from typing import Any
@@ -10,10 +10,10 @@ from cos_customizer.gcp.serial_console import SerialConsole
 from cos_customizer.tasks.operation import clients, operation
 
 
-@operation("create builder VM in {zone}")
-def create_builder_vm(project: str, zone: str, body: dict[str, Any], build: BuildNames) -> None:
-    """Create the builder VM; see `gcp.instances.create_builder_vm`."""
-    instances.create_builder_vm(clients(), project, zone, body, build)
+@operation("create {what} in {zone}")
+def create_vm(what: str, project: str, zone: str, body: dict[str, Any], build: BuildNames) -> None:  # noqa: ARG001
+    """Create the builder VM or the test VM; see `gcp.instances.create_vm`."""
+    instances.create_vm(clients(), project, zone, body, build)
 
 
 HALTED = b"reboot: System halted"
@@ -53,5 +53,5 @@ def await_halt(project: str, zone: str, build: BuildNames) -> bool:
 
 @operation("stop builder VM")
 def stop_builder_vm(project: str, zone: str, build: BuildNames) -> None:
-    """Stop the builder VM; see `gcp.instances.stop_builder_vm`."""
-    instances.stop_builder_vm(clients(), project, zone, build)
+    """Stop the builder VM; see `gcp.instances.stop_vm`."""
+    instances.stop_vm(clients(), project, zone, build.builder_vm, build)

@@ -1,10 +1,10 @@
-"""Images as tasks: found, made, deprecated."""
+"""Images as tasks: found, made, released, deprecated."""
 
 from typing import Any
 
 from cos_customizer.customizer.names import BuildNames
 from cos_customizer.customizer.spec import SourceImage
-from cos_customizer.gcp import images
+from cos_customizer.gcp import images, release
 from cos_customizer.gcp.images import ResolvedImage
 from cos_customizer.tasks.operation import clients, operation
 
@@ -33,22 +33,38 @@ def create_image(project: str, body: dict[str, Any], build: BuildNames, force: b
     return images.insert_image(clients(), project, body, build, force)
 
 
+@operation("release {image.name}")
+def release_image(image: ResolvedImage, family: str, labels: dict[str, str], build: BuildNames) -> ResolvedImage:
+    """Put a verified image into its family; see `gcp.release.release`."""
+    return release.release(clients(), image, family, labels, build)
+
+
+@operation("mark {image.name} as failed")
+def mark_failed(image: ResolvedImage, labels: dict[str, str]) -> None:
+    """Label an image that is kept though it has failed; see `gcp.release.set_labels`."""
+    release.set_labels(clients(), image, labels)
+
+
+@operation("delete {name}")
+def delete_image(project: str, name: str, owner: BuildNames) -> bool:
+    """Delete an image that the build `owner` has left unreleased; see `gcp.images.delete_unfinished_image`."""
+    return images.delete_unfinished_image(clients(), project, name, owner)
+
+
 @operation("deprecate old images of {family}")
-def deprecate_old_images(
-    project: str, family: str, new_image: str, body: dict[str, Any], build: BuildNames
-) -> list[str]:
-    """Deprecate the family's other images.
+def deprecate_old_images(family: str, new_image: ResolvedImage, body: dict[str, Any], build: BuildNames) -> list[str]:
+    """Deprecate the family's older images.
 
     Args:
-        project: of the family.
         family: its name.
-        new_image: name of the image that replaces them.
+        new_image: the image that replaces them.
         body: of `images.deprecate`.
         build: the build's names.
 
     Returns:
         Names of the images that were deprecated.
     """
-    old = images.images_to_deprecate(clients(), project, family, new_image)
+    project = new_image.project
+    old = images.images_to_deprecate(clients(), project, family, new_image.name, new_image)
     images.deprecate(clients(), project, old, body, build)
     return old

@@ -32,7 +32,8 @@ def report(event: Event) -> None:
         why = f": {event.reason}" if event.reason else ""
         logger.log(
             logging.ERROR if event.state == "failed" else logging.INFO,
-            "step %d/%d: %s %s%s%s",
+            "%s %d/%d: %s %s%s%s",
+            "step" if event.stage == "build" else event.stage,
             *(event.number, event.total, event.label, event.state, took, why),
         )
     events.publish(event)

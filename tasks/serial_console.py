@@ -1,4 +1,4 @@
-"""Following the builder VM's serial console: one task run for each customization step."""
+"""Following the serial console of a build's VM: one task run for each step."""
 
 import os
 import tempfile
@@ -10,7 +10,7 @@ from typing import IO
 
 from cos_customizer.customizer.durations import human_duration
 from cos_customizer.customizer.errors import BuildFailedError, ConflictError, CustomizerError, NotFoundError
-from cos_customizer.customizer.events import Note
+from cos_customizer.customizer.events import Note, Stage
 from cos_customizer.gcp.serial_console import SerialConsole
 from cos_customizer.guest.progress import GuestProgress
 from cos_customizer.guest.protocol import SerialParser
@@ -19,6 +19,8 @@ from cos_customizer.tasks.reporting import report
 
 _STATUS_INTERVAL = 10.0
 _SILENCE = 300.0
+BOOT_PATIENCE = 600.0
+"""Seconds that a test VM may run without a word before it counts as one that does not boot."""
 _STORE_INTERVAL = 60.0
 _LOG_IN_MEMORY = 4 << 20
 _GOOD_STATUS = ("PROVISIONING", "STAGING", "RUNNING", "REPAIRING")
@@ -55,6 +57,7 @@ class GuestConsole:
             leaves most of its log behind.
         nonce: the build's.
         labels: of the steps, in order.
+        stage: what the steps are for.
     """
 
     def __init__(
@@ -64,16 +67,19 @@ class GuestConsole:
         store: Callable[[IO[bytes]], None],
         nonce: str,
         labels: list[str],
+        stage: Stage = "build",
     ) -> None:
         self._console = console
         self._status = status
         self._store = store
         self._parser = SerialParser(nonce)
-        self.progress = GuestProgress(labels)
+        self.progress = GuestProgress(labels, stage)
+        self._verifies = stage == "verify"
+        self._vm = "test VM" if self._verifies else "builder VM"
         # Rolls over to a file without a name: nothing to remove, whatever becomes of this process.
         self._log: IO[bytes] = tempfile.SpooledTemporaryFile(_LOG_IN_MEMORY)  # noqa: SIM115 - lives as long as the console
         self._status_due = time.monotonic() + _STATUS_INTERVAL
-        self._silence_due = time.monotonic() + _SILENCE
+        self._silence_due = time.monotonic() + (BOOT_PATIENCE if self._verifies else _SILENCE)
         self._store_due = time.monotonic() + _STORE_INTERVAL
 
     def follow_until(self, ended: Callable[[], bool]) -> None:
@@ -146,22 +152,28 @@ class GuestConsole:
             raise self._stopped(f"stopped by itself (its status is {status})" if status else "was deleted")
 
     def _mind_silence(self) -> None:
-        if not self.progress.heard and time.monotonic() >= self._silence_due:
-            self._silence_due = time.monotonic() + _SILENCE
-            report(
-                Note(
-                    "console",
-                    f"the builder VM runs, and has printed nothing for {human_duration(_SILENCE)}; "
-                    "does the source image run cloud-init's user-data?",
-                    "warning",
-                )
+        if self.progress.heard or time.monotonic() < self._silence_due:
+            return
+        if self._verifies:
+            raise BuildFailedError(
+                f"the image does not boot: in {human_duration(BOOT_PATIENCE)} the test VM has run nothing",
+                "the serial log of port 1 says how far it came; -keep-failed-image keeps the image to look at.",
             )
+        self._silence_due = time.monotonic() + _SILENCE
+        report(
+            Note(
+                "console",
+                f"the builder VM runs, and has printed nothing for {human_duration(_SILENCE)}; "
+                "does the source image run cloud-init's user-data?",
+                "warning",
+            )
+        )
 
     def _stopped(self, what: str) -> BuildFailedError:
         number = self.progress.current
         where = f"during {self.progress.label(number)}" if number else "before the first step"
         return BuildFailedError(
-            f"the builder VM {what} {where}",
+            f"the {self._vm} {what} {where}",
             "a script that powers the VM off, a crash of the VM, or somebody who stopped it.",
             tuple(self.progress.tail),
         )
@@ -183,10 +195,12 @@ class GuestConsole:
         output = tuple(self.progress.tail)
         hint = next((known.hint for known in _HINTS for line in reversed(output) if known.text in line), "")
         if failed.step is None:
-            return BuildFailedError(f"the build failed on the builder VM: {failed.reason}", hint, output)
+            what = "verification" if self._verifies else "build"
+            return BuildFailedError(f"the {what} failed on the {self._vm}: {failed.reason}", hint, output)
         labels = self.progress.results()
         label = labels[failed.step - 1].label if failed.step <= len(labels) else "?"
-        return BuildFailedError(f"step {failed.step}/{len(labels)} failed: {label} {failed.reason}", hint, output)
+        what = "verification" if self._verifies else f"step {failed.step}/{len(labels)}"
+        return BuildFailedError(f"{what} failed: {label} {failed.reason}", hint, output)
 
 
 @operation("{label}")
@@ -209,8 +223,8 @@ def follow_step(console: GuestConsole, number: int, label: str) -> None:
     raise console.failure() or BuildFailedError(f"step {number} ({label}) {state}", "", tuple(console.progress.tail))
 
 
-@operation("finish on the builder VM")
-def follow_end(console: GuestConsole) -> None:
+@operation("finish on the {vm}")
+def follow_end(console: GuestConsole, vm: str) -> None:  # noqa: ARG001
     """Follow the console until the guest has cleaned up and says that the build has succeeded.
 
     Raises:

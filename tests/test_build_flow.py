@@ -385,7 +385,7 @@ def test_passing_faults_of_the_api_do_not_fail_a_build(
     [
         pytest.param(
             lambda e: e.faults.add("http", status=403, reason="forbidden", path=r"/instances\?", method="POST"),
-            *(CustomizerError, "could not create builder VM"),
+            *(CustomizerError, "could not create VM cos-customizer-"),
             id="forbidden",
         ),
         pytest.param(
