@@ -91,8 +91,8 @@ def _facts(error: BaseException) -> list[str]:
     """What else a build's result says that somebody needs now."""
     result: Any = getattr(error, "result", None)
     facts = []
-    if result is not None and result.serial_log:
-        facts.append(f"full serial log: {result.serial_log}")
+    if result is not None and (log := result.verification_log or result.serial_log):
+        facts.append(f"full serial log: {log}")
     if result is not None and result.leftovers:
         facts.append(f"left behind, remove it by hand: {', '.join(result.leftovers)}")
     return facts

@@ -102,4 +102,4 @@ def leftovers(emulator: Emulator) -> list[str]:
         for resource in emulator.list(f"projects/my-project/zones/-/{kind}")
     ]
     blobs = connect().storage.list_blobs("my-project_cloudbuild")
-    return zonal + [blob.name for blob in blobs if not blob.name.endswith("/serial.log")]
+    return zonal + [blob.name for blob in blobs if not blob.name.endswith("serial.log")]

@@ -1,0 +1,238 @@
+"""Tested before released: an image that fails is never what a family gives."""
+
+import time
+from typing import Any
+
+import pytest
+from conftest import SpecMaker, leftovers
+from google.api_core.exceptions import NotFound
+from google.cloud import compute_v1
+from guest_scripts import NONCE, marker, said, succeeded, succeeding
+
+from cos_customizer.customizer.errors import BuildFailedError, BuildTimeoutError, ConflictError, CustomizerError
+from cos_customizer.customizer.events import BuildEnded, Event, StepChange, listening
+from cos_customizer.customizer.result import BuildResult
+from cos_customizer.customizer.spec import BuildSpec
+from cos_customizer.emulator.server import Emulator
+from cos_customizer.flows.build_image import build_image
+from cos_customizer.gcp.clients import connect
+
+pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.xdist_group("prefect")]
+
+BUILDER, TEST = "cos-customizer-[0-9a-f]{10}", "cos-customizer-[0-9a-f]{10}-test"
+LABELS = ("run-script first.sh", "run-script second.sh")
+VERIFIED = {"scripts": ["first.sh"]}
+OUTPUT = {"family": "my-family", "deprecate_old_images": True, "labels": {"team": "web"}}
+
+
+def play(emulator: Emulator, *on_test_vm: dict[str, Any]) -> None:
+    """The builder VM succeeds; the test VM says this."""
+    emulator.scripts.add({"match": {"name": TEST}, "variables": NONCE, "events": list(on_test_vm)})
+    emulator.scripts.add({**succeeding(*LABELS), "match": {"name": BUILDER}})
+
+
+PASSES = (
+    marker("BuildStep: 1 started run-script first.sh"),
+    said("BuildStatus: all is well\n"),
+    marker("BuildStep: 1 succeeded 0.4"),
+    *succeeded(),
+)
+FAILS = (
+    marker("BuildStep: 1 started run-script first.sh"),
+    said("BuildStatus: no docker here\n"),
+    marker("BuildStep: 1 failed exit 7"),
+    marker("BuildFailed: step 1 exit 7"),
+)
+
+
+def images(emulator: Emulator) -> dict[str, Any]:
+    return {image["name"]: image for image in emulator.list("projects/my-project/global/images")}
+
+
+def newest_of_family() -> str:
+    try:
+        return str(connect().images.get_from_family(project="my-project", family="my-family").name)
+    except NotFound:
+        return ""
+
+
+def make_image(name: str, **fields: Any) -> None:
+    source = "projects/cos-cloud/global/images/cos-stable-68-10718-86-0"
+    image = compute_v1.Image(name=name, source_image=source, **fields)
+    operation = connect().images.insert_unary(project="my-project", image_resource=image)
+    connect().global_operations.wait(project="my-project", operation=operation.name)
+
+
+def failing(spec: BuildSpec, error: type[BaseException], match: str) -> tuple[Any, BuildResult]:
+    ended: list[BuildResult] = []
+
+    def note(event: Event) -> None:
+        if isinstance(event, BuildEnded):
+            ended.append(event.result)
+
+    with listening(note), pytest.raises(error, match=match) as caught:
+        build_image(spec)
+    return caught.value, ended[0]
+
+
+def test_an_image_that_passes_is_released_and_only_then_are_old_ones_deprecated(
+    emulator: Emulator, make_spec: SpecMaker
+) -> None:
+    make_image("old", family="my-family")
+    play(emulator, *PASSES)
+    seen: list[tuple[str, dict[str, Any]]] = []
+
+    def look(event: Event) -> None:
+        if isinstance(event, StepChange) and event.stage == "verify":
+            seen.append((newest_of_family(), images(emulator)))
+
+    with listening(look):
+        result = build_image(make_spec(output=OUTPUT, verify=VERIFIED))
+    for newest, before in seen:
+        assert newest == "old"
+        assert "family" not in before["my-image"]
+        assert before["my-image"]["labels"]["cos-customizer-state"] == "unreleased"
+        assert int(before["my-image"]["labels"]["cos-customizer-expires"]) > time.time()
+        assert "deprecated" not in before["old"]
+    assert len(seen) == 2  # started, succeeded
+    assert newest_of_family() == "my-image"
+    assert images(emulator)["my-image"]["labels"] == {"team": "web"}
+    assert images(emulator)["old"]["deprecated"]["state"] == "DEPRECATED"
+    assert result.outcome == "built"
+    assert result.deprecated == ("old",)
+    assert [step.state for step in result.verification] == ["succeeded"]
+    assert leftovers(emulator) == []
+
+
+def test_an_image_that_fails_never_appears_in_its_family(emulator: Emulator, make_spec: SpecMaker) -> None:
+    make_image("old", family="my-family")
+    play(emulator, *FAILS)
+    error, result = failing(make_spec(output=OUTPUT, verify=VERIFIED), BuildFailedError, "is not released")
+    assert "run-script first.sh exit" in error.message
+    assert error.output == ("no docker here",)
+    assert newest_of_family() == "old"
+    assert set(images(emulator)) == {"old"}
+    assert "deprecated" not in images(emulator)["old"]
+    assert [step.state for step in result.steps] == ["succeeded", "succeeded"]
+    assert [step.state for step in result.verification] == ["failed"]
+    assert result.verification_log.endswith("/verify-serial.log")
+    assert leftovers(emulator) == []
+
+
+def test_an_image_that_fails_is_kept_if_that_was_asked_for(emulator: Emulator, make_spec: SpecMaker) -> None:
+    play(emulator, *FAILS)
+    spec = make_spec(output=OUTPUT, verify={**VERIFIED, "keep_failed_image": True})
+    _, result = failing(spec, BuildFailedError, "it is kept in no family, labelled cos-customizer-state=failed")
+    image = images(emulator)["my-image"]
+    assert "family" not in image
+    assert image["labels"] == {
+        "team": "web",
+        "cos-customizer-state": "failed",
+        "cos-customizer-build": result.build_id,
+    }
+    assert newest_of_family() == ""
+    failing(spec, CustomizerError, "has failed its verification and was kept")
+    assert leftovers(emulator) == []
+
+
+def test_with_verify_boot_alone_the_image_has_only_to_boot(emulator: Emulator, make_spec: SpecMaker) -> None:
+    play(emulator, *succeeded())
+    result = build_image(make_spec(output=OUTPUT, verify={"boot": True}))
+    assert (result.outcome, newest_of_family()) == ("built", "my-image")
+
+
+def test_an_image_that_does_not_boot_fails(
+    emulator: Emulator, make_spec: SpecMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cos_customizer.tasks.serial_console.BOOT_PATIENCE", 0.2)
+    monkeypatch.setattr("cos_customizer.tasks.serial_console._STATUS_INTERVAL", 0.1)
+    play(emulator)
+    failing(make_spec(output=OUTPUT, verify={"boot": True}), BuildFailedError, "the image does not boot")
+    assert images(emulator) == {}
+    assert leftovers(emulator) == []
+
+
+def test_a_build_whose_time_is_up_while_the_image_is_verified_leaves_no_image(
+    emulator: Emulator, make_spec: SpecMaker
+) -> None:
+    play(emulator, PASSES[0])
+    spec = make_spec(output=OUTPUT, verify=VERIFIED, timeout="15s")
+    failing(spec, BuildTimeoutError, r"while verifying the image, during step 1/1 \(run-script first.sh\)")
+    assert images(emulator) == {}
+    assert leftovers(emulator) == []
+
+
+def test_the_builder_vm_is_gone_before_the_test_vm_is_made(emulator: Emulator, make_spec: SpecMaker) -> None:
+    play(emulator, *PASSES)
+    there: list[list[str]] = []
+
+    def look(event: Event) -> None:
+        if isinstance(event, StepChange) and event.stage == "verify":
+            there.append([vm["name"] for vm in emulator.list("projects/my-project/zones/-/instances")])
+
+    with listening(look):
+        result = build_image(make_spec(verify=VERIFIED))
+    assert there[0] == [f"cos-customizer-{result.build_id}-test"]
+    assert images(emulator)["my-image"].get("labels", {}) == {}
+
+
+def unreleased(emulator: Emulator, spec: BuildSpec, expires: float) -> dict[str, Any]:
+    """An image that a killed build has left: the one it would have verified."""
+    kept = spec.model_copy(update={"verify": spec.verify.model_copy(update={"keep_failed_image": True})})
+    play(emulator, *FAILS)
+    failing(kept, BuildFailedError, "is kept")
+    image = connect().images.get(project="my-project", image="my-image")
+    labels = {"cos-customizer-state": "unreleased", "cos-customizer-expires": str(int(expires))}
+    request = compute_v1.GlobalSetLabelsRequest(label_fingerprint=image.label_fingerprint, labels=labels)
+    connect().images.set_labels_unary(
+        project="my-project", resource="my-image", global_set_labels_request_resource=request
+    )
+    emulator.scripts.clear()
+    return images(emulator)["my-image"]
+
+
+def test_an_image_that_was_never_released_is_not_taken_for_done_but_verified(
+    emulator: Emulator, make_spec: SpecMaker
+) -> None:
+    spec = make_spec(output=OUTPUT, verify=VERIFIED)
+    left = unreleased(emulator, spec, time.time() + 3600)
+    play(emulator, *PASSES)
+    result = build_image(spec)
+    assert result.outcome == "built"
+    assert result.image_id == left["id"]
+    assert newest_of_family() == "my-image"
+    assert images(emulator)["my-image"]["labels"] == {"team": "web"}
+
+
+def test_one_past_its_expiry_by_another_recipe_is_made_anew(emulator: Emulator, make_spec: SpecMaker) -> None:
+    spec = make_spec(output=OUTPUT, verify=VERIFIED)
+    left = unreleased(emulator, spec, time.time() - 1)
+    other = make_spec(output=OUTPUT, verify=VERIFIED, builder={"disk_size_gb": 20})
+    play(emulator, *PASSES)
+    result = build_image(other)
+    assert result.image_id != left["id"]
+    assert newest_of_family() == "my-image"
+
+
+def test_one_that_another_recipe_may_still_be_verifying_is_left_alone(emulator: Emulator, make_spec: SpecMaker) -> None:
+    left = unreleased(emulator, make_spec(output=OUTPUT, verify=VERIFIED), time.time() + 3600)
+    other = make_spec(output=OUTPUT, verify=VERIFIED, builder={"disk_size_gb": 20})
+    failing(other, ConflictError, "was never released, and was not made by this recipe")
+    assert images(emulator)["my-image"] == left
+
+
+def test_of_two_builds_that_race_the_later_image_stays(emulator: Emulator, make_spec: SpecMaker) -> None:
+    """Another build's image appears in the family after ours was made, and before ours is released."""
+    make_image("old", family="my-family")
+    play(emulator, *PASSES)
+
+    def race(event: Event) -> None:
+        if isinstance(event, StepChange) and event.stage == "verify" and event.state == "started":
+            time.sleep(0.01)  # the emulator's clock counts milliseconds
+            make_image("newer", family="my-family")
+
+    with listening(race):
+        result = build_image(make_spec(output=OUTPUT, verify=VERIFIED))
+    assert result.deprecated == ("old",)
+    assert "deprecated" not in images(emulator)["newer"]
+    assert newest_of_family() == "newer"
