@@ -12,6 +12,10 @@ less the closing zero). Source: https://cloud.google.com/compute/docs/metadata/s
 """
 
 
+MASK = "***"
+"""What stands for the value of an environment variable wherever it could be printed."""
+
+
 def normalize_script(path: str) -> str:
     """The path of a script in the build context, without a leading `./` and the like.
 
@@ -60,7 +64,7 @@ def check_environment_size(env: Mapping[str, str]) -> None:
 
 def mask_environment(env: Mapping[str, str]) -> dict[str, str]:
     """The environment as it may be printed: names, and no values."""
-    return dict.fromkeys(env, "***")
+    return dict.fromkeys(env, MASK)
 
 
 def _is_text(value: str) -> bool:
