@@ -188,7 +188,8 @@ def unreleased(emulator: Emulator, spec: BuildSpec, expires: float) -> dict[str,
         project="my-project", resource="my-image", global_set_labels_request_resource=request
     )
     emulator.scripts.clear()
-    return images(emulator)["my-image"]
+    left: dict[str, Any] = images(emulator)["my-image"]
+    return left
 
 
 def test_an_image_that_was_never_released_is_not_taken_for_done_but_verified(
