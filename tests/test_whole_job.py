@@ -166,6 +166,28 @@ def test_scripts_run_in_order_with_their_environment_however_awkward_they_are(
     assert seen == ['Hello, it\'s "you" & $HOME\tü', "second", "third after a reboot"]
 
 
+def test_an_image_is_booted_and_tested_before_its_family_gives_it(
+    cloud: Emulator, make_spec: SpecMaker, tmp_path: Path
+) -> None:
+    context = tmp_path / "context"
+    (context / "first.sh").write_text("echo web > /var/lib/role\n")
+    (context / "expected").write_text("web\n")
+    (context / "test.sh").write_text("cmp /var/lib/role expected\n")
+    output = {"name": "tested", "family": "tested"}
+    spec = make_spec(scripts=("first.sh",), timeout="10m", output=output, verify={"scripts": ["test.sh"]})
+    result = build_image(spec)
+    assert [step.state for step in result.verification] == ["succeeded"]
+    assert connect().images.get_from_family(project="my-project", family="tested").name == "tested"
+
+    (context / "expected").write_text("database\n")
+    again = spec.model_copy(update={"output": spec.output.model_copy(update={"name": "worse"})})
+    with pytest.raises(BuildFailedError, match=r"worse is not released, it is deleted: .*test\.sh exited with 1"):
+        build_image(again)
+    assert connect().images.get_from_family(project="my-project", family="tested").name == "tested"
+    assert "worse" not in [image["name"] for image in cloud.list("projects/my-project/global/images")]
+    assert leftovers(cloud) == []
+
+
 def test_a_script_that_fills_the_disk_fails_the_build(cloud: Emulator, make_spec: SpecMaker, tmp_path: Path) -> None:
     (tmp_path / "context" / "first.sh").write_text(
         "fallocate -l $(($(stat -f -c %f /var/lib) * $(stat -f -c %S /var/lib))) /var/lib/big\necho x > /var/lib/more\n"
