@@ -12,7 +12,7 @@ from cos_customizer.cli.messages import complain
 from cos_customizer.cli.output_file import OutputFile
 from cos_customizer.cli.state import BuildState, StateDirectory
 from cos_customizer.customizer.durations import human_duration
-from cos_customizer.customizer.errors import BuildTimeoutError, CustomizerError, UsageError
+from cos_customizer.customizer.errors import BuildTimeoutError, CustomizerError, UsageError, in_words
 from cos_customizer.customizer.events import BuildEnded, Event, Note, listening, publish
 from cos_customizer.flows import local_server
 from cos_customizer.flows.interrupts import command_started, ignore_signals
@@ -162,7 +162,7 @@ def _result_of(error: BaseException, spec: "BuildSpec") -> "BuildResult":
         outcome="timed-out" if isinstance(error, BuildTimeoutError) else outcome,
         project=spec.output.project,
         image=spec.output.name or "",
-        error=str(error) or type(error).__name__,
+        error=in_words(error),
     )
 
 

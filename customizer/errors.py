@@ -62,3 +62,18 @@ class BuildFailedError(CustomizerError):
 
 class BuildTimeoutError(BuildFailedError):
     """The build did not complete in time. Pipelines search their logs for this message's wording."""
+
+
+def in_words(error: BaseException) -> str:
+    """Why a build has not succeeded, for people.
+
+    Args:
+        error: what has ended it.
+    """
+    if isinstance(error, CustomizerError):
+        return error.message
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    if isinstance(error, SystemExit) or not isinstance(error, Exception):
+        return "terminated"
+    return f"{type(error).__name__}: {error}".rstrip(": ")

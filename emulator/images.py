@@ -6,7 +6,7 @@ from .clock import from_rfc3339
 from .core import Core
 from .disks import encryption_key
 from .disks import key as disk_key
-from .errors import ApiError, already_exists, in_use, invalid, unsupported
+from .errors import ApiError, already_exists, in_use, invalid, not_ready, unsupported
 from .operations import Target
 from .references import check_name, link, new_id, path_of
 from .resources import Resource, check_labels, fingerprint
@@ -107,7 +107,7 @@ class Images:
         path = f"projects/{project}/global/images/{name}"
         image = self._core.store.get(path)
         if image["status"] == "PENDING":
-            raise ApiError(400, "resourceNotReady", f"The resource '{path}' is not ready")
+            raise not_ready(path)
         before = image["status"]
         self._core.store.update(path, status="DELETING")
 
@@ -130,7 +130,7 @@ class Images:
         if path.split("/")[-2] != "disks":
             raise invalid(field, body[kind], "It is no disk.")
         if disk["status"] != "READY":
-            raise ApiError(400, "resourceNotReady", f"The resource '{path}' is not ready")
+            raise not_ready(path)
         for user in disk.get("users", []):
             instance = path_of(user, project, field)
             if not force and self._core.store.get(instance)["status"] != "TERMINATED":

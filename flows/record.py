@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from cos_customizer.customizer.errors import BuildTimeoutError, CustomizerError
+from cos_customizer.customizer.errors import BuildTimeoutError, in_words
 from cos_customizer.customizer.events import BuildEnded, Stage, publish
 from cos_customizer.customizer.names import BuildNames
 from cos_customizer.customizer.result import BuildResult, Outcome, StepResult
@@ -114,5 +114,4 @@ class Record:
         outcome: Outcome = "failed" if isinstance(error, Exception) else "interrupted"
         if isinstance(error, BuildTimeoutError):
             outcome = "timed-out"
-        text = error.message if isinstance(error, CustomizerError) else f"{type(error).__name__} {error}".strip()
-        publish(BuildEnded(self.result(outcome, text)))
+        publish(BuildEnded(self.result(outcome, in_words(error))))

@@ -278,6 +278,7 @@ def test_a_signal_undoes_the_build(
         for each, handler in before.items():
             signal.signal(each, handler)
     assert result.outcome == "interrupted"
+    assert result.error == ("interrupted" if number == signal.SIGINT else "terminated")
     assert leftovers(emulator) == []
 
 
