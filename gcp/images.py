@@ -175,6 +175,22 @@ def _list(clients: Clients, project: str, expression: str = "") -> list[Resolved
         raise calls.translated(error, f"list the images of {project}") from error
 
 
+def newest_of_family(clients: Clients, project: str, family: str) -> ResolvedImage | None:
+    """The newest image of a family that was released, deprecated or not; None if there is none.
+
+    Args:
+        clients: Google's clients.
+        project: of the family.
+        family: its name.
+
+    Raises:
+        CustomizerError: the API does not say.
+    """
+    found = _list(clients, project, f"family = {family}")
+    released = [image for image in found if image.family == family and image.status == "READY" and not image.state]
+    return max(released, key=lambda image: image.age, default=None)
+
+
 def wait_until_ready(clients: Clients, image: ResolvedImage, interval: float = 2.0) -> ResolvedImage:
     """Wait for an image that somebody else is making.
 

@@ -1,7 +1,9 @@
 """Telling of a build's progress: to the run's log in Prefect, and to whoever listens in this process."""
 
 import logging
+from typing import Any
 
+from prefect.artifacts import create_table_artifact
 from prefect.exceptions import MissingContextError
 from prefect.logging import get_run_logger
 
@@ -37,6 +39,20 @@ def report(event: Event) -> None:
             *(event.number, event.total, event.label, event.state, took, why),
         )
     events.publish(event)
+
+
+def report_table(key: str, rows: list[dict[str, Any]], description: str) -> None:
+    """Leave a table with the run, as an artifact. That it cannot be stored is no reason for the run to fail.
+
+    Args:
+        key: the artifact's: lower-case letters, digits, hyphens.
+        rows: of the table; the first one's keys are its head.
+        description: what the table shows, as Markdown.
+    """
+    try:
+        create_table_artifact(table=rows, key=key, description=description)
+    except Exception as error:  # the Prefect API's trouble, not ours
+        _logger().warning("the table %s could not be stored: %s", key, error)
 
 
 def _logger() -> "logging.Logger | logging.LoggerAdapter[logging.Logger]":
