@@ -18,7 +18,7 @@ from cos_customizer.customizer.names import BuildNames
 from cos_customizer.customizer.provenance import Provenance, fingerprint
 from cos_customizer.customizer.result import BuildResult, Outcome
 from cos_customizer.customizer.spec import BuildSpec
-from cos_customizer.flows import release
+from cos_customizer.flows import hooks, release
 from cos_customizer.flows.guest_vm import GuestVm
 from cos_customizer.flows.interrupts import DeadlinePassed, Interrupts, time_left
 from cos_customizer.flows.record import Record
@@ -38,7 +38,15 @@ def _run_name() -> str:
     return f"build {output.name or f'*{output.suffix}'}"
 
 
-@flow(name="build-image", flow_run_name=_run_name, persist_result=False, log_prints=False)
+@flow(
+    name="build-image",
+    flow_run_name=_run_name,
+    persist_result=False,
+    log_prints=False,
+    on_cancellation=[hooks.undo_build],
+    on_crashed=[hooks.undo_build],
+    on_failure=[hooks.undo_build],
+)
 def build_image(spec: BuildSpec) -> BuildResult:
     """Boot a builder VM from the source image, run the steps on it, make an image of its disk.
 
@@ -214,6 +222,8 @@ def _undo(record: Record, undoing: Undoing) -> None:
     with record.phase("clean-up"):
         undoing.run()
     record.leftovers = undoing.leftovers
+    if not undoing.leftovers:
+        hooks.note_undone(record.build)
     if undoing.removed:
         report(Note("cleaned up", undoing.summary()))
     for log in record.serial_logs.values():

@@ -250,6 +250,25 @@ def insert_image(
     return wait_until_ready(clients, image)
 
 
+def unfinished_images(clients: Clients, project: str, build: BuildNames) -> list[str]:
+    """Names of the images that a build has begun and not finished: still being made, failed, or not released.
+
+    An image that is in its family was verified, whatever its labels say.
+
+    Args:
+        clients: Google's clients.
+        project: of the images.
+        build: the build, which need not have come to know its image's name.
+    """
+    return [
+        image.name
+        for image in _list(clients, project)
+        if (provenance := Provenance.parse(image.description)) is not None
+        and provenance.build == build.id
+        and (image.status != "READY" or (image.state == names.UNRELEASED and not image.family))
+    ]
+
+
 def delete_unfinished_image(clients: Clients, project: str, name: str, build: BuildNames) -> bool:
     """Delete the output image if this build, and no other, has begun it.
 

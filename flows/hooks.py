@@ -1,0 +1,91 @@
+"""What undoes a build when its own process cannot: Prefect calls it with no more than the flow run.
+
+A worker kills a cancelled run 30 seconds after asking it to end, and a process can be killed outright. The worker's own
+process then runs the hooks of the flow, which it imports for that. They find what the build has made by its names.
+"""
+
+from collections import Counter
+from functools import partial
+from typing import Any
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.flows import Flow
+from prefect.logging.loggers import flow_run_logger
+
+from cos_customizer.customizer.names import BuildNames
+from cos_customizer.customizer.spec import BuildSpec, parse_spec
+from cos_customizer.flows.undoing import Undoing
+from cos_customizer.gcp import images, instances, scratch
+from cos_customizer.tasks.operation import clients
+
+_undone: set[str] = set()
+"""Ids of builds that have undone their own work in this process."""
+
+
+def note_undone(build: BuildNames) -> None:
+    """Remember that a build has left nothing, so that no hook looks for it again in this process."""
+    _undone.add(build.id)
+
+
+def undo_build(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Delete whatever a flow run's builds have left: VMs, disks, the build context in Cloud Storage, unfinished images.
+
+    A hook for `on_cancellation`, `on_crashed` and `on_failure`, in whatever process. Whether the builds were at their
+    beginning or have left nothing is all the same to it. It says in the run's log what it has removed, and raises
+    nothing: what is left then is for the `sweep` flow.
+
+    Args:
+        flow: `build_image`.
+        flow_run: whose parameters hold the specification.
+        state: that the run has come to. (Prefect passes all three by these names.)
+    """
+    logger = flow_run_logger(flow_run, flow)
+    try:
+        builds = [build for build in _builds_of(flow_run) if build.id not in _undone]
+        if not builds:
+            return
+        spec = parse_spec(flow_run.parameters.get("spec"))
+        undoing = Undoing()
+        for build in builds:
+            _register(undoing, spec, build)
+        undoing.run()
+    except Exception as error:  # of Google's libraries, Prefect's client, a specification that is none
+        logger.warning("what the build has left could not be looked for: %s", error)
+        return
+    if +undoing.removed:
+        logger.info("cleaned up after %s: %s", state.name or state.type.value, undoing.summary())
+    for leftover in undoing.leftovers:
+        logger.error("left behind: %s", leftover)
+
+
+def _builds_of(flow_run: FlowRun) -> list[BuildNames]:
+    """The builds of all attempts that are over. A worker has seen the flow run last before it began."""
+    attempts = max(1, flow_run.run_count)
+    try:
+        with get_client(sync_client=True) as client:
+            now = client.read_flow_run(flow_run.id)
+    except Exception:  # the server may be gone; most runs have one attempt
+        return [BuildNames.of(str(flow_run.id), number + 1) for number in range(attempts)]
+    at_work = now.state is not None and (now.state.is_running() or now.state.is_pending())
+    attempts = max(attempts, now.run_count - at_work)  # a new attempt is not to be undone
+    return [BuildNames.of(str(flow_run.id), number + 1) for number in range(attempts)]
+
+
+def _register(undoing: Undoing, spec: BuildSpec, build: BuildNames) -> None:
+    bucket, name = spec.scratch.bucket, build.scratch(spec.scratch.workdir) + "context.tar.gz"
+    undoing.add(f"gs://{bucket}/{name}", lambda: Counter({"object": scratch.delete(clients(), bucket, name)}))
+    for zone in spec.builder.zones:
+        for vm in (build.builder_vm, build.test_vm):
+            undoing.add(f"VM {vm} in {zone}", partial(_delete_vm, spec.builder.project, zone, vm, build))
+    undoing.add(f"unfinished image in {spec.output.project}", partial(_delete_images, spec.output.project, build))
+
+
+def _delete_vm(project: str, zone: str, vm: str, build: BuildNames) -> "Counter[str]":
+    vms, disks = instances.delete_vm(clients(), project, zone, vm, build)
+    return Counter({"VM": vms, "disk": disks})
+
+
+def _delete_images(project: str, build: BuildNames) -> "Counter[str]":
+    names = images.unfinished_images(clients(), project, build)
+    return Counter(image=sum(images.delete_unfinished_image(clients(), project, name, build) for name in names))
