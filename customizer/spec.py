@@ -4,6 +4,7 @@ It is the state that the build steps fill in, the parameter of the flow, the for
 one schema, four uses.
 """
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -36,6 +37,8 @@ MOST_LABELS = 64
 """Source: https://cloud.google.com/compute/docs/labeling-resources#requirements."""
 _LONGEST_TIMEOUT = 120 * 24 * 3600
 """Seconds: maxRunDuration is no longer. Source: https://cloud.google.com/compute/docs/instances/limit-vm-runtime."""
+_KMS_KEY = re.compile(r"projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+(/cryptoKeyVersions/[0-9]+)?")
+"""Source: https://cloud.google.com/kms/docs/resource-hierarchy#retrieve_resource_id."""
 _CENTURY = 100 * 365 * 24 * 3600
 
 
@@ -52,6 +55,27 @@ def _leave_room_for_ours(labels: dict[str, str]) -> dict[str, str]:
     if len(labels) > most:
         raise ValueError(f"a builder VM can have at most {most} labels beside the build's own, not {len(labels)}")
     return labels
+
+
+def _each_once(zones: list[str]) -> list[str]:
+    return list(dict.fromkeys(zones))
+
+
+def _check_kms_key(key: str) -> str:
+    if not _KMS_KEY.fullmatch(key):
+        raise ValueError(
+            f"{key!r} is not a key's name: "
+            "write projects/{project}/locations/{location}/keyRings/{ring}/cryptoKeys/{key}"
+        )
+    return key
+
+
+def _check_service_account(email: str) -> str:
+    if email != "default" and not re.fullmatch(r"[^@\s]+@[^@\s]+", email):
+        raise ValueError(
+            f"{email!r} is not the e-mail address of a service account: name@project.iam.gserviceaccount.com"
+        )
+    return email
 
 
 def _shorten_licenses(licenses: list[str]) -> list[str]:
@@ -134,7 +158,7 @@ class BuilderVm(Model):
     """The VM that the steps run on."""
 
     project: Project = Field(description="Project to build in.", json_schema_extra=set_by("-project"))
-    zones: list[ResourceName] = Field(
+    zones: Annotated[list[ResourceName], AfterValidator(_each_once)] = Field(
         min_length=1,
         description="Zones to build in; on a stock-out the next one is tried.",
         json_schema_extra=set_by("-zone"),
@@ -174,7 +198,7 @@ class BuilderVm(Model):
         description="Whether the VM gets an external address.",
         json_schema_extra=set_by("-no-external-ip"),
     )
-    service_account: NonEmpty = Field(
+    service_account: Annotated[NonEmpty, AfterValidator(_check_service_account)] = Field(
         "default", description="E-mail of the VM's service account.", json_schema_extra=set_by("-service-account")
     )
     network_tags: list[ResourceName] = Field(
@@ -183,7 +207,7 @@ class BuilderVm(Model):
     labels: BuilderLabels = Field(
         default_factory=dict, description="Labels of the VM and its disk.", json_schema_extra=set_by("-builder-labels")
     )
-    kms_key: NonEmpty | None = Field(
+    kms_key: Annotated[NonEmpty, AfterValidator(_check_kms_key)] | None = Field(
         None,
         description="Cloud KMS key that encrypts the boot disk and the output image.",
         json_schema_extra=set_by("-kms-key"),
@@ -358,6 +382,8 @@ def _tells_kind(before: int | str, part: int | str) -> bool:
 def _flag_of(where: tuple[int | str, ...]) -> str:
     model: Any = BuildSpec
     flag = ""
+    if where[:2] == ("verify", "scripts"):
+        where = where[:2]  # its scripts have no flags for their own fields
     for part in where:
         if isinstance(part, int):
             continue

@@ -248,7 +248,11 @@ FIELDS: list[tuple[str, str, Any]] = [
     ),
     ("-licenses=", "output.licenses", []),
     ("-storage-location=eu", "output.storage_location", "eu"),
-    ("-kms-key=projects/p/k", "builder.kms_key", "projects/p/k"),
+    (
+        "-kms-key=projects/p/locations/l/keyRings/r/cryptoKeys/k",
+        "builder.kms_key",
+        "projects/p/locations/l/keyRings/r/cryptoKeys/k",
+    ),
     ("-disk-size-gb=50", "builder.disk_size_gb", 50),
     ("-disk-type=pd-ssd", "builder.disk_type", "pd-ssd"),
     ("-machine-type=n1-standard-4", "builder.machine_type", "n1-standard-4"),
@@ -260,6 +264,7 @@ FIELDS: list[tuple[str, str, Any]] = [
     ("-network-tags=a,b", "builder.network_tags", ["a", "b"]),
     ("-service-account=me@x", "builder.service_account", "me@x"),
     ("-builder-labels=team=images", "builder.labels", {"team": "images"}),
+    ("-verify-boot", "verify.boot", True),
     ("-timeout=90m", "timeout", "1h30m0s"),
 ]
 

@@ -78,6 +78,9 @@ TAKEN: list[dict[str, Any]] = [
     {"builder.labels": {"cos-customizer-build": "x"} | {f"l{number}": "" for number in range(62)}},
     {"output.labels": {f"l{number}": "" for number in range(64)}},
     {"context.sha256": "0" * 64},
+    {"builder.service_account": "builder@my-project.iam.gserviceaccount.com"},
+    {"builder.kms_key": "projects/p/locations/global/keyRings/r/cryptoKeys/k/cryptoKeyVersions/3"},
+    {"output.labels": {f"l{number}": "" for number in range(61)}, "verify.boot": True},
     {"timeout": "1ns"},
     {"timeout": "2880h"},
     {"steps": [{"script": "a.sh"}] * 200},
@@ -120,6 +123,17 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"builder.disk_size_gb": -1}, "-disk-size-gb (builder.disk_size_gb): Input should be greater than or equal to 0"),
     ({"builder.disk_size_gb": 10**30}, "-disk-size-gb (builder.disk_size_gb): Input should be less than or equal to"),
     ({"builder.network_tags": ["ok", "No"]}, "-network-tags (builder.network_tags.1): 'No' is not a valid name"),
+    ({"builder.kms_key": "my-key"}, "-kms-key (builder.kms_key): 'my-key' is not a key's name: write projects/"),
+    ({"builder.service_account": "me"}, "-service-account (builder.service_account): 'me' is not the e-mail address"),
+    ({"verify.keep_failed_image": True}, "-keep-failed-image needs -verify-script or -verify-boot"),
+    (
+        {"verify.scripts": ["../a.sh"]},
+        "-verify-script (verify.scripts.0.script): '../a.sh' is outside the build context",
+    ),
+    (
+        {"output.labels": {f"l{number}": "" for number in range(62)}, "verify.boot": True},
+        "-labels: an image that is verified has room for 61 until it is released",
+    ),
     ({"builder.labels": {"A": "b"}}, "-builder-labels (builder.labels): 'A' is not a valid label key"),
     (
         {"builder.labels": {f"l{number}": "" for number in range(63)}},
