@@ -14,8 +14,8 @@ from cos_customizer.emulator.machines import EmulatorError
 
 _STATE_DIR = Flag(
     "state-dir",
-    "Directory that keeps images, disks, stopped instances and objects from one start to the next. Default: "
-    "cos-customizer/emulator below $XDG_STATE_HOME (~/.local/state).",
+    "Directory that keeps images, disks, stopped instances, objects and log entries from one start to the next. "
+    "Default: cos-customizer/emulator below $XDG_STATE_HOME (~/.local/state).",
     value="DIR",
     example="-state-dir=/tmp/cloud",
 )
@@ -31,7 +31,12 @@ _START_FLAGS = (
         value="KIND",
         example="-machines=scripted",
     ),
-    Flag("port", "Port of the Compute Engine API on 127.0.0.1; 0 takes a free one.", kind="int", default=0),
+    Flag(
+        "port",
+        "Port of Compute Engine and Cloud Logging on 127.0.0.1; 0 takes a free one.",
+        kind="int",
+        default=0,
+    ),
     Flag("storage-port", "Port of Cloud Storage on 127.0.0.1; 0 takes a free one.", kind="int", default=0),
     Flag(
         "project",
@@ -45,9 +50,9 @@ _START_FLAGS = (
 )
 
 
-@click.group("emulator", cls=GoGroup, short_help="Run Compute Engine and Cloud Storage on this machine.")
+@click.group("emulator", cls=GoGroup, short_help="Run Compute Engine, Cloud Storage and Cloud Logging on this machine.")
 def emulator() -> None:
-    """Run Compute Engine and Cloud Storage on this machine.
+    """Run Compute Engine, Cloud Storage and Cloud Logging on this machine.
 
     `emulator start` prints the environment variables that point cos-customizer, gcloud and Google's client libraries
     to it: eval "$(cos-customizer emulator start)". Nothing listens beyond 127.0.0.1, and no Google account is needed.
@@ -87,7 +92,7 @@ def start(
 
 @emulator.command("stop", cls=GoCommand, params=[_STATE_DIR], short_help="Stop it and all its machines.")
 def stop(state_dir: str | None) -> None:
-    """Stop the emulator and all its machines. Images, disks, stopped instances and objects are kept."""
+    """Stop the emulator and all its machines. Images, disks, stopped instances, objects and log entries are kept."""
     _tell("stopped" if service.stop(_state_dir(state_dir)) else "not running")
 
 
@@ -98,6 +103,7 @@ def status(state_dir: str | None) -> None:
     click.echo(f"running, process {running.pid}, {running.machines} machines")
     click.echo(f"Compute Engine  {running.environment['CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE']}")
     click.echo(f"Cloud Storage   {running.environment['STORAGE_EMULATOR_HOST']}")
+    click.echo(f"Cloud Logging   {running.environment['CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING']}")
     click.echo(f"its own API     {running.control}")
     click.echo(f"log             {running.log}")
 

@@ -35,7 +35,7 @@ _SECTIONS = {
     "Without a Google account": ("emulator",),
     "About the program": ("help", "commands", "flags", "version", "completion"),
 }
-_EMULATOR_HELP = "Run Compute Engine and Cloud Storage on this machine."
+_EMULATOR_HELP = "Run Compute Engine, Cloud Storage and Cloud Logging on this machine."
 
 
 class Refusal(click.Command):

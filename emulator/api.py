@@ -16,6 +16,7 @@ from .calls import Calls
 from .compute import Compute
 from .errors import ApiError, not_found
 from .http_server import DROP_CONNECTION, LOG
+from .logs import Logs
 from .machines import EmulatorError
 from .resources import Resource, check_writable
 from .schema import check_body
@@ -30,6 +31,7 @@ class Context:
 
     Attributes:
         compute: what the API is the face of.
+        logs: what Cloud Logging's API is the face of.
         calls: the record of calls.
         use_project: told the project of each request.
         status: what the emulator's own API answers to `status`.
@@ -37,6 +39,7 @@ class Context:
     """
 
     compute: Compute
+    logs: Logs
     calls: Calls
     use_project: Callable[[str], None]
     status: Callable[[], dict[str, Any]]

@@ -15,7 +15,7 @@ class Call:
     """One request.
 
     Attributes:
-        service: `compute` or `storage`.
+        service: `compute`, `storage` or `logging`.
         path: with the query.
         status: HTTP status; 0 when the connection was cut.
         time: when it was answered, in seconds since the epoch (real time).
@@ -47,7 +47,7 @@ class Calls:
         """The calls that match, the oldest first.
 
         Args:
-            service: `compute`, `storage` or empty.
+            service: `compute`, `storage`, `logging` or empty.
             method: HTTP method, or empty.
             path: regular expression searched in path and query, or empty.
         """

@@ -53,7 +53,8 @@ class _Handler(WSGIRequestHandler):
         content = answer.get_data()
         dropped = DROP_CONNECTION in answer.headers
         status = 0 if dropped else answer.status_code
-        self.server.record("compute", self.command, self.path, status, time.monotonic() - began)
+        service = "logging" if self.path.startswith("/v2/") else "compute"
+        self.server.record(service, self.command, self.path, status, time.monotonic() - began)
         if dropped:
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)

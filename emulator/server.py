@@ -1,4 +1,4 @@
-"""The emulator as a whole: Compute Engine and Cloud Storage on loopback, started and stopped in this process."""
+"""The emulator as a whole: its services on loopback, started and stopped in this process."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +15,8 @@ from .compute import Compute
 from .control import control
 from .faults import Faults
 from .http_server import HttpServer
+from .log_api import log_api
+from .logs import Logs
 from .machines import Backend, EmulatorError
 from .quotas import Quotas
 from .resources import READ_ONLY_PROJECT, Resource
@@ -28,18 +30,20 @@ MachineKind = Literal["qemu", "scripted"]
 
 _APP = Flask("emulator")
 _APP.url_map.strict_slashes = False
-for _blueprint in (api, batch, control):
+for _blueprint in (api, batch, control, log_api):
     _APP.register_blueprint(_blueprint)
 
 
 class Emulator:
-    """A local Compute Engine with its Cloud Storage. A context manager: entered, it answers; left, nothing remains.
+    """A local Compute Engine, Cloud Storage and Cloud Logging.
+
+    A context manager: entered, it answers; left, nothing remains.
 
     Args:
         state_dir: where everything is kept; what a former emulator left there is taken over.
         backend: the machines, or the name of a kind.
         projects: their buckets `<project>_cloudbuild` exist from the beginning.
-        port: port of the Compute Engine API; 0 takes a free one.
+        port: port of the Compute Engine API, and of Cloud Logging's; 0 takes a free one.
         storage_port: port of Cloud Storage; 0 takes a free one.
         cache_dir: where the stand-in image is kept from one state directory to another (`qemu` only).
         shutdown: called when a client asks the emulator to end.
@@ -48,6 +52,7 @@ class Emulator:
         clock: the emulator's clock, which can be advanced.
         faults: what is to go wrong.
         calls: the requests that were answered.
+        logs: the log entries that were written.
         port: port of the Compute Engine API.
         storage_port: port of Cloud Storage.
 
@@ -72,13 +77,15 @@ class Emulator:
         self.calls = Calls()
         self._projects: set[str] = set()
         self._compute = Compute(state_dir, self._backend, self.faults, self._given_attributes)
+        self.logs = Logs(state_dir, self._compute.clock)
         try:
             self._storage = CloudStorage(state_dir / "storage", storage_port, self.faults, self.calls.record)
             for project in projects:
                 self._use_project(project)
-            context = Context(self._compute, self.calls, self._use_project, self.status, shutdown)
+            context = Context(self._compute, self.logs, self.calls, self._use_project, self.status, shutdown)
             self._http = HttpServer(context.wsgi(_APP), port, self.calls.record)
         except OSError as error:
+            self.logs.close()
             self._compute.close()
             raise EmulatorError(f"cannot listen on 127.0.0.1: {error}", "choose other ports") from error
         self.port: int = self._http.port
@@ -123,6 +130,7 @@ class Emulator:
         """Answer nobody any more, stop all machines, keep the state."""
         self._compute.end_waiting()
         self._http.stop()
+        self.logs.close()
         self._compute.close()
         self._storage.stop()
 
@@ -139,6 +147,7 @@ class Emulator:
         return {
             "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE": f"http://127.0.0.1:{self.port}/compute/v1/",
             "STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{self.storage_port}",
+            "CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING": f"http://127.0.0.1:{self.port}/",
         }
 
     def compute(self, path: str) -> Resource:

@@ -22,7 +22,7 @@ from .machines import EmulatorError
 
 _FILE = "service.json"
 _LOG_FILE = "emulator.log"
-_NEEDED = ("flask", "gcp_storage_emulator", "google.cloud.compute_v1")
+_NEEDED = ("flask", "gcp_storage_emulator", "google.cloud.compute_v1", "google.cloud.logging_v2")
 _STOP_SECONDS = 60.0
 _END_SECONDS = 15.0
 

@@ -22,7 +22,7 @@ Gcloud = Callable[..., Any]
 
 @pytest.fixture
 def gcloud(emulator: Emulator, tmp_path: Path) -> Gcloud:
-    """Runs `gcloud compute …` and returns its decoded JSON, or with `code`, its error output."""
+    """Runs `gcloud compute …`, or `gcloud logging …`: its decoded JSON, or with `code`, its error output."""
     token = tmp_path / "token"
     token.write_text("any")
     environment = {
@@ -35,7 +35,8 @@ def gcloud(emulator: Emulator, tmp_path: Path) -> Gcloud:
     }
 
     def run(*arguments: str, code: int = 0) -> Any:
-        command = ["gcloud", "compute", *arguments, *([] if code else ["--format=json"])]
+        group = [] if arguments[0] == "logging" else ["compute"]
+        command = ["gcloud", *group, *arguments, *([] if code else ["--format=json"])]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == code, done.stderr
         return done.stderr if code else json.loads(done.stdout or "null")
@@ -101,3 +102,17 @@ def test_several_requests_travel_in_one_batch(gcloud: Gcloud, emulator: Emulator
     assert emulator.calls.count(path="/global/images") > 5
     refused = gcloud("instances", "delete", "one", "two", f"--zone={ZONE}", code=1)
     assert refused.count("was not found") == 2
+
+
+def test_log_entries(gcloud: Gcloud) -> None:
+    gcloud("logging", "write", "my-log", '{"message": "hi", "step": 2}', "--payload-type=json", "--severity=ERROR")
+    gcloud("logging", "write", "my-log", "only text")
+    (entry,) = gcloud("logging", "read", 'log_id("my-log") AND severity>=ERROR AND jsonPayload.step=2')
+    assert (entry["jsonPayload"]["message"], entry["resource"]["type"]) == ("hi", "global")
+    both = gcloud("logging", "read", "--order=asc", "--limit=2")
+    assert [entry.get("textPayload") for entry in both] == [None, "only text"]
+    assert gcloud("logging", "read", "timestamp>=2999-01-01") == []
+    assert gcloud("logging", "logs", "list") == ["projects/my-project/logs/my-log"]
+    assert "Unparseable filter" in gcloud("logging", "read", "severity>=LOUD", code=1)
+    gcloud("logging", "logs", "delete", "my-log")
+    assert gcloud("logging", "read") == []

@@ -15,6 +15,11 @@ import pytest
 
 from cos_customizer.emulator import service
 
+VARIABLES = {
+    "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE",
+    "STORAGE_EMULATOR_HOST",
+    "CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING",
+}
 Run = Callable[..., subprocess.CompletedProcess[str]]
 COMMAND = (sys.executable, "-c", "import sys; from cos_customizer.cli.main import main; sys.exit(main())", "emulator")
 
@@ -72,7 +77,7 @@ def test_from_start_to_stop(run: Run, state: Path) -> None:
     started = run("start", "-machines=scripted", "-project=one", "--project", "two")
     assert started.returncode == 0, started.stderr
     environment = exports(started.stdout)
-    assert set(environment) == {"CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE", "STORAGE_EMULATOR_HOST"}
+    assert set(environment) == VARIABLES
     running = service.find(state)
     assert running is not None
     assert processes_of(running.pid) == [str(running.pid)]
@@ -138,8 +143,8 @@ def test_in_the_foreground_it_runs_until_interrupted(state: Path) -> None:
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
-        lines = [process.stdout.readline() for _ in range(2)]
-        assert set(exports("".join(lines))) == {"CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE", "STORAGE_EMULATOR_HOST"}
+        lines = [process.stdout.readline() for _ in VARIABLES]
+        assert set(exports("".join(lines))) == VARIABLES
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=20)
     finally:
