@@ -323,6 +323,13 @@ BAD_FINISHES = [
 ]
 
 
+def test_a_verify_script_that_is_not_in_the_build_context_is_refused(started: StateDirectory) -> None:
+    refused = run("finish-image-build", *REQUIRED, "-verify-script=prelaod.sh")
+    assert refused.code == 2
+    assert "-verify-script: there is no 'prelaod.sh' in the build context" in refused.err
+    assert "did you mean preload.sh?" in refused.err
+
+
 @pytest.mark.parametrize(("flags", "message"), BAD_FINISHES, ids=lambda value: str(value)[:80])
 def test_a_wrong_finish_is_refused_and_the_state_kept(started: StateDirectory, flags: list[str], message: str) -> None:
     before = started.read()
@@ -351,6 +358,30 @@ def test_a_dry_run_prints_the_specification_and_every_request(home: Path, emulat
     assert any(body.get("name") == "my-image" and body.get("family") == "f" for body in bodies)
     assert "hunter2" not in dry.out
     assert (home / ".cos-customizer-workdir" / "state.json").read_bytes() == kept
+
+
+def test_a_dry_run_shows_how_the_image_would_be_verified_and_released(home: Path, emulator: Emulator) -> None:
+    assert run(*START, f"-image-name={IMAGE}").code == 0
+    dry = run("finish-image-build", *REQUIRED, "-image-family=f", "-verify-script=./preload.sh", "-dry-run")
+    assert (dry.code, dry.err) == (0, "")
+    calls = [line.split()[1:] for line in dry.out.splitlines() if line.startswith(("# POST ", "# DELETE ", "# PATCH "))]
+    instances = "compute/v1/projects/my-project/zones/us-west1-b/instances"
+    images = "compute/v1/projects/my-project/global/images"
+    assert calls == [
+        ["POST", instances],
+        ["POST", f"{images}?forceCreate=true"],
+        ["DELETE", f"{instances}/cos-customizer-0000000000"],
+        ["POST", instances],
+        ["PATCH", f"{images}/my-image"],
+        ["POST", f"{images}/my-image/setLabels"],
+        ["DELETE", f"{instances}/cos-customizer-0000000000-test"],
+    ]
+    spec, _, image, _, test_vm, patch, *_ = yaml.safe_load_all(dry.out)
+    assert spec["verify"]["scripts"] == [{"type": "run-script", "script": "preload.sh", "env": {}}]
+    assert "family" not in image
+    assert image["labels"]["cos-customizer-state"] == "unreleased"
+    assert test_vm["disks"][0]["initializeParams"]["sourceImage"].endswith("/my-image")
+    assert patch == {"family": "f"}
 
 
 def test_a_dry_run_refuses_what_the_build_would(home: Path, emulator: Emulator) -> None:
