@@ -1,9 +1,11 @@
 """Durations as Go's `time.Duration` writes them: `1h30m`, `90s`, `1.5h`, `300ms`, `1h0m0s`.
 
 Source of the rules: https://pkg.go.dev/time#ParseDuration and https://pkg.go.dev/time#Duration.String.
+Besides, durations and points in time as people write them.
 """
 
 import re
+from datetime import UTC, datetime
 from decimal import Decimal
 
 _NANOSECONDS = {
@@ -114,3 +116,12 @@ def human_duration(seconds: float) -> str:
         return f"{minutes} min {rest} s" if rest else f"{minutes} min"
     hours, minutes = divmod(round(whole / 60), 60)
     return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+
+
+def human_time(seconds: float) -> str:
+    """Write a point in time for people: `2026-11-24 12:00 UTC`.
+
+    Args:
+        seconds: Unix time.
+    """
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")

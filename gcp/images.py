@@ -28,6 +28,7 @@ class ResolvedImage:
         architecture: `X86_64` or `ARM64`.
         status: `PENDING`, `READY`, `FAILED` or `DELETING`.
         deprecation: `DEPRECATED`, `OBSOLETE`, `DELETED`, or empty for an active image.
+        deleted: RFC 3339 time from which its deprecation counts it as deleted; empty for none.
         created: RFC 3339 time of its creation.
         label_fingerprint: of its labels, which changing them takes.
     """
@@ -43,6 +44,7 @@ class ResolvedImage:
     architecture: str = "X86_64"
     status: str = "READY"
     deprecation: str = ""
+    deleted: str = ""
     created: str = ""
     label_fingerprint: str = ""
 
@@ -78,6 +80,7 @@ def _resolved(project: str, image: compute_v1.Image) -> ResolvedImage:
         architecture=image.architecture or by_name,
         status=image.status or "READY",
         deprecation="" if state in ("", "ACTIVE") else state,
+        deleted=image.deprecated.deleted,
         created=image.creation_timestamp,
         label_fingerprint=image.label_fingerprint,
     )
@@ -154,7 +157,7 @@ def _on_milestone(clients: Clients, source: SourceImage) -> ResolvedImage:
     assert source.milestone is not None
     candidates = {
         image.name: image
-        for image in _list(clients, source.project)
+        for image in list_images(clients, source.project)
         if image.deprecation not in ("OBSOLETE", "DELETED") and image.architecture == source.architecture
     }
     name = names.newest_on_milestone(candidates, source.milestone)
@@ -166,7 +169,17 @@ def _on_milestone(clients: Clients, source: SourceImage) -> ResolvedImage:
     return candidates[name]
 
 
-def _list(clients: Clients, project: str, expression: str = "") -> list[ResolvedImage]:
+def list_images(clients: Clients, project: str, expression: str = "") -> list[ResolvedImage]:
+    """A project's images, five hundred for a call.
+
+    Args:
+        clients: Google's clients.
+        project: of the images.
+        expression: the API's filter.
+
+    Raises:
+        CustomizerError: the API does not say.
+    """
     request = compute_v1.ListImagesRequest(project=project, filter=expression, max_results=500)
     pager = calls.call(clients.images.list, request, f"list the images of {project}")
     try:
@@ -312,7 +325,7 @@ def images_to_deprecate(
     if not family:
         return []
     # The server's filter is not trusted: what it returns is looked at again.
-    found = _list(clients, project, f"(family = {family}) (name != {name})")
+    found = list_images(clients, project, f"(family = {family}) (name != {name})")
     others = [image for image in found if image.family == family and image.name != name and not image.deprecation]
     return [image.name for image in others if new_image is None or image.age < new_image.age]
 

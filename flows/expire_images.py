@@ -1,0 +1,53 @@
+"""The flow that deletes images past their date of deletion, for a schedule."""
+
+import time
+from typing import Annotated
+
+from prefect import flow
+from pydantic import Field
+
+from cos_customizer.customizer.removal import Removal, raise_failures
+from cos_customizer.customizer.retention import DEFAULT_KEEP_LAST
+from cos_customizer.customizer.spec import Project
+from cos_customizer.customizer.spec_steps import ResourceName
+from cos_customizer.gcp.expiry import Retention
+from cos_customizer.tasks import retention as retention_tasks
+from cos_customizer.tasks.tables import tell_removals
+
+
+@flow(name="expire-images", flow_run_name="expire images of {project}", persist_result=False)
+def expire_images(
+    project: Project,
+    image_families: Annotated[list[ResourceName], Field(min_length=1)],
+    keep_last: Annotated[int, Field(ge=0)] = DEFAULT_KEEP_LAST,
+    include_others: bool = False,
+    disk_projects: list[Project] = [],  # noqa: B006 - a form in the UI shows it, nobody changes it
+    dry_run: bool = False,
+) -> list[Removal]:
+    """Delete images of families that are past the date of deletion of their deprecation.
+
+    Args:
+        project: Project of the images.
+        image_families: Families whose images are looked at.
+        keep_last: How many of a family's newest images are kept whatever their date. The one that the family gives
+            is kept in any case.
+        include_others: Delete images that cos-customizer has not made, too.
+        disk_projects: Projects whose disks are asked for the images they were made from; those are kept. By default
+            the project of the images.
+        dry_run: Delete nothing: only make the table.
+
+    Returns:
+        Every image of the families, and what became of it.
+
+    Raises:
+        CustomizerError: one could not be deleted; the others were.
+    """
+    retention = Retention(project, image_families, keep_last, include_others, disk_projects)
+    decided = retention_tasks.look_at_images(retention, time.time())
+    removals = (
+        [removal for _, removal in decided] if dry_run else retention_tasks.delete_expired_images(project, decided)
+    )
+    what = f"Images of {', '.join(image_families)} in {project}{' (dry run)' if dry_run else ''}"
+    tell_removals(removals, "expire-images", "family", what)
+    raise_failures(removals)
+    return removals

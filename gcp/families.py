@@ -1,0 +1,120 @@
+"""Image families: what is in them, what they give, and which of their images are in use."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from google.cloud import compute_v1
+
+from cos_customizer.customizer.errors import CustomizerError, NotFoundError
+from cos_customizer.customizer.provenance import Provenance
+from cos_customizer.customizer.retention import FamilyImage
+from cos_customizer.gcp import calls
+from cos_customizer.gcp.clients import Clients
+from cos_customizer.gcp.images import ResolvedImage, list_images
+
+
+def family_images(clients: Clients, project: str, families: Sequence[str]) -> list[FamilyImage]:
+    """All images of some families, five hundred for a call.
+
+    Args:
+        clients: Google's clients.
+        project: of the images.
+        families: names.
+
+    Raises:
+        CustomizerError: the API does not say.
+    """
+    wanted = " OR ".join(f"(family = {family})" for family in families)
+    # The server's filter is not trusted: what it returns is looked at again.
+    return [_fact(image) for image in list_images(clients, project, wanted) if image.family in families]
+
+
+def _fact(image: ResolvedImage) -> FamilyImage:
+    return FamilyImage(
+        name=image.name,
+        id=image.id,
+        family=image.family,
+        created=_seconds(image.created) or 0.0,
+        status=image.status,
+        deprecation=image.deprecation,
+        deleted=_seconds(image.deleted),
+        state=image.state,
+        ours=Provenance.parse(image.description) is not None,
+    )
+
+
+def _seconds(rfc3339: str) -> float | None:
+    """Unix time; None if there is no date, or none that can be read, which then nobody acts on."""
+    try:
+        when = datetime.fromisoformat(rfc3339.strip().upper())
+    except ValueError:
+        return None
+    return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+
+
+def current_image(clients: Clients, project: str, family: str) -> str:
+    """Id of the image that a family gives to those who ask for it; empty if it gives none.
+
+    Args:
+        clients: Google's clients.
+        project: of the family.
+        family: its name.
+
+    Raises:
+        CustomizerError: the API does not say.
+    """
+    request = compute_v1.GetFromFamilyImageRequest(project=project, family=family)
+    try:
+        found = calls.call(clients.images.get_from_family, request, f"read image family {project}/{family}")
+    except NotFoundError:
+        return ""
+    return str(found.id)
+
+
+def images_in_use(clients: Clients, projects: Sequence[str]) -> dict[str, str]:
+    """What disks in all zones were made from.
+
+    Args:
+        clients: Google's clients.
+        projects: whose disks are looked at.
+
+    Returns:
+        By image id, one of the disks: `disk web-1 in us-west1-b`.
+
+    Raises:
+        CustomizerError: the API does not say, of one project.
+    """
+    used: dict[str, str] = {}
+    for project in projects:
+        for zone, disk in aggregated(clients.disks.aggregated_list, _all_disks(project), "disks", project):
+            if disk.source_image_id:
+                place = zone if project == projects[0] else f"{project}/{zone}"
+                used.setdefault(disk.source_image_id, f"disk {disk.name} in {place}")
+    return used
+
+
+def _all_disks(project: str) -> compute_v1.AggregatedListDisksRequest:
+    return compute_v1.AggregatedListDisksRequest(project=project, max_results=500)
+
+
+def aggregated(method: Any, request: Any, kind: str, project: str) -> list[tuple[str, Any]]:
+    """Everything that an aggregated list gives, page by page, each with its zone.
+
+    Args:
+        method: of a Google client.
+        request: the method's request message.
+        kind: `disks` or `instances`.
+        project: for error messages.
+
+    Raises:
+        CustomizerError: the API does not say.
+    """
+    doing = f"list the {kind} of {project}"
+    pager = calls.call(method, request, doing)
+    try:
+        return [(scope.rpartition("/")[2], item) for scope, part in pager for item in getattr(part, kind)]
+    except CustomizerError:
+        raise
+    except Exception as error:
+        raise calls.translated(error, doing) from error

@@ -1,0 +1,87 @@
+"""Making another image the one that its family gives: clearing a deprecation, then deprecating what is in front."""
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from google.cloud import compute_v1
+
+from cos_customizer.customizer.errors import ConflictError, CustomizerError, NotFoundError
+from cos_customizer.customizer.retention import FamilyImage, Rollback, plan_rollback
+from cos_customizer.gcp import calls
+from cos_customizer.gcp.clients import Clients
+from cos_customizer.gcp.families import current_image, family_images
+from cos_customizer.gcp.images import message
+
+
+def look(clients: Clients, project: str, family: str, now: float, to: str = "") -> Rollback:
+    """Decide what a rollback changes. Nothing is changed yet.
+
+    Args:
+        clients: Google's clients.
+        project: of the family.
+        family: its name.
+        now: Unix time.
+        to: name of the image that the family is to give; by default the one before the current one.
+
+    Raises:
+        NotFoundError: there is no such family, or no such image.
+        CustomizerError: see `plan_rollback`, or the API does not say.
+    """
+    images = family_images(clients, project, [family])
+    if not images:
+        raise NotFoundError(
+            f"-image-family: project {project} has no image in family {family}",
+            f"`gcloud compute images list --project={project} --no-standard-images --show-deprecated` lists what is.",
+        )
+    return plan_rollback(images, current_image(clients, project, family), now, to)
+
+
+def carry_out(
+    clients: Clients, project: str, family: str, rollback: Rollback, tell: Callable[[str, FamilyImage], object]
+) -> None:
+    """Change what is to be changed, so that the family gives the one image, then the other, and nothing else.
+
+    Args:
+        clients: Google's clients.
+        project: of the family.
+        family: its name.
+        rollback: from `look`.
+        tell: told of each change that was made: `undeprecated` or `deprecated`, and the image.
+
+    Raises:
+        ConflictError: the family gives another image all the same: a newer one has come meanwhile.
+        CustomizerError: a change could not be made; the message says which image the family gives now.
+    """
+    target = rollback.target
+    path = f"projects/{project}/global/images/{target.name}"
+    if rollback.undeprecate:
+        _deprecate(clients, project, target, {}, "clear the deprecation of")
+        tell("undeprecated", target)
+    for image in rollback.deprecate:
+        try:
+            _deprecate(clients, project, image, {"state": "DEPRECATED", "replacement": path}, "deprecate")
+        except CustomizerError as error:
+            raise CustomizerError(
+                f"the rollback to {target.name} is not complete, family {family} may still give {image.name}: "
+                f"{error.message}",
+                error.hint or "run it again when the cause is gone.",
+            ) from error
+        tell("deprecated", image)
+    if current_image(clients, project, family) != target.id:
+        raise ConflictError(
+            f"family {family} does not give {target.name}: a newer image has come into it meanwhile",
+            "look which it is, and roll back again if need be.",
+        )
+
+
+def _deprecate(clients: Clients, project: str, image: FamilyImage, body: dict[str, Any], verb: str) -> None:
+    request = compute_v1.DeprecateImageRequest(
+        project=project,
+        image=image.id,  # not by name, which another image may have by now
+        deprecation_status_resource=message(compute_v1.DeprecationStatus, body),
+        request_id=str(uuid.uuid4()),
+    )
+    doing = f"{verb} image {project}/{image.name}"
+    operation = calls.call(clients.images.deprecate_unary, request, doing)
+    calls.wait_for_global_operation(clients, project, operation, doing)
