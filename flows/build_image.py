@@ -21,6 +21,7 @@ from cos_customizer.customizer.spec import BuildSpec
 from cos_customizer.flows import hooks, release
 from cos_customizer.flows.guest_vm import GuestVm
 from cos_customizer.flows.interrupts import DeadlinePassed, Interrupts, time_left
+from cos_customizer.flows.output_limit import one_at_a_time
 from cos_customizer.flows.record import Record
 from cos_customizer.flows.undoing import Undoing
 from cos_customizer.gcp import images, requests, scratch
@@ -63,9 +64,13 @@ def build_image(spec: BuildSpec) -> BuildResult:
         BuildTimeoutError: the build did not complete in time.
         CustomizerError: it failed; the error says how, and the event `BuildEnded` what became of the build.
     """
-    record = Record(spec, BuildNames.of(str(flow_run.id), int(flow_run.run_count or 1)))
+    with one_at_a_time(spec):
+        return _build_in_time(Record(spec, BuildNames.of(str(flow_run.id), int(flow_run.run_count or 1))))
+
+
+def _build_in_time(record: Record) -> BuildResult:
     try:
-        with Interrupts(time_left(spec.timeout_seconds)) as interrupts:
+        with Interrupts(time_left(record.spec.timeout_seconds)) as interrupts:
             outcome = _build_and_undo(record, interrupts)
     except DeadlinePassed:  # before anything was begun
         raise record.timed_out() from None

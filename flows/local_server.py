@@ -41,6 +41,8 @@ _SERVICES = (
     "TASK_RUN_RECORDER",
     "TRIGGERS",
 )
+_throw_away: set[str] = set()
+"""Addresses of this process's own servers."""
 _STOP_PATIENCE = 5.0
 """Seconds that the server has for going by itself."""
 
@@ -80,6 +82,11 @@ def configured_api() -> str | None:
         ) from error
     active = profiles.get("profiles", {}).get(os.environ.get("PREFECT_PROFILE") or profiles.get("active"), {})
     return active.get("PREFECT_API_URL") or None
+
+
+def is_throw_away() -> bool:
+    """Whether the Prefect API in use is a `LocalServer` of this process, which nobody else sees and which goes soon."""
+    return os.environ.get("PREFECT_API_URL", "") in _throw_away
 
 
 def quiet_prefect() -> None:
@@ -137,6 +144,7 @@ class LocalServer:
                 listener.listen(128)
                 self._port = listener.getsockname()[1]
                 self._set_environment()
+                _throw_away.add(self.url)
                 self._spawn(listener)
         except OSError as error:
             self.stop()
@@ -244,6 +252,7 @@ class LocalServer:
                 self._process.kill()
                 self._process.wait()
             self._process = None
+        _throw_away.discard(self.url)
         if self._home is not None:
             shutil.rmtree(self._home, ignore_errors=True)
             self._home = None

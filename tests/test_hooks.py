@@ -38,8 +38,8 @@ def killed(spec: BuildSpec, moment: Any, monkeypatch: pytest.MonkeyPatch) -> Flo
             raise RuntimeError("killed")
 
     with monkeypatch.context() as patch, listening(end):
-        patch.setattr("cos_customizer.flows.build_image._undo", lambda record, undoing: None)
-        patch.setattr(hooks, "_register", lambda undoing, spec, build: None)
+        patch.setattr("cos_customizer.flows.build_image._undo", lambda *_: None)
+        patch.setattr(hooks, "_register", lambda *_: None)
         state = build_image(spec, return_state=True)
     assert state.is_failed(), state
     assert state.state_details.flow_run_id
@@ -96,7 +96,7 @@ def test_an_image_that_is_still_being_made_goes_with_its_build(
 
     with monkeypatch.context() as patch:
         patch.setattr("cos_customizer.gcp.calls.wait_for_global_operation", made)
-        flow_run = killed(make_spec(output={"family": "my-family"}), lambda event: False, monkeypatch)
+        flow_run = killed(make_spec(output={"family": "my-family"}), lambda _: False, monkeypatch)
     (image,) = emulator.list("projects/my-project/global/images")
     assert image["status"] == "PENDING"
     run_hook(flow_run)
@@ -116,7 +116,7 @@ def test_the_flow_runs_its_hooks_itself_when_it_fails(
     emulator: Emulator, make_spec: SpecMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     emulator.scripts.add(script(STARTED, marker("BuildStep: 1 failed exit 1"), marker("BuildFailed: step 1 exit 1")))
-    monkeypatch.setattr("cos_customizer.flows.build_image._undo", lambda record, undoing: None)
+    monkeypatch.setattr("cos_customizer.flows.build_image._undo", lambda *_: None)
     assert build_image(make_spec(), return_state=True).is_failed()
     assert leftovers(emulator) == []
 
@@ -130,7 +130,7 @@ def test_a_flow_that_crashes_runs_its_hooks_too(
         if isinstance(event, StepChange):
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr("cos_customizer.flows.build_image._undo", lambda record, undoing: None)
+    monkeypatch.setattr("cos_customizer.flows.build_image._undo", lambda *_: None)
     with listening(interrupt), pytest.raises(KeyboardInterrupt):
         build_image(make_spec())
     assert leftovers(emulator) == []
