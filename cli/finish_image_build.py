@@ -221,6 +221,13 @@ FLAGS = (
         field="timeout",
     ),
     Flag(
+        "cloud-logging",
+        "Send the build's events and the lines of its serial console to Cloud Logging too: log cos-customizer in the "
+        "project of -project. It cannot fail a build.",
+        kind="bool",
+        field="cloud_logging",
+    ),
+    Flag(
         "output-file",
         "Write what came of the build to this file as JSON: output image, source image, build id, steps, durations.",
         value="FILE",

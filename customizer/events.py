@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
+from cos_customizer.customizer.durations import human_duration
 from cos_customizer.customizer.result import BuildResult
 
 Stage = Literal["build", "verify"]
@@ -47,12 +48,28 @@ class StepChange:
     reason: str = ""
     stage: Stage = "build"
 
+    @property
+    def summary(self) -> str:
+        """For people: `step 1/2: run-script preload.sh succeeded in 0.4 s`."""
+        topic = "step" if self.stage == "build" else self.stage
+        took = f" in {human_duration(self.seconds)}" if self.seconds is not None else ""
+        why = f": {self.reason}" if self.reason else ""
+        return f"{topic} {self.number}/{self.total}: {self.label} {self.state}{took}{why}"
+
 
 @dataclass(frozen=True)
 class ConsoleOutput:
-    """Lines from the builder VM's serial console, without line ends."""
+    """Lines from a VM's serial console, without line ends.
+
+    Attributes:
+        lines: what was printed.
+        stage: `build`: on the builder VM; `verify`: on the test VM.
+        port: the serial port, 1 to 4; a guest of ours speaks on its third.
+    """
 
     lines: tuple[str, ...]
+    stage: Stage = "build"
+    port: int = 3
 
 
 @dataclass(frozen=True)

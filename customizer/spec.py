@@ -296,6 +296,11 @@ class BuildSpec(Model):
         description="The build's time limit as a Go duration (1h30m, 90s).",
         json_schema_extra=set_by("-timeout"),
     )
+    cloud_logging: bool = Field(
+        False,
+        description="Whether the build's events and serial lines go to Cloud Logging too, in the builder's project.",
+        json_schema_extra=set_by("-cloud-logging"),
+    )
 
     @model_validator(mode="after")
     def _fits_the_gpu(self) -> "BuildSpec":

@@ -19,6 +19,7 @@ from cos_customizer.customizer.provenance import Provenance, fingerprint
 from cos_customizer.customizer.result import BuildResult, Outcome
 from cos_customizer.customizer.spec import BuildSpec
 from cos_customizer.flows import hooks, release
+from cos_customizer.flows.cloud_logging import logged
 from cos_customizer.flows.guest_vm import GuestVm
 from cos_customizer.flows.interrupts import DeadlinePassed, Interrupts, time_left
 from cos_customizer.flows.output_limit import one_at_a_time
@@ -65,7 +66,9 @@ def build_image(spec: BuildSpec) -> BuildResult:
         CustomizerError: it failed; the error says how, and the event `BuildEnded` what became of the build.
     """
     with one_at_a_time(spec):
-        return _build_in_time(Record(spec, BuildNames.of(str(flow_run.id), int(flow_run.run_count or 1))))
+        record = Record(spec, BuildNames.of(str(flow_run.id), int(flow_run.run_count or 1)))
+        with logged(record):
+            return _build_in_time(record)
 
 
 def _build_in_time(record: Record) -> BuildResult:

@@ -15,7 +15,7 @@ from google.cloud import (
 )
 
 from cos_customizer.customizer.errors import CustomizerError
-from cos_customizer.gcp.endpoints import Endpoints, look_for_local
+from cos_customizer.gcp.endpoints import Endpoints, look_for_local, pass_by_proxies
 
 _SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 
@@ -72,6 +72,19 @@ class Clients:
         options = ClientOptions(api_endpoint=self.endpoints.storage) if self.endpoints.storage else None
         return gcs.Client(project="-", credentials=self.credentials, client_options=options)
 
+    def logging(self, project: str) -> Any:
+        """Cloud Logging, imported here because few builds use it. It speaks HTTP, as the emulator does.
+
+        Args:
+            project: whose logs are written.
+        """
+        from google.cloud import logging
+
+        local = self.endpoints.logging_is_local
+        credentials = AnonymousCredentials() if local else self.credentials  # type: ignore[no-untyped-call]
+        options = ClientOptions(api_endpoint=self.endpoints.logging) if self.endpoints.logging else None
+        return logging.Client(project=project, credentials=credentials, client_options=options, _use_grpc=False)  # type: ignore[no-untyped-call]
+
 
 def connect(environment: Mapping[str, str] = os.environ) -> Clients:
     """The clients for the endpoints and credentials that the environment names.
@@ -84,6 +97,8 @@ def connect(environment: Mapping[str, str] = os.environ) -> Clients:
         CustomizerError: there are no credentials, or nothing listens where an endpoint on this machine should be.
     """
     endpoints = Endpoints.from_environment(environment)
+    if endpoints.anonymous or endpoints.logging_is_local:
+        pass_by_proxies()
     if endpoints.anonymous:
         look_for_local(endpoints)
         return Clients(endpoints, AnonymousCredentials())  # type: ignore[no-untyped-call]

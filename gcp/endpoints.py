@@ -11,6 +11,7 @@ from cos_customizer.customizer.errors import CustomizerError, UsageError
 
 COMPUTE_OVERRIDE = "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE"
 STORAGE_OVERRIDE = "STORAGE_EMULATOR_HOST"
+LOGGING_OVERRIDE = "CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING"
 _LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 
@@ -21,10 +22,12 @@ class Endpoints:
     Attributes:
         compute: scheme, host and port of Compute Engine, without a path.
         storage: scheme, host and port of Cloud Storage.
+        logging: scheme, host and port of Cloud Logging. It goes its own way: to override it alone harms nobody.
     """
 
     compute: str | None = None
     storage: str | None = None
+    logging: str | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Endpoints":
@@ -45,17 +48,14 @@ class Endpoints:
                 f"{there} is set and {missing} is not: half of the build would happen elsewhere",
                 "set both (`cos-customizer emulator env` prints them), or neither.",
             )
-        if not compute:
-            return cls()
-        if "://" not in storage_host:
+        if storage_host and "://" not in storage_host:
             storage_host = f"http://{storage_host}"
-        endpoints = cls(_origin(COMPUTE_OVERRIDE, compute), _origin(STORAGE_OVERRIDE, storage_host))
-        for variable, endpoint in ((COMPUTE_OVERRIDE, endpoints.compute), (STORAGE_OVERRIDE, endpoints.storage)):
-            if str(endpoint).startswith("http:") and not _is_local(endpoint):
-                raise UsageError(
-                    f"{variable} is plain http beyond this machine: credentials would travel in clear",
-                    "write https://…, or point it at this machine.",
-                )
+        logging = environment.get(LOGGING_OVERRIDE, "").strip()
+        endpoints = cls(
+            _origin(COMPUTE_OVERRIDE, compute),
+            _origin(STORAGE_OVERRIDE, storage_host),
+            _origin(LOGGING_OVERRIDE, logging),
+        )
         if _is_local(endpoints.compute) != _is_local(endpoints.storage):
             raise UsageError(
                 f"only one of {COMPUTE_OVERRIDE} and {STORAGE_OVERRIDE} is on this machine: half of the build would "
@@ -69,8 +69,28 @@ class Endpoints:
         """Whether both are plain http on this machine, where no credentials are needed (nor should be sent)."""
         return all(_is_local(endpoint) for endpoint in (self.compute, self.storage))
 
+    @property
+    def logging_is_local(self) -> bool:
+        """Whether Cloud Logging is plain http on this machine, whatever the rest is."""
+        return _is_local(self.logging)
 
-def _origin(variable: str, url: str) -> str:
+    def check_logging(self) -> None:
+        """Make sure that the log entries of a build on this machine stay there.
+
+        Raises:
+            UsageError: they would go to Google.
+        """
+        if self.anonymous and not self.logging_is_local:
+            raise UsageError(
+                f"the build happens on this machine, and its log entries would go to {self.logging or 'Google Cloud'}: "
+                f"{LOGGING_OVERRIDE} does not lead here",
+                "set it (`cos-customizer emulator env` prints it), or leave out -cloud-logging.",
+            )
+
+
+def _origin(variable: str, url: str) -> str | None:
+    if not url:
+        return None
     try:
         parts = urlsplit(url)
         valid = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
@@ -78,7 +98,13 @@ def _origin(variable: str, url: str) -> str:
         valid = False
     if not valid or re.search(r"[\s\x00-\x1f]", url):
         raise UsageError(f"{variable}={url!r} is not an address", "write http://host:port/ or https://host/.")
-    return f"{parts.scheme}://{parts.netloc}"
+    origin = f"{parts.scheme}://{parts.netloc}"
+    if parts.scheme == "http" and not _is_local(origin):
+        raise UsageError(
+            f"{variable} is plain http beyond this machine: credentials would travel in clear",
+            "write https://…, or point it at this machine.",
+        )
+    return origin
 
 
 def _is_local(endpoint: str | None) -> bool:
@@ -97,12 +123,11 @@ def look_for_local(endpoints: Endpoints) -> None:
     Raises:
         CustomizerError: nothing listens where one of them should be.
     """
-    _pass_by_proxies()
     for endpoint in (endpoints.compute, endpoints.storage):
         _check_listens(str(endpoint))
 
 
-def _pass_by_proxies() -> None:
+def pass_by_proxies() -> None:
     """Let no proxy that the environment names stand between us and this machine; the libraries read it there only."""
     for name in ("no_proxy", "NO_PROXY"):
         hosts = [host for host in os.environ.get(name, "").split(",") if host]

@@ -43,9 +43,12 @@ def plan_build(clients: Clients, spec: BuildSpec) -> list[PlannedRequest]:
         spec: the build's specification.
 
     Raises:
-        UsageError: the build could not work: too many labels, too large an environment, no such GPU or driver.
+        UsageError: the build could not work: too many labels, too large an environment, no such GPU or driver, log
+            entries that would go elsewhere.
         CustomizerError: the source image cannot be found.
     """
+    if spec.cloud_logging:
+        clients.endpoints.check_logging()
     build, now = BuildNames("0000000000"), time.time()
     source = resolve_source(clients, spec.source)
     zone, project, output = _first_zone(clients, spec, source), spec.builder.project, spec.output

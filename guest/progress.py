@@ -53,10 +53,10 @@ class GuestProgress:
                     self.tail.append(event.text)
                 continue
             if lines:
-                told.append(events.ConsoleOutput(tuple(lines)))
+                told.append(events.ConsoleOutput(tuple(lines), self._stage))
                 lines = []
             told += self._marker(event)
-        return [*told, events.ConsoleOutput(tuple(lines))] if lines else told
+        return [*told, events.ConsoleOutput(tuple(lines), self._stage)] if lines else told
 
     def ended(self, number: int) -> bool:
         """Whether step `number` (from 1) has ended, or the build has."""

@@ -8,7 +8,6 @@ from prefect.exceptions import MissingContextError
 from prefect.logging import get_run_logger
 
 from cos_customizer.customizer import events
-from cos_customizer.customizer.durations import human_duration
 from cos_customizer.customizer.events import ConsoleOutput, Event, Note, StepChange
 
 LINES_PER_RECORD = 50
@@ -30,14 +29,7 @@ def report(event: Event) -> None:
     elif isinstance(event, Note):
         logger.log(getattr(logging, event.level.upper()), "%s: %s", event.topic, event.text)
     elif isinstance(event, StepChange):
-        took = f" in {human_duration(event.seconds)}" if event.seconds is not None else ""
-        why = f": {event.reason}" if event.reason else ""
-        logger.log(
-            logging.ERROR if event.state == "failed" else logging.INFO,
-            "%s %d/%d: %s %s%s%s",
-            "step" if event.stage == "build" else event.stage,
-            *(event.number, event.total, event.label, event.state, took, why),
-        )
+        logger.log(logging.ERROR if event.state == "failed" else logging.INFO, "%s", event.summary)
     events.publish(event)
 
 

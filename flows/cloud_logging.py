@@ -1,0 +1,111 @@
+"""Cloud Logging of a build, where its specification asks for it: what the build tells, and never its trouble."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+
+from prefect.runtime import flow_run
+
+from cos_customizer.customizer.errors import CustomizerError
+from cos_customizer.customizer.events import Event, Note, listening
+from cos_customizer.customizer.log_entries import BuildFacts, EventEntries, source_path
+from cos_customizer.flows.record import Record
+from cos_customizer.gcp.cloud_logging import LogWriter
+from cos_customizer.gcp.endpoints import Endpoints
+from cos_customizer.tasks.operation import clients
+from cos_customizer.tasks.reporting import report
+
+_TOPIC = "cloud logging"
+
+
+@contextmanager
+def logged(record: Record) -> Iterator[None]:
+    """Send the events of a build to Cloud Logging while the context lasts; at its end, what is left is sent.
+
+    That takes a twentieth of the build's time limit at most, and five seconds at most. Whatever goes wrong with it is
+    told in one warning.
+
+    Args:
+        record: of the build.
+
+    Raises:
+        UsageError: the build is on this machine, and Cloud Logging is not.
+    """
+    if not record.spec.cloud_logging:
+        yield
+        return
+    Endpoints.from_environment(os.environ).check_logging()
+    log = _BuildLog(record)
+    before = _log.set(log)
+    try:
+        with listening(log.hear):
+            try:
+                yield
+            finally:
+                log.close(min(5.0, max(1.0, record.spec.timeout_seconds / 20)))
+    finally:
+        _log.reset(before)
+
+
+class _BuildLog:
+    """Turns the events of one build into entries, and tells of trouble once."""
+
+    def __init__(self, record: Record) -> None:
+        self._record = record
+        self._flow_run_id = str(flow_run.id)
+        self._events = EventEntries(record.build.id)
+        self._writer = LogWriter(lambda: clients().logging(record.spec.builder.project), self._facts())
+        self._told = False
+
+    def _facts(self) -> BuildFacts:
+        record, spec = self._record, self._record.spec
+        name = record.output_name or spec.output.name
+        return BuildFacts(
+            build_id=record.build.id,
+            flow_run_id=self._flow_run_id,
+            output_image=f"projects/{spec.output.project}/global/images/{name}" if name else "",
+            source_image=record.source.path if record.source else source_path(spec.source),
+            zone=record.zone,
+        )
+
+    def hear(self, event: Event) -> None:
+        """Log an event, unless it is of another build in this process."""
+        if _log.get() is not self:
+            return
+        try:
+            for entry in self._events.entries(event, self._facts(), datetime.now(UTC)):
+                self._writer.write(entry)
+        except Exception as error:  # no build fails because of its log
+            self._warn(CustomizerError(f"could not log an event: {type(error).__name__}: {error}"))
+        if self._writer.trouble:
+            self._warn(self._writer.trouble)
+
+    def close(self, patience: float) -> None:
+        """Send what is left.
+
+        Args:
+            patience: seconds that this may take.
+        """
+        if self._writer.left_out:
+            note = f"{self._writer.left_out:,} serial lines were left out: Cloud Logging took them too slowly"
+            self.hear(Note(_TOPIC, note, "warning"))
+        undelivered = self._writer.close(patience)
+        if self._writer.trouble:
+            self._warn(self._writer.trouble, undelivered)
+        elif undelivered:
+            self._warn(CustomizerError(f"no answer within {patience:.0f} s"), undelivered)
+        elif self._writer.left_out:
+            self._warn(CustomizerError(note))
+
+    def _warn(self, trouble: CustomizerError, undelivered: int = 0) -> None:
+        if self._told:
+            return
+        self._told = True
+        missing = f"; {undelivered:,} entries are missing there" if undelivered else ""
+        hint = f" ({trouble.hint.rstrip('.')})" if trouble.hint else ""
+        report(Note(_TOPIC, f"{trouble.message}{missing}{hint}", "warning"))
+
+
+_log: ContextVar[_BuildLog | None] = ContextVar("cloud_logging", default=None)
