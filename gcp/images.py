@@ -199,7 +199,7 @@ def newest_of_family(clients: Clients, project: str, family: str) -> ResolvedIma
     Raises:
         CustomizerError: the API does not say.
     """
-    found = _list(clients, project, f"family = {family}")
+    found = list_images(clients, project, f"family = {family}")
     released = [image for image in found if image.family == family and image.status == "READY" and not image.state]
     return max(released, key=lambda image: image.age, default=None)
 
@@ -275,7 +275,7 @@ def unfinished_images(clients: Clients, project: str, build: BuildNames) -> list
     """
     return [
         image.name
-        for image in _list(clients, project)
+        for image in list_images(clients, project)
         if (provenance := Provenance.parse(image.description)) is not None
         and provenance.build == build.id
         and (image.status != "READY" or (image.state == names.UNRELEASED and not image.family))
