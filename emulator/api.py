@@ -59,7 +59,17 @@ api = Blueprint("compute", __name__)
 def _before() -> Response | None:
     if request.view_args and "project" in request.view_args:
         context.use_project(request.view_args["project"])
+        _name_of_id(request.view_args)
     return _fault()
+
+
+def _name_of_id(args: dict[str, Any]) -> None:
+    """Let a resource's id stand where its name does."""
+    if str(args.get("name", "")).isdecimal():
+        collection = request.path.removeprefix("/compute/v1/").split(f"/{args['name']}")[0]
+        args["name"] = compute.named(f"{collection}/{args['name']}").rpartition("/")[2]
+    elif "rest" in args:
+        args["rest"] = compute.named(f"projects/{args['project']}/{args['rest']}").split("/", 2)[2]
 
 
 @api.after_app_request

@@ -78,6 +78,17 @@ class Compute:
             return self.store.get(path)
         return self._with_quotas(zones.fixed(path))
 
+    def named(self, path: str) -> str:
+        """The path by name of a resource that a request names by its numeric id, as the API lets it; else the same.
+
+        Args:
+            path: for example `projects/p/global/images/1234567890`.
+        """
+        collection, _, last = path.rpartition("/")
+        if not last.isdecimal() or collection.rpartition("/")[2] not in ("images", "disks", "instances"):
+            return path
+        return next((found for found, resource in self.store.under(collection) if resource["id"] == last), path)
+
     def under(self, collection: str) -> list[tuple[str, Resource]]:
         """The resources of a collection, for example `projects/p/global/images`; a zone `-` means all zones.
 

@@ -1,7 +1,7 @@
 """Cloud Storage: gcp-storage-emulator, in this process, on a loopback port of its own.
 
-Known to differ from the real service: lists have one page, preconditions are ignored (`ifGenerationMatch`), an object
-is held in memory while it is read or completed, and an error's answer may have no body.
+Known to differ from the real service: uploads ignore preconditions (`ifGenerationMatch`), an object is held in memory
+while it is read or completed, and an error's answer may have no body.
 """
 
 import hashlib
@@ -27,6 +27,7 @@ from .driver_bucket import public_bucket, public_object
 from .errors import ApiError
 from .faults import Faults
 from .http_server import Record, end_serving
+from .object_requests import check_preconditions, list_page
 from .resources import Resource
 
 for _name in ("gcp_storage_emulator", "api"):  # it logs each request, and warns of its own inner workings
@@ -131,27 +132,39 @@ class _Handler(RequestHandler):  # type: ignore[misc]  # it has no type hints
         began = time.monotonic()
         self._status = 0
         try:
-            if not self._faulty() and not self._forbidden():
+            if not self._faulty():
                 # One at a time: the storage behind is not made for threads.
                 with self.server.one_at_a_time:
-                    getattr(super(), f"do_{self.command}")()
+                    if not self._answered():
+                        getattr(super(), f"do_{self.command}")()
         finally:
             self.server.record("storage", self.command, self.path, self._status, time.monotonic() - began)
 
     do_GET = do_POST = do_DELETE = do_PUT = do_PATCH = _serve  # noqa: N815
 
-    def _forbidden(self) -> bool:
-        if self.command == "GET" or not self.storage.is_given(self.path):
-            return False
-        self.close_connection = True
-        message = "Anonymous caller does not have write access to the Google Cloud Storage bucket."
-        body = json.dumps(ApiError(403, "forbidden", message).body()).encode()
-        self.send_response(403)
+    def _answered(self) -> bool:
+        """Answer what the storage behind would answer wrongly; says whether it was that."""
+        try:
+            if self.command != "GET" and self.storage.is_given(self.path):
+                self.close_connection = True
+                message = "Anonymous caller does not have write access to the Google Cloud Storage bucket."
+                raise ApiError(403, "forbidden", message)
+            check_preconditions(self.storage.objects, self.path)
+            page = list_page(self.storage, self.path) if self.command == "GET" else None
+        except ApiError as error:
+            self._answer(error.code, error.body())
+            return True
+        if page is not None:
+            self._answer(200, page)
+        return page is not None
+
+    def _answer(self, status: int, content: object) -> None:
+        body = json.dumps(content).encode()
+        self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
-        return True
 
     def _faulty(self) -> bool:
         faults = self.server.faults
