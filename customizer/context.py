@@ -4,8 +4,10 @@ import errno
 import gzip
 import hashlib
 import os
+import posixpath
 import stat
 import tarfile
+import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,13 +16,18 @@ from typing import BinaryIO
 
 from cos_customizer.customizer.errors import UsageError
 
+ARCHIVE_SUFFIXES = (".tar.gz", ".tgz")
+"""What the name of a file ends with that is a build context's archive, and not a file to archive."""
+
 _EPOCH = 315532800
 """Modification time of every archived file (1980-01-01): a digest that depends on content alone."""
+_BLOCK = 256 << 10
+"""Bytes of an archive that are read at once."""
 
 
 @dataclass(frozen=True)
 class ContextArchive:
-    """What was archived.
+    """What is in the archive of a build context.
 
     Attributes:
         sha256: digest of the uncompressed tar stream; equal contents, names and modes give equal digests.
@@ -45,7 +52,22 @@ class _HashingWriter:
         return self._target.write(data)
 
 
-def archive_context(source: Path, destination: Path, exclude: Path | None = None) -> ContextArchive:
+class _HashingReader:
+    """Passes a tar stream on and takes its digest."""
+
+    def __init__(self, source: gzip.GzipFile) -> None:
+        self._source = source
+        self.digest = hashlib.sha256()
+
+    def read(self, size: int) -> bytes:
+        data = self._source.read(size)
+        self.digest.update(data)
+        return data
+
+
+def archive_context(
+    source: Path, destination: Path, exclude: Path | None = None, *, named: str = "-build-context"
+) -> ContextArchive:
     """Archive a build context as a gzipped tar file.
 
     Hidden files, symbolic links, modes and empty directories are kept; owners and times are not. Memory use does not
@@ -56,6 +78,7 @@ def archive_context(source: Path, destination: Path, exclude: Path | None = None
             what it points to.
         destination: the file to write; its directory exists. It is left out if it lies in `source`.
         exclude: a directory to leave out if it lies in `source` (the local state).
+        named: the flag or field that names `source`, for messages.
 
     Raises:
         UsageError: `source` is not there, cannot be read, or holds something that is neither file, directory nor
@@ -64,7 +87,7 @@ def archive_context(source: Path, destination: Path, exclude: Path | None = None
     scripts: list[str] = []
     size = 0
     try:
-        _check_exists(source)
+        _check_exists(source, named)
         with destination.open("wb") as file, gzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=0) as zipped:
             left_out = {_identity(os.fstat(file.fileno()))}
             if exclude is not None and exclude.exists():
@@ -72,7 +95,7 @@ def archive_context(source: Path, destination: Path, exclude: Path | None = None
             writer = _HashingWriter(zipped)  # type: ignore[arg-type]
             with tarfile.open(fileobj=writer, mode="w|", format=tarfile.GNU_FORMAT) as tar:  # type: ignore[call-overload]
                 for path, name, status in _walk(source, left_out):
-                    member = _member(path, name, status)
+                    member = _member(path, name, status, named)
                     if member.isreg():
                         _add_file(tar, member, path)
                         size += member.size
@@ -85,19 +108,19 @@ def archive_context(source: Path, destination: Path, exclude: Path | None = None
         with suppress(OSError):
             destination.unlink(missing_ok=True)
         if isinstance(error, OSError | tarfile.TarError):
-            raise UsageError(f"-build-context: cannot archive {str(source)!r}: {_reason(error)}") from error
+            raise UsageError(f"{named}: cannot archive {str(source)!r}: {_reason(error)}") from error
         raise
     return ContextArchive(writer.digest.hexdigest(), tuple(sorted(scripts)), size)
 
 
-def _check_exists(source: Path) -> None:
+def _check_exists(source: Path, named: str) -> None:
     try:
         source.stat()
     except FileNotFoundError as error:
         if source.is_symlink():
-            raise UsageError(f"-build-context: {str(source)!r} is a symbolic link to what does not exist") from error
+            raise UsageError(f"{named}: {str(source)!r} is a symbolic link to what does not exist") from error
         raise UsageError(
-            f"-build-context: {str(source)!r} does not exist",
+            f"{named}: {str(source)!r} does not exist",
             f"paths are relative to the working directory, {str(Path.cwd())!r}.",
         ) from error
 
@@ -135,7 +158,7 @@ def _entries(directory: Path, prefix: str) -> list[tuple[Path, str]]:
     return [(path, f"{prefix}{path.name}") for path in found]
 
 
-def _member(path: Path, name: str, status: os.stat_result) -> tarfile.TarInfo:
+def _member(path: Path, name: str, status: os.stat_result, named: str) -> tarfile.TarInfo:
     # Not TarFile.gettarinfo: it makes links of files that share an inode, and takes owners and times over.
     member = tarfile.TarInfo(name)
     member.mode = stat.S_IMODE(status.st_mode)
@@ -148,7 +171,7 @@ def _member(path: Path, name: str, status: os.stat_result) -> tarfile.TarInfo:
         member.linkname = str(path.readlink())
     elif not stat.S_ISREG(status.st_mode):
         raise UsageError(
-            f"-build-context: {str(path)!r} is neither a file, a directory nor a symbolic link",
+            f"{named}: {str(path)!r} is neither a file, a directory nor a symbolic link",
             "remove it from the build context, or choose a context without it.",
         )
     return member
@@ -164,3 +187,51 @@ def _add_file(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None
             if error.errno is None:  # tarfile's own: the file has ended before that size
                 raise OSError(errno.EIO, "it became shorter while it was read", str(path)) from error
             raise
+
+
+def read_archive(archive: Path, name: str) -> ContextArchive:
+    """Find out what is in the archive of a build context. Memory use does not depend on its size.
+
+    Args:
+        archive: a gzipped tar file, whose root is that of the context.
+        name: what to call it in messages: its path or URL.
+
+    Raises:
+        UsageError: it is not one, or is damaged, or has a member that the builder VM would not unpack inside of the
+            context.
+    """
+    files: set[str] = set()
+    size = 0
+    try:
+        with archive.open("rb") as file, gzip.GzipFile(fileobj=file, mode="rb") as unzipped:
+            reader = _HashingReader(unzipped)
+            with tarfile.open(fileobj=reader, mode="r|", bufsize=_BLOCK) as tar:  # type: ignore[call-overload]
+                while (member := tar.next()) is not None:
+                    _check_member(member, name)
+                    if not member.isdir():
+                        files.add(posixpath.normpath(member.name))
+                    if member.isreg():
+                        size += member.size
+                    tar.members.clear()  # as when it is made
+            while reader.read(_BLOCK):  # the digest is that of the whole stream, padding included
+                pass
+    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise UsageError(f"cannot read build context {name}: {error.strerror}") from error
+        raise UsageError(
+            f"build context {name} is not a gzipped tar archive, or is damaged: {error}",
+            "`tar -czf context.tar.gz -C DIRECTORY .` makes one.",
+        ) from error
+    return ContextArchive(reader.digest.hexdigest(), tuple(sorted(files)), size)
+
+
+def _check_member(member: tarfile.TarInfo, name: str) -> None:
+    """Refuse what GNU tar on the builder VM refuses, or would put elsewhere; and what no directory may hold either."""
+    inside = [member.name, member.linkname] if member.islnk() else [member.name]
+    if any(path.startswith("/") or ".." in path.split("/") for path in inside):
+        raise UsageError(
+            f"build context {name} has a member that leads out of it: {inside[-1]!r}",
+            "names in the archive are relative to the context's root: `tar -czf context.tar.gz -C DIRECTORY .`",
+        )
+    if not (member.isreg() or member.isdir() or member.issym() or member.islnk()):
+        raise UsageError(f"build context {name}: {member.name!r} is neither a file, a directory nor a link")

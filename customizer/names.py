@@ -83,6 +83,21 @@ def check_bucket(bucket: str) -> str:
     return bucket
 
 
+def bucket_and_object(url: str) -> tuple[str, str] | None:
+    """The bucket and the object that a URL `gs://bucket/object` names; None for what does not begin with `gs://`.
+
+    Raises:
+        ValueError: it names no object.
+    """
+    if not url.startswith("gs://"):
+        return None
+    bucket, _, name = url.removeprefix("gs://").partition("/")
+    check_bucket(bucket)
+    if not name or name.endswith("/"):
+        raise ValueError(f"{url!r} names no object: write gs://{bucket}/path/to/context.tar.gz")
+    return bucket, name
+
+
 def check_workdir(workdir: str) -> str:
     """Return `workdir` if objects of Cloud Storage can have names below it.
 

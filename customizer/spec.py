@@ -91,6 +91,11 @@ def _check_timeout(text: str) -> str:
     return format_duration(seconds)
 
 
+def _check_context_path(path: str) -> str:
+    names.bucket_and_object(path)
+    return path
+
+
 Labels = Annotated[dict[str, str], AfterValidator(_check_labels)]
 BuilderLabels = Annotated[Labels, AfterValidator(_leave_room_for_ours)]
 Project = Annotated[str, AfterValidator(names.check_project)]
@@ -131,9 +136,10 @@ class SourceImage(Model):
 class BuildContext(Model):
     """The files that scripts run among."""
 
-    path: NonEmpty = Field(
+    path: Annotated[NonEmpty, AfterValidator(_check_context_path)] = Field(
         ".",
-        description="A directory or file to archive, or an archive that start-image-build made (`.tar.gz`).",
+        description="A directory or file, or a gzipped tar archive of one: a file `*.tar.gz` or `*.tgz`, or an object "
+        "in Cloud Storage (`gs://bucket/object`).",
         json_schema_extra=set_by("-build-context"),
     )
     sha256: str | None = Field(

@@ -26,6 +26,7 @@ from cos_customizer.flows.output_limit import one_at_a_time
 from cos_customizer.flows.record import Record
 from cos_customizer.flows.undoing import Undoing
 from cos_customizer.gcp import images, requests, scratch
+from cos_customizer.gcp.context import Archive
 from cos_customizer.gcp.images import ResolvedImage
 from cos_customizer.tasks import builder_vm as vm_tasks
 from cos_customizer.tasks import gpu_drivers as gpu_tasks
@@ -192,17 +193,17 @@ def _check_gpu(spec: BuildSpec, source: ResolvedImage) -> list[str]:
     return zones
 
 
-def _archive_context(record: Record, undoing: Undoing) -> scratch_tasks.Archive:
+def _archive_context(record: Record, undoing: Undoing) -> Archive:
     spec, build = record.spec, record.build
     directory = tempfile.TemporaryDirectory(prefix="cos-customizer-")
     undoing.add(f"directory {directory.name}", directory.cleanup)
-    archive = scratch_tasks.archive(spec.context, spec.steps, Path(directory.name))
+    archive = scratch_tasks.archive(spec.context, [*spec.steps, *spec.verify.scripts], Path(directory.name))
     requests.user_data(spec, build, archive.sha256)  # whether they fit
     requests.test_user_data(spec, build, archive.sha256)
     return archive
 
 
-def _upload_context(record: Record, undoing: Undoing, archive: scratch_tasks.Archive) -> None:
+def _upload_context(record: Record, undoing: Undoing, archive: Archive) -> None:
     spec, build = record.spec, record.build
     bucket, name = spec.scratch.bucket, build.scratch(spec.scratch.workdir) + "context.tar.gz"
     undoing.add(f"gs://{bucket}/{name}", lambda: Counter({"object": scratch.delete(clients(), bucket, name)}))

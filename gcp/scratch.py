@@ -1,4 +1,4 @@
-"""The build's objects in Cloud Storage."""
+"""Objects in Cloud Storage: what a build keeps there, and a build context that is there already."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import IO
 
 from google.api_core import exceptions
+from google.cloud.storage.retry import DEFAULT_RETRY
 
 from cos_customizer.customizer.errors import CustomizerError, NotFoundError
 from cos_customizer.gcp import calls
@@ -13,6 +14,8 @@ from cos_customizer.gcp.clients import Clients
 
 _CHUNK = 8 << 20
 """Bytes held in memory while uploading, whatever the size of the file."""
+_TRANSFER_RETRY = DEFAULT_RETRY.with_timeout(120.0)
+"""For contents: the library tells of what goes wrong on the way by errors of its own."""
 
 
 def upload(
@@ -39,9 +42,9 @@ def upload(
     blob.custom_time = datetime.fromtimestamp(expires, UTC)
     try:
         if isinstance(content, Path):
-            blob.upload_from_filename(content, "application/gzip", timeout=60, retry=calls.RETRY)
+            blob.upload_from_filename(content, "application/gzip", timeout=60, retry=_TRANSFER_RETRY)
         else:
-            blob.upload_from_file(content, rewind=True, content_type="text/plain; charset=utf-8", retry=calls.RETRY)
+            blob.upload_from_file(content, rewind=True, content_type="text/plain; charset=utf-8", retry=_TRANSFER_RETRY)
     except exceptions.NotFound as error:
         raise NotFoundError(
             f"could not {doing}: there is no bucket {bucket}",
@@ -49,6 +52,49 @@ def upload(
         ) from error
     except Exception as error:
         raise calls.translated(error, doing) from error
+
+
+def download(clients: Clients, bucket: str, name: str, destination: Path) -> None:
+    """Fetch an object as it is stored, whatever its content encoding; its checksum is verified. Memory use is bounded.
+
+    Args:
+        clients: Google's clients.
+        bucket: its name.
+        name: of the object.
+        destination: the file to write; nothing is left of it on errors.
+
+    Raises:
+        NotFoundError: there is no such object, or no such bucket.
+        PermissionDeniedError: it may not be read.
+        CustomizerError: it could not be fetched.
+    """
+    doing = f"fetch gs://{bucket}/{name}"
+    blob = clients.storage.bucket(bucket).blob(name)
+    try:
+        # First what it is: the answer to this call says what is wrong, and the generation which one to fetch.
+        blob.reload(timeout=calls.REQUEST_TIMEOUT, retry=calls.RETRY)
+        blob.download_to_filename(
+            destination, raw_download=True, if_generation_match=blob.generation, timeout=60, retry=_TRANSFER_RETRY
+        )
+    except exceptions.NotFound as error:
+        if _is_missing(clients, bucket):
+            raise NotFoundError(f"could not {doing}: there is no bucket {bucket}") from error
+        raise NotFoundError(
+            f"could not {doing}: there is no such object", f"`gcloud storage ls gs://{bucket}/` lists what is there."
+        ) from error
+    except Exception as error:
+        known = calls.translated(error, doing)
+        if isinstance(error, exceptions.Forbidden):
+            known.hint = f"role roles/storage.objectViewer on bucket {bucket} allows it, if there is such an object."
+        raise known from error
+
+
+def _is_missing(clients: Clients, bucket: str) -> bool:
+    """Whether a bucket is known not to be there."""
+    try:
+        return not clients.storage.bucket(bucket).exists(timeout=calls.REQUEST_TIMEOUT, retry=calls.RETRY)
+    except Exception:  # it may be there, and not for us to see
+        return False
 
 
 def delete(clients: Clients, bucket: str, name: str) -> int:

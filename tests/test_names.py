@@ -218,3 +218,25 @@ def test_a_call_has_one_request_id_and_different_calls_have_different_ones() -> 
     }
     assert len(ids) == 8
     assert all(str(uuid.UUID(text)) == text for text in ids)
+
+
+@pytest.mark.parametrize(
+    ("url", "found"),
+    [
+        ("gs://bucket/a.tar.gz", ("bucket", "a.tar.gz")),
+        ("gs://bucket/a b/ü#1?.tgz", ("bucket", "a b/ü#1?.tgz")),
+        ("files/gs://x", None),
+        (".", None),
+        ("gs://bucket", ValueError),
+        ("gs://bucket/", ValueError),
+        ("gs://bucket/directory/", ValueError),
+        ("gs:///a.tar.gz", ValueError),
+        ("gs://Bucket/a", ValueError),
+    ],
+)
+def test_a_url_names_an_object(url: str, found: object) -> None:
+    if found is ValueError:
+        with pytest.raises(ValueError, match=r"names no object|is not a bucket's name"):
+            names.bucket_and_object(url)
+    else:
+        assert names.bucket_and_object(url) == found

@@ -1,0 +1,80 @@
+"""The build context as one archive, wherever it comes from."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from cos_customizer.customizer import names
+from cos_customizer.customizer.context import ARCHIVE_SUFFIXES, ContextArchive, archive_context, read_archive
+from cos_customizer.customizer.errors import UsageError
+from cos_customizer.customizer.gpu_drivers import check_in_context
+from cos_customizer.customizer.spec import BuildContext
+from cos_customizer.customizer.spec_steps import RunScript, Step
+from cos_customizer.customizer.steps import near_names
+from cos_customizer.gcp import scratch
+from cos_customizer.gcp.clients import Clients
+
+
+@dataclass(frozen=True)
+class Archive:
+    """The build context as one file.
+
+    Attributes:
+        path: the gzipped tar file.
+        sha256: digest of its uncompressed tar stream.
+    """
+
+    path: Path
+    sha256: str
+
+
+def prepare_archive(clients: Clients, context: BuildContext, steps: Iterable[Step], directory: Path) -> Archive:
+    """Make sure that the build context is one archive on this machine, and that it has what the steps need.
+
+    A directory is archived, and a file too, unless it is an archive by its name (`*.tar.gz`, `*.tgz`); an object in
+    Cloud Storage is an archive and is downloaded.
+
+    Args:
+        clients: Google's clients, for a context in Cloud Storage.
+        context: of the build.
+        steps: those of the build, and scripts that verify its image: their files must be in the context.
+        directory: for the archive, if it is made here; empty, and removed by the caller.
+
+    Raises:
+        UsageError: the context cannot be archived, or is no sound archive; a step's file is missing from it; or it has
+            another digest than given.
+        CustomizerError: it cannot be fetched from Cloud Storage.
+    """
+    made = directory / "context.tar.gz"
+    remote, source = names.bucket_and_object(context.path), Path(context.path)
+    if remote is not None:
+        scratch.download(clients, *remote, made)
+        found = read_archive(made, context.path)
+    elif source.name.endswith(ARCHIVE_SUFFIXES) and source.is_file():
+        made, found = source, read_archive(source, context.path)
+    else:
+        found = archive_context(source, made, named="context.path")
+    _check_digest(context, found)
+    for step in steps:
+        _check_files(context, step, found)
+    return Archive(made, found.sha256)
+
+
+def _check_digest(context: BuildContext, found: ContextArchive) -> None:
+    if context.sha256 and context.sha256 != found.sha256:
+        raise UsageError(
+            f"build context {context.path} has digest {found.sha256}, not {context.sha256}",
+            "it has changed since the specification was written; without context.sha256 any content is taken.",
+        )
+
+
+def _check_files(context: BuildContext, step: Step, found: ContextArchive) -> None:
+    if not isinstance(step, RunScript):
+        if step.deps_dir is not None:
+            check_in_context(step.version, step.deps_dir, found.scripts)
+    elif step.script not in found.scripts:
+        near = near_names(step.script, found.scripts)
+        raise UsageError(
+            f"could not find script {step.script} in build context {context.path}",
+            f"did you mean {', '.join(near)}?" if near else "paths are relative to the build context's root.",
+        )
