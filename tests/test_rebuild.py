@@ -1,0 +1,207 @@
+"""Families kept fresh: only what has changed is built, and one recipe's failure is its own."""
+
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import leftovers
+from google.cloud import compute_v1
+from guest_scripts import succeeding
+
+from cos_customizer.customizer.context import archive_context
+from cos_customizer.customizer.errors import BuildFailedError, UsageError
+from cos_customizer.customizer.names import check_resource_name
+from cos_customizer.customizer.provenance import Provenance, fingerprint
+from cos_customizer.customizer.rebuild import Rebuild, dated_name, why_to_build
+from cos_customizer.customizer.recipe import read_recipe
+from cos_customizer.emulator.server import Emulator
+from cos_customizer.flows.rebuild_images import HERE, rebuild_images
+from cos_customizer.gcp.clients import connect
+from cos_customizer.gcp.images import resolve_source
+
+SOURCE = "projects/cos-cloud/global/images/cos-stable-68-10718-86-0"
+
+WHY = [
+    (("", None, "1", "cos", "r", False), "the family has no image yet"),
+    (("web", None, "1", "cos", "r", False), "web was not made by this tool"),
+    (("web", Provenance("b", "1", "r"), "2", "cos-2", "s", False), "the source image is now cos-2"),
+    (("web", Provenance("b", "1", "r"), "1", "cos", "s", False), "the recipe or its build context has changed"),
+    (("web", Provenance("b", "1", "r"), "1", "cos", "r", True), "forced"),
+    (("web", Provenance("b", "1", "r"), "1", "cos", "r", False), ""),
+]
+
+
+@pytest.mark.parametrize(("facts", "why"), WHY)
+def test_an_image_is_made_anew_only_for_a_reason(facts: tuple[Any, ...], why: str) -> None:
+    assert why_to_build(*facts) == why
+
+
+NAMES = [
+    ("web", [], "web-20261124"),
+    ("web", ["web-20261124"], "web-20261124-2"),
+    ("web", ["web-20261124", "web-20261124-2"], "web-20261124-3"),
+    ("w" * 63, [], "w" * 54 + "-20261124"),
+    ("w" * 53 + "-" + "x" * 9, [], "w" * 53 + "-20261124"),
+]
+
+
+@pytest.mark.parametrize(("base", "taken", "name"), NAMES)
+def test_a_new_image_s_name_is_dated_valid_and_new(base: str, taken: list[str], name: str) -> None:
+    assert dated_name(base, date(2026, 11, 24), taken.__contains__) == check_resource_name(name)
+
+
+Writer = Callable[..., str]
+
+
+@pytest.fixture
+def write_recipe(tmp_path: Path, emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Writer:
+    """Writes a recipe whose images are in a family of its own name, and its build context beside it."""
+    monkeypatch.chdir(tmp_path)
+    emulator.scripts.add(succeeding("run-script setup.sh"))
+    new_source_image("base-1")
+
+    def write(name: str, script: str = "echo hello", **output: Any) -> str:
+        context = tmp_path / name
+        context.mkdir(exist_ok=True)
+        (context / "setup.sh").write_text(f"{script}\n")
+        recipe = {
+            "source": {"project": "my-project", "family": "base"},
+            "context": {"path": name},
+            "scratch": {"bucket": "my-project_cloudbuild", "workdir": "work"},
+            "steps": [{"script": "setup.sh"}],
+            "builder": {"project": "my-project", "zones": ["us-west1-b"]},
+            "output": {"project": "my-project", "name": name, "family": name, **output},
+        }
+        Path(f"{name}.yaml").write_text(yaml.safe_dump(recipe))
+        return f"{name}.yaml"
+
+    return write
+
+
+def rebuild(*recipes: str, force: bool = False) -> dict[str, Rebuild]:
+    return {row.recipe: row for row in rebuild_images(list(recipes), force=force, deployment=HERE)}
+
+
+def outcomes(*recipes: str, force: bool = False) -> list[str]:
+    return [row.outcome for row in rebuild(*recipes, force=force).values()]
+
+
+def vms_made(emulator: Emulator) -> int:
+    return emulator.calls.count("compute", "POST", r"/instances(\?|$)")
+
+
+def newest(family: str) -> str:
+    return str(connect().images.get_from_family(project="my-project", family=family).name)
+
+
+def insert_image(image: compute_v1.Image) -> None:
+    operation = connect().images.insert_unary(project="my-project", image_resource=image)
+    connect().global_operations.wait(project="my-project", operation=operation.name)
+
+
+def new_source_image(name: str) -> None:
+    insert_image(compute_v1.Image(name=name, family="base", source_image=SOURCE))
+
+
+def built_before(recipe: str, tmp_path: Path) -> None:
+    """The image that a rebuild of this recipe would have made, in no time."""
+    spec = read_recipe(Path(recipe)).spec()
+    source = resolve_source(connect(), spec.source)
+    digest = archive_context(Path(spec.context.path), tmp_path / "archive.tar.gz").sha256
+    provenance = Provenance("0123456789", source.id, fingerprint(spec, source.id, digest))
+    name = f"{spec.output.name}-20260101"
+    description = provenance.description(source.path)
+    insert_image(compute_v1.Image(name=name, family=spec.output.family, source_image=SOURCE, description=description))
+
+
+@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.xdist_group("prefect")
+class TestFlow:
+    def test_a_second_run_builds_nothing(self, emulator: Emulator, write_recipe: Writer) -> None:
+        recipe = write_recipe("web")
+        first = rebuild(recipe)[recipe]
+        assert (first.outcome, first.why) == ("built", "the family has no image yet")
+        assert newest("web") == first.image
+        second = rebuild(recipe)[recipe]
+        assert (second.outcome, second.image) == ("up-to-date", first.image)
+        assert vms_made(emulator) == 1
+        assert leftovers(emulator) == []
+
+    def test_a_new_source_image_makes_one_build(self, emulator: Emulator, write_recipe: Writer, tmp_path: Path) -> None:
+        recipe = write_recipe("web")
+        built_before(recipe, tmp_path)
+        new_source_image("base-2")
+        row = rebuild(recipe)[recipe]
+        assert (row.outcome, row.why) == ("built", "the source image is now base-2")
+        assert (vms_made(emulator), outcomes(recipe)) == (1, ["up-to-date"])
+
+    def test_a_changed_script_makes_one_build(self, emulator: Emulator, write_recipe: Writer, tmp_path: Path) -> None:
+        recipe = write_recipe("web")
+        built_before(recipe, tmp_path)
+        Path("web/setup.sh").write_text("echo changed\n")
+        row = rebuild(recipe)[recipe]
+        assert (row.outcome, row.why) == ("built", "the recipe or its build context has changed")
+        assert (vms_made(emulator), outcomes(recipe)) == (1, ["up-to-date"])
+
+    def test_force_builds_what_has_not_changed_under_a_new_name(self, write_recipe: Writer) -> None:
+        recipe = write_recipe("web")
+        first, second = rebuild(recipe)[recipe], rebuild(recipe, force=True)[recipe]
+        assert (second.outcome, second.why) == ("built", "forced")
+        assert second.image == f"{first.image}-2"
+        assert newest("web") == second.image
+
+    def test_a_recipe_that_is_broken_fails_alone(self, emulator: Emulator, write_recipe: Writer) -> None:
+        good, broken = write_recipe("good"), write_recipe("broken")
+        Path("broken/setup.sh").unlink()
+        with pytest.raises(BuildFailedError, match=r"1 of 2 recipes failed: broken\.yaml: could not find .*setup\.sh"):
+            rebuild(broken, good)
+        assert newest("good").startswith("good-2")
+        assert vms_made(emulator) == 1
+
+    def test_a_build_that_fails_fails_alone(self, emulator: Emulator, write_recipe: Writer) -> None:
+        failing, good = write_recipe("failing"), write_recipe("good")
+        recipe = yaml.safe_load(Path(failing).read_text())
+        recipe["source"] = {"project": "my-project", "name": "base-1"}
+        recipe["builder"]["machine_type"] = "n1-imaginary-1"
+        Path(failing).write_text(yaml.safe_dump(recipe))
+        with pytest.raises(BuildFailedError, match=r"1 of 2 recipes failed: failing\.yaml: .*n1-imaginary-1"):
+            rebuild(failing, good)
+        assert newest("good").startswith("good-2")
+        assert leftovers(emulator) == []
+
+    def test_of_twenty_recipes_the_three_that_changed_are_built(
+        self, emulator: Emulator, write_recipe: Writer, tmp_path: Path
+    ) -> None:
+        recipes = [write_recipe(f"image-{number:02}") for number in range(20)]
+        for recipe in recipes:
+            built_before(recipe, tmp_path)
+        changed = [recipes[number] for number in (3, 8, 17)]
+        for recipe in changed:
+            Path(recipe).with_suffix("").joinpath("setup.sh").write_text("echo changed\n")
+        rows = rebuild("image-*.yaml")
+        assert [name for name, row in rows.items() if row.outcome == "built"] == changed
+        assert [row.outcome for row in rows.values()].count("up-to-date") == 17
+        assert vms_made(emulator) == 3
+
+    def test_what_was_rolled_back_is_not_built_again(self, write_recipe: Writer, tmp_path: Path) -> None:
+        recipe = write_recipe("web")
+        built_before(recipe, tmp_path)
+        status = compute_v1.DeprecationStatus(state="DEPRECATED")
+        connect().images.deprecate_unary(project="my-project", image="web-20260101", deprecation_status_resource=status)
+        assert outcomes(recipe) == ["up-to-date"]
+
+    def test_two_recipes_of_one_family_would_replace_each_other_for_ever(self, write_recipe: Writer) -> None:
+        first, second = write_recipe("web"), write_recipe("again", family="web")
+        with pytest.raises(
+            BuildFailedError, match=r"1 of 2 recipes failed: again\.yaml: it has the family of web\.yaml"
+        ):
+            rebuild(first, second)
+        assert newest("web").startswith("web-2")
+
+    def test_a_pattern_that_matches_nothing_is_no_success(self, write_recipe: Writer) -> None:
+        write_recipe("web")
+        with pytest.raises(UsageError, match=r"no recipe matches 'recipes/\*\.yaml'"):
+            rebuild("recipes/*.yaml")
