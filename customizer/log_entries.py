@@ -150,9 +150,15 @@ def _step_change(event: StepChange) -> dict[str, Any]:
 
 def _ending(result: BuildResult) -> dict[str, Any]:
     image = result.image or "the image"
-    said = {"built": f"{image} is built", "exists": f"{image} was there already, nothing was built"}
+    said = {
+        "built": f"{image} is built",
+        "exists": f"{image} was there already, nothing was built",
+        "failed": f"the build of {image} failed: {result.error}",
+        "timed-out": f"the build of {image} timed out: {result.error}",
+        "interrupted": f"the build of {image} was interrupted: {result.error}",
+    }
     return {
-        "message": said.get(result.outcome, f"the build of {image} {result.outcome}: {result.error}"),
+        "message": said[result.outcome],
         "event": "end",
         "outcome": result.outcome,
         # Each step has entries of its own.

@@ -94,8 +94,6 @@ class _BuildLog:
         undelivered = self._writer.close(patience)
         if self._writer.trouble:
             self._warn(self._writer.trouble, undelivered)
-        elif undelivered:
-            self._warn(CustomizerError(f"no answer within {patience:.0f} s"), undelivered)
         elif self._writer.left_out:
             self._warn(CustomizerError(note))
 

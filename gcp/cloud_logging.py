@@ -39,7 +39,8 @@ class LogWriter:
         facts: of the build: labels and resource of all entries.
 
     Attributes:
-        trouble: why entries are not taken; set when a refusal is final, or when failures last.
+        trouble: why entries are not taken; set when a refusal is final, when failures last, or when the end comes
+            before all are delivered.
         left_out: serial lines that found no room.
     """
 
@@ -51,6 +52,7 @@ class LogWriter:
         self._done = self._done_bytes = 0  # by ours
         self._given_up = False
         self.trouble: CustomizerError | None = None
+        self._failure: CustomizerError | None = None  # of the last try
         self.left_out = 0
         self._thread = threading.Thread(target=self._work, name="cloud-logging", daemon=True)
         self._thread.start()
@@ -79,7 +81,11 @@ class LogWriter:
         self._queue.put(None)
         self._thread.join(patience)
         self._given_up = True  # the thread ends with the request that it is in
-        return self._written - self._done
+        undelivered = self._written - self._done
+        if undelivered and self.trouble is None:
+            late = CustomizerError(f"Cloud Logging has not taken all entries within {patience:.0f} s")
+            self.trouble = self._failure or late
+        return undelivered
 
     def _work(self) -> None:
         try:
@@ -106,8 +112,9 @@ class LogWriter:
                 if not is_transient(error):
                     raise
                 failures += 1
+                self._failure = _explained(error)
                 if failures >= _PATIENCE:
-                    self.trouble = _explained(error)
+                    self.trouble = self._failure
                     if ended:
                         return
                 due = time.monotonic() + min(2.0 ** (failures - 1), _LONGEST_PAUSE)
@@ -118,7 +125,7 @@ class LogWriter:
                 self._done += len(batch)
             for _ in batch:
                 self._done_bytes += _weight(waiting.popleft())
-            failures, due = 0, time.monotonic() + INTERVAL
+            failures, due, self._failure = 0, time.monotonic() + INTERVAL, None
 
     def _collect(self, waiting: "deque[LogEntry]", due: float, eager: bool) -> bool:
         """Move entries from the queue until it is time to send them; says whether there will be no more.

@@ -243,3 +243,31 @@ def test_an_output_file_that_cannot_be_written_is_known_before(name: str) -> Non
 def test_no_output_file_is_nothing(tmp_path: Path) -> None:
     for name in (None, ""):
         OutputFile.checked(name).write(RESULT)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flags", [(), ("-cloud-logging",)], ids=["off", "on"])
+def test_cloud_logging_is_loaded_only_where_it_is_asked_for(
+    started: Path, emulator: Emulator, flags: tuple[str, ...]
+) -> None:
+    emulator.scripts.add(succeeding(LABEL))
+    program = (
+        "import sys; from cos_customizer.cli.main import main; code = main();"
+        "print('loaded', 'google.cloud.logging' in sys.modules); sys.exit(code)"
+    )
+    command = [sys.executable, "-c", program, *FINISH[len(PROGRAM) :], *flags]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout.splitlines()[-1] == f"loaded {bool(flags)}"
+    found = emulator.logs.entries("my-project", 'jsonPayload.event="end"')
+    assert [entry["jsonPayload"]["message"] for entry in found] == ["my-image is built"] * bool(flags)
+
+
+def test_log_entries_that_would_leave_this_machine_are_refused_and_the_state_is_kept(
+    started: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING")
+    ran = run(*FINISH[len(PROGRAM) :], "-cloud-logging", "-dry-run")
+    assert ran.code == 2
+    assert "CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING does not lead here" in ran.err
+    assert started.exists()

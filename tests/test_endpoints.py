@@ -5,11 +5,12 @@ import socket
 from pathlib import Path
 
 import pytest
+from google.oauth2.credentials import Credentials
 
 from cos_customizer.customizer.errors import CustomizerError, UsageError
 from cos_customizer.emulator.server import Emulator
 from cos_customizer.gcp.clients import connect
-from cos_customizer.gcp.endpoints import COMPUTE_OVERRIDE, STORAGE_OVERRIDE, Endpoints
+from cos_customizer.gcp.endpoints import COMPUTE_OVERRIDE, LOGGING_OVERRIDE, STORAGE_OVERRIDE, Endpoints
 from cos_customizer.gcp.images import find_image
 
 LOCAL = "http://127.0.0.1:8080"
@@ -78,6 +79,51 @@ def test_half_an_override_and_what_is_no_address_are_refused(
         Endpoints.from_environment(environment(compute, storage))
     assert message in caught.value.message
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("rest", "logging", "endpoint", "allowed"),
+    [
+        (None, None, None, True),
+        (None, f"{LOCAL}/", LOCAL, True),
+        (None, "https://logging-psc.p.googleapis.com/", "https://logging-psc.p.googleapis.com", True),
+        (LOCAL, f"{LOCAL}/", LOCAL, True),
+        (LOCAL, "http://localhost:1", "http://localhost:1", True),
+        (LOCAL, None, None, False),
+        (LOCAL, "", None, False),
+        (LOCAL, "https://logging-psc.p.googleapis.com/", "https://logging-psc.p.googleapis.com", False),
+    ],
+)
+def test_cloud_logging_may_be_elsewhere_but_a_build_on_this_machine_logs_on_it(
+    rest: str | None, logging: str | None, endpoint: str | None, allowed: bool
+) -> None:
+    values = environment(rest, rest) | ({} if logging is None else {LOGGING_OVERRIDE: logging})
+    endpoints = Endpoints.from_environment(values)
+    assert endpoints.logging == endpoint
+    if allowed:
+        endpoints.check_logging()
+    else:
+        with pytest.raises(UsageError, match=LOGGING_OVERRIDE) as caught:
+            endpoints.check_logging()
+        assert "-cloud-logging" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("logging", "message"), [("http://10.0.0.1/", "credentials would travel in clear"), ("x", "is not an address")]
+)
+def test_an_address_of_cloud_logging_that_is_none_is_refused(logging: str, message: str) -> None:
+    with pytest.raises(UsageError, match=f"{LOGGING_OVERRIDE}.*{message}"):
+        Endpoints.from_environment({LOGGING_OVERRIDE: logging})
+
+
+def test_a_local_cloud_logging_gets_no_credentials_whatever_the_rest_gets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("google.auth.default", lambda **_: (Credentials("secret"), "p"))  # type: ignore[no-untyped-call]
+    there = connect({}).logging("my-project")
+    assert there._connection.API_BASE_URL == "https://logging.googleapis.com"
+    assert there._credentials.token == "secret"
+    here = connect({LOGGING_OVERRIDE: f"{LOCAL}/"}).logging("my-project")
+    assert here._connection.API_BASE_URL == LOCAL
+    assert type(here._credentials).__name__ == "AnonymousCredentials"
 
 
 def test_a_local_compute_engine_that_is_not_running_is_told_at_once() -> None:

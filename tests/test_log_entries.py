@@ -126,8 +126,8 @@ def test_entries_are_in_order_and_told_apart_though_their_time_is_the_same() -> 
         ("built", "INFO", "my-image is built"),
         ("exists", "INFO", "my-image was there already, nothing was built"),
         ("failed", "ERROR", "the build of my-image failed: why"),
-        ("timed-out", "ERROR", "the build of my-image timed-out: why"),
-        ("interrupted", "WARNING", "the build of my-image interrupted: why"),
+        ("timed-out", "ERROR", "the build of my-image timed out: why"),
+        ("interrupted", "WARNING", "the build of my-image was interrupted: why"),
     ],
 )
 def test_the_end_of_a_build(outcome: Any, severity: str, message: str) -> None:
