@@ -117,7 +117,7 @@ def test_an_address_of_cloud_logging_that_is_none_is_refused(logging: str, messa
 
 
 def test_a_local_cloud_logging_gets_no_credentials_whatever_the_rest_gets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("google.auth.default", lambda **_: (Credentials("secret"), "p"))  # type: ignore[no-untyped-call]
+    monkeypatch.setattr("google.auth.default", lambda **_: (Credentials("secret"), "p"))
     there = connect({}).logging("my-project")
     assert there._connection.API_BASE_URL == "https://logging.googleapis.com"
     assert there._credentials.token == "secret"
