@@ -18,7 +18,7 @@ from cos_customizer.customizer.names import BuildNames
 from cos_customizer.customizer.provenance import Provenance, fingerprint
 from cos_customizer.customizer.result import BuildResult, Outcome
 from cos_customizer.customizer.spec import BuildSpec
-from cos_customizer.flows import hooks, release
+from cos_customizer.flows import artifacts, hooks, release
 from cos_customizer.flows.cloud_logging import logged
 from cos_customizer.flows.guest_vm import GuestVm
 from cos_customizer.flows.interrupts import DeadlinePassed, Interrupts, time_left
@@ -66,9 +66,10 @@ def build_image(spec: BuildSpec) -> BuildResult:
         BuildTimeoutError: the build did not complete in time.
         CustomizerError: it failed; the error says how, and the event `BuildEnded` what became of the build.
     """
+    artifacts.tag_run(spec)
     with one_at_a_time(spec):
         record = Record(spec, BuildNames.of(str(flow_run.id), int(flow_run.run_count or 1)))
-        with logged(record):
+        with logged(record), artifacts.shown(record):
             return _build_in_time(record)
 
 

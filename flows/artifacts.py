@@ -1,0 +1,139 @@
+"""What Prefect's UI shows of a build beside its log: tags, progress, a summary, a table of deprecated images.
+
+A convenience: whatever goes wrong here, the build goes on. A build with a Prefect server of its own, which nobody sees,
+leaves it out.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
+from prefect.client.orchestration import get_client
+from prefect.context import FlowRunContext
+from prefect.runtime import flow_run
+
+from cos_customizer.customizer import console_links, summary
+from cos_customizer.customizer.events import BuildEnded, Event, Note, StepChange, listening
+from cos_customizer.customizer.result import BuildResult
+from cos_customizer.customizer.spec import BuildSpec
+from cos_customizer.flows import local_server
+from cos_customizer.flows.record import Record
+from cos_customizer.tasks.reporting import report, report_table
+
+_UPDATE_INTERVAL = 2.0
+"""Seconds between two updates of the progress: a build may have many quick steps."""
+
+
+def tag_run(spec: BuildSpec) -> None:
+    """Tag the flow run with the build's family and source.
+
+    Args:
+        spec: of the build.
+    """
+    if not local_server.is_throw_away():
+        _try("tags", lambda: _add_tags(summary.tags(spec)))
+
+
+@contextmanager
+def shown(record: Record) -> Iterator[None]:
+    """Show a build in Prefect's UI while this context lasts, and what has become of it.
+
+    Args:
+        record: notes on the build.
+    """
+    if local_server.is_throw_away():
+        yield
+        return
+    with listening(_Showing(record).hear):
+        yield
+
+
+class _Showing:
+    def __init__(self, record: Record) -> None:
+        self._record = record
+        self._spec = record.spec
+        self._run = _run_id()
+        self._total = len(self._spec.steps) + len(self._spec.verify.scripts)
+        self._done = 0
+        self._progress: UUID | None = None
+        self._due = 0.0
+        self._works = True
+
+    def hear(self, event: Event) -> None:
+        if not self._works or _run_id() != self._run:  # another build may be at work in this process
+            return
+        if isinstance(event, StepChange):
+            first = 0 if event.stage == "build" else len(self._spec.steps)
+            self._done = first + event.number - (event.state != "succeeded")
+            if time.monotonic() >= self._due:
+                self._works = _try("progress", lambda: self._show_progress(event))
+                self._due = time.monotonic() + _UPDATE_INTERVAL
+        elif isinstance(event, BuildEnded):
+            self._works = False  # it is over
+            _try("summary", lambda: self._summarize(event.result))
+
+    def _show_progress(self, event: StepChange) -> None:
+        record, build = self._record, self._record.build
+        vm = build.builder_vm if event.stage == "build" else build.test_vm
+        link = console_links.vm(self._spec.builder.project, record.zone, vm)
+        text = f"{event.label} {event.state}, on [{vm}]({link})"
+        self._set_progress(100.0 * self._done / self._total, text)
+
+    def _set_progress(self, percent: float, text: str) -> None:
+        if self._progress is None:
+            key = summary.artifact_key(self._spec, "progress")
+            # The stubs know of the asynchronous variant only.
+            made: Any = create_progress_artifact(percent, key, text)
+            self._progress = made
+        else:
+            update_progress_artifact(self._progress, percent, text)
+
+    def _summarize(self, result: BuildResult) -> None:
+        if self._progress is not None and result.outcome == "built":
+            self._set_progress(100.0, "done")
+        page = summary.markdown(self._spec, result)
+        create_markdown_artifact(page, summary.artifact_key(self._spec), f"build {result.build_id}: {result.outcome}")
+        if result.deprecated:
+            report_table(
+                summary.artifact_key(self._spec, "deprecated"),
+                _deprecations(self._spec, result),
+                f"images of family {self._spec.output.family} that {result.image} replaces",
+            )
+        if result.source_image:
+            _add_tags(summary.tags(self._spec, result.source_image.rpartition("/")[2]))
+
+
+def _deprecations(spec: BuildSpec, result: BuildResult) -> list[dict[str, Any]]:
+    ttl = spec.output.old_image_ttl
+    deleted = datetime.fromtimestamp(time.time() + ttl, UTC).strftime("%Y-%m-%d %H:%M UTC") if ttl else "never"
+    return [{"image": name, "replaced by": result.image, "counts as deleted": deleted} for name in result.deprecated]
+
+
+def _run_id() -> str:
+    return str(flow_run.id)
+
+
+def _add_tags(tags: list[str]) -> None:
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        return
+    run = context.flow_run
+    wanted = [*run.tags, *(tag for tag in tags if tag not in run.tags)]
+    if wanted != run.tags:
+        with get_client(sync_client=True) as client:
+            client.update_flow_run(run.id, tags=wanted)
+        run.tags = wanted
+
+
+def _try(what: str, show: Callable[[], object]) -> bool:
+    """Do it, and whether it went well."""
+    try:
+        show()
+    except Exception as error:  # the Prefect API's trouble, not the build's
+        report(Note("prefect", f"no {what} in Prefect's UI: {error}", "warning"))
+        return False
+    return True
