@@ -2,11 +2,9 @@
 
 from collections.abc import Sequence
 
-from prefect.artifacts import create_table_artifact
-
 from cos_customizer.customizer.events import Note
 from cos_customizer.customizer.removal import Removal, summary
-from cos_customizer.tasks.reporting import report
+from cos_customizer.tasks.reporting import report, report_table
 
 
 def tell_removals(removals: Sequence[Removal], key: str, where: str, description: str) -> None:
@@ -27,4 +25,4 @@ def tell_removals(removals: Sequence[Removal], key: str, where: str, description
         {"action": each.action, "kind": each.kind, where: each.where, "name": each.name, "why": each.reason}
         for each in removals
     ]
-    create_table_artifact(table, key=key, description=f"{description}: {summary(removals)}")
+    report_table(key, table, f"{description}: {summary(removals)}")
