@@ -46,10 +46,14 @@ def blocked() -> tuple[Callable[[], Any], threading.Event]:
     return connect_late, go
 
 
-def test_many_entries_go_in_few_requests_and_in_order(emulator: Emulator) -> None:
-    writer = LogWriter(client, FACTS)
+def test_many_entries_go_in_few_requests_and_in_order(
+    emulator: Emulator, blocked: tuple[Callable[[], Any], threading.Event]
+) -> None:
+    late, go = blocked
+    writer = LogWriter(late, FACTS)
     for number in range(2500):
         writer.write(entry(number))
+    go.set()
     assert writer.close(20) == 0
     assert numbers(emulator) == list(range(2500))
     assert writes(emulator) == 3
