@@ -17,7 +17,7 @@ from cos_customizer.gcp.endpoints import Endpoints
 from cos_customizer.tasks.operation import clients
 from cos_customizer.tasks.reporting import report
 
-_TOPIC = "cloud logging"
+_TOPIC = "log entries"
 
 
 @contextmanager

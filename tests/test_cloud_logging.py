@@ -47,7 +47,7 @@ def warnings_of(spec: BuildSpec) -> tuple[Any, list[Note]]:
     told: list[Event] = []
     with listening(told.append):
         result = build_image(spec)
-    return result, [event for event in told if isinstance(event, Note) and event.topic == "cloud logging"]
+    return result, [event for event in told if isinstance(event, Note) and event.topic == "log entries"]
 
 
 def test_all_of_a_build_is_there_with_all_fields(emulator: Emulator, make_spec: SpecMaker) -> None:
