@@ -62,7 +62,7 @@ class Flag(click.Option):
         name = flag.replace("-", "_")
         if kind == "bool":
             # The second name is how `-flag=false` is passed to click; it is not shown to anyone.
-            super().__init__([f"-{flag}", f"--{flag}/--no-{flag}", name], help=text, default=False)
+            super().__init__([f"-{flag}", f"--{flag}/--no-{flag}", name], help=text, default=bool(default))
             return
         types = {"int": _Integer(), "duration": _Duration(), "map": _Map(), "list": _List()}
         super().__init__(
@@ -78,7 +78,9 @@ class Flag(click.Option):
     @property
     def default_text(self) -> str:
         """The default as one would write it; empty if there is none to speak of."""
-        return "" if self.default in (None, False, "", 0) or self.multiple else str(self.default)
+        if self.default in (None, False, "", 0) or self.multiple:
+            return ""
+        return "true" if self.default is True else str(self.default)
 
     def signature(self) -> str:
         """The flag and its value as shown in help: `-script PATH`."""

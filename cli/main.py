@@ -11,12 +11,15 @@ from typing import NoReturn
 import click
 
 from cos_customizer.cli import completion, reference
+from cos_customizer.cli.expire_images import expire_images
 from cos_customizer.cli.finish_image_build import finish_image_build
 from cos_customizer.cli.go_flags import Flag, GoGroup
 from cos_customizer.cli.install_gpu import install_gpu
 from cos_customizer.cli.messages import report
+from cos_customizer.cli.rollback import rollback
 from cos_customizer.cli.run_script import run_script
 from cos_customizer.cli.start_image_build import start_image_build
+from cos_customizer.cli.sweep import sweep
 from cos_customizer.cli.workdir import WORKDIR_FLAG
 from cos_customizer.customizer.errors import CustomizerError, UsageError
 from cos_customizer.flows.interrupts import SIGNALS, ignore_signals
@@ -32,6 +35,7 @@ NAME = "cos-customizer"
 
 _SECTIONS = {
     "Build steps": ("start-image-build", "run-script", "install-gpu", "finish-image-build"),
+    "Image families and leftovers": ("expire-images", "rollback", "sweep"),
     "Without a Google account": ("emulator",),
     "About the program": ("help", "commands", "flags", "version", "completion"),
 }
@@ -137,6 +141,9 @@ for _command in (
     run_script,
     install_gpu,
     finish_image_build,
+    expire_images,
+    rollback,
+    sweep,
     reference.show_help,
     reference.list_commands,
     reference.list_flags,
