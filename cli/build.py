@@ -1,16 +1,15 @@
-"""Running a build: Prefect and its server, progress on the terminal, the result, the end of the local state."""
+"""Running a build: Prefect and its server, progress on the terminal, the result."""
 
 import contextlib
 import gc
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import click
 
 from cos_customizer.cli.messages import complain
 from cos_customizer.cli.output_file import OutputFile
-from cos_customizer.cli.state import BuildState, StateDirectory
 from cos_customizer.customizer.durations import human_duration
 from cos_customizer.customizer.errors import BuildTimeoutError, CustomizerError, UsageError, in_words
 from cos_customizer.customizer.events import BuildEnded, Event, Note, listening, publish
@@ -23,16 +22,16 @@ if TYPE_CHECKING:
 
 
 def run_build(
-    spec: "BuildSpec", started: float, directory: StateDirectory, state: BuildState, output_file: OutputFile
+    spec: "BuildSpec", started: float, output_file: OutputFile, forget: Callable[[], None] = lambda: None
 ) -> "BuildResult":
-    """Build, show progress, write the result down, and remove the local state.
+    """Build, show progress, write the result down.
 
     Args:
         spec: of the build.
         started: value of `time.monotonic()` when the command began; the build's timeout counts from there.
-        directory: where the local state is. It is kept on wrong usage, and on errors before the build has begun.
-        state: the local state.
         output_file: where the result goes.
+        forget: called when the build is over: removes what only this build had use for. Not called on wrong usage, nor
+            on errors before the build has begun: so that it can be tried again.
 
     Raises:
         CustomizerError: the build could not begin, or failed; KeyboardInterrupt and SystemExit: it was interrupted.
@@ -67,7 +66,7 @@ def run_build(
         if isinstance(error, UsageError):
             raise
         if begun or not isinstance(error, Exception):
-            directory.remove(state)
+            forget()
         result = ended[-1] if ended else _result_of(error, spec)
         error.result = result  # type: ignore[attr-defined] # for what is told of it
         try:
@@ -79,7 +78,7 @@ def run_build(
         # At exit, the interpreter would take a second to pick apart what Google's and Prefect's modules hold.
         gc.freeze()
     ignore_signals()
-    directory.remove(state)
+    forget()
     output_file.write(result)
     click.echo(_summary(result, time.monotonic() - started, startup))
     return result

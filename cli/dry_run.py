@@ -6,7 +6,6 @@ import click
 import yaml
 
 from cos_customizer.cli.messages import printable
-from cos_customizer.cli.state import BuildState
 
 if TYPE_CHECKING:
     from cos_customizer.customizer.spec import BuildSpec
@@ -27,12 +26,12 @@ def _text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
 _Dumper.add_representer(str, _text)
 
 
-def dry_run(spec: "BuildSpec", state: BuildState) -> int:
+def dry_run(spec: "BuildSpec", context: str) -> int:
     """Print what a build would be. Reads from Google Cloud, and changes nothing.
 
     Args:
         spec: of the build.
-        state: the local state, for the build context's own path.
+        context: path of the build context, for people: what was archived.
 
     Returns:
         The exit code.
@@ -45,11 +44,9 @@ def dry_run(spec: "BuildSpec", state: BuildState) -> int:
 
     requests = plan_build(connect(), spec)
     recipe = spec.masked().model_dump(mode="json", exclude_none=True)
-    recipe["context"]["path"] = state.build_context  # the archive in the local state lasts no longer than the build
+    recipe["context"]["path"] = context
     hidden = spec.masked() != spec
-    comments = [
-        "The build's specification. Its context is the directory that was archived; the digest says which content."
-    ]
+    comments = ["A recipe of this build. Its context is what was archived; the digest says which content."]
     comments += ["Values of environment variables are not shown (***): fill them in to use this."] if hidden else []
     documents = [_document(comments, recipe)]
     documents += [_document([f"{request.method} {request.path}"], request.body) for request in requests]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cos_customizer.cli.go_flags import Flag, GoCommand, spec_fields
-from cos_customizer.cli.output_file import OutputFile
+from cos_customizer.cli.output_file import OUTPUT_FILE_FLAG, OutputFile
 from cos_customizer.cli.state import BuildState, StateDirectory
 from cos_customizer.cli.workdir import WORKDIR_FLAG, workdir_of
 from cos_customizer.customizer.errors import UsageError
@@ -227,13 +227,7 @@ FLAGS = (
         kind="bool",
         field="cloud_logging",
     ),
-    Flag(
-        "output-file",
-        "Write what came of the build to this file as JSON: output image, source image, build id, steps, durations.",
-        value="FILE",
-        completer=click.Path(),
-        example="-output-file=build.json",
-    ),
+    OUTPUT_FILE_FLAG,
     Flag(
         "dry-run",
         "Build nothing: print the specification and every request that would be sent, as YAML. Local state is kept.",
@@ -264,11 +258,11 @@ def finish_image_build(ctx: click.Context, /, **values: Any) -> int:
     if values["dry_run"]:
         from cos_customizer.cli.dry_run import dry_run
 
-        return dry_run(spec, state)
+        return dry_run(spec, state.build_context)  # the archive in the local state lasts no longer than the build
     output_file = OutputFile.checked(values["output_file"])
     from cos_customizer.cli.build import run_build
 
-    result = run_build(spec, started, directory, state, output_file)
+    result = run_build(spec, started, output_file, forget=lambda: directory.remove(state))
     return 0 if result.outcome in ("built", "exists") else 1
 
 

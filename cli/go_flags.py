@@ -29,13 +29,15 @@ NOT_YET = {
 }
 """Flags of the original's later releases that have no counterpart here so far."""
 
+_REPEATED = ("map", "list", "texts")
+
 
 class Flag(click.Option):
     """One flag: its place in the parser, its help, its default, and the field of the specification that it sets.
 
     Attributes:
         flag: its name without hyphens.
-        kind: `string`, `bool`, `int`, `duration`, `map`, `list` or `choice`.
+        kind: `string`, `bool`, `int`, `duration`, `map`, `list`, `texts` (may be repeated, never split) or `choice`.
         example: a value worth showing, written as the whole flag.
         field: dotted path of the field of `BuildSpec` that it sets; empty if none.
         negated: whether the flag sets its boolean field to false.
@@ -71,8 +73,8 @@ class Flag(click.Option):
             default=default,
             type=completer or types.get(kind) or (_Choice(choices) if kind == "choice" else click.STRING),
             metavar=value or kind.upper(),
-            multiple=kind in ("map", "list"),
-            callback=_merge if kind in ("map", "list") else None,
+            multiple=kind in _REPEATED,
+            callback=_merge if kind in _REPEATED else None,
         )
 
     @property
@@ -161,6 +163,8 @@ def _merge(_ctx: click.Context, _param: click.Parameter, values: tuple[Any, ...]
     """The sum of a repeated flag: later keys of a map win, lists grow."""
     if isinstance(_param, Flag) and _param.kind == "map":
         return {key: value for items in values for key, value in items.items()}
+    if isinstance(_param, Flag) and _param.kind == "texts":
+        return list(values)
     return [item for items in values for item in items]
 
 

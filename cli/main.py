@@ -11,6 +11,7 @@ from typing import NoReturn
 import click
 
 from cos_customizer.cli import completion, reference
+from cos_customizer.cli.build_recipe import build
 from cos_customizer.cli.expire_images import expire_images
 from cos_customizer.cli.finish_image_build import finish_image_build
 from cos_customizer.cli.go_flags import Flag, GoGroup
@@ -18,6 +19,7 @@ from cos_customizer.cli.install_gpu import install_gpu
 from cos_customizer.cli.messages import report
 from cos_customizer.cli.rollback import rollback
 from cos_customizer.cli.run_script import run_script
+from cos_customizer.cli.schema import schema
 from cos_customizer.cli.start_image_build import start_image_build
 from cos_customizer.cli.sweep import sweep
 from cos_customizer.cli.workdir import WORKDIR_FLAG
@@ -35,6 +37,7 @@ NAME = "cos-customizer"
 
 _SECTIONS = {
     "Build steps": ("start-image-build", "run-script", "install-gpu", "finish-image-build"),
+    "Recipes": ("build", "schema"),
     "Image families and leftovers": ("expire-images", "rollback", "sweep"),
     "Without a Google account": ("emulator",),
     "About the program": ("help", "commands", "flags", "version", "completion"),
@@ -141,6 +144,8 @@ for _command in (
     run_script,
     install_gpu,
     finish_image_build,
+    build,
+    schema,
     expire_images,
     rollback,
     sweep,

@@ -9,11 +9,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
+from cos_customizer.cli.go_flags import Flag
 from cos_customizer.cli.state import write_atomically
 from cos_customizer.customizer.errors import CustomizerError, UsageError
 
 if TYPE_CHECKING:
     from cos_customizer.customizer.result import BuildResult
+
+OUTPUT_FILE_FLAG = Flag(
+    "output-file",
+    "Write what came of the build to this file as JSON: output image, source image, build id, steps, durations.",
+    value="FILE",
+    completer=click.Path(),
+    example="-output-file=build.json",
+)
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,13 @@ UNRELEASED, FAILED = "unreleased", "failed"
 
 COS_PROJECT = "cos-cloud"
 
-_RESOURCE_NAME = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
-_PROJECT = re.compile(r"([a-z0-9.-]+:)?[a-z0-9]([-a-z0-9]*[a-z0-9])?")
-_BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
-_LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
-_LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}")
-_ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+RESOURCE_NAME = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
+PROJECT = re.compile(r"([a-z0-9.-]+:)?[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
+LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}")
+ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+"""What the whole of such a name matches, for checks and for schemas."""
 _COS_IMAGE = re.compile(
     r"cos-(?P<arm64>arm64-)?((?P<channel>stable|beta|dev|rc)-)?(?P<milestone>[0-9]+)(?P<build>(-[0-9]+){3})"
 )
@@ -39,7 +40,7 @@ def check_resource_name(name: str) -> str:
     Raises:
         ValueError: it does not; the message says why.
     """
-    if not _RESOURCE_NAME.fullmatch(name):
+    if not RESOURCE_NAME.fullmatch(name):
         other = re.search("[^-a-z0-9]", name)
         if not name:
             why = "it is empty"
@@ -62,7 +63,7 @@ def check_project(project: str) -> str:
     Raises:
         ValueError: it cannot.
     """
-    if not _PROJECT.fullmatch(project):
+    if not PROJECT.fullmatch(project):
         raise ValueError(f"{project!r} is not a project's id: lower-case letters, digits and hyphens")
     return project
 
@@ -75,7 +76,7 @@ def check_bucket(bucket: str) -> str:
     Raises:
         ValueError: it does not.
     """
-    if not _BUCKET.fullmatch(bucket):
+    if not BUCKET.fullmatch(bucket):
         raise ValueError(
             f"{bucket!r} is not a bucket's name (no gs://, no directory): 3 to 222 lower-case letters, digits, '-', "
             "'_' and '.', a letter or digit first and last"
@@ -117,12 +118,12 @@ def check_label(key: str, value: str) -> None:
     Raises:
         ValueError: Compute Engine would refuse it; the message says why.
     """
-    if not _LABEL_KEY.fullmatch(key):
+    if not LABEL_KEY.fullmatch(key):
         raise ValueError(
             f"{key!r} is not a valid label key: at most 63 lower-case letters, digits, '-' and '_', "
             "starting with a letter"
         )
-    if not _LABEL_VALUE.fullmatch(value):
+    if not LABEL_VALUE.fullmatch(value):
         raise ValueError(
             f"{value!r} is not a valid value of label {key!r}: at most 63 lower-case letters, digits, '-' and '_'"
         )
@@ -134,7 +135,7 @@ def check_environment_name(name: str) -> None:
     Raises:
         ValueError: no shell can hold a variable of this name.
     """
-    if not _ENVIRONMENT_NAME.fullmatch(name):
+    if not ENVIRONMENT_NAME.fullmatch(name):
         raise ValueError(
             f"{name!r} is not a valid environment variable name: letters, digits and '_', not starting with a digit"
         )

@@ -13,6 +13,7 @@ from pydantic import (
     BeforeValidator,
     Field,
     ValidationError,
+    WithJsonSchema,
     model_validator,
 )
 
@@ -30,6 +31,8 @@ from cos_customizer.customizer.spec_steps import (
     Step,
     Verification,
     set_by,
+    spelled,
+    text_schema,
 )
 from cos_customizer.customizer.steps import mask_environment
 
@@ -96,9 +99,20 @@ def _check_context_path(path: str) -> str:
     return path
 
 
-Labels = Annotated[dict[str, str], AfterValidator(_check_labels)]
+Labels = Annotated[
+    dict[str, str],
+    AfterValidator(_check_labels),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "propertyNames": text_schema(names.LABEL_KEY),
+            "additionalProperties": text_schema(names.LABEL_VALUE),
+            "maxProperties": MOST_LABELS,
+        }
+    ),
+]
 BuilderLabels = Annotated[Labels, AfterValidator(_leave_room_for_ours)]
-Project = Annotated[str, AfterValidator(names.check_project)]
+Project = Annotated[str, AfterValidator(names.check_project), spelled(names.PROJECT)]
 
 
 class SourceImage(Model):
@@ -152,7 +166,7 @@ class BuildContext(Model):
 class Scratch(Model):
     """Where in Cloud Storage the build keeps its objects."""
 
-    bucket: Annotated[str, AfterValidator(names.check_bucket)] = Field(
+    bucket: Annotated[str, AfterValidator(names.check_bucket), spelled(names.BUCKET)] = Field(
         description="Cloud Storage bucket (no gs://).", json_schema_extra=set_by("-gcs-bucket")
     )
     workdir: Annotated[NonEmpty, AfterValidator(names.check_workdir)] = Field(

@@ -1,8 +1,18 @@
 """The steps of a specification: what is done on the builder VM, each kind a model of its own."""
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+    model_validator,
+)
 
 from cos_customizer.customizer import gpu_drivers, names
 from cos_customizer.customizer.steps import check_environment_size, normalize_script
@@ -15,7 +25,28 @@ def _check_environment(env: dict[str, str]) -> dict[str, str]:
     return env
 
 
-ResourceName = Annotated[str, AfterValidator(names.check_resource_name)]
+def spelled(pattern: re.Pattern[str]) -> WithJsonSchema:
+    """What a schema says of texts that match a pattern as a whole; the check itself has better words."""
+    return WithJsonSchema(text_schema(pattern))
+
+
+def text_schema(pattern: re.Pattern[str]) -> dict[str, Any]:
+    """The schema of such texts."""
+    return {"type": "string", "pattern": f"^({pattern.pattern})$"}
+
+
+ResourceName = Annotated[str, AfterValidator(names.check_resource_name), spelled(names.RESOURCE_NAME)]
+Environment = Annotated[
+    dict[str, str],
+    AfterValidator(_check_environment),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "propertyNames": text_schema(names.ENVIRONMENT_NAME),
+            "additionalProperties": {"type": "string"},
+        }
+    ),
+]
 NonEmpty = Annotated[str, StringConstraints(min_length=1)]
 
 
@@ -30,6 +61,11 @@ class Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def _with_type(schema: dict[str, Any]) -> None:
+    """A step without a type is a script; so the schema of any other kind says that it needs one."""
+    schema["required"] = ["type", *schema["required"]]
+
+
 class RunScript(Model):
     """A step that runs a script on the builder VM, with the build context as its working directory."""
 
@@ -37,7 +73,7 @@ class RunScript(Model):
     script: Annotated[str, AfterValidator(normalize_script)] = Field(
         description="Path of the script in the build context.", json_schema_extra=set_by("-script")
     )
-    env: Annotated[dict[str, str], AfterValidator(_check_environment)] = Field(
+    env: Environment = Field(
         default_factory=dict, description="Environment variables of the script.", json_schema_extra=set_by("-env")
     )
 
@@ -49,6 +85,8 @@ class RunScript(Model):
 
 class InstallGpu(Model):
     """A step that installs a GPU driver, and a script that sets it up at every boot."""
+
+    model_config = ConfigDict(json_schema_extra=_with_type)
 
     type: Literal["install-gpu"] = "install-gpu"
     version: Annotated[str, AfterValidator(gpu_drivers.check_version)] = Field(
@@ -119,10 +157,12 @@ class Verification(Model):
         description="Whether a test VM must boot from the image, be there scripts or not.",
         json_schema_extra=set_by("-verify-boot"),
     )
-    scripts: list[Annotated[RunScript, BeforeValidator(_script_by_path)]] = Field(
-        default_factory=list,
-        description="Scripts of the build context to run on the test VM, in order; all must succeed.",
-        json_schema_extra=set_by("-verify-script"),
+    scripts: list[Annotated[RunScript, BeforeValidator(_script_by_path, json_schema_input_type=str | RunScript)]] = (
+        Field(
+            default_factory=list,
+            description="Scripts of the build context to run on the test VM, in order; all must succeed.",
+            json_schema_extra=set_by("-verify-script"),
+        )
     )
     keep_failed_image: bool = Field(
         False,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cos_customizer.customizer import gpu_drivers
+from cos_customizer.customizer.errors import UsageError
 from cos_customizer.customizer.names import BuildNames
 from cos_customizer.customizer.provenance import Provenance, fingerprint
 from cos_customizer.customizer.spec import BuildSpec
@@ -52,7 +53,10 @@ def plan_build(clients: Clients, spec: BuildSpec) -> list[PlannedRequest]:
     build, now = BuildNames("0000000000"), time.time()
     source = resolve_source(clients, spec.source)
     zone, project, output = _first_zone(clients, spec, source), spec.builder.project, spec.output
-    name = output.name_for(source.name)
+    try:
+        name = output.name_for(source.name)
+    except ValueError as error:
+        raise UsageError(f"-image-suffix: {error}") from None
     digest = spec.context.sha256 or _UNKNOWN_DIGEST
     requests.user_data(spec, build, digest)  # whether it fits, with the values that are not shown
     user_data = requests.user_data(spec.masked(), build, digest)
