@@ -17,6 +17,7 @@ from cos_customizer.cli.finish_image_build import finish_image_build
 from cos_customizer.cli.go_flags import Flag, GoGroup
 from cos_customizer.cli.install_gpu import install_gpu
 from cos_customizer.cli.messages import report
+from cos_customizer.cli.rebuild_images import rebuild_images
 from cos_customizer.cli.rollback import rollback
 from cos_customizer.cli.run_script import run_script
 from cos_customizer.cli.schema import schema
@@ -38,7 +39,7 @@ NAME = "cos-customizer"
 _SECTIONS = {
     "Build steps": ("start-image-build", "run-script", "install-gpu", "finish-image-build"),
     "Recipes": ("build", "schema"),
-    "Image families and leftovers": ("expire-images", "rollback", "sweep"),
+    "Image families and leftovers": ("rebuild-images", "expire-images", "rollback", "sweep"),
     "Without a Google account": ("emulator",),
     "About the program": ("help", "commands", "flags", "version", "completion"),
 }
@@ -146,6 +147,7 @@ for _command in (
     finish_image_build,
     build,
     schema,
+    rebuild_images,
     expire_images,
     rollback,
     sweep,

@@ -1,11 +1,12 @@
 """Which images are to be made anew, and what they are called."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from cos_customizer.customizer.errors import BuildFailedError
 from cos_customizer.customizer.provenance import Provenance
 
 _LONGEST_NAME = 63
@@ -18,9 +19,37 @@ class Rebuild(BaseModel):
 
     recipe: str = Field(description="The recipe's file.")
     family: str = Field("", description="Family of the output image.")
-    outcome: Literal["built", "up-to-date", "failed"] = "failed"
+    outcome: Literal["to-build", "built", "up-to-date", "failed"] = Field(
+        "failed", description="What has become of it, or what would."
+    )
     image: str = Field("", description="The family's newest image, the one that was built above all.")
     why: str = Field("", description="Why it was built, or was not, or has failed.")
+
+
+class RebuildFailedError(BuildFailedError):
+    """A recipe has failed; the others were done all the same.
+
+    Attributes:
+        rows: what has become of each recipe.
+    """
+
+    def __init__(self, rows: Sequence[Rebuild]) -> None:
+        failed = [row for row in rows if row.outcome == "failed"]
+        super().__init__(
+            f"{len(failed)} of {len(rows)} recipes failed: " + "; ".join(f"{row.recipe}: {row.why}" for row in failed),
+            "the others are done: what they have built stays." if len(failed) < len(rows) else "",
+        )
+        self.rows = tuple(rows)
+
+
+def raise_failures(rows: Sequence[Rebuild]) -> None:
+    """Raise an error that names the recipes that have failed, if there are any.
+
+    Raises:
+        RebuildFailedError: see there.
+    """
+    if any(row.outcome == "failed" for row in rows):
+        raise RebuildFailedError(rows)
 
 
 def why_to_build(

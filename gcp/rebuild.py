@@ -1,13 +1,16 @@
-"""Finding out whether a recipe's image is to be made anew."""
+"""Finding out which recipes' images are to be made anew."""
 
-from collections.abc import Collection
+import tempfile
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
+from glob import glob, has_magic
 from pathlib import Path
 
-from cos_customizer.customizer.errors import UsageError
+from cos_customizer.customizer.errors import CustomizerError, UsageError
 from cos_customizer.customizer.provenance import Provenance, fingerprint
-from cos_customizer.customizer.rebuild import dated_name, why_to_build
+from cos_customizer.customizer.rebuild import Rebuild, dated_name, why_to_build
+from cos_customizer.customizer.recipe import read_recipe
 from cos_customizer.customizer.spec import BuildSpec, SourceImage
 from cos_customizer.gcp.clients import Clients
 from cos_customizer.gcp.context import prepare_archive
@@ -30,7 +33,7 @@ class RebuildPlan:
 
 
 def plan_rebuild(
-    clients: Clients, spec: BuildSpec, directory: Path, *, force: bool, day: date, reserved: Collection[str] = ()
+    clients: Clients, spec: BuildSpec, directory: Path, force: bool, day: date, reserved: Collection[str] = ()
 ) -> RebuildPlan:
     """Find out whether a recipe's image is to be made anew, and as what.
 
@@ -74,6 +77,82 @@ def plan_rebuild(
             }
         )
     return RebuildPlan(spec, newest.name if newest else "", why)
+
+
+def recipe_files(recipes: Sequence[str]) -> list[str]:
+    """The files of recipes.
+
+    Args:
+        recipes: files, or patterns such as `recipes/*.yaml`, relative to the working directory.
+
+    Raises:
+        UsageError: none was given, or a pattern matches none.
+    """
+    found: list[str] = []
+    for recipe in recipes:
+        # pathlib has no pattern that may be absolute.
+        matches = sorted(glob(recipe, recursive=True)) if has_magic(recipe) else [recipe]  # noqa: PTH207
+        if not matches:
+            raise UsageError(f"no recipe matches {recipe!r} in {str(Path.cwd())!r}")
+        found += [match for match in matches if match not in found]
+    if not found:
+        raise UsageError("no recipe was given", "give files, or patterns such as 'recipes/*.yaml'.")
+    return found
+
+
+Plan = Callable[[str, BuildSpec, Path, bool, date, Collection[str]], RebuildPlan]
+Planned = dict[str, RebuildPlan | CustomizerError]
+
+
+def plan_all(files: Sequence[str], force: bool, plan: Plan, tell: Callable[[Rebuild], object]) -> Planned:
+    """What each recipe comes to; one that cannot be planned fails alone.
+
+    Args:
+        files: of the recipes.
+        force: build all of them.
+        plan: `plan_rebuild`, or a task that does it: called with the file and that function's arguments.
+        tell: told of each recipe once it is planned.
+
+    Returns:
+        By file, the plan or why there is none.
+    """
+    planned: Planned = {}
+    names: list[str] = []
+    families: dict[tuple[str, str], str] = {}
+    day = datetime.now(UTC).date()
+    for file in files:
+        try:
+            spec = read_recipe(Path(file)).spec()
+            other = families.setdefault((spec.output.project, spec.output.family or file), file)
+            if other != file:
+                raise UsageError(f"it has the family of {other}", "they would replace each other's images for ever.")
+            with tempfile.TemporaryDirectory(prefix="cos-customizer-") as directory:
+                found = planned[file] = plan(file, spec, Path(directory), force, day, names)
+            names += [found.spec.output.name or ""] if found.why else []
+        except CustomizerError as error:
+            planned[file] = error
+        tell(row_of(file, planned[file]))
+    return planned
+
+
+def row_of(file: str, plan: RebuildPlan | CustomizerError, built: bool = False, failure: str = "") -> Rebuild:
+    """What has become of a recipe, or would.
+
+    Args:
+        file: of the recipe.
+        plan: what it comes to, or why it comes to nothing.
+        built: whether its image was built, should that have been the plan.
+        failure: why the build has failed; empty if it has not.
+    """
+    if isinstance(plan, CustomizerError):
+        return Rebuild(recipe=file, why=plan.message)
+    family = plan.spec.output.family or ""
+    if not plan.why:
+        return Rebuild(recipe=file, family=family, outcome="up-to-date", image=plan.newest, why="nothing has changed")
+    if failure:
+        return Rebuild(recipe=file, family=family, image=plan.newest, why=failure)
+    name = plan.spec.output.name or ""
+    return Rebuild(recipe=file, family=family, outcome="built" if built else "to-build", image=name, why=plan.why)
 
 
 def _may_be_taken_up(image: ResolvedImage, recipe: str) -> bool:

@@ -20,4 +20,4 @@ def plan_rebuild(
     reserved: Collection[str],
 ) -> RebuildPlan:
     """Find out whether a recipe's image is to be made anew; see `gcp.rebuild.plan_rebuild`."""
-    return rebuild.plan_rebuild(clients(), spec, directory, force=force, day=day, reserved=reserved)
+    return rebuild.plan_rebuild(clients(), spec, directory, force, day, reserved)

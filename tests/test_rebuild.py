@@ -1,5 +1,8 @@
 """Families kept fresh: only what has changed is built, and one recipe's failure is its own."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -7,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from command_line import run
 from conftest import leftovers
 from google.cloud import compute_v1
 from guest_scripts import succeeding
@@ -205,3 +209,51 @@ class TestFlow:
         write_recipe("web")
         with pytest.raises(UsageError, match=r"no recipe matches 'recipes/\*\.yaml'"):
             rebuild("recipes/*.yaml")
+
+
+def test_a_dry_run_says_what_would_be_built_and_builds_nothing(
+    emulator: Emulator, write_recipe: Writer, tmp_path: Path
+) -> None:
+    old, new = write_recipe("old"), write_recipe("new")
+    built_before(old, tmp_path)
+    emulator.calls.clear()
+    dry = run("rebuild-images", "-recipe=*.yaml", "-dry-run")
+    assert (dry.code, dry.err) == (0, "")
+    heading, *rows = [line.split() for line in dry.out.splitlines()]
+    assert heading == ["outcome", "recipe", "family", "image", "why"]
+    assert [row[:3] for row in rows] == [["to-build", new, "new"], ["up-to-date", old, "old"]]
+    assert rows[0][3].startswith("new-2")
+    assert emulator.calls.count("compute", "POST") == 0
+
+
+REFUSED = [
+    ((), 2, "no recipe was given"),
+    (("-recipe=recipes/*.yaml",), 2, "no recipe matches 'recipes/*.yaml'"),
+    (("-recipe=none.yaml", "-dry-run"), 1, "1 of 1 recipes failed: none.yaml: cannot read recipe 'none.yaml'"),
+    (("-recipe=nofamily.yaml", "-dry-run"), 1, "nofamily.yaml: output.family (-image-family) must be set"),
+]
+
+
+@pytest.mark.parametrize(("flags", "code", "message"), REFUSED, ids=lambda value: str(value)[:40])
+def test_what_cannot_be_rebuilt_is_said(write_recipe: Writer, flags: tuple[str, ...], code: int, message: str) -> None:
+    write_recipe("nofamily", family=None)
+    refused = run("rebuild-images", *flags)
+    assert refused.code == code
+    assert message in refused.err
+    assert "Traceback" not in refused.err
+
+
+@pytest.mark.slow
+def test_the_command_builds_here_and_tells_by_its_exit_code_that_a_recipe_has_failed(
+    emulator: Emulator, write_recipe: Writer, tmp_path: Path
+) -> None:
+    write_recipe("good")
+    write_recipe("broken")
+    Path("broken/setup.sh").unlink()
+    program = [str(Path(sys.executable).with_name("cos-customizer")), "rebuild-images", "-recipe=*.yaml"]
+    ran = subprocess.run(program, env={**os.environ, "HOME": str(tmp_path)}, capture_output=True, text=True)
+    assert ran.returncode == 1
+    assert "1 of 2 recipes failed: broken.yaml: could not find script setup.sh" in ran.stderr
+    assert "built" in next(line for line in ran.stdout.splitlines() if "good.yaml" in line and "good-2" in line)
+    assert newest("good").startswith("good-2")
+    assert leftovers(emulator) == []
