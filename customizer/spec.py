@@ -227,7 +227,7 @@ class BuilderVm(Model):
     labels: BuilderLabels = Field(
         default_factory=dict, description="Labels of the VM and its disk.", json_schema_extra=set_by("-builder-labels")
     )
-    kms_key: Annotated[NonEmpty, AfterValidator(_check_kms_key)] | None = Field(
+    kms_key: Annotated[str, AfterValidator(_check_kms_key), spelled(_KMS_KEY)] | None = Field(
         None,
         description="Cloud KMS key that encrypts the boot disk and the output image.",
         json_schema_extra=set_by("-kms-key"),

@@ -1,0 +1,5 @@
+set -euo pipefail
+cat > "$AGENT_HOME/settings.env" << END
+RELEASE=$RELEASE
+DEBUG=$DEBUG
+END
