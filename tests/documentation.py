@@ -3,6 +3,7 @@
 A generated block stands between `<!-- KIND ARGUMENT -->` and `<!-- end -->`.
 """
 
+import json
 import os
 import re
 import subprocess
@@ -20,11 +21,13 @@ from guest_scripts import succeeding
 
 from cos_customizer.cli.main import program
 from cos_customizer.cli.reference import commands
+from cos_customizer.customizer.recipe_schema import recipe_schema, schema_text
 from cos_customizer.emulator.server import Emulator
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 EXAMPLE = ROOT / "examples" / "minimal"
+SCHEMA = ROOT / "examples" / "recipes" / "recipe.schema.json"
 FINISH = (
     "finish-image-build",
     "-zone=us-west1-b",
@@ -102,6 +105,30 @@ def _flags(command: str) -> str:
     return "\n".join(rows) + "\n"
 
 
+def _fields(path: str) -> str:
+    """The fields of a part of a recipe: `source`, or a kind of step."""
+    schema = recipe_schema()
+    name = {"run-script": "RunScript", "install-gpu": "InstallGpu"}.get(path)
+    part = schema["$defs"][name or schema["properties"][path]["$ref"].rpartition("/")[2]]
+    rows = ["| Field | Value | Default | Meaning |", "|---|---|---|---|"]
+    for field, about in part["properties"].items():
+        default = about.get("default")
+        shown = f"`{json.dumps(default)}`" if default not in (None, "", [], {}) else ""
+        shown = "required" if field in part.get("required", []) else shown
+        rows.append(f"| `{field}` | {_value_of(about)} | {shown} | {about.get('description', 'Kind of step.')} |")
+    return "\n".join(rows) + "\n"
+
+
+def _value_of(about: dict[str, Any]) -> str:
+    """What a field takes, for people."""
+    about = next((kind for kind in about.get("anyOf", []) if kind.get("type") != "null"), about)
+    if "enum" in about or "const" in about:
+        return ", ".join(f"`{word}`" for word in about.get("enum", [about.get("const")]))
+    kind = about.get("type")
+    simple = {"boolean": "`true` or `false`", "integer": "whole number", "array": "list", "object": "mapping of texts"}
+    return simple.get(kind, "text") if isinstance(kind, str) else "text"
+
+
 def _help(command: str) -> str:
     with mock.patch.dict(os.environ, {"COLUMNS": "80"}):
         ran = run("help", *command.split())
@@ -156,7 +183,7 @@ def produce(block: Block, emulator: Emulator, directory: Path) -> str:
         emulator: with scripted machines.
         directory: an empty one.
     """
-    simple: dict[str, Callable[[str], str]] = {"flags": _flags, "help": _help, "file": _file}
+    simple: dict[str, Callable[[str], str]] = {"flags": _flags, "help": _help, "file": _file, "fields": _fields}
     if block.kind in simple:
         return simple[block.kind](block.argument)
     examples: dict[str, Callable[[], Any]] = {"dry-run": _dry_run, "output-file": lambda: _output_file(emulator)}
@@ -165,7 +192,8 @@ def produce(block: Block, emulator: Emulator, directory: Path) -> str:
 
 
 def main() -> None:
-    """Bring all documents up to date; what differs only in ids and times stays."""
+    """Bring all documents and the schema of recipes up to date; what differs only in ids and times stays."""
+    SCHEMA.write_text(schema_text())
     for document in DOCUMENTS:
         text = document.read_text()
         for block in blocks(document):

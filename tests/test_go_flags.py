@@ -17,6 +17,7 @@ FLAGS = [
     Flag("labels", "A map.", kind="map", field="part.labels"),
     Flag("env", "A map of secrets.", kind="map", secret=True),
     Flag("zone", "A list.", kind="list", field="part.zones"),
+    Flag("set", "Texts.", kind="texts"),
     Flag("arch", "A choice.", kind="choice", choices=("x86_64", "arm64"), default="x86_64"),
 ]
 DEFAULTS: dict[str, Any] = {
@@ -28,6 +29,7 @@ DEFAULTS: dict[str, Any] = {
     "labels": {},
     "env": {},
     "zone": [],
+    "set": [],
     "arch": "x86_64",
 }
 
@@ -86,6 +88,7 @@ READ = [
     (["-zone=a"], {"zone": ["a"]}),
     (["-zone=a,b", "-zone=c"], {"zone": ["a", "b", "c"]}),
     (["-zone="], {}),
+    (["-set=a=1,b=2", "-set", "-c", "--set="], {"set": ["a=1,b=2", "-c", ""]}),  # nothing is split
     (["-arch=arm64"], {"arch": "arm64"}),
     (["-arch="], {"arch": ""}),
     (["--"], {}),

@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 import yaml
 from command_line import run
-from documentation import ROOT
+from documentation import ROOT, SCHEMA
 from test_recipe import FAULTS, RECIPE
 from test_spec import REFUSED, TAKEN, changed
 
@@ -16,13 +16,13 @@ from cos_customizer.customizer.errors import UsageError
 from cos_customizer.customizer.recipe import parse_recipe, read_recipe
 from cos_customizer.customizer.recipe_schema import recipe_schema, schema_text
 
-SCHEMA = recipe_schema()
+RULES = recipe_schema()
 RECIPES = sorted((ROOT / "examples" / "recipes").glob("*.yaml"))
 
 
 def accepts(data: Any) -> bool:
     """Whether an editor would find nothing wrong."""
-    return jsonschema.Draft202012Validator(SCHEMA).is_valid(data)
+    return jsonschema.Draft202012Validator(RULES).is_valid(data)
 
 
 def test_the_command_prints_a_sound_schema() -> None:
@@ -30,12 +30,12 @@ def test_the_command_prints_a_sound_schema() -> None:
     assert (ran.code, ran.err) == (0, "")
     printed = json.loads(ran.out)
     jsonschema.Draft202012Validator.check_schema(printed)
-    assert printed == SCHEMA
+    assert printed == RULES
     assert printed["$schema"] == "https://json-schema.org/draft/2020-12/schema"
 
 
 def test_every_field_is_explained() -> None:
-    for name, part in {"BuildSpec": SCHEMA, **SCHEMA["$defs"]}.items():
+    for name, part in {"BuildSpec": RULES, **RULES["$defs"]}.items():
         assert part["description"]
         assert part["additionalProperties"] is False
         for field, schema in part["properties"].items():
@@ -117,9 +117,13 @@ def test_both_refuse_the_same(more: str) -> None:
         parse_recipe(yaml.safe_dump(data), "r.yaml", Path()).spec()
 
 
+def test_every_part_of_a_recipe_is_in_the_documents() -> None:
+    text = (ROOT / "docs" / "recipes.md").read_text()
+    assert [name for name in RULES["properties"] if f"`{name}" not in text] == []
+
+
 def test_the_schema_beside_the_examples_is_this_one() -> None:
-    kept = ROOT / "examples" / "recipes" / "recipe.schema.json"
-    assert kept.read_text() == schema_text(), "`make docs` brings it up to date"
+    assert SCHEMA.read_text() == schema_text(), "`make docs` brings it up to date"
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
