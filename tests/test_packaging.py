@@ -109,15 +109,15 @@ def test_the_wheel_holds_every_file_of_the_rooms(tmp_path: Path) -> None:
     assert outside == set()
 
 
-def test_the_deployment_is_the_flow() -> None:
+def test_the_deployments_are_the_flows() -> None:
     prefect: dict[str, Any] = yaml.safe_load((ROOT / "prefect.yaml").read_text())
-    (deployment,) = prefect["deployments"]
-    assert deployment["name"] == "build-image"
-    assert deployment["enforce_parameter_schema"] is True
-    file, _, function = deployment["entrypoint"].partition(":")
-    flow = next(
-        node
-        for node in ast.parse((ROOT / file).read_text()).body
-        if isinstance(node, ast.FunctionDef) and node.name == function
-    )
-    assert any("flow" in ast.unparse(decorator) for decorator in flow.decorator_list)
+    for deployment in prefect["deployments"]:
+        assert deployment["enforce_parameter_schema"] is True
+        file, _, function = deployment["entrypoint"].partition(":")
+        flow = next(
+            node
+            for node in ast.parse((ROOT / file).read_text()).body
+            if isinstance(node, ast.FunctionDef) and node.name == function
+        )
+        assert any("flow" in ast.unparse(decorator) for decorator in flow.decorator_list)
+        assert function == deployment["name"].replace("-", "_")
