@@ -10,9 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from compute_clients import Compute
 from guest_scripts import marker, script, succeeding
+from leftovers import anonymous_bucket, bystanders, everything
 
+from cos_customizer.customizer.names import BuildNames
 from cos_customizer.emulator.server import Emulator
+from cos_customizer.gcp import sweep
 from cos_customizer.gcp.clients import connect
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("killed")]
@@ -209,6 +213,40 @@ def test_a_build_that_is_killed_outright_leaves_nothing_for_long(workplace: Work
 
     workplace.emulator.clock.advance(2 * 3600)
     wait_for(lambda: not workplace.instances() and not workplace.disks(), 10)
+
+
+@pytest.mark.parametrize("moment", ["script-runs", "image-is-verified"])
+def test_a_sweep_past_the_expiry_leaves_nothing_of_a_killed_build_and_everything_else(
+    workplace: Workplace, moment: str
+) -> None:
+    """Also where Compute Engine has deleted nothing: its clock is not turned here."""
+    compute, bucket = Compute(workplace.emulator), anonymous_bucket()
+    later = time.time() + 40 * 24 * 3600  # the serial log is kept for thirty days
+    others = bystanders(compute, bucket, BuildNames("aaaaaaaaaa").labels(later + 3600))
+    if moment == "script-runs":
+        workplace.emulator.scripts.add(script(STARTED))
+        reached: Callable[[], object] = lambda: script_runs(workplace)  # noqa: E731
+    else:
+        workplace.emulator.scripts.add(script(name="cos-customizer-[0-9a-f]{10}-test"))
+        workplace.emulator.scripts.add({**succeeding(LABEL), "match": {"name": "cos-customizer-[0-9a-f]{10}"}})
+        reached = lambda: workplace.emulator.calls.count(path="-test/serialPort")  # noqa: E731
+    workplace.prepare()
+    process = workplace.begin(*FINISH, "-image-family=my-family", "-verify-boot")
+    wait_for(reached)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    left = everything(compute, bucket) - others
+    expected = {"instances", "disks", "objects"} | ({"images"} if moment == "image-is-verified" else set())
+    assert {name.partition("/")[0] for name in left} == expected
+
+    done = workplace.run("sweep", "-project=my-project", "-dry-run=false")
+    assert done.returncode == 0, done.stderr
+    assert left <= everything(compute, bucket)  # it might still run
+    clients = connect()
+    decided = sweep.look(clients, sweep.Ground("my-project"), later)
+    removals = sweep.carry_out(clients, "my-project", decided, later)
+    assert everything(compute, bucket) == others
+    assert [removal for removal in removals if removal.action == "failed"] == []
 
 
 def test_two_builds_side_by_side_share_a_cold_home(cold_workplace: Workplace) -> None:

@@ -2,25 +2,36 @@
 
 import time
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 from command_line import run
-from compute_clients import COS, PROJECT, ZONE, Compute
+from compute_clients import PROJECT, ZONE, Compute
 from family_images import changes
 from google.cloud import compute_v1
-from google.cloud.storage import Bucket, Client
+from google.cloud.storage import Bucket
+from leftovers import (
+    ALIVE,
+    BUCKET,
+    DEAD,
+    EXPIRED,
+    NOW,
+    RUNNING,
+    UNRELEASED,
+    anonymous_bucket,
+    boot_from,
+    bystanders,
+    everything,
+    labelled,
+    make_disk,
+    relabel,
+    store,
+)
 
-from cos_customizer.customizer.names import BUILD_LABEL, EXPIRY_LABEL, STATE_LABEL, BuildNames
+from cos_customizer.customizer.names import BuildNames
 from cos_customizer.emulator.server import Emulator
 from cos_customizer.gcp import sweep
 from cos_customizer.gcp.clients import connect
 
-BUCKET = "my-project_cloudbuild"
-NOW = 1_800_000_000.0
-DEAD, ALIVE = BuildNames("dddddddddd"), BuildNames("aaaaaaaaaa")
-EXPIRED, RUNNING = DEAD.labels(NOW - 1), ALIVE.labels(NOW + 3600)
-UNRELEASED = {STATE_LABEL: "unreleased"}
 GROUND = sweep.Ground(PROJECT)
 
 
@@ -31,55 +42,7 @@ def compute(emulator: Emulator) -> Compute:
 
 @pytest.fixture
 def bucket(emulator: Emulator) -> Bucket:
-    return Client.create_anonymous_client().bucket(BUCKET)
-
-
-def labelled(labels: dict[str, str], **more: Any) -> dict[str, Any]:
-    """Fields of a VM whose boot disk bears the same labels."""
-    parameters = compute_v1.AttachedDiskInitializeParams(source_image=COS, labels=labels)
-    disk = compute_v1.AttachedDisk(boot=True, auto_delete=True, initialize_params=parameters)
-    return {"labels": labels, "disks": [disk], **more}
-
-
-def make_disk(compute: Compute, name: str, labels: dict[str, str], zone: str = ZONE) -> None:
-    disk = compute_v1.Disk(name=name, source_image=COS, labels=labels)
-    compute.ok(compute.disks.insert_unary(project=PROJECT, zone=zone, disk_resource=disk))
-
-
-def boot_from(compute: Compute, name: str, disk: str) -> None:
-    source = f"projects/{PROJECT}/zones/{ZONE}/disks/{disk}"
-    compute.create(name, disks=[compute_v1.AttachedDisk(boot=True, source=source)])
-
-
-def relabel(compute: Compute, name: str, labels: dict[str, str]) -> None:
-    """Give a VM and its boot disk other labels."""
-    where, path = {"project": PROJECT, "zone": ZONE}, f"projects/{PROJECT}/zones/{ZONE}"
-    vm = compute_v1.InstancesSetLabelsRequest(
-        labels=labels, label_fingerprint=compute.emulator.compute(f"{path}/instances/{name}")["labelFingerprint"]
-    )
-    request = compute_v1.SetLabelsInstanceRequest(**where, instance=name, instances_set_labels_request_resource=vm)
-    compute.ok(compute.instances.set_labels_unary(request))
-    disk = compute_v1.ZoneSetLabelsRequest(
-        labels=labels, label_fingerprint=compute.emulator.compute(f"{path}/disks/{name}")["labelFingerprint"]
-    )
-    compute.ok(
-        compute.disks.set_labels_unary(
-            compute_v1.SetLabelsDiskRequest(**where, resource=name, zone_set_labels_request_resource=disk)
-        )
-    )
-
-
-def store(bucket: Bucket, name: str, metadata: dict[str, str] | None) -> None:
-    blob = bucket.blob(name)
-    blob.metadata = metadata
-    blob.upload_from_string(b"content")
-
-
-def everything(compute: Compute, bucket: Bucket) -> set[str]:
-    """All there is, by name."""
-    kinds = ("instances", "disks", "images")
-    named = {f"{kind}/{name}" for kind in kinds for name in compute.names(kind)}
-    return named | {f"objects/{blob.name}" for blob in bucket.list_blobs()}
+    return anonymous_bucket()
 
 
 def remains_of_a_build(compute: Compute, bucket: Bucket) -> set[str]:
@@ -92,32 +55,6 @@ def remains_of_a_build(compute: Compute, bucket: Bucket) -> set[str]:
         store(bucket, DEAD.scratch("work") + name, EXPIRED)
     store(bucket, DEAD.scratch("") + "context.tar.gz", EXPIRED)
     return everything(compute, bucket)
-
-
-def bystanders(compute: Compute, bucket: Bucket) -> set[str]:
-    """One of every kind that is none of our business."""
-    before = everything(compute, bucket)
-    no_expiry, no_number = {BUILD_LABEL: DEAD.id}, {BUILD_LABEL: DEAD.id, EXPIRY_LABEL: "soon"}
-    only_expiry = {EXPIRY_LABEL: EXPIRED[EXPIRY_LABEL]}
-    for name, labels in (
-        *(("unlabelled", {}), ("running-build", RUNNING), ("no-expiry", no_expiry), ("no-number", no_number)),
-        *(("only-expiry", only_expiry), ("others-label", {"cos-customizer-builds": "x", **only_expiry})),
-    ):
-        compute.create(f"vm-{name}", **labelled(labels))
-        make_disk(compute, f"disk-{name}", labels)
-        store(bucket, f"cos-customizer/dddddddddd/{name}", labels or None)
-    store(bucket, "dddddddddd/elsewhere", EXPIRED)
-    store(bucket, "my-cos-customizer/dddddddddd/not-ours", EXPIRED)
-    for name, labels in (
-        *(("no-family", {}), ("expired-by-label", EXPIRED), ("failed", {**EXPIRED, STATE_LABEL: "failed"})),
-        *(("still-verified", {**RUNNING, **UNRELEASED}), ("unreleased-only", UNRELEASED)),
-    ):
-        compute.image(f"image-{name}", labels=labels)
-    compute.image("image-in-its-family", labels={**EXPIRED, **UNRELEASED}, family="my-family")
-    # A disk of an expired build that somebody looks into.
-    make_disk(compute, "disk-under-study", EXPIRED)
-    boot_from(compute, "vm-of-a-curious-one", "disk-under-study")
-    return everything(compute, bucket) - before
 
 
 def test_what_is_left_of_a_build_goes_and_nothing_else(compute: Compute, bucket: Bucket) -> None:
