@@ -17,10 +17,15 @@ from typing import Any
 from unittest import mock
 
 from command_line import run
+from compute_clients import Compute
+from family_images import DAY, add_images
+from google.cloud import compute_v1
 from guest_scripts import succeeding
+from leftovers import anonymous_bucket, labelled, make_disk, store
 
 from cos_customizer.cli.main import program
 from cos_customizer.cli.reference import commands
+from cos_customizer.customizer.names import BuildNames
 from cos_customizer.customizer.recipe_schema import recipe_schema, schema_text
 from cos_customizer.emulator.server import Emulator
 
@@ -175,6 +180,59 @@ def _output_file(emulator: Emulator) -> str:
     return _console(Path("build.json").read_text(), "json")
 
 
+def _commands(*commands: str) -> str:
+    """Commands, and what they print."""
+    shown = []
+    for command in commands:
+        ran = run(*command.split())
+        assert ran.code == 0, ran.err
+        shown.append(f"$ cos-customizer {command}\n{ran.out}")
+    return _console("".join(shown), "console")
+
+
+def _family(emulator: Emulator) -> None:
+    """A family as nightly builds leave it, with some images that are kept for one reason or another."""
+    compute, past, later = Compute(emulator), 1_780_000_000.0, 4_100_000_000.0
+    web = "projects/my-project/global/images/web-20260502"
+    add_images(
+        compute,
+        {
+            "web-20260501": {"deleted": past},
+            "web-20260502": {"deleted": past + DAY},
+            "web-by-hand": {"deleted": past, "description": "made by hand"},
+            "web-20260503": {"deleted": past + 2 * DAY},
+            "web-20260601": {"deleted": later},
+            "web-20260602": {"deleted": later + DAY},
+            "web-20260603": {},
+        },
+        "web",
+    )
+    disk = compute_v1.Disk(name="web-1", source_image=web)
+    compute.ok(compute.disks.insert_unary(project="my-project", zone="us-west1-b", disk_resource=disk))
+
+
+def _expire_images(emulator: Emulator) -> str:
+    _family(emulator)
+    command = "expire-images -project=my-project -image-family=web"
+    return _commands(command, f"{command} -dry-run=false")
+
+
+def _rollback(emulator: Emulator) -> str:
+    _family(emulator)
+    command = "rollback -project=my-project -image-family=web"
+    return _commands(command, f"{command} -to=web-20260603")
+
+
+def _sweep(emulator: Emulator) -> str:
+    compute, bucket = Compute(emulator), anonymous_bucket()
+    killed, running = BuildNames("3f1c9a07be").labels(1_780_000_000), BuildNames("b07d24e5a1").labels(4_100_000_000)
+    make_disk(compute, "cos-customizer-3f1c9a07be", killed)
+    store(bucket, "image-build-42/cos-customizer/3f1c9a07be/context.tar.gz", killed)
+    compute.create("cos-customizer-b07d24e5a1", **labelled(running))
+    compute.image("web-20260604", labels={**killed, "cos-customizer-state": "unreleased"})
+    return _commands("sweep -project=my-project")
+
+
 def produce(block: Block, emulator: Emulator, directory: Path) -> str:
     """What a block must hold.
 
@@ -186,7 +244,13 @@ def produce(block: Block, emulator: Emulator, directory: Path) -> str:
     simple: dict[str, Callable[[str], str]] = {"flags": _flags, "help": _help, "file": _file, "fields": _fields}
     if block.kind in simple:
         return simple[block.kind](block.argument)
-    examples: dict[str, Callable[[], Any]] = {"dry-run": _dry_run, "output-file": lambda: _output_file(emulator)}
+    examples: dict[str, Callable[[], Any]] = {
+        "dry-run": _dry_run,
+        "output-file": lambda: _output_file(emulator),
+        "expire-images": lambda: _expire_images(emulator),
+        "rollback": lambda: _rollback(emulator),
+        "sweep": lambda: _sweep(emulator),
+    }
     with example_home(emulator, directory):
         return str(examples[block.kind]())
 
