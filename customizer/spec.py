@@ -4,115 +4,42 @@ It is the state that the build steps fill in, the parameter of the flow, the for
 one schema, four uses.
 """
 
-import re
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    Field,
-    ValidationError,
-    WithJsonSchema,
-    model_validator,
-)
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from cos_customizer.customizer import names
 from cos_customizer.customizer.accelerators import KNOWN_GPU_TYPES, holder_of
-from cos_customizer.customizer.durations import format_duration, parse_duration
+from cos_customizer.customizer.durations import parse_duration
 from cos_customizer.customizer.errors import UsageError
 from cos_customizer.customizer.spec_steps import (
     STEP_KINDS,
     InstallGpu,
     Model,
-    NonEmpty,
-    ResourceName,
     RunScript,
     Step,
     Verification,
     set_by,
-    spelled,
-    text_schema,
+)
+from cos_customizer.customizer.spec_values import (
+    MOST_LABELS,
+    Bucket,
+    BuilderLabels,
+    ContextPath,
+    KmsKey,
+    Labels,
+    Licenses,
+    NonEmpty,
+    Project,
+    ResourceName,
+    ServiceAccount,
+    Timeout,
+    Workdir,
+    Zones,
 )
 from cos_customizer.customizer.steps import mask_environment
 
-MOST_LABELS = 64
-"""Source: https://cloud.google.com/compute/docs/labeling-resources#requirements."""
-_LONGEST_TIMEOUT = 120 * 24 * 3600
-"""Seconds: maxRunDuration is no longer. Source: https://cloud.google.com/compute/docs/instances/limit-vm-runtime."""
-_KMS_KEY = re.compile(r"projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+(/cryptoKeyVersions/[0-9]+)?")
-"""Source: https://cloud.google.com/kms/docs/resource-hierarchy#retrieve_resource_id."""
 _CENTURY = 100 * 365 * 24 * 3600
-
-
-def _check_labels(labels: dict[str, str]) -> dict[str, str]:
-    for key, value in labels.items():
-        names.check_label(key, value)
-    if len(labels) > MOST_LABELS:
-        raise ValueError(f"a resource can have at most {MOST_LABELS} labels, not {len(labels)}")
-    return labels
-
-
-def _leave_room_for_ours(labels: dict[str, str]) -> dict[str, str]:
-    most = MOST_LABELS - len({names.BUILD_LABEL, names.EXPIRY_LABEL} - labels.keys())
-    if len(labels) > most:
-        raise ValueError(f"a builder VM can have at most {most} labels beside the build's own, not {len(labels)}")
-    return labels
-
-
-def _each_once(zones: list[str]) -> list[str]:
-    return list(dict.fromkeys(zones))
-
-
-def _check_kms_key(key: str) -> str:
-    if not _KMS_KEY.fullmatch(key):
-        raise ValueError(
-            f"{key!r} is not a key's name: "
-            "write projects/{project}/locations/{location}/keyRings/{ring}/cryptoKeys/{key}"
-        )
-    return key
-
-
-def _check_service_account(email: str) -> str:
-    if email != "default" and not re.fullmatch(r"[^@\s]+@[^@\s]+", email):
-        raise ValueError(
-            f"{email!r} is not the e-mail address of a service account: name@project.iam.gserviceaccount.com"
-        )
-    return email
-
-
-def _shorten_licenses(licenses: list[str]) -> list[str]:
-    return [names.license_path(text) for text in licenses if text]
-
-
-def _check_timeout(text: str) -> str:
-    seconds = parse_duration(text)
-    if seconds <= 0:
-        raise ValueError(f"a build needs some time; {text!r} is none")
-    if seconds > _LONGEST_TIMEOUT:
-        raise ValueError(f"{text!r} is longer than Compute Engine lets a builder VM run: 120 days (2880h)")
-    return format_duration(seconds)
-
-
-def _check_context_path(path: str) -> str:
-    names.bucket_and_object(path)
-    return path
-
-
-Labels = Annotated[
-    dict[str, str],
-    AfterValidator(_check_labels),
-    WithJsonSchema(
-        {
-            "type": "object",
-            "propertyNames": text_schema(names.LABEL_KEY),
-            "additionalProperties": text_schema(names.LABEL_VALUE),
-            "maxProperties": MOST_LABELS,
-        }
-    ),
-]
-BuilderLabels = Annotated[Labels, AfterValidator(_leave_room_for_ours)]
-Project = Annotated[str, AfterValidator(names.check_project), spelled(names.PROJECT)]
 
 
 class SourceImage(Model):
@@ -150,7 +77,7 @@ class SourceImage(Model):
 class BuildContext(Model):
     """The files that scripts run among."""
 
-    path: Annotated[NonEmpty, AfterValidator(_check_context_path)] = Field(
+    path: ContextPath = Field(
         ".",
         description="A directory or file, or a gzipped tar archive of one: a file `*.tar.gz` or `*.tgz`, or an object "
         "in Cloud Storage (`gs://bucket/object`).",
@@ -166,10 +93,8 @@ class BuildContext(Model):
 class Scratch(Model):
     """Where in Cloud Storage the build keeps its objects."""
 
-    bucket: Annotated[str, AfterValidator(names.check_bucket), spelled(names.BUCKET)] = Field(
-        description="Cloud Storage bucket (no gs://).", json_schema_extra=set_by("-gcs-bucket")
-    )
-    workdir: Annotated[NonEmpty, AfterValidator(names.check_workdir)] = Field(
+    bucket: Bucket = Field(description="Cloud Storage bucket (no gs://).", json_schema_extra=set_by("-gcs-bucket"))
+    workdir: Workdir = Field(
         description="Directory in the bucket; several builds may share it.", json_schema_extra=set_by("-gcs-workdir")
     )
 
@@ -178,7 +103,7 @@ class BuilderVm(Model):
     """The VM that the steps run on."""
 
     project: Project = Field(description="Project to build in.", json_schema_extra=set_by("-project"))
-    zones: Annotated[list[ResourceName], AfterValidator(_each_once)] = Field(
+    zones: Zones = Field(
         min_length=1,
         description="Zones to build in; on a stock-out the next one is tried.",
         json_schema_extra=set_by("-zone"),
@@ -218,7 +143,7 @@ class BuilderVm(Model):
         description="Whether the VM gets an external address.",
         json_schema_extra=set_by("-no-external-ip"),
     )
-    service_account: Annotated[NonEmpty, AfterValidator(_check_service_account)] = Field(
+    service_account: ServiceAccount = Field(
         "default", description="E-mail of the VM's service account.", json_schema_extra=set_by("-service-account")
     )
     network_tags: list[ResourceName] = Field(
@@ -227,7 +152,7 @@ class BuilderVm(Model):
     labels: BuilderLabels = Field(
         default_factory=dict, description="Labels of the VM and its disk.", json_schema_extra=set_by("-builder-labels")
     )
-    kms_key: Annotated[str, AfterValidator(_check_kms_key), spelled(_KMS_KEY)] | None = Field(
+    kms_key: KmsKey | None = Field(
         None,
         description="Cloud KMS key that encrypts the boot disk and the output image.",
         json_schema_extra=set_by("-kms-key"),
@@ -257,7 +182,7 @@ class OutputImage(Model):
         description="Whether the source image's labels are taken over (`labels` win).",
         json_schema_extra=set_by("-inherit-labels"),
     )
-    licenses: Annotated[list[str], AfterValidator(_shorten_licenses)] = Field(
+    licenses: Licenses = Field(
         default_factory=list,
         description="Licences: projects/{project}/global/licenses/{license}.",
         json_schema_extra=set_by("-licenses"),
@@ -311,7 +236,7 @@ class BuildSpec(Model):
     verify: Verification = Field(
         default_factory=Verification, description="How the image is tried before it is released to its family."
     )
-    timeout: Annotated[str, BeforeValidator(str), AfterValidator(_check_timeout)] = Field(
+    timeout: Timeout = Field(
         "1h0m0s",
         description="The build's time limit as a Go duration (1h30m, 90s).",
         json_schema_extra=set_by("-timeout"),

@@ -1,53 +1,12 @@
 """The steps of a specification: what is done on the builder VM, each kind a model of its own."""
 
-import re
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    WithJsonSchema,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from cos_customizer.customizer import gpu_drivers, names
-from cos_customizer.customizer.steps import check_environment_size, normalize_script
-
-
-def _check_environment(env: dict[str, str]) -> dict[str, str]:
-    for name in env:
-        names.check_environment_name(name)
-    check_environment_size(env)
-    return env
-
-
-def spelled(pattern: re.Pattern[str]) -> WithJsonSchema:
-    """What a schema says of texts that match a pattern as a whole; the check itself has better words."""
-    return WithJsonSchema(text_schema(pattern))
-
-
-def text_schema(pattern: re.Pattern[str]) -> dict[str, Any]:
-    """The schema of such texts."""
-    return {"type": "string", "pattern": f"^({pattern.pattern})$"}
-
-
-ResourceName = Annotated[str, AfterValidator(names.check_resource_name), spelled(names.RESOURCE_NAME)]
-Environment = Annotated[
-    dict[str, str],
-    AfterValidator(_check_environment),
-    WithJsonSchema(
-        {
-            "type": "object",
-            "propertyNames": text_schema(names.ENVIRONMENT_NAME),
-            "additionalProperties": {"type": "string"},
-        }
-    ),
-]
-NonEmpty = Annotated[str, StringConstraints(min_length=1)]
+from cos_customizer.customizer import gpu_drivers
+from cos_customizer.customizer.spec_values import Environment, NonEmpty, ResourceName
+from cos_customizer.customizer.steps import normalize_script
 
 
 def set_by(flag: str) -> dict[str, Any]:

@@ -8,8 +8,7 @@ from pydantic import Field
 
 from cos_customizer.customizer.removal import Removal, raise_failures
 from cos_customizer.customizer.retention import DEFAULT_KEEP_LAST
-from cos_customizer.customizer.spec import Project
-from cos_customizer.customizer.spec_steps import ResourceName
+from cos_customizer.customizer.spec_values import Project, ResourceName
 from cos_customizer.gcp.expiry import Retention
 from cos_customizer.tasks import retention as retention_tasks
 from cos_customizer.tasks.tables import tell_removals

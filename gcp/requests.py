@@ -18,8 +18,9 @@ from cos_customizer.customizer.accelerators import (
 from cos_customizer.customizer.errors import UsageError
 from cos_customizer.customizer.names import STATE_LABEL, UNRELEASED, BuildNames
 from cos_customizer.customizer.provenance import Provenance
-from cos_customizer.customizer.spec import MOST_LABELS, BuilderVm, BuildSpec, OutputImage
+from cos_customizer.customizer.spec import BuilderVm, BuildSpec, OutputImage
 from cos_customizer.customizer.spec_steps import InstallGpu, RunScript
+from cos_customizer.customizer.spec_values import MOST_LABELS
 from cos_customizer.guest.user_data import ContextObject, GpuStep, GuestStep, render_user_data
 
 SCOPES = (
