@@ -6,6 +6,7 @@ A generated block stands between `<!-- KIND ARGUMENT -->` and `<!-- end -->`.
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,7 +19,7 @@ from unittest import mock
 
 from command_line import run
 from compute_clients import Compute
-from family_images import DAY, add_images
+from family_images import DAY, add_images, built_before
 from google.cloud import compute_v1
 from guest_scripts import succeeding
 from leftovers import anonymous_bucket, labelled, make_disk, store
@@ -32,7 +33,8 @@ from cos_customizer.emulator.server import Emulator
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 EXAMPLE = ROOT / "examples" / "minimal"
-SCHEMA = ROOT / "examples" / "recipes" / "recipe.schema.json"
+RECIPES = ROOT / "examples" / "recipes"
+SCHEMA = RECIPES / "recipe.schema.json"
 FINISH = (
     "finish-image-build",
     "-zone=us-west1-b",
@@ -53,6 +55,7 @@ _CHANGING = (
     (re.compile(r"http://127\.0\.0\.1:\d+"), "https://www.googleapis.com"),
     (re.compile(r"\b\d+\.\d+\b"), "SECONDS"),
     (re.compile(r"… \d+ lines"), "… LINES"),
+    (re.compile(r"-20\d{6}\b"), "-DATE"),
 )
 
 
@@ -190,6 +193,15 @@ def _commands(*commands: str) -> str:
     return _console("".join(shown), "console")
 
 
+def _rebuild_images() -> str:
+    """Two recipes, one of whose images is as it would be made now."""
+    for name in ("agent", "web"):
+        shutil.copytree(RECIPES / name, Path("recipes", name))
+        shutil.copy(RECIPES / f"{name}.yaml", "recipes")
+    built_before(Path("recipes/agent.yaml"))
+    return _commands("rebuild-images -recipe=recipes/*.yaml -dry-run")
+
+
 def _family(emulator: Emulator) -> None:
     """A family as nightly builds leave it, with some images that are kept for one reason or another."""
     compute, past, later = Compute(emulator), 1_780_000_000.0, 4_100_000_000.0
@@ -248,6 +260,7 @@ def produce(block: Block, emulator: Emulator, directory: Path) -> str:
         "dry-run": _dry_run,
         "output-file": lambda: _output_file(emulator),
         "expire-images": lambda: _expire_images(emulator),
+        "rebuild-images": _rebuild_images,
         "rollback": lambda: _rollback(emulator),
         "sweep": lambda: _sweep(emulator),
     }

@@ -2,12 +2,18 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from compute_clients import PROJECT, Compute
 from google.cloud import compute_v1
 
-from cos_customizer.customizer.provenance import Provenance
+from cos_customizer.customizer.context import archive_context
+from cos_customizer.customizer.provenance import Provenance, fingerprint
+from cos_customizer.customizer.recipe import read_recipe
+from cos_customizer.gcp.clients import connect
+from cos_customizer.gcp.images import resolve_source
 
 OURS = Provenance("0123456789", "42", "f" * 32).description("projects/cos-cloud/global/images/cos-stable")
 DAY = 86400.0
@@ -38,6 +44,25 @@ def add_images(compute: Compute, images: Mapping[str, dict[str, Any]], family: s
         compute.emulator.clock.advance(1)
     for operation in operations:
         compute.ok(operation)
+
+
+def built_before(recipe: Path) -> str:
+    """The image that a rebuild of this recipe would have made, in no time; its name."""
+    spec = read_recipe(recipe).spec()
+    clients = connect()
+    source = resolve_source(clients, spec.source)
+    with TemporaryDirectory() as directory:
+        digest = archive_context(Path(spec.context.path), Path(directory, "context.tar.gz")).sha256
+    provenance = Provenance("0123456789", source.id, fingerprint(spec, source.id, digest))
+    image = compute_v1.Image(
+        name=f"{spec.output.name_for(source.name)}-20260101",
+        family=spec.output.family,
+        source_image=source.self_link,
+        description=provenance.description(source.path),
+    )
+    operation = clients.images.insert_unary(project=spec.output.project, image_resource=image)
+    clients.global_operations.wait(project=spec.output.project, operation=operation.name)
+    return image.name
 
 
 def given_by(compute: Compute, family: str = "my-family") -> str:

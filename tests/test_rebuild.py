@@ -12,19 +12,17 @@ import pytest
 import yaml
 from command_line import run
 from conftest import leftovers
+from family_images import built_before
 from google.cloud import compute_v1
 from guest_scripts import succeeding
 
-from cos_customizer.customizer.context import archive_context
 from cos_customizer.customizer.errors import BuildFailedError, UsageError
 from cos_customizer.customizer.names import check_resource_name
-from cos_customizer.customizer.provenance import Provenance, fingerprint
+from cos_customizer.customizer.provenance import Provenance
 from cos_customizer.customizer.rebuild import Rebuild, dated_name, why_to_build
-from cos_customizer.customizer.recipe import read_recipe
 from cos_customizer.emulator.server import Emulator
 from cos_customizer.flows.rebuild_images import HERE, rebuild_images
 from cos_customizer.gcp.clients import connect
-from cos_customizer.gcp.images import resolve_source
 
 SOURCE = "projects/cos-cloud/global/images/cos-stable-68-10718-86-0"
 
@@ -110,17 +108,6 @@ def new_source_image(name: str) -> None:
     insert_image(compute_v1.Image(name=name, family="base", source_image=SOURCE))
 
 
-def built_before(recipe: str, tmp_path: Path) -> None:
-    """The image that a rebuild of this recipe would have made, in no time."""
-    spec = read_recipe(Path(recipe)).spec()
-    source = resolve_source(connect(), spec.source)
-    digest = archive_context(Path(spec.context.path), tmp_path / "archive.tar.gz").sha256
-    provenance = Provenance("0123456789", source.id, fingerprint(spec, source.id, digest))
-    name = f"{spec.output.name}-20260101"
-    description = provenance.description(source.path)
-    insert_image(compute_v1.Image(name=name, family=spec.output.family, source_image=SOURCE, description=description))
-
-
 @pytest.mark.usefixtures("prefect_server")
 @pytest.mark.xdist_group("prefect")
 class TestFlow:
@@ -134,17 +121,17 @@ class TestFlow:
         assert vms_made(emulator) == 1
         assert leftovers(emulator) == []
 
-    def test_a_new_source_image_makes_one_build(self, emulator: Emulator, write_recipe: Writer, tmp_path: Path) -> None:
+    def test_a_new_source_image_makes_one_build(self, emulator: Emulator, write_recipe: Writer) -> None:
         recipe = write_recipe("web")
-        built_before(recipe, tmp_path)
+        built_before(Path(recipe))
         new_source_image("base-2")
         row = rebuild(recipe)[recipe]
         assert (row.outcome, row.why) == ("built", "the source image is now base-2")
         assert (vms_made(emulator), outcomes(recipe)) == (1, ["up-to-date"])
 
-    def test_a_changed_script_makes_one_build(self, emulator: Emulator, write_recipe: Writer, tmp_path: Path) -> None:
+    def test_a_changed_script_makes_one_build(self, emulator: Emulator, write_recipe: Writer) -> None:
         recipe = write_recipe("web")
-        built_before(recipe, tmp_path)
+        built_before(Path(recipe))
         Path("web/setup.sh").write_text("echo changed\n")
         row = rebuild(recipe)[recipe]
         assert (row.outcome, row.why) == ("built", "the recipe or its build context has changed")
@@ -176,12 +163,10 @@ class TestFlow:
         assert newest("good").startswith("good-2")
         assert leftovers(emulator) == []
 
-    def test_of_twenty_recipes_the_three_that_changed_are_built(
-        self, emulator: Emulator, write_recipe: Writer, tmp_path: Path
-    ) -> None:
+    def test_of_twenty_recipes_the_three_that_changed_are_built(self, emulator: Emulator, write_recipe: Writer) -> None:
         recipes = [write_recipe(f"image-{number:02}") for number in range(20)]
         for recipe in recipes:
-            built_before(recipe, tmp_path)
+            built_before(Path(recipe))
         changed = [recipes[number] for number in (3, 8, 17)]
         for recipe in changed:
             Path(recipe).with_suffix("").joinpath("setup.sh").write_text("echo changed\n")
@@ -190,9 +175,9 @@ class TestFlow:
         assert [row.outcome for row in rows.values()].count("up-to-date") == 17
         assert vms_made(emulator) == 3
 
-    def test_what_was_rolled_back_is_not_built_again(self, write_recipe: Writer, tmp_path: Path) -> None:
+    def test_what_was_rolled_back_is_not_built_again(self, write_recipe: Writer) -> None:
         recipe = write_recipe("web")
-        built_before(recipe, tmp_path)
+        built_before(Path(recipe))
         status = compute_v1.DeprecationStatus(state="DEPRECATED")
         connect().images.deprecate_unary(project="my-project", image="web-20260101", deprecation_status_resource=status)
         assert outcomes(recipe) == ["up-to-date"]
@@ -211,11 +196,9 @@ class TestFlow:
             rebuild("recipes/*.yaml")
 
 
-def test_a_dry_run_says_what_would_be_built_and_builds_nothing(
-    emulator: Emulator, write_recipe: Writer, tmp_path: Path
-) -> None:
+def test_a_dry_run_says_what_would_be_built_and_builds_nothing(emulator: Emulator, write_recipe: Writer) -> None:
     old, new = write_recipe("old"), write_recipe("new")
-    built_before(old, tmp_path)
+    built_before(Path(old))
     emulator.calls.clear()
     dry = run("rebuild-images", "-recipe=*.yaml", "-dry-run")
     assert (dry.code, dry.err) == (0, "")
