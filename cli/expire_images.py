@@ -33,7 +33,8 @@ FLAGS = (
     Flag("include-others", "Delete images that cos-customizer has not made, too.", kind="bool"),
     Flag(
         "disk-project",
-        "Projects whose disks, in all zones, are asked for the images they were made from; those images are kept. "
+        "Projects whose disks, in all zones, and instance templates are asked for the images they are made from; those "
+        "images are kept. "
         "By default that of -project. May be repeated.",
         kind="list",
         value="PROJECT,…",
@@ -58,8 +59,8 @@ def expire_images(**values: Any) -> int:
     """Delete a family's images that are past the date of deletion of their deprecation.
 
     Compute Engine never acts on that date, which -old-image-ttl of finish-image-build sets. Kept are, whatever their
-    date: the image that the family gives, the newest ones, what a disk was made from, what cos-customizer has not made,
-    and what was never released.
+    date: the image that the family gives, the newest ones, what a disk or instance template is made from, what
+    cos-customizer has not made, and what was never released.
     """
     from cos_customizer.customizer import names
 

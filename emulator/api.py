@@ -241,7 +241,7 @@ def _path(project: str, zone: str, name: str) -> str:
 @api.post(_INSTANCES)
 def _insert_instance(project: str, zone: str) -> Response:
     if request.args.get("sourceInstanceTemplate") or request.args.get("sourceMachineImage"):
-        raise ApiError(501, "notImplemented", "The local Compute Engine has no templates.")
+        raise ApiError(501, "notImplemented", "The local Compute Engine makes no instances from templates.")
     body = json_body("Instance")
     return _change(project, "instances.insert", lambda: compute.instances.insert(project, zone, body))
 
@@ -275,6 +275,20 @@ def _set_metadata(project: str, zone: str, name: str) -> Response:
 def _serial_port(project: str, zone: str, name: str) -> Response:
     path = _path(project, zone, name)
     return answer(compute.instances.serial_output(path, _number("port", 1), _number("start", 0)))
+
+
+_TEMPLATES = f"{V1}/<project>/global/instanceTemplates"
+
+
+@api.post(_TEMPLATES)
+def _insert_template(project: str) -> Response:
+    body = json_body("InstanceTemplate")
+    return _change(project, "instanceTemplates.insert", lambda: compute.templates.insert(project, body))
+
+
+@api.delete(f"{_TEMPLATES}/<name>")
+def _delete_template(project: str, name: str) -> Response:
+    return _change(project, "instanceTemplates.delete", lambda: compute.templates.delete(project, name))
 
 
 @api.get(f"{V1}/<project>")

@@ -17,8 +17,10 @@ from .quotas import Quotas
 from .recovery import recover
 from .references import path_of
 from .resources import Resource, Store
+from .templates import Templates
 
 _BACKEND = "emulator/backend"
+_STORED = ("images", "disks", "instanceTemplates")
 CLOSE_SECONDS = 10.0
 
 
@@ -57,6 +59,7 @@ class Compute:
         self.core = core
         self.disks = Disks(core)
         self.images = Images(core)
+        self.templates = Templates(core)
         self.quotas = Quotas(self.store)
         self.instances = Instances(core, self.disks, self.quotas, given_attributes)
 
@@ -74,7 +77,7 @@ class Compute:
             return self.operations.get(path)
         if kind == "instances":
             return self.instances.get(path)
-        if kind in ("images", "disks"):
+        if kind in _STORED:
             return self.store.get(path)
         return self._with_quotas(zones.fixed(path))
 
@@ -85,7 +88,7 @@ class Compute:
             path: for example `projects/p/global/images/1234567890`.
         """
         collection, _, last = path.rpartition("/")
-        if not last.isdecimal() or collection.rpartition("/")[2] not in ("images", "disks", "instances"):
+        if not last.isdecimal() or collection.rpartition("/")[2] not in (*_STORED, "instances"):
             return path
         return next((found for found, resource in self.store.under(collection) if resource["id"] == last), path)
 
@@ -102,7 +105,7 @@ class Compute:
             return self.operations.under(collection)
         if parts[-1] == "instances":
             return self.instances.under(collection)
-        if parts[-1] in ("images", "disks"):
+        if parts[-1] in _STORED:
             return self.store.under(collection)
         if "/zones/-/" in collection:
             every = [zones.listing(collection.replace("/-/", f"/{zone}/")) for zone in zones.zone_names()]

@@ -13,6 +13,7 @@ from .resources import Resource
 from .zones import region_of, zone_names
 
 _MOST = 500
+_GLOBAL = ("instanceTemplates",)
 
 
 def page(compute: Compute, collection: str, query: Mapping[str, str]) -> dict[str, Any]:
@@ -37,7 +38,7 @@ def page(compute: Compute, collection: str, query: Mapping[str, str]) -> dict[st
 
 
 def aggregated(compute: Compute, project: str, kind: str, query: Mapping[str, str]) -> dict[str, Any]:
-    """The answer to an aggregated list request: the resources of all zones.
+    """The answer to an aggregated list request: the resources of all zones, or those that are in none.
 
     Args:
         compute: holds the resources.
@@ -45,12 +46,13 @@ def aggregated(compute: Compute, project: str, kind: str, query: Mapping[str, st
         kind: for example `instances`.
         query: as for `page`.
     """
-    items, token = _select(compute.under(f"projects/{project}/zones/-/{kind}"), query)
+    is_global = kind in _GLOBAL
+    items, token = _select(compute.under(f"projects/{project}/{'global' if is_global else 'zones/-'}/{kind}"), query)
     scopes: dict[str, Any] = {}
     for path, resource in items:
-        scopes.setdefault("zones/" + path.split("/")[3], {kind: []})[kind].append(resource)
-    for zone in zone_names():
-        scope = f"zones/{zone}"
+        scope = "global" if is_global else "zones/" + path.split("/")[3]
+        scopes.setdefault(scope, {kind: []})[kind].append(resource)
+    for scope in ["global"] if is_global else [f"zones/{zone}" for zone in zone_names()]:
         if scope not in scopes:
             data = [{"key": "scope", "value": scope}]
             message = f"There are no results for scope '{scope}' on this page."

@@ -31,8 +31,8 @@ def expire_images(
         keep_last: How many of a family's newest images are kept whatever their date. The one that the family gives
             is kept in any case.
         include_others: Delete images that cos-customizer has not made, too.
-        disk_projects: Projects whose disks are asked for the images they were made from; those are kept. By default
-            the project of the images.
+        disk_projects: Projects whose disks and instance templates are asked for the images they are made from; those
+            are kept. By default the project of the images.
         dry_run: Delete nothing: only make the table.
 
     Returns:

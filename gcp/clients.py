@@ -52,6 +52,11 @@ class Clients:
         return self._compute(compute_v1.DisksClient)  # type: ignore[no-any-return]
 
     @cached_property
+    def instance_templates(self) -> compute_v1.InstanceTemplatesClient:
+        """Instance templates."""
+        return self._compute(compute_v1.InstanceTemplatesClient)  # type: ignore[no-any-return]
+
+    @cached_property
     def accelerator_types(self) -> compute_v1.AcceleratorTypesClient:
         """Which zone has which GPUs."""
         return self._compute(compute_v1.AcceleratorTypesClient)  # type: ignore[no-any-return]

@@ -21,7 +21,7 @@ class Retention:
         families: names.
         keep_last: how many of a family's newest ready and released images are kept whatever their date.
         include_others: delete images that this tool has not made, too.
-        disk_projects: whose disks are asked for the images they were made from; none: `project`.
+        disk_projects: whose disks and instance templates are asked for the images they are made from; none: `project`.
     """
 
     project: str
@@ -50,8 +50,9 @@ def look(clients: Clients, retention: Retention, now: float) -> list[Decision]:
     current = {family: current_image(clients, retention.project, family) for family in there}
     used: dict[str, str] = {}
     decided = _plan(images, current, used, retention, now)
-    if any(removal.action == "delete" for _, removal in decided):  # else the disks do not matter
-        used = images_in_use(clients, retention.disk_projects or [retention.project])
+    if any(removal.action == "delete" for _, removal in decided):  # else what is in use does not matter
+        projects = retention.disk_projects or [retention.project]
+        used = images_in_use(clients, retention.project, images, projects)
         decided = _plan(images, current, used, retention, now)
     return decided
 

@@ -1,12 +1,12 @@
 """Image families: what is in them, what they give, and which of their images are in use."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from google.cloud import compute_v1
 
-from cos_customizer.customizer.errors import CustomizerError, NotFoundError
+from cos_customizer.customizer.errors import NotFoundError
 from cos_customizer.customizer.provenance import Provenance
 from cos_customizer.customizer.retention import FamilyImage
 from cos_customizer.gcp import calls
@@ -72,30 +72,43 @@ def current_image(clients: Clients, project: str, family: str) -> str:
     return str(found.id)
 
 
-def images_in_use(clients: Clients, projects: Sequence[str]) -> dict[str, str]:
-    """What disks in all zones were made from.
+def images_in_use(
+    clients: Clients, project: str, images: Iterable[FamilyImage], projects: Sequence[str]
+) -> dict[str, str]:
+    """What disks in all zones were made from, and what instance templates make disks from.
 
     Args:
         clients: Google's clients.
-        projects: whose disks are looked at.
+        project: of the images.
+        images: the images that matter.
+        projects: whose disks and instance templates are looked at.
 
     Returns:
-        By image id, one of the disks: `disk web-1 in us-west1-b`.
+        By image id, one of its users: `disk web-1 in us-west1-b`, `instance template web`.
 
     Raises:
         CustomizerError: the API does not say, of one project.
     """
+    ids = {f"projects/{project}/global/images/{image.name}": image.id for image in images}
     used: dict[str, str] = {}
-    for project in projects:
-        for zone, disk in aggregated(clients.disks.aggregated_list, _all_disks(project), "disks", project):
-            if disk.source_image_id:
-                place = zone if project == projects[0] else f"{project}/{zone}"
-                used.setdefault(disk.source_image_id, f"disk {disk.name} in {place}")
-    return used
+    for where in projects:
+        of = "" if where == project else f"{where}/"
+        disks = compute_v1.AggregatedListDisksRequest(project=where, max_results=500)
+        for zone, disk in aggregated(clients.disks.aggregated_list, disks, "disks", where):
+            used.setdefault(disk.source_image_id, f"disk {disk.name} in {of}{zone}")
+        templates = compute_v1.AggregatedListInstanceTemplatesRequest(project=where, max_results=500)
+        method = clients.instance_templates.aggregated_list
+        for _, template in aggregated(method, templates, "instance_templates", where):
+            for attached in template.properties.disks:
+                # A template names an image or a family; what a family gives is kept in any case.
+                named = ids.get(_path(attached.initialize_params.source_image), "")
+                used.setdefault(named, f"instance template {of}{template.name}")
+    return {image_id: user for image_id, user in used.items() if image_id}
 
 
-def _all_disks(project: str) -> compute_v1.AggregatedListDisksRequest:
-    return compute_v1.AggregatedListDisksRequest(project=project, max_results=500)
+def _path(link: str) -> str:
+    """The part of a link from `projects/` on."""
+    return link[link.find("projects/") :] if "projects/" in link else ""
 
 
 def aggregated(method: Any, request: Any, kind: str, project: str) -> list[tuple[str, Any]]:
@@ -104,17 +117,15 @@ def aggregated(method: Any, request: Any, kind: str, project: str) -> list[tuple
     Args:
         method: of a Google client.
         request: the method's request message.
-        kind: `disks` or `instances`.
+        kind: `disks`, `instances` or `instance_templates`.
         project: for error messages.
 
     Raises:
         CustomizerError: the API does not say.
     """
-    doing = f"list the {kind} of {project}"
+    doing = f"list the {kind.replace('_', ' ')} of {project}"
     pager = calls.call(method, request, doing)
     try:
         return [(scope.rpartition("/")[2], item) for scope, part in pager for item in getattr(part, kind)]
-    except CustomizerError:
-        raise
     except Exception as error:
         raise calls.translated(error, doing) from error

@@ -52,7 +52,7 @@ def test_three_hundred_images(compute: Compute) -> None:
     dry = run(*FLAGS)
     assert (dry.code, dry.err) == (0, "")
     assert changes(compute) == []
-    assert compute.emulator.calls.count() == 3  # the images, what the family gives, the disks
+    assert compute.emulator.calls.count() == 4  # the images, what the family gives, disks, instance templates
     planned = rows(dry.out)
     assert len(planned) == 300
     assert dry.out.splitlines()[-1] == "223 to delete, 77 kept (dry run: -dry-run=false deletes)"
@@ -72,7 +72,7 @@ def test_three_hundred_images(compute: Compute) -> None:
     assert {name for name, (action, _) in rows(done.out).items() if action == "deleted"} == expected
     assert done.out.splitlines()[-1] == "223 deleted, 77 kept"
     calls = Counter(call.method for call in compute.emulator.calls.list())
-    assert calls == {"GET": 3, "DELETE": 223, "POST": 223}  # POST: to wait for the operation
+    assert calls == {"GET": 4, "DELETE": 223, "POST": 223}  # POST: to wait for the operation
 
     compute.emulator.calls.clear()
     assert run(*FLAGS, "-dry-run=false").out.splitlines()[-1] == "77 kept"
@@ -120,6 +120,25 @@ def test_disks_of_another_project_count_if_it_is_named(compute: Compute) -> None
     assert rows(run(*FLAGS).out)["used"][0] == "delete"
     kept = rows(run(*FLAGS, "-disk-project=my-project,fleet").out)["used"]
     assert kept == ("keep", "in use by disk d in fleet/us-west1-b")
+
+
+def test_what_an_instance_template_names_is_kept(compute: Compute) -> None:
+    past = time.time() - DAY
+    add_images(compute, {**{f"old-{n}": {"deleted": past} for n in range(3)}, "previous": {"deleted": past}, "now": {}})
+    templates = f"/compute/v1/projects/{PROJECT}/global/instanceTemplates"
+    for name, image in (("web", "images/old-1"), ("other", "images/family/my-family")):
+        disk = {"boot": True, "initializeParams": {"sourceImage": f"global/{image}"}}
+        body = {"name": name, "properties": {"machineType": "n1-standard-1", "disks": [disk, {"source": "data"}]}}
+        assert call(compute.emulator, "POST", templates, body)[0] == 200
+    decided = rows(run(*FLAGS).out)
+    assert decided["old-1"] == ("keep", "in use by instance template web")
+    assert [name for name, (action, _) in decided.items() if action == "delete"] == ["old-2", "old-0"]
+    assert call(compute.emulator, "POST", templates, {"name": "web", "properties": {"description": "x"}})[0] == 409
+    assert call(compute.emulator, "POST", templates, {"name": "bare"})[0] == 400
+    assert call(compute.emulator, "GET", f"{templates}/web")[1]["name"] == "web"
+    assert [each["name"] for each in call(compute.emulator, "GET", templates)[1]["items"]] == ["other", "web"]
+    assert call(compute.emulator, "DELETE", f"{templates}/web")[0] == 200
+    assert rows(run(*FLAGS).out)["old-1"][0] == "delete"
 
 
 def test_one_that_cannot_be_deleted_is_named_and_stops_no_other(compute: Compute) -> None:

@@ -1,5 +1,8 @@
 """`sweep` over the real clients: what is left of builds goes, and nothing else ever does."""
 
+import contextlib
+import io
+import re
 import time
 from datetime import UTC, datetime
 
@@ -27,7 +30,9 @@ from leftovers import (
     store,
 )
 
+from cos_customizer.cli.removals import show_removals
 from cos_customizer.customizer.names import BuildNames
+from cos_customizer.customizer.removal import Removal
 from cos_customizer.emulator.server import Emulator
 from cos_customizer.gcp import sweep
 from cos_customizer.gcp.clients import connect
@@ -206,7 +211,25 @@ def test_the_command_tells_first_and_deletes_when_told(compute: Compute, bucket:
     assert done.code == 0
     assert done.out.splitlines()[-1] == "2 deleted, 1 kept"
     assert everything(compute, bucket) == {"disks/kept"}
-    assert run("sweep", "-project=other-project").out == "nothing found\n"
+    assert run("sweep", "-project=cos-cloud").out == "nothing found\n"  # it has no bucket, either
+
+
+def test_on_a_terminal_the_table_has_a_frame_and_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "xterm")
+    name = "work/cos-customizer/dddddddddd/context.tar.gz"
+    removal = Removal("object", BUCKET, name, "delete", "build dddddddddd expired 2027-01-15 07:59 UTC")
+    with contextlib.redirect_stdout(Terminal()) as terminal:
+        show_removals([removal, removal.ended("failed", "because\x1b[2J")], "where", dry_run=True)
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in terminal.getvalue().splitlines()]
+    assert max(map(len, lines)) <= 80
+    assert "─" in terminal.getvalue()
+    assert lines[-1] == "1 to delete, 1 failed (dry run: -dry-run=false deletes)"
+    assert "\x1b[2J" not in terminal.getvalue()
 
 
 def test_what_a_later_sweep_would_take_can_be_asked_and_not_done(compute: Compute) -> None:
