@@ -117,7 +117,7 @@ def _build(record: Record, undoing: Undoing) -> Outcome:
         archive = _archive_context(record, undoing)
         provenance = Provenance(record.build.id, source.id, fingerprint(spec, source.id, archive.sha256))
         if image is not None:
-            image = release.take_up(image, provenance.recipe)
+            image = release.take_up(record, image, provenance.recipe)
         _upload_context(record, undoing, archive)
     keep = _nothing
     if image is None:

@@ -46,10 +46,11 @@ def look_for_output(record: Record, name: str) -> ResolvedImage | None:
     return existing
 
 
-def take_up(image: ResolvedImage, recipe: str) -> ResolvedImage | None:
+def take_up(record: Record, image: ResolvedImage, recipe: str) -> ResolvedImage | None:
     """An image that a former build has left unreleased, if this one may release it.
 
     Args:
+        record: notes on the build.
         image: in the state `unreleased`.
         recipe: fingerprint of this build's recipe.
 
@@ -65,7 +66,9 @@ def take_up(image: ResolvedImage, recipe: str) -> ResolvedImage | None:
         return image
     if provenance is not None and provenance.recipe == recipe:
         report(Note("image", f"{image.path} exists and was never released; verifying it"))
-        return image
+        # Its time starts anew, or a sweep might delete it under our hands.
+        later = int(requests.expiry(record.spec.timeout_seconds, time.time()))
+        return image_tasks.label_image(image, {**image.labels, EXPIRY_LABEL: str(later)})
     expires = image.labels.get(EXPIRY_LABEL, "")
     if provenance is not None and expires.isdecimal() and int(expires) < time.time():
         report(Note("image", f"{image.path} exists, was never released and has expired; making it anew"))
@@ -118,7 +121,7 @@ def verify(
 def _keep_failed(record: Record, image: ResolvedImage, keep: Callable[[], None]) -> bool:
     labels = {**_released_labels(record), STATE_LABEL: FAILED, BUILD_LABEL: record.build.id}
     try:
-        image_tasks.mark_failed(image, labels)
+        image_tasks.label_image(image, labels)
     except CustomizerError as error:
         report(Note("image", error.message, "warning"))
         return False

@@ -15,13 +15,16 @@ from cos_customizer.gcp.clients import Clients
 from cos_customizer.gcp.images import ResolvedImage, find_image, message
 
 
-def set_labels(clients: Clients, image: ResolvedImage, labels: Mapping[str, str]) -> None:
+def set_labels(clients: Clients, image: ResolvedImage, labels: Mapping[str, str]) -> ResolvedImage:
     """Give an image these labels and no others.
 
     Args:
         clients: Google's clients.
         image: as it was last seen; if its labels have changed since, they are left alone.
         labels: to be.
+
+    Returns:
+        The image as it is now.
 
     Raises:
         ConflictError: somebody else has changed the labels.
@@ -36,6 +39,10 @@ def set_labels(clients: Clients, image: ResolvedImage, labels: Mapping[str, str]
     )
     operation = calls.call(clients.images.set_labels_unary, request, doing)
     calls.wait_for_global_operation(clients, image.project, operation, doing)
+    labelled = find_image(clients, image.project, image.name)
+    if labelled is None:
+        raise NotFoundError(f"image {image.project}/{image.name} was labelled and is gone")
+    return labelled
 
 
 def release(
@@ -68,8 +75,4 @@ def release(
         )
         operation = calls.call(clients.images.patch_unary, request, doing)
         calls.wait_for_global_operation(clients, image.project, operation, doing)
-    set_labels(clients, image, labels)
-    released = find_image(clients, image.project, image.name)
-    if released is None:
-        raise NotFoundError(f"image {image.project}/{image.name} was released and is gone")
-    return released
+    return set_labels(clients, image, labels)

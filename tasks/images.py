@@ -39,10 +39,10 @@ def release_image(image: ResolvedImage, family: str, labels: dict[str, str], bui
     return release.release(clients(), image, family, labels, build)
 
 
-@operation("mark {image.name} as failed")
-def mark_failed(image: ResolvedImage, labels: dict[str, str]) -> None:
-    """Label an image that is kept though it has failed; see `gcp.release.set_labels`."""
-    release.set_labels(clients(), image, labels)
+@operation("label {image.name}")
+def label_image(image: ResolvedImage, labels: dict[str, str]) -> ResolvedImage:
+    """Give an image these labels and no others; see `gcp.release.set_labels`."""
+    return release.set_labels(clients(), image, labels)
 
 
 @operation("delete {name}")

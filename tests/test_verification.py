@@ -196,9 +196,17 @@ def test_an_image_that_was_never_released_is_not_taken_for_done_but_verified(
     emulator: Emulator, make_spec: SpecMaker
 ) -> None:
     spec = make_spec(output=OUTPUT, verify=VERIFIED)
-    left = unreleased(emulator, spec, time.time() + 3600)
+    left = unreleased(emulator, spec, time.time() - 1)
     play(emulator, *PASSES)
-    result = build_image(spec)
+    expires: list[float] = []
+
+    def look(event: Event) -> None:
+        if isinstance(event, StepChange):
+            expires.append(float(images(emulator)["my-image"]["labels"]["cos-customizer-expires"]))
+
+    with listening(look):
+        result = build_image(spec)
+    assert min(expires) > time.time(), "no sweep may take it meanwhile"
     assert result.outcome == "built"
     assert result.image_id == left["id"]
     assert newest_of_family() == "my-image"
