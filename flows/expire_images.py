@@ -10,7 +10,7 @@ from cos_customizer.customizer.removal import Removal, raise_failures
 from cos_customizer.customizer.retention import DEFAULT_KEEP_LAST
 from cos_customizer.customizer.spec_values import Project, ResourceName
 from cos_customizer.gcp.expiry import Retention
-from cos_customizer.tasks import retention as retention_tasks
+from cos_customizer.tasks import families
 from cos_customizer.tasks.tables import tell_removals
 
 
@@ -42,10 +42,8 @@ def expire_images(
         CustomizerError: one could not be deleted; the others were.
     """
     retention = Retention(project, image_families, keep_last, include_others, disk_projects)
-    decided = retention_tasks.look_at_images(retention, time.time())
-    removals = (
-        [removal for _, removal in decided] if dry_run else retention_tasks.delete_expired_images(project, decided)
-    )
+    decided = families.look_at_images(retention, time.time())
+    removals = [removal for _, removal in decided] if dry_run else families.delete_expired_images(project, decided)
     what = f"Images of {', '.join(image_families)} in {project}{' (dry run)' if dry_run else ''}"
     tell_removals(removals, "expire-images", "family", what)
     raise_failures(removals)

@@ -16,7 +16,7 @@ from cos_customizer.customizer.rebuild import Rebuild, raise_failures
 from cos_customizer.flows.build_image import build_image
 from cos_customizer.flows.interrupts import Interrupts
 from cos_customizer.gcp.rebuild import Planned, RebuildPlan, plan_all, recipe_files, row_of
-from cos_customizer.tasks.rebuild import plan_rebuild
+from cos_customizer.tasks.families import plan_rebuild
 from cos_customizer.tasks.reporting import report, report_table
 
 _LONGEST = 7 * 24 * 3600.0

@@ -1,0 +1,48 @@
+"""Keeping image families fresh and clean, as tasks: planning rebuilds, expiring images, sweeping up after builds."""
+
+from collections.abc import Collection
+from datetime import date
+from pathlib import Path
+
+from cos_customizer.customizer.removal import Removal
+from cos_customizer.customizer.spec import BuildSpec
+from cos_customizer.gcp import expiry, rebuild, sweep
+from cos_customizer.gcp.rebuild import RebuildPlan
+from cos_customizer.tasks.operation import clients, operation
+
+
+@operation("plan {recipe}")
+def plan_rebuild(
+    recipe: str,  # noqa: ARG001 # names the task run
+    spec: BuildSpec,
+    directory: Path,
+    force: bool,
+    day: date,
+    reserved: Collection[str],
+) -> RebuildPlan:
+    """Find out whether a recipe's image is to be made anew; see `gcp.rebuild.plan_rebuild`."""
+    return rebuild.plan_rebuild(clients(), spec, directory, force, day, reserved)
+
+
+@operation("look at images")
+def look_at_images(retention: expiry.Retention, now: float) -> list[expiry.Decision]:
+    """Decide on every image of the families; see `gcp.expiry.look`."""
+    return expiry.look(clients(), retention, now)
+
+
+@operation("delete expired images")
+def delete_expired_images(project: str, decided: list[expiry.Decision]) -> list[Removal]:
+    """Delete what is to be deleted; see `gcp.expiry.carry_out`."""
+    return expiry.carry_out(clients(), project, decided)
+
+
+@operation("look for what builds have left")
+def look_for_leftovers(ground: sweep.Ground, now: float) -> list[sweep.Decision]:
+    """Decide on everything that bears our label; see `gcp.sweep.look`."""
+    return sweep.look(clients(), ground, now)
+
+
+@operation("sweep")
+def delete_leftovers(project: str, decided: list[sweep.Decision], now: float) -> list[Removal]:
+    """Delete what is to be deleted; see `gcp.sweep.carry_out`."""
+    return sweep.carry_out(clients(), project, decided, now)
