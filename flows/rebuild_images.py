@@ -8,6 +8,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas import FlowRun
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
+from prefect.runtime import flow_run
 from prefect.states import Cancelling
 
 from cos_customizer.customizer.errors import CustomizerError, UsageError
@@ -25,7 +26,11 @@ HERE = ""
 """The value of `deployment` that means: in this process, one after another."""
 
 
-@flow(name="rebuild-images", persist_result=False, log_prints=False)
+def _run_name() -> str:
+    return f"rebuild {', '.join(flow_run.parameters['recipes'])}"[:200]
+
+
+@flow(name="rebuild-images", flow_run_name=_run_name, persist_result=False, log_prints=False)
 def rebuild_images(
     recipes: list[str], force: bool = False, deployment: str = "build-image/build-image"
 ) -> list[Rebuild]:
