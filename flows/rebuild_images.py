@@ -1,8 +1,10 @@
 """Keeping image families fresh: what has changed is built anew, each recipe for itself."""
 
 import time
+from contextlib import suppress
 from uuid import UUID
 
+from httpx import HTTPError
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas import FlowRun
@@ -22,6 +24,8 @@ from cos_customizer.tasks.reporting import report, report_table
 
 _LONGEST = 7 * 24 * 3600.0
 _POLL_INTERVAL = 5.0
+_SERVER_PATIENCE = 600.0
+"""Seconds that the Prefect server may be away while builds are waited for."""
 HERE = ""
 """The value of `deployment` that means: in this process, one after another."""
 
@@ -108,16 +112,22 @@ def _await(runs: dict[str, UUID]) -> dict[str, str]:
     """Wait until all runs have ended; why those failed that did."""
     failures: dict[str, str] = {}
     waiting = dict(runs)
+    heard = time.monotonic()
     with get_client(sync_client=True) as client:
         while waiting:
-            for file, run_id in list(waiting.items()):
-                run = client.read_flow_run(run_id)
-                if run.state is None or not run.state.is_final():
-                    continue
-                del waiting[file]
-                if not run.state.is_completed():
-                    failures[file] = f"{run.state.name}: {run.state.message or 'no reason was given'}"
-                report(Note("run", f"{file}: {run.name} is {str(run.state.name).lower()}"))
+            try:
+                for file, run_id in list(waiting.items()):
+                    run = client.read_flow_run(run_id)
+                    heard = time.monotonic()
+                    if run.state is None or not run.state.is_final():
+                        continue
+                    del waiting[file]
+                    if not run.state.is_completed():
+                        failures[file] = f"{run.state.name}: {run.state.message or 'no reason was given'}"
+                    report(Note("run", f"{file}: {run.name} is {str(run.state.name).lower()}"))
+            except HTTPError:  # a server that restarts is no reason to cancel builds that know nothing of it
+                if time.monotonic() - heard > _SERVER_PATIENCE:
+                    raise
             if waiting:
                 time.sleep(_POLL_INTERVAL)
     return failures
@@ -127,6 +137,7 @@ def _cancel(runs: dict[str, UUID]) -> None:
     """What was started for this run is not to go on without it."""
     with get_client(sync_client=True) as client:
         for run_id in runs.values():
-            run = client.read_flow_run(run_id)
-            if run.state is not None and not run.state.is_final():
-                client.set_flow_run_state(run_id, Cancelling())
+            with suppress(HTTPError):
+                run = client.read_flow_run(run_id)
+                if run.state is not None and not run.state.is_final():
+                    client.set_flow_run_state(run_id, Cancelling())
