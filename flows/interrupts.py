@@ -1,5 +1,6 @@
 """Ways out of a build that come from outside: its deadline and the signals that end a process."""
 
+import os
 import signal
 import threading
 import time
@@ -46,6 +47,10 @@ class Interrupts:
     and is set again afterwards. Works in the main thread, where Prefect runs a sync flow; elsewhere the builder VM's
     own `maxRunDuration` is what bounds a build.
 
+    In a process that a Prefect worker has started, SIGTERM is left to Prefect's own handler until the shield is up: a
+    worker announces that it cancels before it sends its one SIGTERM, and Prefect, where it finds another handler, takes
+    that for a crash.
+
     Args:
         seconds: until DeadlinePassed is raised, even while a call blocks.
     """
@@ -55,6 +60,7 @@ class Interrupts:
         self._interrupted: int | None = None
         self._shielded = False
         self._before: dict[int, Any] = {}
+        self._left_alone: set[int] = set()
         self._outer_deadline: float | None = None
 
     def __enter__(self) -> "Interrupts":
@@ -70,7 +76,8 @@ class Interrupts:
             left, _ = signal.getitimer(signal.ITIMER_REAL)
             if left:
                 self._outer_deadline = time.monotonic() + left
-            for number in self._before:
+            self._left_alone = {signal.SIGTERM} if _worker_may_cancel() else set()
+            for number in self._before.keys() - self._left_alone:
                 signal.signal(number, self._interrupt)
             # Again and again: Python drops an exception that is raised in a finalizer.
             first = max(0.001, min(self._seconds, left or self._seconds))
@@ -96,6 +103,9 @@ class Interrupts:
     def shield(self) -> None:
         """From here on nothing interrupts any more."""
         self._shielded = True
+        for number in self._left_alone:
+            signal.signal(number, self._interrupt)
+        self._left_alone = set()
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         # Only the deadline says it again: see `__enter__`.
@@ -110,3 +120,12 @@ class Interrupts:
             raise SystemExit(128 + number)
         handler(number, frame)
         self._interrupted = None  # it has only taken note
+
+
+def _worker_may_cancel() -> bool:
+    """Whether this process is a worker's, and ready to be cancelled by it."""
+    if "PREFECT__FLOW_RUN_ID" not in os.environ:
+        return False
+    from prefect.utilities.engine import is_prefect_sigterm_handler_installed
+
+    return is_prefect_sigterm_handler_installed()

@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from prefect.exceptions import TerminationSignal
+from prefect.utilities.engine import can_ack_control_intent, capture_sigterm
 
 from cos_customizer.flows.interrupts import DeadlinePassed, Interrupts, command_started, time_left
 
@@ -194,3 +196,32 @@ def test_outside_the_main_thread_no_handler_is_touched() -> None:
     thread.start()
     thread.join()
     assert found == [signal.SIG_DFL]
+
+
+def test_a_worker_s_wish_to_cancel_is_told_from_a_crash(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prefect takes the announcement of a cancellation only while SIGTERM has its own handler."""
+    monkeypatch.setenv("PREFECT__FLOW_RUN_ID", "11111111-1111-4111-8111-111111111111")
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # Prefect passes the signal on to it at the end
+    ended: list[str] = []
+    with pytest.raises(TerminationSignal):
+        cancelled_by_a_worker(ended)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    assert ended == ["interrupted", "undone"]
+
+
+def cancelled_by_a_worker(ended: list[str]) -> None:
+    with capture_sigterm():
+        try:
+            with Interrupts(60) as interrupts:
+                assert can_ack_control_intent()
+                try:
+                    send_and_block(signal.SIGTERM)
+                except TerminationSignal:
+                    ended.append("interrupted")
+                    raise
+                finally:
+                    interrupts.shield()
+                    send(signal.SIGTERM)
+                    ended.append("undone")
+        finally:
+            assert can_ack_control_intent()
