@@ -35,4 +35,7 @@ COPY --from=build /opt/cos-customizer /opt/cos-customizer
 # Outside the home, which Cloud Build mounts over. No USER: what Cloud Build mounts belongs to root.
 ENV COS_CUSTOMIZER_PREFECT_TEMPLATE=/opt/cos-customizer/share/prefect.db \
     PATH=/opt/cos-customizer/bin:$PATH
+ARG VERSION=unreleased
+ARG REVISION=unknown
+LABEL org.opencontainers.image.version=$VERSION org.opencontainers.image.revision=$REVISION
 ENTRYPOINT ["cos-customizer"]

@@ -6,7 +6,7 @@ export PYTHON VENV
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-slow test-vm host-packages check-gpu lint bench docs venv lock clean
+.PHONY: help demo test test-fast test-slow test-vm host-packages check-gpu lint bench release docs venv lock clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 18
@@ -36,6 +36,10 @@ check-gpu: venv ## try a real GPU driver in your own project: PROJECT=… [ZONE=
 
 bench: venv ## measure what performance is promised, against its limits (BENCH="--full" for the long ones)
 	@$(VENV)/bin/python -m benchmarks $(BENCH)
+
+release: venv ## make this commit a release (DATE=YYYYMMDD), or open the next one (NEXT=YYYYMMDD); docs/releasing.md
+	@$(VENV)/bin/python make/release.py $(if $(NEXT),next $(NEXT),release $(DATE))
+	@git --no-pager diff -- pyproject.toml CHANGELOG.md
 
 docs: venv ## bring what the documents show of the program up to date
 	@PYTHONPATH=tests $(VENV)/bin/python tests/documentation.py
