@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+import yaml
 from conftest import leftovers
 from google.cloud import compute_v1
 from guest_scripts import marker, script, succeeding
@@ -18,6 +19,7 @@ from prefect.client.schemas.filters import (
     ArtifactFilterFlowRunId,
     FlowRunFilter,
     FlowRunFilterDeploymentId,
+    FlowRunFilterName,
     LogFilter,
     LogFilterFlowRunId,
 )
@@ -116,8 +118,8 @@ def images(emulator: Emulator) -> list[str]:
 
 
 def test_deployments_check_their_parameters_and_wait_for_their_owner(client: SyncPrefectClient) -> None:
-    for name in ("build-image/build-image", "expire-images/expire-images", "sweep/sweep"):
-        deployment = client.read_deployment_by_name(name)
+    for name in ("build-image", "rebuild-images", "expire-images", "sweep"):
+        deployment = client.read_deployment_by_name(f"{name}/{name}")
         assert deployment.enforce_parameter_schema
         assert "cos-customizer" in deployment.tags
         assert deployment.work_pool_name == POOL
@@ -207,6 +209,27 @@ def test_two_runs_of_one_family_are_one_after_the_other(client: SyncPrefectClien
     logs = [log_of(client, run_id) for run_id in runs]
     assert sum("waiting for another build of shared" in log for log in logs) == 1
     assert {"one", "two"} <= set(images(emulator))
+
+
+def test_recipes_are_rebuilt_in_runs_of_their_own_and_a_broken_one_fails_alone(
+    client: SyncPrefectClient, emulator: Emulator, place: PrefectPlace
+) -> None:
+    emulator.scripts.add(succeeding(LABEL))
+    recipes = place.checkout / "recipes"
+    recipes.mkdir()
+    recipe = spec("fresh", family="fresh") | {"context": {"path": "../examples/minimal"}}
+    (recipes / "fresh.yaml").write_text(yaml.safe_dump(recipe))
+    (recipes / "broken.yaml").write_text(yaml.safe_dump(recipe | {"colour": "red"}))
+    run = ended(client, start(client, "rebuild-images/rebuild-images", recipes=["recipes/*.yaml"]))
+    assert state_of(run) == "FAILED", log_of(client, run.id)
+    (image,) = [image for image in images(emulator) if image.startswith("fresh")]
+    deployment = client.read_deployment_by_name("build-image/build-image")
+    of_rebuild = FlowRunFilter(
+        deployment_id=FlowRunFilterDeploymentId(any_=[deployment.id]), name=FlowRunFilterName(any_=[f"build {image}"])
+    )
+    (build,) = client.read_flow_runs(flow_run_filter=of_rebuild)
+    assert state_of(build) == "COMPLETED"
+    wait_for(lambda: "broken.yaml" in log_of(client, run.id))
 
 
 def test_a_schedule_fires(client: SyncPrefectClient, emulator: Emulator) -> None:
