@@ -20,7 +20,7 @@ from cos_customizer.emulator.server import Emulator
 from cos_customizer.flows import hooks
 from cos_customizer.flows.build_image import build_image
 
-pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.xdist_group("prefect")]
+pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.xdist_group("families")]
 
 LABELS = ("run-script first.sh", "run-script second.sh")
 STARTED = marker(f"BuildStep: 1 started {LABELS[0]}")

@@ -22,7 +22,7 @@ from cos_customizer.flows.build_image import build_image
 from cos_customizer.flows.interrupts import command_started
 from cos_customizer.flows.output_limit import limit_name
 
-pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.xdist_group("prefect")]
+pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.xdist_group("families")]
 
 LABELS = ("run-script first.sh", "run-script second.sh")
 
