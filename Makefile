@@ -6,7 +6,7 @@ export PYTHON VENV
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-slow test-vm host-packages check-gpu lint bench release docs venv lock clean
+.PHONY: help demo test test-fast test-slow test-vm host-packages check-gpu lint bench release docs pictures venv lock clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 18
@@ -43,6 +43,9 @@ release: venv ## make this commit a release (DATE=YYYYMMDD), or open the next on
 
 docs: venv ## bring what the documents show of the program up to date
 	@PYTHONPATH=tests $(VENV)/bin/python tests/documentation.py
+
+pictures: venv ## take the pictures of docs/prefect.md anew, of a run of its own (needs Chromium)
+	@$(VENV)/bin/python make/pictures.py
 
 venv: ## make .venv from the lock, with the emulator and all tools
 	@make/venv.sh

@@ -120,5 +120,6 @@ def _link(text: str, address: str) -> str:
 
 
 def _text(text: str) -> str:
-    """Text as it stands, whatever Markdown makes of its characters."""
-    return re.sub(r"([\\`*_{}\[\]<>|#])", r"\\\1", text)
+    """Text as it stands."""
+    # No underscore: within a word it is no markup, and Prefect's UI shows the backslash before it.
+    return re.sub(r"([\\`*\[\]<>|])", r"\\\1", text)

@@ -90,7 +90,7 @@ def test_a_build_leaves_a_summary_its_progress_and_what_it_has_deprecated(
     page = found["image-my-family"].data
     assert page.startswith("# my-image\n\n**Built** in ")
     assert "| 2 | run-script second.sh | succeeded | 0.4 s |" in page
-    assert re.search(r"\| Serial log \| \[gs://my-project\\_cloudbuild/work/cos-customizer/", page)
+    assert re.search(r"\| Serial log \| \[gs://my-project_cloudbuild/work/cos-customizer/", page)
     (row,) = json.loads(found["image-my-family-deprecated"].data)
     assert (row["image"], row["replaced by"]) == ("old-image", "my-image")
     assert row["counts as deleted"] != "never"

@@ -24,7 +24,7 @@ RESULT = BuildResult(
     ),
     durations={"prepare": 1.25, "steps": 61.5, "total": 62.75},
     deprecated=("old-1", "old-2"),
-    serial_log="gs://bucket/work dir/serial.log",
+    serial_log="gs://my_bucket/work dir/serial.log",
 )
 
 LINKS = [
@@ -60,7 +60,7 @@ def test_a_page_tells_image_source_steps_and_log(make_spec: SpecMaker) -> None:
     assert "| Source | [cos-cloud/cos-125-19216-532-62](https://" in page
     assert r"| 1 | run-script a\|b.sh | succeeded | 1 min 1 s |" in page
     assert "| 2 | run-script two.sh | not-run |  |" in page
-    assert "| Serial log | [gs://bucket/work dir/serial.log](https://" in page
+    assert "| Serial log | [gs://my_bucket/work dir/serial.log](https://" in page
     assert "| Deprecated | old-1, old-2 |" in page
     assert "| prepare | 1.2 s |" in page
 
