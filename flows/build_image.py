@@ -216,9 +216,10 @@ def _create_image(
     record: Record, undoing: Undoing, body: dict[str, Any], vm_runs: bool
 ) -> tuple[ResolvedImage, Callable[[], None]]:
     build, name, project = record.build, record.output_name, record.spec.output.project
+    even_ready = not record.spec.verify.asked_for  # one that is to be verified tells by its labels how far it has come
     keep = undoing.add(
         f"unfinished image {project}/{name}",
-        lambda: Counter({"image": int(images.delete_unfinished_image(clients(), project, name, build))}),
+        lambda: Counter(image=int(images.delete_unfinished_image(clients(), project, name, build, even_ready))),
     )
     began = time.monotonic()
     image = image_tasks.create_image(project, body, build, vm_runs)

@@ -1,6 +1,7 @@
 """From an image that was made to one that people get: verified, put into its family, older ones deprecated."""
 
 import time
+from collections import Counter
 from collections.abc import Callable
 
 from cos_customizer.customizer.errors import BuildFailedError, ConflictError, CustomizerError
@@ -17,9 +18,10 @@ from cos_customizer.customizer.provenance import Provenance
 from cos_customizer.flows.guest_vm import GuestVm
 from cos_customizer.flows.record import Record
 from cos_customizer.flows.undoing import Undoing
-from cos_customizer.gcp import requests
+from cos_customizer.gcp import images, requests
 from cos_customizer.gcp.images import ResolvedImage
 from cos_customizer.tasks import images as image_tasks
+from cos_customizer.tasks.operation import clients
 from cos_customizer.tasks.reporting import report
 
 
@@ -112,6 +114,8 @@ def verify(
     except BuildFailedError as error:
         vm.undoing.run()
         kept = spec.verify.keep_failed_image and _keep_failed(record, image, keep)
+        if not kept:
+            _discard(undoing, image)
         what = f"it is kept in no family, labelled {STATE_LABEL}={FAILED}" if kept else "it is deleted"
         message = f"image {image.name} is not released, {what}: {error.message}"
         raise BuildFailedError(message, error.hint, error.output) from error
@@ -127,6 +131,16 @@ def _keep_failed(record: Record, image: ResolvedImage, keep: Callable[[], None])
         return False
     keep()
     return True
+
+
+def _discard(undoing: Undoing, image: ResolvedImage) -> None:
+    """Let an image that has failed go when the build ends, also one that a former build has made."""
+    provenance = Provenance.parse(image.description)
+    owner = BuildNames(provenance.build if provenance else "")
+    undoing.add(
+        f"failed image {image.project}/{image.name}",
+        lambda: Counter(image=int(images.delete_unfinished_image(clients(), image.project, image.name, owner))),
+    )
 
 
 def release(record: Record, image: ResolvedImage) -> ResolvedImage:

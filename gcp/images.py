@@ -1,4 +1,4 @@
-"""Images: finding the source, making the output, deprecating what it replaces."""
+"""Images: finding the source, making the output."""
 
 import json
 import time
@@ -263,10 +263,16 @@ def insert_image(
     return wait_until_ready(clients, image)
 
 
-def unfinished_images(clients: Clients, project: str, build: BuildNames) -> list[str]:
-    """Names of the images that a build has begun and not finished: still being made, failed, or not released.
+def is_unfinished(image: ResolvedImage) -> bool:
+    """Whether an image is still being made, has failed, or was not released.
 
-    An image that is in its family was verified, whatever its labels say.
+    An image that is in its family was verified, whatever its labels say: somebody may have got it.
+    """
+    return image.status != "READY" or (image.state == names.UNRELEASED and not image.family)
+
+
+def unfinished_images(clients: Clients, project: str, build: BuildNames) -> list[str]:
+    """Names of the images that a build has begun and not finished; see `is_unfinished`.
 
     Args:
         clients: Google's clients.
@@ -278,25 +284,31 @@ def unfinished_images(clients: Clients, project: str, build: BuildNames) -> list
         for image in list_images(clients, project)
         if (provenance := Provenance.parse(image.description)) is not None
         and provenance.build == build.id
-        and (image.status != "READY" or (image.state == names.UNRELEASED and not image.family))
+        and is_unfinished(image)
     ]
 
 
-def delete_unfinished_image(clients: Clients, project: str, name: str, build: BuildNames) -> bool:
-    """Delete the output image if this build, and no other, has begun it.
+def delete_unfinished_image(
+    clients: Clients, project: str, name: str, build: BuildNames, even_ready: bool = False
+) -> bool:
+    """Delete the output image if this build, and no other, has begun it and nobody has finished it.
 
     Args:
         clients: Google's clients.
         project: of the image.
         name: of the image.
         build: the build that may have begun it.
+        even_ready: whether an image that looks finished is not: that of a build which does not verify, and was
+            interrupted before it came to know of it.
 
     Returns:
         Whether there was one.
     """
     image = find_image(clients, project, name)
     provenance = Provenance.parse(image.description) if image else None
-    if provenance is None or provenance.build != build.id:
+    if image is None or provenance is None or provenance.build != build.id:
+        return False
+    if not (even_ready or is_unfinished(image)):
         return False
     return calls.delete(
         clients.images.delete_unary,
@@ -306,55 +318,6 @@ def delete_unfinished_image(clients: Clients, project: str, name: str, build: Bu
         partial(calls.wait_for_global_operation, clients, project),
         f"delete unfinished image {project}/{name}",
     )
-
-
-def images_to_deprecate(
-    clients: Clients, project: str, family: str, name: str, new_image: ResolvedImage | None = None
-) -> list[str]:
-    """Names of the images that a new one of their family replaces: those without a deprecation status that are older.
-
-    An image newer than ours is left alone: of two builds that race, the later image stays.
-
-    Args:
-        clients: Google's clients.
-        project: of the family.
-        family: its name; if it is empty, there is nothing to deprecate.
-        name: of the image that replaces them.
-        new_image: that image; None if it is still to be made.
-    """
-    if not family:
-        return []
-    # The server's filter is not trusted: what it returns is looked at again.
-    found = list_images(clients, project, f"(family = {family}) (name != {name})")
-    others = [image for image in found if image.family == family and image.name != name and not image.deprecation]
-    return [image.name for image in others if new_image is None or image.age < new_image.age]
-
-
-def deprecate(clients: Clients, project: str, images: list[str], body: dict[str, Any], build: BuildNames) -> None:
-    """Deprecate images, all at once.
-
-    Args:
-        clients: Google's clients.
-        project: of the images.
-        images: names.
-        body: of `images.deprecate`.
-        build: the build's names.
-
-    Raises:
-        CustomizerError: one could not be deprecated; the others are all the same.
-    """
-    started = []
-    for name in images:
-        request = compute_v1.DeprecateImageRequest(
-            project=project,
-            image=name,
-            deprecation_status_resource=message(compute_v1.DeprecationStatus, body),
-            request_id=build.request_id("images.deprecate", project, name),
-        )
-        doing = f"deprecate image {project}/{name}"
-        started.append((calls.call(clients.images.deprecate_unary, request, doing), doing))
-    for operation, doing in started:
-        calls.wait_for_global_operation(clients, project, operation, doing)
 
 
 def message(kind: Any, body: dict[str, Any]) -> Any:

@@ -12,8 +12,9 @@ from cos_customizer.customizer.spec import BuildSpec
 from cos_customizer.gcp import requests
 from cos_customizer.gcp.accelerators import zones_with_gpu
 from cos_customizer.gcp.clients import Clients
+from cos_customizer.gcp.deprecation import images_to_deprecate
 from cos_customizer.gcp.gpu_drivers import published_drivers
-from cos_customizer.gcp.images import ResolvedImage, images_to_deprecate, resolve_source
+from cos_customizer.gcp.images import ResolvedImage, resolve_source
 
 _UNKNOWN_DIGEST = "0" * 64
 

@@ -8,15 +8,20 @@ from collections.abc import Mapping
 
 from google.cloud import compute_v1
 
-from cos_customizer.customizer.errors import NotFoundError
-from cos_customizer.customizer.names import BuildNames
+from cos_customizer.customizer.errors import ConflictError, NotFoundError
+from cos_customizer.customizer.names import UNRELEASED, BuildNames
 from cos_customizer.gcp import calls
 from cos_customizer.gcp.clients import Clients
 from cos_customizer.gcp.images import ResolvedImage, find_image, message
 
+_TRIES = 3
+"""How often an image's labels are set anew when others change them at the same time."""
+
 
 def set_labels(clients: Clients, image: ResolvedImage, labels: Mapping[str, str]) -> ResolvedImage:
     """Give an image these labels and no others.
+
+    The API takes no request id here: of a call that was repeated because its answer was lost, the labels tell.
 
     Args:
         clients: Google's clients.
@@ -37,12 +42,23 @@ def set_labels(clients: Clients, image: ResolvedImage, labels: Mapping[str, str]
         resource=image.name,
         global_set_labels_request_resource=message(compute_v1.GlobalSetLabelsRequest, body),
     )
-    operation = calls.call(clients.images.set_labels_unary, request, doing)
-    calls.wait_for_global_operation(clients, image.project, operation, doing)
-    labelled = find_image(clients, image.project, image.name)
-    if labelled is None:
-        raise NotFoundError(f"image {image.project}/{image.name} was labelled and is gone")
-    return labelled
+    try:
+        operation = calls.call(clients.images.set_labels_unary, request, doing)
+        calls.wait_for_global_operation(clients, image.project, operation, doing)
+    except ConflictError:
+        now = _read(clients, image)
+        if now.labels != labels:
+            raise
+        return now
+    return _read(clients, image)
+
+
+def _read(clients: Clients, image: ResolvedImage) -> ResolvedImage:
+    """The image as it is now."""
+    now = find_image(clients, image.project, image.name)
+    if now is None or (image.id and now.id != image.id):
+        raise NotFoundError(f"image {image.project}/{image.name} is gone: somebody else has deleted it")
+    return now
 
 
 def release(
@@ -51,6 +67,7 @@ def release(
     """Put an image that was verified into its family, and take the labels off that say that it was not.
 
     The family first: whoever finds an image that is in its family knows that it was verified, whatever its labels say.
+    Another build of the same recipe may have taken the image up meanwhile, and have changed its labels, or released it.
 
     Args:
         clients: Google's clients.
@@ -75,4 +92,13 @@ def release(
         )
         operation = calls.call(clients.images.patch_unary, request, doing)
         calls.wait_for_global_operation(clients, image.project, operation, doing)
-    return set_labels(clients, image, labels)
+    tries = 0
+    while True:
+        now, tries = _read(clients, image), tries + 1
+        if now.state != UNRELEASED:
+            return now
+        try:
+            return set_labels(clients, now, labels)
+        except ConflictError:
+            if tries == _TRIES:
+                raise

@@ -4,7 +4,7 @@ from typing import Any
 
 from cos_customizer.customizer.names import BuildNames
 from cos_customizer.customizer.spec import SourceImage
-from cos_customizer.gcp import images, release
+from cos_customizer.gcp import deprecation, images, release
 from cos_customizer.gcp.images import ResolvedImage
 from cos_customizer.tasks.operation import clients, operation
 
@@ -65,6 +65,5 @@ def deprecate_old_images(family: str, new_image: ResolvedImage, body: dict[str, 
         Names of the images that were deprecated.
     """
     project = new_image.project
-    old = images.images_to_deprecate(clients(), project, family, new_image.name, new_image)
-    images.deprecate(clients(), project, old, body, build)
-    return old
+    old = deprecation.images_to_deprecate(clients(), project, family, new_image.name, new_image)
+    return deprecation.deprecate(clients(), project, old, body, build)

@@ -253,3 +253,94 @@ def test_of_two_builds_that_race_the_later_image_stays(emulator: Emulator, make_
     assert result.deprecated == ("old",)
     assert "deprecated" not in images(emulator)["newer"]
     assert newest_of_family() == "newer"
+
+
+def relabelled(expires: int) -> None:
+    """What another build of the same recipe does when it takes the image up."""
+    image = connect().images.get(project="my-project", image="my-image")
+    labels = {**image.labels, "cos-customizer-expires": str(expires)}
+    request = compute_v1.GlobalSetLabelsRequest(label_fingerprint=image.label_fingerprint, labels=labels)
+    operation = connect().images.set_labels_unary(
+        project="my-project", resource="my-image", global_set_labels_request_resource=request
+    )
+    connect().global_operations.wait(project="my-project", operation=operation.name)
+
+
+def test_an_image_that_was_taken_up_and_fails_is_deleted(emulator: Emulator, make_spec: SpecMaker) -> None:
+    spec = make_spec(output=OUTPUT, verify=VERIFIED)
+    unreleased(emulator, spec, time.time() + 3600)
+    play(emulator, *FAILS)
+    failing(spec, BuildFailedError, "is not released, it is deleted")
+    assert images(emulator) == {}
+
+
+def test_an_image_that_was_taken_up_and_could_not_be_tried_is_left(emulator: Emulator, make_spec: SpecMaker) -> None:
+    spec = make_spec(output=OUTPUT, verify=VERIFIED)
+    unreleased(emulator, spec, time.time() + 3600)
+    emulator.faults.add("http", method="POST", path="/instances", status=403, reason="forbidden", count=9)
+    failing(spec, CustomizerError, "could not create")
+    assert images(emulator)["my-image"]["labels"]["cos-customizer-state"] == "unreleased"
+
+
+def test_an_image_that_another_build_has_taken_up_meanwhile_is_released(
+    emulator: Emulator, make_spec: SpecMaker
+) -> None:
+    play(emulator, *PASSES)
+
+    def take_up(event: Event) -> None:
+        if isinstance(event, StepChange) and event.stage == "verify" and event.state == "started":
+            relabelled(int(time.time()) + 7200)
+
+    with listening(take_up):
+        result = build_image(make_spec(output=OUTPUT, verify=VERIFIED))
+    assert (result.outcome, newest_of_family()) == ("built", "my-image")
+    assert images(emulator)["my-image"]["labels"] == {"team": "web"}
+
+
+@pytest.mark.parametrize("status", [403, 412])
+def test_an_image_that_is_in_its_family_stays_whatever_happens_then(
+    emulator: Emulator, make_spec: SpecMaker, status: int
+) -> None:
+    """Somebody may have got it already, and another build have deprecated what was before it."""
+    play(emulator, *PASSES)
+    emulator.faults.add("http", method="POST", path="/setLabels", status=status, count=99)
+    spec = make_spec(output=OUTPUT, verify=VERIFIED)
+    failing(spec, CustomizerError, "my-image")
+    assert newest_of_family() == "my-image"
+    emulator.faults.clear()
+    assert build_image(spec).outcome == "built"
+    assert images(emulator)["my-image"]["labels"] == {"team": "web"}
+
+
+def test_labels_whose_answer_was_lost_are_set(emulator: Emulator, make_spec: SpecMaker) -> None:
+    """The API takes no request id there, and refuses the second try for its fingerprint."""
+    play(emulator, *PASSES)
+    emulator.faults.add("drop", method="POST", path="/setLabels", when="after")
+    assert build_image(make_spec(output=OUTPUT, verify=VERIFIED)).outcome == "built"
+    assert images(emulator)["my-image"]["labels"] == {"team": "web"}
+
+
+def test_an_old_image_that_cannot_be_deprecated_keeps_no_other_from_it(
+    emulator: Emulator, make_spec: SpecMaker
+) -> None:
+    for name in ("old-1", "old-2", "old-3"):
+        make_image(name, family="my-family")
+    play(emulator, *PASSES)
+    emulator.faults.add("http", method="POST", path="/old-2/deprecate", status=403, reason="forbidden", count=9)
+    failing(make_spec(output=OUTPUT, verify=VERIFIED), CustomizerError, "old-2")
+    there = images(emulator)
+    assert [there[name].get("deprecated", {}).get("state") for name in ("old-1", "old-2", "old-3")] == [
+        "DEPRECATED",
+        None,
+        "DEPRECATED",
+    ]
+    assert newest_of_family() == "my-image"
+
+
+def test_an_old_image_that_is_gone_meanwhile_is_no_fault(emulator: Emulator, make_spec: SpecMaker) -> None:
+    for name in ("old-1", "old-2"):
+        make_image(name, family="my-family")
+    play(emulator, *PASSES)
+    emulator.faults.add("http", method="POST", path="/old-1/deprecate", status=404, count=9)
+    result = build_image(make_spec(output=OUTPUT, verify=VERIFIED))
+    assert result.deprecated == ("old-2",)

@@ -1,0 +1,84 @@
+"""Deprecating the images that a new one of their family replaces."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from google.cloud import compute_v1
+
+from cos_customizer.customizer.errors import CustomizerError, NotFoundError
+from cos_customizer.customizer.names import BuildNames
+from cos_customizer.gcp import calls
+from cos_customizer.gcp.clients import Clients
+from cos_customizer.gcp.images import ResolvedImage, list_images, message
+
+
+def images_to_deprecate(
+    clients: Clients, project: str, family: str, name: str, new_image: ResolvedImage | None = None
+) -> list[str]:
+    """Names of the images that a new one of their family replaces: those without a deprecation status that are older.
+
+    An image newer than ours is left alone: of two builds that race, the later image stays.
+
+    Args:
+        clients: Google's clients.
+        project: of the family.
+        family: its name; if it is empty, there is nothing to deprecate.
+        name: of the image that replaces them.
+        new_image: that image; None if it is still to be made.
+    """
+    if not family:
+        return []
+    # The server's filter is not trusted: what it returns is looked at again.
+    found = list_images(clients, project, f"(family = {family}) (name != {name})")
+    others = [image for image in found if image.family == family and image.name != name and not image.deprecation]
+    return [image.name for image in others if new_image is None or image.age < new_image.age]
+
+
+def deprecate(clients: Clients, project: str, images: list[str], body: dict[str, Any], build: BuildNames) -> list[str]:
+    """Deprecate images, all at once.
+
+    Args:
+        clients: Google's clients.
+        project: of the images.
+        images: names.
+        body: of `images.deprecate`.
+        build: the build's names.
+
+    Returns:
+        Names of those that were deprecated: one that is gone meanwhile is not missed.
+
+    Raises:
+        CustomizerError: some could not be deprecated; the others are all the same.
+    """
+    failures: list[CustomizerError] = []
+    started = []
+    for name in images:
+        request = compute_v1.DeprecateImageRequest(
+            project=project,
+            image=name,
+            deprecation_status_resource=message(compute_v1.DeprecationStatus, body),
+            request_id=build.request_id("images.deprecate", project, name),
+        )
+        doing = f"deprecate image {project}/{name}"
+        with _noting(failures):
+            started.append((name, calls.call(clients.images.deprecate_unary, request, doing), doing))
+    done = []
+    for name, operation, doing in started:
+        with _noting(failures):
+            calls.wait_for_global_operation(clients, project, operation, doing)
+            done.append(name)
+    if failures:
+        raise CustomizerError("; ".join(failure.message for failure in failures), failures[0].hint) from failures[0]
+    return done
+
+
+@contextmanager
+def _noting(failures: list[CustomizerError]) -> Iterator[None]:
+    """Let what fails in the body stop no other; that something is gone is no failure."""
+    try:
+        yield
+    except NotFoundError:
+        pass
+    except CustomizerError as error:
+        failures.append(error)
