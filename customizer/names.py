@@ -15,6 +15,8 @@ EXPIRY_LABEL = "cos-customizer-expires"
 """Labels of everything temporary: the build's id, and the Unix time after which `sweep` may delete it."""
 STATE_LABEL = "cos-customizer-state"
 """Label of an image that is not to be used: `UNRELEASED` or `FAILED`. An image without it is what it seems."""
+TEMPORARY_LABELS = (BUILD_LABEL, EXPIRY_LABEL, STATE_LABEL)
+"""What an image that is to be verified bears beside the labels that were asked for."""
 UNRELEASED, FAILED = "unreleased", "failed"
 """An image before it is verified, which `sweep` deletes past its expiry; one that has failed and is kept by choice."""
 

@@ -109,15 +109,15 @@ def _build(record: Record, undoing: Undoing) -> Outcome:
         name = record.output_name = _output_name(spec, source)
         image = release.look_for_output(record, name)
         if image is not None and not release.is_unreleased(image):
-            record.output = image
-            report(Note("image", f"{image.path} already exists, nothing to do"))
-            return "exists"
+            return _exists(record, image)
         requests.image_labels(spec.output, source.labels)  # known now, not when the steps have run
         zones = _check_gpu(spec, source)
         archive = _archive_context(record, undoing)
         provenance = Provenance(record.build.id, source.id, fingerprint(spec, source.id, archive.sha256))
         if image is not None:
             image = release.take_up(record, image, provenance.recipe)
+            if image is not None and not release.is_unreleased(image):
+                return _exists(record, image)
         _upload_context(record, undoing, archive)
     keep = _nothing
     if image is None:
@@ -132,6 +132,12 @@ def _build(record: Record, undoing: Undoing) -> Outcome:
     record.output = image
     release.deprecate_old_images(record, image)
     return "built"
+
+
+def _exists(record: Record, image: ResolvedImage) -> Outcome:
+    record.output = image
+    report(Note("image", f"{image.path} already exists, nothing to do"))
+    return "exists"
 
 
 def _nothing() -> None:
@@ -216,11 +222,16 @@ def _create_image(
     record: Record, undoing: Undoing, body: dict[str, Any], vm_runs: bool
 ) -> tuple[ResolvedImage, Callable[[], None]]:
     build, name, project = record.build, record.output_name, record.spec.output.project
-    even_ready = not record.spec.verify.asked_for  # one that is to be verified tells by its labels how far it has come
-    keep = undoing.add(
-        f"unfinished image {project}/{name}",
-        lambda: Counter(image=int(images.delete_unfinished_image(clients(), project, name, build, even_ready))),
-    )
+    verifies = record.spec.verify.asked_for
+
+    def undo() -> "Counter[str]":
+        # An image that is to be verified tells by its family and labels how far it has come.
+        deleted = images.delete_unfinished_image(clients(), project, name, build, even_ready=not verifies)
+        if verifies and not deleted and (there := images.find_image(clients(), project, name)) is not None:
+            report(Note("image", f"{there.path} stays" + (f", it is in family {there.family}" if there.family else "")))
+        return Counter(image=int(deleted))
+
+    keep = undoing.add(f"unfinished image {project}/{name}", undo)
     began = time.monotonic()
     image = image_tasks.create_image(project, body, build, vm_runs)
     if not record.spec.verify.asked_for:

@@ -11,6 +11,7 @@ from cos_customizer.customizer.names import (
     EXPIRY_LABEL,
     FAILED,
     STATE_LABEL,
+    TEMPORARY_LABELS,
     UNRELEASED,
     BuildNames,
 )
@@ -57,16 +58,20 @@ def take_up(record: Record, image: ResolvedImage, recipe: str) -> ResolvedImage 
         recipe: fingerprint of this build's recipe.
 
     Returns:
-        The image, to be verified and released; None if it was too old, and is deleted.
+        The image, to be verified and released, or released already; None if it was too old, and is deleted.
 
     Raises:
         ConflictError: it was made by another recipe, and its build may still be at work.
     """
     provenance = Provenance.parse(image.description)
+    same_recipe = provenance is not None and provenance.recipe == recipe
+    if image.family and not (same_recipe and image.family == record.spec.output.family):
+        labels = {key: value for key, value in image.labels.items() if key not in TEMPORARY_LABELS}
+        return image_tasks.release_image(image, image.family, labels, record.build)  # as its own build would have
     if image.family:
         report(Note("image", f"{image.path} was verified by a build that has not ended; releasing it"))
         return image
-    if provenance is not None and provenance.recipe == recipe:
+    if same_recipe:
         report(Note("image", f"{image.path} exists and was never released; verifying it"))
         # Its time starts anew, or a sweep might delete it under our hands.
         later = int(requests.expiry(record.spec.timeout_seconds, time.time()))

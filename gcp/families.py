@@ -7,6 +7,7 @@ from typing import Any
 from google.cloud import compute_v1
 
 from cos_customizer.customizer.errors import NotFoundError
+from cos_customizer.customizer.names import UNRELEASED
 from cos_customizer.customizer.provenance import Provenance
 from cos_customizer.customizer.retention import FamilyImage
 from cos_customizer.gcp import calls
@@ -39,18 +40,19 @@ def _fact(image: ResolvedImage) -> FamilyImage:
         status=image.status,
         deprecation=image.deprecation,
         deleted=_seconds(image.deleted),
-        state=image.state,
+        # One that is in its family was verified; its build could not take the label off.
+        state="" if image.state == UNRELEASED else image.state,
         ours=Provenance.parse(image.description) is not None,
     )
 
 
 def _seconds(rfc3339: str) -> float | None:
-    """Unix time; None if there is no date, or none that can be read, which then nobody acts on."""
+    """Unix time; None if there is no date, or none that can be read or told, which then nobody acts on."""
     try:
         when = datetime.fromisoformat(rfc3339.strip().upper())
-    except ValueError:
+        return (when if when.tzinfo else when.replace(tzinfo=UTC)).astimezone(UTC).timestamp()
+    except (ValueError, OverflowError):
         return None
-    return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
 
 
 def current_image(clients: Clients, project: str, family: str) -> str:

@@ -312,6 +312,21 @@ def test_an_image_that_is_in_its_family_stays_whatever_happens_then(
     assert images(emulator)["my-image"]["labels"] == {"team": "web"}
 
 
+def test_one_that_is_in_its_family_by_another_recipe_is_done_and_stays_there(
+    emulator: Emulator, make_spec: SpecMaker
+) -> None:
+    make_image("old", family="my-family")
+    unreleased(emulator, make_spec(output={**OUTPUT, "family": "other"}, verify=VERIFIED), time.time() + 3600)
+    patch = compute_v1.Image(family="other")
+    operation = connect().images.patch_unary(project="my-project", image="my-image", image_resource=patch)
+    connect().global_operations.wait(project="my-project", operation=operation.name)
+    assert build_image(make_spec(output=OUTPUT, verify=VERIFIED)).outcome == "exists"
+    there = images(emulator)
+    assert there["my-image"]["family"] == "other"
+    assert there["my-image"].get("labels", {}) == {}
+    assert "deprecated" not in there["old"]
+
+
 def test_labels_whose_answer_was_lost_are_set(emulator: Emulator, make_spec: SpecMaker) -> None:
     """The API takes no request id there, and refuses the second try for its fingerprint."""
     play(emulator, *PASSES)
