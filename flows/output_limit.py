@@ -3,6 +3,7 @@
 A deployment's own limit is not enough: two recipes can make images of one family, and so can `finish-image-build`.
 """
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -86,6 +87,9 @@ def _wait(held: ExitStack, name: str, family: str) -> None:
 
 
 def _entered(held: ExitStack, name: str) -> bool:
+    quiet = logging.getLogger("prefect._internal.concurrency")
+    before = quiet.level
+    quiet.setLevel(logging.CRITICAL)  # it calls an error what is only the family being busy
     try:
         # A lease that is lost (the server was away for long) is no reason to end a build.
         limit = concurrency(
@@ -97,4 +101,6 @@ def _entered(held: ExitStack, name: str) -> bool:
         if response is not None and response.status_code == _LOCKED:
             return False
         raise
+    finally:
+        quiet.setLevel(before)
     return True
