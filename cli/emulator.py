@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from cos_customizer.cli.go_flags import Flag, GoCommand, GoGroup
+from cos_customizer.cli.run_cloudbuild import run_cloudbuild
 from cos_customizer.customizer.errors import CustomizerError, UsageError
 from cos_customizer.emulator import service
 from cos_customizer.emulator.machines import EmulatorError
@@ -112,6 +113,9 @@ def status(state_dir: str | None) -> None:
 def env(state_dir: str | None) -> None:
     """Print the environment variables that point clients to the running emulator."""
     _print_environment(_running(state_dir).environment)
+
+
+emulator.add_command(run_cloudbuild)
 
 
 def _state_dir(given: str | None) -> Path:
