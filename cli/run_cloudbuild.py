@@ -45,7 +45,7 @@ FLAGS = (
     Flag("timeout", "Time limit of the build, over the workflow's own.", kind="duration", example="-timeout=20m"),
     Flag(
         "grace",
-        "Let steps that are ended before they are done (a timeout, another step's failure, Ctrl-C) have SIGTERM, and this "
+        "Let steps that are ended before they are done (by a timeout, another step, or Ctrl-C) have SIGTERM and this "
         "long to clean up. By default they are killed at once, as Cloud Build does it.",
         kind="duration",
         example="-grace=30s",
@@ -84,8 +84,8 @@ def run_cloudbuild(file: str, **values: Any) -> int:
     source directory as their workspace; both are removed in the end. Steps of other images than cos-customizer are left
     out, and named.
 
-    Exit codes: 0 all steps have succeeded; 1 a step has failed, or time was up; 2 Cloud Build would refuse the workflow,
-    and nothing was run; 3 what was run has succeeded, but steps were left out.
+    Exit codes: 0 all steps have succeeded; 1 a step has failed, or time was up; 2 Cloud Build would refuse the
+    workflow, and nothing was run; 3 what was run has succeeded, but steps were left out.
     """
     from cos_customizer.emulator.cloud_build import WorkflowError
     from cos_customizer.emulator.cloud_build_run import run_workflow, shared_place
@@ -115,9 +115,8 @@ def run_cloudbuild(file: str, **values: Any) -> int:
     if outcome.status != "SUCCESS":
         raise CustomizerError(outcome.detail)
     if outcome.left_out:
-        click.echo(
-            f"steps left out, of other images: {', '.join(f'#{number}' for number in outcome.left_out)}", err=True
-        )
+        numbers = ", ".join(f"#{number}" for number in outcome.left_out)
+        click.echo(f"cos-customizer: steps of other images were left out: {numbers}", err=True)
         return LEFT_OUT
     return 0
 
@@ -180,9 +179,7 @@ def _emulator_environment(state_dir: str | None) -> dict[str, str]:
 def _answers(address: str) -> bool:
     url = urllib.parse.urlsplit(address)
     if url.scheme != "http" or url.hostname not in ("127.0.0.1", "localhost", "::1"):
-        raise CustomizerError(
-            f"{address} is not this machine", "run-cloudbuild runs workflows against the emulator only."
-        )
+        raise CustomizerError(f"{address} is not this machine", "run-cloudbuild is for the emulator only.")
     try:
         connection = http.client.HTTPConnection(url.hostname, url.port, timeout=5)
         connection.request("GET", "/")

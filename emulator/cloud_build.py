@@ -1,4 +1,4 @@
-"""What a workflow of Cloud Build says: `cloudbuild.yaml` read and checked, substitutions replaced, steps in their order.
+"""What a workflow of Cloud Build says: `cloudbuild.yaml` read, checked, its substitutions replaced.
 
 Source of the rules: https://cloud.google.com/build/docs/build-config-file-schema and
 https://cloud.google.com/build/docs/configuring-builds/substitute-variable-values, and where these are silent,
@@ -230,8 +230,9 @@ def _refusal(name: str, error: ValidationError) -> WorkflowError:
         return WorkflowError(f"{name}: {where}: {fault['input']!r} is no text{more}", "put it in quotes.")
     if fault["type"] != "extra_forbidden":
         return WorkflowError(f"{name}: {where}: {fault['msg'].removeprefix('Value error, ')}{more}")
-    part: type[_Part] = {"steps": Step, "options": _Options}.get(str(parents[0]) if parents else "", Workflow)
-    near = difflib.get_close_matches(str(last), [to_camel(field) for field in part.model_fields], n=1)
+    fields = {"steps": Step.model_fields, "options": _Options.model_fields}
+    known = fields.get(str(parents[0]) if parents else "", Workflow.model_fields)
+    near = difflib.get_close_matches(str(last), map(to_camel, known), n=1)
     hint = f"did you mean {near[0]}?" if near else "https://cloud.google.com/build/docs/build-config-file-schema"
     return WorkflowError(f"{name}: {where}: unknown field{more}", hint)
 
@@ -272,25 +273,26 @@ def _substituted(
     if options.dynamic_substitutions:
         values = _resolved(values, own, name)
 
-    def replaced(text: str) -> str:
-        return _TEMPLATE.sub(lambda match: match[1] or values.get(match[2] or match[3], ""), text)
-
     def of(texts: Sequence[str]) -> _Texts:
-        return tuple(map(replaced, texts))
+        return tuple(_replaced(text, values) for text in texts)
 
     steps = [
         step.model_copy(
             update={
-                "name": replaced(step.name),
+                "name": _replaced(step.name, values),
                 "args": of(step.args),
                 "env": of((*options.env, *step.env)),
-                "dir": replaced(step.dir),
-                "entrypoint": replaced(step.entrypoint),
+                "dir": _replaced(step.dir, values),
+                "entrypoint": _replaced(step.entrypoint, values),
             }
         )
         for step in workflow.steps
     ]
     return workflow.model_copy(update={"steps": tuple(steps), "substitutions": own, "images": of(workflow.images)})
+
+
+def _replaced(text: str, values: Mapping[str, str]) -> str:
+    return _TEMPLATE.sub(lambda match: match[1] or values.get(match[2] or match[3], ""), text)
 
 
 def _texts(part: object) -> Iterator[str]:
@@ -311,9 +313,8 @@ def _resolved(values: Mapping[str, str], own: Mapping[str, str], name: str) -> d
     try:
         for key in graphlib.TopologicalSorter(graph).static_order():
             if key in own:
-                resolved[key] = _TEMPLATE.sub(
-                    lambda match: match[1] or resolved.get(match[2] or match[3], ""), own[key]
-                )
+                resolved[key] = _replaced(own[key], resolved)
     except graphlib.CycleError as error:
-        raise WorkflowError(f"{name}: substitutions name each other in a circle: {' → '.join(error.args[1])}") from None
+        circle = " → ".join(error.args[1])
+        raise WorkflowError(f"{name}: substitutions name each other in a circle: {circle}") from None
     return resolved

@@ -249,6 +249,93 @@ def test_a_sweep_past_the_expiry_leaves_nothing_of_a_killed_build_and_everything
     assert [removal for removal in removals if removal.action == "failed"] == []
 
 
+WORKFLOW = f"""
+steps:
+- {{name: cos-customizer, args: {list(START)}}}
+- {{name: cos-customizer, args: [run-script, -script=preload.sh]}}
+- {{name: cos-customizer, args: {list(FINISH)}, id: finish}}
+"""
+
+
+def run_until_its_time_is_up(workplace: Workplace, *flags: str) -> tuple[str, str]:
+    """Run the workflow with a timeout that passes while the script runs, however slow this machine is."""
+    for seconds in (15, 60):
+        process = workplace.begin("emulator", "run-cloudbuild", "cloudbuild.yaml", *flags, f"-timeout={seconds}s")
+        out, err = process.communicate(timeout=seconds + 60)
+        assert process.returncode == 1, err + out
+        assert f"build timed out after {seconds} s" in err
+        if script_runs(workplace):
+            return out, err
+    raise AssertionError(f"finish-image-build has not come as far as the script: {out}")
+
+
+def run_until_it_is_cancelled(workplace: Workplace, *flags: str) -> tuple[str, str]:
+    """Run the workflow, and press Ctrl-C while the script runs."""
+    process = workplace.begin("emulator", "run-cloudbuild", "cloudbuild.yaml", *flags)
+    wait_for(lambda: script_runs(workplace))
+    time.sleep(0.2)
+    os.kill(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err + out
+    return out, err
+
+
+WorkflowEnd = Callable[..., tuple[str, str]]
+ENDS = pytest.mark.parametrize(
+    "run_workflow",
+    [
+        pytest.param(run_until_its_time_is_up, id="timeout"),
+        pytest.param(run_until_it_is_cancelled, id="cancelled"),
+    ],
+)
+
+
+@ENDS
+def test_a_workflow_that_is_killed_outright_leaves_what_a_sweep_is_told_to_take_and_then_nothing(
+    workplace: Workplace, run_workflow: WorkflowEnd
+) -> None:
+    """As Cloud Build does it: the step that runs has no chance to clean up."""
+    compute, bucket = Compute(workplace.emulator), anonymous_bucket()
+    (workplace.context / "cloudbuild.yaml").write_text(WORKFLOW)
+    workplace.emulator.scripts.add(script(STARTED))
+    others = bystanders(compute, bucket, BuildNames("aaaaaaaaaa").labels(time.time() + 100 * 24 * 3600))
+    out, _ = run_workflow(workplace)
+    assert 'Step #2 - "finish": ' in out
+    assert "cleaned up" not in out
+    wait_for(lambda: workplace.processes() == [], 10)
+    assert list(workplace.temporary.iterdir()) == []
+    assert kinds(everything(compute, bucket) - others) == {"instances", "disks", "objects"}
+
+    now = workplace.emulator.clock.advance(3 * 3600)
+    left = everything(compute, bucket) - others
+    assert kinds(left) == {"objects"}, "Compute Engine has deleted the builder VM and its disk by itself"
+    clients = connect()
+    decided = sweep.look(clients, sweep.Ground("my-project"), now)
+    taken = {f"objects/{thing.name}" for thing, removal in decided if removal.action == "delete"}
+    assert left == taken - others
+    sweep.carry_out(clients, "my-project", decided, now)
+    assert everything(compute, bucket) - others == set()
+
+
+@ENDS
+def test_a_workflow_whose_steps_have_sigterm_first_leaves_nothing(
+    workplace: Workplace, run_workflow: WorkflowEnd
+) -> None:
+    (workplace.context / "cloudbuild.yaml").write_text(WORKFLOW)
+    workplace.emulator.scripts.add(script(STARTED))
+    out, _ = run_workflow(workplace, "-grace=60s")
+    assert 'Step #2 - "finish": ' in out
+    assert "cleaned up" in out
+    assert workplace.instances() + workplace.disks() + workplace.images() == []
+    assert workplace.objects() == ["serial.log"]
+    assert workplace.processes() == []
+    assert list(workplace.temporary.iterdir()) == []
+
+
+def kinds(things: set[str]) -> set[str]:
+    return {name.partition("/")[0] for name in things}
+
+
 def test_two_builds_side_by_side_share_a_cold_home(cold_workplace: Workplace) -> None:
     cold_workplace.emulator.scripts.add(succeeding(LABEL))
     builds = []
