@@ -1,17 +1,29 @@
-# The build steps as a container: every package of the lock, checked against its hash, and a migrated Prefect database.
-FROM debian:bookworm-slim AS build
+# The build steps, and a Prefect worker's flows, as a container image. `make container` builds it; docs/container.md says
+# what is in it and why.
+
+FROM docker.io/library/debian:bookworm-slim AS build
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends python3-venv \
+    && apt-get install --yes --no-install-recommends binutils python3-venv \
     && rm -rf /var/lib/apt/lists/*
 
-# The environment that is shipped has no pip of its own: the builder's installs into it.
+# Every package of the lock, checked against its hash. The environment that is shipped has no pip of its own: the
+# builder's installs into it. Where packages come from is the builder's business: pip's configuration and the
+# certificate authorities come as secrets, if at all, and stay out of the image.
 WORKDIR /src
 COPY requirements/runtime.txt requirements/build.txt requirements/
-RUN python3 -m venv /opt/build \
+COPY make/container_trim.sh make/
+RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=secret,id=authorities,target=/run/authorities.pem \
+    python3 -m venv /opt/build \
     && python3 -m venv --without-pip /opt/cos-customizer \
     && /opt/build/bin/pip install --no-cache-dir --no-deps --require-hashes --requirement requirements/build.txt \
     && /opt/build/bin/pip --python /opt/cos-customizer/bin/python install --no-cache-dir --no-compile --no-deps \
         --require-hashes --requirement requirements/runtime.txt
+# Compiled here, once, because start-up time depends on it; without a look at the sources' dates, which do not change any
+# more. Hundreds of plug-ins that no build loads stay as they are.
+RUN make/container_trim.sh /opt/cos-customizer/lib/python3*/site-packages \
+    && { /opt/cos-customizer/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash \
+        -x '/(apprise/plugins|pygments/lexers|sqlalchemy/dialects/(mssql|mysql|oracle))/' \
+        /opt/cos-customizer/lib || true; }
 
 COPY pyproject.toml README.md LICENSE ./
 COPY cli cli
@@ -21,21 +33,36 @@ COPY flows flows
 COPY gcp gcp
 COPY guest guest
 COPY tasks tasks
+# prefect.yaml names the flows by where they stand in the repository: a link has them there, once.
+COPY prefect.yaml /opt/cos-customizer/
+COPY make/container_entrypoint.sh /opt/cos-customizer/bin/entrypoint
 RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /tmp/wheel . \
     && /opt/build/bin/pip --python /opt/cos-customizer/bin/python install --no-compile --no-deps /tmp/wheel/*.whl \
-    && { /opt/cos-customizer/bin/python -m compileall -q -j 0 /opt/cos-customizer/lib || true; } \
-    && mkdir /opt/cos-customizer/share \
-    && /opt/cos-customizer/bin/python -m cos_customizer.flows.local_server /opt/cos-customizer/share/prefect.db
+    && cd /opt/cos-customizer \
+    && bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash lib/python3*/site-packages/cos_customizer \
+    && ln -s lib/python3*/site-packages/cos_customizer/flows flows \
+    && mkdir share \
+    && bin/python -m cos_customizer.flows.local_server share/prefect.db
 
-FROM debian:bookworm-slim
+FROM docker.io/library/debian:bookworm-slim
+# tini is process 1: it reaps what a worker's flow runs leave, and a SIGTERM that comes before Python listens ends it too.
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends ca-certificates python3 \
-    && rm -rf /var/lib/apt/lists/*
+    && apt-get install --yes --no-install-recommends ca-certificates python3 tini \
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/*-old /var/lib/dpkg/*-old /var/log/apt/* \
+        /var/log/dpkg.log
 COPY --from=build /opt/cos-customizer /opt/cos-customizer
-# Outside the home, which Cloud Build mounts over. No USER: what Cloud Build mounts belongs to root.
+# All of it outside the home, which Cloud Build mounts over. No USER: what Cloud Build mounts belongs to root.
 ENV COS_CUSTOMIZER_PREFECT_TEMPLATE=/opt/cos-customizer/share/prefect.db \
-    PATH=/opt/cos-customizer/bin:$PATH
-ARG VERSION=unreleased
+    PATH=/opt/cos-customizer/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+    PREFECT_SERVER_UI_ENABLED=false
+WORKDIR /workspace
+ENTRYPOINT ["tini", "-s", "--", "entrypoint"]
+CMD ["help"]
+ARG VERSION=unknown
 ARG REVISION=unknown
-LABEL org.opencontainers.image.version=$VERSION org.opencontainers.image.revision=$REVISION
-ENTRYPOINT ["cos-customizer"]
+LABEL org.opencontainers.image.title="COS Customizer for Prefect" \
+    org.opencontainers.image.description="Customize Compute Engine images: build steps for Cloud Build, flows for Prefect." \
+    org.opencontainers.image.licenses="Apache-2.0" \
+    org.opencontainers.image.base.name="docker.io/library/debian:bookworm-slim" \
+    org.opencontainers.image.version="$VERSION" \
+    org.opencontainers.image.revision="$REVISION"
