@@ -16,7 +16,7 @@ demo: ## build the README's example on a real VM on this machine, and boot the r
 
 test: host-packages test-fast test-slow test-vm ## run all tests
 
-test-fast: venv ## run the tests that start nothing: within a minute
+test-fast: venv ## run the tests that start nothing of their own: within two minutes
 	$(VENV)/bin/pytest -m "not slow and not vm" -n 2 --dist loadgroup
 
 test-slow: venv ## run the tests that start a Prefect server or other programs, but boot no VM
