@@ -37,7 +37,7 @@ class RebuildFailedError(BuildFailedError):
         failed = [row for row in rows if row.outcome == "failed"]
         super().__init__(
             f"{len(failed)} of {len(rows)} recipes failed: " + "; ".join(f"{row.recipe}: {row.why}" for row in failed),
-            "the others are done: what they have built stays." if len(failed) < len(rows) else "",
+            "the others are done: what they have built stays." if any(row.outcome == "built" for row in rows) else "",
         )
         self.rows = tuple(rows)
 

@@ -26,8 +26,8 @@ from cos_customizer.customizer.spec_values import (
     Bucket,
     BuilderLabels,
     ContextPath,
+    ImageLabels,
     KmsKey,
-    Labels,
     Licenses,
     NonEmpty,
     Project,
@@ -174,7 +174,7 @@ class OutputImage(Model):
     family: ResourceName | None = Field(
         None, description="Family of the output image.", json_schema_extra=set_by("-image-family")
     )
-    labels: Labels = Field(
+    labels: ImageLabels = Field(
         default_factory=dict, description="Labels of the output image.", json_schema_extra=set_by("-labels")
     )
     inherit_labels: bool = Field(

@@ -49,6 +49,15 @@ def _leave_room_for_ours(labels: dict[str, str]) -> dict[str, str]:
     return labels
 
 
+def _refuse_ours(labels: dict[str, str]) -> dict[str, str]:
+    for key in names.TEMPORARY_LABELS:
+        if key in labels:
+            raise ValueError(
+                f"{key!r} is cos-customizer's own: with it, an image may be taken for one to be swept away"
+            )
+    return labels
+
+
 def _each_once(zones: list[str]) -> list[str]:
     return list(dict.fromkeys(zones))
 
@@ -103,6 +112,7 @@ Labels = Annotated[
     ),
 ]
 BuilderLabels = Annotated[Labels, AfterValidator(_leave_room_for_ours)]
+ImageLabels = Annotated[Labels, AfterValidator(_refuse_ours)]
 Project = Annotated[str, AfterValidator(names.check_project), _spelled(names.PROJECT)]
 Environment = Annotated[
     dict[str, str],

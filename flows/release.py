@@ -162,7 +162,13 @@ def release(record: Record, image: ResolvedImage) -> ResolvedImage:
         CustomizerError: it could not be released.
     """
     family = record.spec.output.family or ""
-    released = image_tasks.release_image(image, family, _released_labels(record), record.build)
+    try:
+        released = image_tasks.release_image(image, family, _released_labels(record), record.build)
+    except CustomizerError as error:
+        raise CustomizerError(
+            f"image {image.name} is verified, but its release is not complete: {error.message}",
+            error.hint or "start the build again when the cause is gone.",
+        ) from error
     report(Note("released", f"{image.name} to family {family}" if family else image.name))
     return released
 

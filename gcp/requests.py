@@ -16,7 +16,7 @@ from cos_customizer.customizer.accelerators import (
     holder_of,
 )
 from cos_customizer.customizer.errors import UsageError
-from cos_customizer.customizer.names import STATE_LABEL, UNRELEASED, BuildNames
+from cos_customizer.customizer.names import STATE_LABEL, TEMPORARY_LABELS, UNRELEASED, BuildNames
 from cos_customizer.customizer.provenance import Provenance
 from cos_customizer.customizer.spec import BuilderVm, BuildSpec, OutputImage
 from cos_customizer.customizer.spec_steps import InstallGpu, RunScript
@@ -226,6 +226,8 @@ def _network_interface(builder: BuilderVm, zone: str) -> dict[str, Any]:
 def image_labels(output: OutputImage, source_labels: Mapping[str, str]) -> dict[str, str]:
     """The output image's labels: the ones asked for, over the source image's where they are inherited.
 
+    Not inherited is what a source image that was not released says of that.
+
     Args:
         output: the output image's specification.
         source_labels: the source image's labels.
@@ -233,7 +235,8 @@ def image_labels(output: OutputImage, source_labels: Mapping[str, str]) -> dict[
     Raises:
         UsageError: together they are more than an image can have.
     """
-    labels = {**(source_labels if output.inherit_labels else {}), **output.labels}
+    inherited = {key: value for key, value in source_labels.items() if key not in TEMPORARY_LABELS}
+    labels = {**(inherited if output.inherit_labels else {}), **output.labels}
     if len(labels) > MOST_LABELS:
         raise UsageError(
             f"-inherit-labels: with the source image's, the output image would have {len(labels)} labels; it can have "

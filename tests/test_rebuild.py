@@ -213,17 +213,19 @@ REFUSED = [
     ((), 2, "no recipe was given"),
     (("-recipe=recipes/*.yaml",), 2, "no recipe matches 'recipes/*.yaml'"),
     (("-recipe=none.yaml", "-dry-run"), 1, "1 of 1 recipes failed: none.yaml: cannot read recipe 'none.yaml'"),
-    (("-recipe=nofamily.yaml", "-dry-run"), 1, "nofamily.yaml: output.family (-image-family) must be set"),
+    (("-recipe=nofamily.yaml,good.yaml", "-dry-run"), 1, "nofamily.yaml: output.family (-image-family) must be set"),
 ]
 
 
 @pytest.mark.parametrize(("flags", "code", "message"), REFUSED, ids=lambda value: str(value)[:40])
 def test_what_cannot_be_rebuilt_is_said(write_recipe: Writer, flags: tuple[str, ...], code: int, message: str) -> None:
     write_recipe("nofamily", family=None)
+    write_recipe("good")
     refused = run("rebuild-images", *flags)
     assert refused.code == code
     assert message in refused.err
     assert "Traceback" not in refused.err
+    assert "what they have built" not in refused.err
 
 
 @pytest.mark.slow

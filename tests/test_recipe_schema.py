@@ -76,6 +76,7 @@ BEYOND = {
     "-script (steps.1.script): '/b' is absolute",
     "-verify-script (verify.scripts.0.script): '../a.sh' is outside",
     "-labels: an image that is verified has room for 61",
+    "-labels (output.labels): 'cos-customizer-state' is cos-customizer's own",
     "-service-account (builder.service_account)",
     "-env (steps.0.env): the environment has",
     "-machine-type=n1-standard-4 cannot hold",

@@ -10,7 +10,7 @@ import yaml
 from cos_customizer.customizer.errors import UsageError
 from cos_customizer.customizer.names import BuildNames
 from cos_customizer.customizer.provenance import Provenance
-from cos_customizer.customizer.spec import BuildSpec, parse_spec
+from cos_customizer.customizer.spec import BuildSpec, OutputImage, parse_spec
 from cos_customizer.gcp import requests
 
 CASES = {path.stem: yaml.safe_load(path.read_text()) for path in sorted(Path(__file__).parent.glob("data/requests/*"))}
@@ -153,3 +153,10 @@ def test_steps_that_each_fit_and_together_do_not_are_refused() -> None:
     spec = parse_spec({**MINIMAL, "steps": [step, step]})
     with pytest.raises(UsageError, match="environment variables"):
         requests.user_data(spec, BUILD, "0" * 64)
+
+
+def test_what_a_source_image_says_of_its_release_is_not_inherited() -> None:
+    """With it, sweep would take the new image for one that was never released."""
+    output = OutputImage(project="my-project", name="my-image", inherit_labels=True, labels={"team": "web"})
+    ours = {"cos-customizer-state": "unreleased", "cos-customizer-expires": "1", "cos-customizer-build": "x"}
+    assert requests.image_labels(output, {**ours, "a": "b"}) == {"a": "b", "team": "web"}

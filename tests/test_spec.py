@@ -134,6 +134,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         {"output.labels": {f"l{number}": "" for number in range(62)}, "verify.boot": True},
         "-labels: an image that is verified has room for 61 until it is released",
     ),
+    (
+        {"output.labels": {"cos-customizer-state": "unreleased"}},
+        "-labels (output.labels): 'cos-customizer-state' is cos-customizer's own",
+    ),
     ({"builder.labels": {"A": "b"}}, "-builder-labels (builder.labels): 'A' is not a valid label key"),
     (
         {"builder.labels": {f"l{number}": "" for number in range(63)}},
