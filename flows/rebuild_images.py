@@ -51,10 +51,12 @@ def rebuild_images(
         What has become of each recipe.
 
     Raises:
-        UsageError: there is no recipe of a name.
+        UsageError: there is no recipe of a name, or no deployment.
         RebuildFailedError: a recipe has failed; the others were done all the same.
     """
     files = recipe_files(recipes)
+    if deployment != HERE and not all(deployment.partition("/")):
+        raise UsageError(f"{deployment!r} is no deployment's name", "write it as FLOW/NAME: build-image/build-image.")
     with Interrupts(_LONGEST):
         planned = plan_all(files, force, plan_rebuild, _tell)
         done = _build_here(planned) if deployment == HERE else _build_in_runs(planned, deployment)

@@ -80,7 +80,7 @@ def plan_rebuild(
 
 
 def recipe_files(recipes: Sequence[str]) -> list[str]:
-    """The files of recipes.
+    """The files of recipes, each once, whatever it is called.
 
     Args:
         recipes: files, or patterns such as `recipes/*.yaml`, relative to the working directory.
@@ -88,16 +88,18 @@ def recipe_files(recipes: Sequence[str]) -> list[str]:
     Raises:
         UsageError: none was given, or a pattern matches none.
     """
-    found: list[str] = []
+    found: dict[Path, str] = {}
     for recipe in recipes:
+        is_pattern = has_magic(recipe) and not Path(recipe).exists()  # a file's name may have brackets
         # pathlib has no pattern that may be absolute.
-        matches = sorted(glob(recipe, recursive=True)) if has_magic(recipe) else [recipe]  # noqa: PTH207
+        matches = sorted(glob(recipe, recursive=True)) if is_pattern else [recipe]  # noqa: PTH207
         if not matches:
             raise UsageError(f"no recipe matches {recipe!r} in {str(Path.cwd())!r}")
-        found += [match for match in matches if match not in found]
+        for match in matches:
+            found.setdefault(Path(match).resolve(), match)
     if not found:
         raise UsageError("no recipe was given", "give files, or patterns such as 'recipes/*.yaml'.")
-    return found
+    return list(found.values())
 
 
 Plan = Callable[[str, BuildSpec, Path, bool, date, Collection[str]], RebuildPlan]

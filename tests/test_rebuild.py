@@ -23,6 +23,7 @@ from cos_customizer.customizer.rebuild import Rebuild, dated_name, why_to_build
 from cos_customizer.emulator.server import Emulator
 from cos_customizer.flows.rebuild_images import HERE, rebuild_images
 from cos_customizer.gcp.clients import connect
+from cos_customizer.gcp.rebuild import recipe_files
 
 SOURCE = "projects/cos-cloud/global/images/cos-stable-68-10718-86-0"
 
@@ -194,6 +195,20 @@ class TestFlow:
         write_recipe("web")
         with pytest.raises(UsageError, match=r"no recipe matches 'recipes/\*\.yaml'"):
             rebuild("recipes/*.yaml")
+
+    def test_a_deployment_s_name_has_two_parts(self, emulator: Emulator, write_recipe: Writer) -> None:
+        for name in ("build-image", "build-image/", "/build-image"):
+            with pytest.raises(UsageError, match="is no deployment's name"):
+                rebuild_images([write_recipe("web")], deployment=name)
+        assert emulator.calls.count("compute", "GET") == 0
+
+
+def test_a_recipe_s_file_is_taken_once_and_may_have_brackets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("web.yaml", "web[1].yaml"):
+        Path(name).touch()
+    given = ["web.yaml", "./web.yaml", str(tmp_path / "web.yaml"), "web[1].yaml", "*.yaml"]
+    assert recipe_files(given) == ["web.yaml", "web[1].yaml"]
 
 
 def test_a_dry_run_says_what_would_be_built_and_builds_nothing(emulator: Emulator, write_recipe: Writer) -> None:
