@@ -1,5 +1,6 @@
 """Finding out which recipes' images are to be made anew."""
 
+import os
 import tempfile
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -67,7 +68,7 @@ def plan_rebuild(
         return name in reserved or (image is not None and not _may_be_taken_up(image, recipe))
 
     if why:
-        name = dated_name(output.name_for(source.name), day, taken)
+        name = dated_name(_base_name(spec, source), day, taken)
         pinned = SourceImage(project=source.project, name=source.name, architecture=spec.source.architecture)
         spec = spec.model_copy(
             update={
@@ -79,6 +80,13 @@ def plan_rebuild(
     return RebuildPlan(spec, newest.name if newest else "", why)
 
 
+def _base_name(spec: BuildSpec, source: ResolvedImage) -> str:
+    try:
+        return spec.output.name_for(source.name)
+    except ValueError as error:
+        raise UsageError(f"output.suffix (-image-suffix): {error}") from None
+
+
 def recipe_files(recipes: Sequence[str]) -> list[str]:
     """The files of recipes, each once, whatever it is called.
 
@@ -88,15 +96,15 @@ def recipe_files(recipes: Sequence[str]) -> list[str]:
     Raises:
         UsageError: none was given, or a pattern matches none.
     """
-    found: dict[Path, str] = {}
+    found: dict[str, str] = {}
     for recipe in recipes:
-        is_pattern = has_magic(recipe) and not Path(recipe).exists()  # a file's name may have brackets
+        is_pattern = has_magic(recipe) and not os.path.lexists(recipe)  # a file's name may have brackets
         # pathlib has no pattern that may be absolute.
         matches = sorted(glob(recipe, recursive=True)) if is_pattern else [recipe]  # noqa: PTH207
         if not matches:
             raise UsageError(f"no recipe matches {recipe!r} in {str(Path.cwd())!r}")
         for match in matches:
-            found.setdefault(Path(match).resolve(), match)
+            found.setdefault(os.path.realpath(match), match)  # pathlib raises errors where links go in circles
     if not found:
         raise UsageError("no recipe was given", "give files, or patterns such as 'recipes/*.yaml'.")
     return list(found.values())

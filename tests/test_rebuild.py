@@ -228,6 +228,7 @@ REFUSED = [
     ((), 2, "no recipe was given"),
     (("-recipe=recipes/*.yaml",), 2, "no recipe matches 'recipes/*.yaml'"),
     (("-recipe=none.yaml", "-dry-run"), 1, "1 of 1 recipes failed: none.yaml: cannot read recipe 'none.yaml'"),
+    (("-recipe=suffix.yaml,good.yaml", "-dry-run"), 1, "1 of 2 recipes failed: suffix.yaml: output.suffix (-image-suf"),
     (("-recipe=nofamily.yaml,good.yaml", "-dry-run"), 1, "nofamily.yaml: output.family (-image-family) must be set"),
 ]
 
@@ -235,6 +236,8 @@ REFUSED = [
 @pytest.mark.parametrize(("flags", "code", "message"), REFUSED, ids=lambda value: str(value)[:40])
 def test_what_cannot_be_rebuilt_is_said(write_recipe: Writer, flags: tuple[str, ...], code: int, message: str) -> None:
     write_recipe("nofamily", family=None)
+    loud = write_recipe("suffix")
+    Path(loud).write_text(Path(loud).read_text().replace("  name: suffix\n", "  suffix: -Too-Loud\n"))
     write_recipe("good")
     refused = run("rebuild-images", *flags)
     assert refused.code == code
