@@ -1,39 +1,29 @@
-"""Prints the commands of a Cloud Build workflow, one a line, quoted for a shell."""
+"""Prints the commands of a Cloud Build workflow, one a line, quoted for a shell: for where no emulator runs them."""
 
 import argparse
 import shlex
+import sys
 from pathlib import Path
-from string import Template
 
-import yaml
+from cos_customizer.emulator.cloud_build import WorkflowError, parse_workflow
 
-
-def commands(workflow: Path, substitutions: dict[str, str]) -> list[list[str]]:
-    """The commands that Cloud Build would run.
-
-    Args:
-        workflow: a `cloudbuild.yaml`. A step without an entry point is taken for one of ours.
-        substitutions: `PROJECT_ID` and the like; they win over the workflow's own.
-
-    Raises:
-        KeyError: it uses a substitution that was not given.
-    """
-    content = yaml.safe_load(workflow.read_text())
-    values = {**content.get("substitutions", {}), **substitutions}
-    return [
-        [step.get("entrypoint", "cos-customizer"), *(Template(word).substitute(values) for word in step["args"])]
-        for step in content["steps"]
-    ]
+BUILT_IN = ("PROJECT_ID", "BUILD_ID")
 
 
 def main() -> None:
-    """Print them."""
+    """Print them. A step without an entry point is taken for one of ours."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("workflow", type=Path)
     parser.add_argument("substitutions", nargs="*", metavar="NAME=VALUE")
     arguments = parser.parse_args()
-    for command in commands(arguments.workflow, dict(text.split("=", 1) for text in arguments.substitutions)):
-        print(shlex.join(command))
+    given = dict(text.split("=", 1) for text in arguments.substitutions)
+    built_in = {name: given.pop(name) for name in BUILT_IN if name in given}
+    try:
+        workflow = parse_workflow(arguments.workflow.read_text(), str(arguments.workflow), given, built_in)
+    except WorkflowError as error:
+        sys.exit(f"{error} ({error.hint})")
+    for step in workflow.steps:
+        print(shlex.join([step.entrypoint or "cos-customizer", *step.args]))
 
 
 if __name__ == "__main__":

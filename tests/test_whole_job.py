@@ -27,7 +27,8 @@ from cos_customizer.gcp.clients import connect
 pytestmark = [pytest.mark.vm, pytest.mark.usefixtures("prefect_server")]
 
 README = Path(__file__).parent.parent / "README.md"
-EXAMPLE = Path(__file__).parent.parent / "examples" / "minimal"
+EXAMPLES = Path(__file__).parent.parent / "examples"
+EXAMPLE = EXAMPLES / "minimal"
 
 
 @pytest.fixture(scope="module")
@@ -81,19 +82,17 @@ def _json(body: object) -> compute_v1.Instance:
 def test_the_readmes_workflow_makes_an_image_that_boots_and_holds_nothing_of_ours(
     cloud: Emulator, tmp_path: Path
 ) -> None:
-    """Argument for argument, each step a process of its own that shares a home, as in Cloud Build."""
+    """Unchanged, each step a process of its own that shares home and workspace, as in Cloud Build."""
     workflow = re.search(r"```yaml\n(steps:.*?)```", README.read_text(), re.DOTALL)
     assert workflow
-    text = workflow[1].replace("${PROJECT_ID}", "my-project").replace("$PROJECT_ID", "my-project")
-    steps = yaml.safe_load(text.replace("$BUILD_ID", "42"))["steps"]
-    assert [step["args"][0] for step in steps] == ["start-image-build", "run-script", "finish-image-build"]
-    assert "-image-name=cos-stable-68-10718-86-0" in steps[0]["args"]
-    program = str(Path(sys.executable).with_name("cos-customizer"))
-    for step in steps:
-        ran = subprocess.run(
-            [program, *step["args"]], cwd=EXAMPLE, env=_environment(tmp_path), capture_output=True, text=True
-        )
-        assert ran.returncode == 0, shlex.join(step["args"]) + ran.stdout + ran.stderr
+    assert "-image-name=cos-stable-68-10718-86-0" in workflow[1]
+    (tmp_path / "cloudbuild.yaml").write_text(workflow[1])
+    (tmp_path / "preload.sh").write_bytes((EXAMPLE / "preload.sh").read_bytes())
+    ran = run_cloudbuild(tmp_path / "cloudbuild.yaml")
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert [line for line in ran.stdout.splitlines() if line.startswith("Starting")] == [
+        f"Starting Step #{number}" for number in range(3)
+    ]
     assert leftovers(cloud) == []
 
     seen = seen_by(
@@ -105,6 +104,20 @@ def test_the_readmes_workflow_makes_an_image_that_boots_and_holds_nothing_of_our
         "ls -A /root | grep docker; grep -c customizer /etc/passwd",
     )
     assert seen == ["Hello, World!", "ours:", "0"]
+
+
+def test_two_builds_of_one_workflow_side_by_side_make_two_images(cloud: Emulator) -> None:
+    ran = run_cloudbuild(EXAMPLES / "side-by-side" / "cloudbuild.yaml")
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert leftovers(cloud) == []
+    for role in ("web", "worker"):
+        assert seen_by(cloud, f"projects/my-project/global/images/{role}-r42", "cat /var/lib/role") == [role]
+
+
+def run_cloudbuild(file: Path) -> "subprocess.CompletedProcess[str]":
+    program = str(Path(sys.executable).with_name("cos-customizer"))
+    command = [program, "emulator", "run-cloudbuild", str(file)]
+    return subprocess.run(command, capture_output=True, text=True)
 
 
 def test_the_readmes_driver_is_installed_and_set_up_at_boot_by_the_readmes_cloud_config(

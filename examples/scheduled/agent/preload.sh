@@ -1,0 +1,2 @@
+set -euo pipefail
+install -d -m 750 "$AGENT_HOME"

@@ -1,0 +1,1 @@
+echo worker > /var/lib/role
