@@ -18,6 +18,7 @@ from cos_customizer.emulator import service
 
 if TYPE_CHECKING:
     from cos_customizer.emulator.cloud_build import Step, Workflow
+    from cos_customizer.emulator.cloud_build_run import Executor, Place
 
 IMAGE = "cos-customizer"
 """Steps of images of this name, in whatever registry and of whatever tag, are run; others are left out."""
@@ -51,6 +52,20 @@ FLAGS = (
         example="-grace=30s",
     ),
     Flag(
+        "container-tool",
+        "Run each step as a container of its image, by this tool. By default a step is a process of this installation.",
+        kind="choice",
+        choices=("docker", "podman", "buildah"),
+        value="TOOL",
+        example="-container-tool=docker",
+    ),
+    Flag(
+        "container-image",
+        "Image for all steps, instead of those that the workflow names. Needs -container-tool.",
+        value="IMAGE",
+        example="-container-image=cos-customizer:latest",
+    ),
+    Flag(
         "state-dir",
         "State directory of the emulator to use. By default the one that the environment variables point to, or else "
         "the one that runs on the default directory.",
@@ -80,17 +95,18 @@ class _FileFirst(GoCommand):
 def run_cloudbuild(file: str, **values: Any) -> int:
     """Run the steps of a cloudbuild.yaml against the emulator, as Cloud Build would.
 
-    Each step is a process of its own. All share a home directory, which is empty in the beginning, and a copy of the
-    source directory as their workspace; both are removed in the end. Steps of other images than cos-customizer are left
-    out, and named.
+    Each step is a process of its own, or with -container-tool a container. All share a home directory, which is empty
+    in the beginning, and a copy of the source directory as their workspace; both are removed in the end. Steps of other
+    images than cos-customizer are left out, and named.
 
     Exit codes: 0 all steps have succeeded; 1 a step has failed, or time was up; 2 Cloud Build would refuse the
     workflow, and nothing was run; 3 what was run has succeeded, but steps were left out.
     """
     from cos_customizer.emulator.cloud_build import WorkflowError
     from cos_customizer.emulator.cloud_build_run import run_workflow, shared_place
-    from cos_customizer.emulator.step_processes import Processes
 
+    if values["container_image"] and not values["container_tool"]:
+        raise UsageError("-container-image needs -container-tool", "docker, podman or buildah.")
     path = Path(file)
     build_id = str(uuid.uuid4())
     try:
@@ -106,9 +122,7 @@ def run_cloudbuild(file: str, **values: Any) -> int:
     for field in workflow.not_carried_out():
         click.echo(f"{field}: left out")
     with shared_place(source) as place:
-        program = Path(sys.executable).with_name(IMAGE)
-        path_variable = f"{program.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-        executor = Processes([str(program)], {"PATH": path_variable, **environment, **_caches()}, place)
+        executor = _executor(values, environment, place)
         grace = parse_duration(values["grace"]) if values["grace"] else 0.0
         outcome = run_workflow(workflow, executor, build_id, _is_ours, click.echo, grace)
     click.echo(outcome.status)
@@ -148,6 +162,18 @@ def _read(path: Path, values: Mapping[str, Any], build_id: str) -> "Workflow":
     if values["timeout"]:
         workflow = workflow.model_copy(update={"timeout": parse_duration(values["timeout"])})
     return workflow
+
+
+def _executor(values: Mapping[str, Any], environment: dict[str, str], place: "Place") -> "Executor":
+    if values["container_tool"]:
+        from cos_customizer.emulator.step_containers import Containers
+
+        return Containers(values["container_tool"], values["container_image"] or "", environment, place)
+    from cos_customizer.emulator.step_processes import Processes
+
+    program = Path(sys.executable).with_name(IMAGE)
+    path = f"{program.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    return Processes([str(program)], {"PATH": path, **environment, **_caches()}, place)
 
 
 def _is_ours(step: "Step") -> bool:

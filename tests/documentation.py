@@ -21,7 +21,7 @@ from command_line import run
 from compute_clients import Compute
 from family_images import DAY, add_images, built_before
 from google.cloud import compute_v1
-from guest_scripts import succeeding
+from guest_scripts import marker, script, succeeded, succeeding
 from leftovers import anonymous_bucket, labelled, make_disk, store
 
 from cos_customizer.cli.main import program
@@ -53,6 +53,10 @@ _CHANGING = (
     (re.compile(r'"(build_id|image_id|source_image_id)": "\w+"'), "ID"),
     (re.compile(r"cos-customizer/[0-9a-f]{10}/"), "BUILD"),
     (re.compile(r"http://127\.0\.0\.1:\d+"), "https://www.googleapis.com"),
+    (re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"), "UUID"),
+    (re.compile(r"cos-customizer-[0-9a-f]{10}\b"), "NAME"),
+    (re.compile(r"\b\d\d:\d\d:\d\d\b"), "TIME"),
+    (re.compile(r"\b(\d+ min )?\d+(\.\d+)? s\b"), "SECONDS"),
     (re.compile(r"\b\d+\.\d+\b"), "SECONDS"),
     (re.compile(r"… \d+ lines"), "… LINES"),
     (re.compile(r"-20\d{6}\b"), "-DATE"),
@@ -202,6 +206,13 @@ def _rebuild_images() -> str:
     return _commands("rebuild-images -recipe=recipes/*.yaml -dry-run")
 
 
+def _run_cloudbuild(emulator: Emulator) -> str:
+    """The example's workflow; its script prints nothing."""
+    begins, ends = marker("BuildStep: 1 started run-script preload.sh"), marker("BuildStep: 1 succeeded 0.2")
+    emulator.scripts.add(script(begins, ends, *succeeded()))
+    return _commands("emulator run-cloudbuild cloudbuild.yaml")
+
+
 def _family(emulator: Emulator) -> None:
     """A family as nightly builds leave it, with some images that are kept for one reason or another."""
     compute, past, later = Compute(emulator), 1_780_000_000.0, 4_100_000_000.0
@@ -261,6 +272,7 @@ def produce(block: Block, emulator: Emulator, directory: Path) -> str:
         "output-file": lambda: _output_file(emulator),
         "expire-images": lambda: _expire_images(emulator),
         "rebuild-images": _rebuild_images,
+        "run-cloudbuild": lambda: _run_cloudbuild(emulator),
         "rollback": lambda: _rollback(emulator),
         "sweep": lambda: _sweep(emulator),
     }

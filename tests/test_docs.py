@@ -18,7 +18,9 @@ BLOCKS = [block for document in DOCUMENTS for block in blocks(document)]
     "block",
     [
         pytest.param(
-            block, marks=[pytest.mark.slow] * (block.kind == "output-file"), id=f"{block.kind} {block.argument}"
+            block,
+            marks=[pytest.mark.slow] * (block.kind in ("output-file", "run-cloudbuild")),
+            id=f"{block.kind} {block.argument}",
         )
         for block in BLOCKS
     ],

@@ -116,7 +116,7 @@ def test_builds_side_by_side_overlap(run_example: RunExample, emulator: Emulator
         assert [name for name in named if name.startswith(build)] == [
             name for step in (f"{build}-start", f"{build}-script", build) for name in (step, step)
         ]
-        started = lines.index(f'Starting Step #{"web worker".split().index(build) * 3} - "{build}-start"')
+        started = lines.index(f'Starting Step #{["web", "worker"].index(build) * 3} - "{build}-start"')
         ended = lines.index(next(line for line in lines if line.startswith("Finished") and f'"{other}-start"' in line))
         assert started < ended
 
