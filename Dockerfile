@@ -11,13 +11,13 @@ RUN apt-get update \
 # certificate authorities come as secrets, if at all, and stay out of the image.
 WORKDIR /src
 COPY requirements/runtime.txt requirements/build.txt requirements/
-COPY make/container_trim.sh make/
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=secret,id=authorities,target=/run/authorities.pem \
     python3 -m venv /opt/build \
     && python3 -m venv --without-pip /opt/cos-customizer \
-    && /opt/build/bin/pip install --no-cache-dir --no-deps --require-hashes --requirement requirements/build.txt \
-    && /opt/build/bin/pip --python /opt/cos-customizer/bin/python install --no-cache-dir --no-compile --no-deps \
-        --require-hashes --requirement requirements/runtime.txt
+    && /opt/build/bin/pip install --quiet --no-cache-dir --no-deps --require-hashes --requirement requirements/build.txt \
+    && /opt/build/bin/pip --python /opt/cos-customizer/bin/python install --quiet --no-cache-dir --no-compile \
+        --no-deps --require-hashes --requirement requirements/runtime.txt
+COPY make/container_trim.sh make/
 # Compiled here, once, because start-up time depends on it; without a look at the sources' dates, which do not change any
 # more. Hundreds of plug-ins that no build loads stay as they are.
 RUN make/container_trim.sh /opt/cos-customizer/lib/python3*/site-packages \

@@ -6,7 +6,8 @@ export PYTHON VENV
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-slow test-vm host-packages check-gpu lint bench release docs pictures venv lock clean
+.PHONY: help demo test test-fast test-slow test-container test-vm container host-packages check-gpu lint bench release \
+  docs pictures venv lock clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 18
@@ -14,16 +15,22 @@ help: ## list these targets
 demo: ## build the README's example on a real VM on this machine, and boot the result
 	@make/demo.sh
 
-test: host-packages test-fast test-slow test-vm ## run all tests
+test: host-packages test-fast test-slow test-container test-vm ## run all tests
 
 test-fast: venv ## run the tests that start nothing of their own: within two minutes
-	$(VENV)/bin/pytest -m "not slow and not vm" -n 2 --dist loadgroup
+	$(VENV)/bin/pytest -m "not slow and not vm and not container" -n 2 --dist loadgroup
 
 test-slow: venv ## run the tests that start a Prefect server or other programs, but boot no VM
-	$(VENV)/bin/pytest -m "slow and not vm" -n 2 --dist loadgroup
+	$(VENV)/bin/pytest -m "slow and not vm and not container" -n 2 --dist loadgroup
+
+test-container: venv ## build the container image and run the tests that start containers of it
+	$(VENV)/bin/pytest -m "container and not vm"
 
 test-vm: host-packages ## run the tests that boot VMs under QEMU
 	$(VENV)/bin/pytest -m vm
+
+container: venv ## build the container image and its bill of materials: [IMAGE=… TAG=… CONTAINER_TOOL=…]
+	@make/container.sh
 
 host-packages: venv ## install what running VMs needs, or say what is missing
 	@make/host_packages.sh
