@@ -227,8 +227,8 @@ def _create_image(
     def undo() -> "Counter[str]":
         # An image that is to be verified tells by its family and labels how far it has come.
         deleted = images.delete_unfinished_image(clients(), project, name, build, even_ready=not verifies)
-        if verifies and not deleted and (there := images.find_image(clients(), project, name)) is not None:
-            report(Note("image", f"{there.path} stays" + (f", it is in family {there.family}" if there.family else "")))
+        if verifies and not deleted:
+            _tell_what_stays(images.find_image(clients(), project, name), build)
         return Counter(image=int(deleted))
 
     keep = undoing.add(f"unfinished image {project}/{name}", undo)
@@ -238,6 +238,12 @@ def _create_image(
         keep()
     report(Note("image", f"{image.path} ({human_duration(time.monotonic() - began)})"))
     return image, keep
+
+
+def _tell_what_stays(image: ResolvedImage | None, build: BuildNames) -> None:
+    provenance = Provenance.parse(image.description) if image else None
+    if image is not None and provenance is not None and provenance.build == build.id:
+        report(Note("image", f"{image.path} stays{f', it is in family {image.family}' if image.family else ''}"))
 
 
 def _undo(record: Record, undoing: Undoing) -> None:

@@ -11,7 +11,7 @@ from google.cloud import compute_v1
 from guest_scripts import NONCE, marker, said, succeeded, succeeding
 
 from cos_customizer.customizer.errors import BuildFailedError, BuildTimeoutError, ConflictError, CustomizerError
-from cos_customizer.customizer.events import BuildEnded, Event, StepChange, listening
+from cos_customizer.customizer.events import BuildEnded, Event, Note, StepChange, listening
 from cos_customizer.customizer.result import BuildResult
 from cos_customizer.customizer.spec import BuildSpec
 from cos_customizer.emulator.server import Emulator
@@ -305,7 +305,10 @@ def test_an_image_that_is_in_its_family_stays_whatever_happens_then(
     play(emulator, *PASSES)
     emulator.faults.add("http", method="POST", path="/setLabels", status=status, count=99)
     spec = make_spec(output=OUTPUT, verify=VERIFIED)
-    failing(spec, CustomizerError, "my-image")
+    told: list[str] = []
+    with listening(lambda event: told.append(event.text) if isinstance(event, Note) else None):
+        failing(spec, CustomizerError, "image my-image is verified, but its release is not complete")
+    assert "projects/my-project/global/images/my-image stays, it is in family my-family" in told
     assert newest_of_family() == "my-image"
     emulator.faults.clear()
     assert build_image(spec).outcome == "built"
