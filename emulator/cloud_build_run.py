@@ -197,6 +197,7 @@ class _Run:
         try:
             running.process = process = self._executor.start(self._workflow.steps[number], name)
         except EmulatorError as error:
+            self._executor.remove(name)
             self._tell(f"{label(number, self._workflow.steps[number])}: {error}")
             self._finished.put((number, _CANNOT_START))
             return

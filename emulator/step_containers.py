@@ -41,10 +41,10 @@ class Containers:
         options.append(f"--workdir={PurePosixPath(_WORKSPACE, step.dir)}")
         if self._tool == "buildah":
             self._make_directory(step)
-            return self._popen([*self._buildah(name, image, options), *(self._program(step, image)), *step.args], name)
+            return self._popen([*self._buildah(name, image, options), *(self._program(step, image)), *step.args])
         options += [f"--name={name}", "--rm", "--network=host", "--security-opt=label=disable"]
         options += [f"--entrypoint={step.entrypoint}"] if step.entrypoint else []
-        return self._popen([self._tool, "run", *options, image, *step.args], name)
+        return self._popen([self._tool, "run", *options, image, *step.args])
 
     def send(self, process: "subprocess.Popen[bytes]", name: str, number: signal.Signals) -> None:
         """Send a signal to the container's first process, with which all others end."""
@@ -75,8 +75,8 @@ class Containers:
     def _program(self, step: Step, image: str) -> list[str]:
         if step.entrypoint:
             return [step.entrypoint]
-        answer = self._ask("inspect", "--type=image", "--format={{json .OCIv1.Config.Entrypoint}}", image)
-        return list(json.loads(answer) or [])
+        about = json.loads(self._ask("inspect", "--type=image", image))
+        return list(about["OCIv1"]["config"].get("Entrypoint") or [])
 
     def _make_directory(self, step: Step) -> None:
         """Make the working directory if it is not there, as docker and podman do by themselves."""
@@ -93,12 +93,11 @@ class Containers:
             raise EmulatorError(f"{self._tool} {arguments[0]}: {asked.stderr.strip()}")
         return asked.stdout
 
-    def _popen(self, command: list[str], name: str) -> "subprocess.Popen[bytes]":
+    def _popen(self, command: list[str]) -> "subprocess.Popen[bytes]":
         pipe, null = subprocess.PIPE, subprocess.DEVNULL
         try:
             return subprocess.Popen(command, stdin=null, stdout=pipe, stderr=subprocess.STDOUT, start_new_session=True)
         except OSError as error:
-            self.remove(name)
             raise EmulatorError(f"{self._tool} cannot be started: {error.strerror}") from None
 
 

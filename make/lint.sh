@@ -24,7 +24,7 @@ check "$bin/mypy" tests/*.py benchmarks/*.py make/*.py
 readarray -t scripts < <(git ls-files --cached --others --exclude-standard -- '*.sh' .ci/run ':!examples')
 check "$bin/shellcheck" --external-sources --source-path=SCRIPTDIR "${scripts[@]}"
 # What users write needs no first line: the guest runs it with bash.
-check "$bin/shellcheck" --shell=bash examples/*/*.sh examples/*/*/*.sh
+check "$bin/shellcheck" --shell=bash --external-sources --source-path=SCRIPTDIR examples/*/*.sh examples/*/*/*.sh
 
 ((failed == 0)) && printf 'lint: clean\n'
 exit "$failed"

@@ -74,6 +74,7 @@ def test_the_workflow_for_google_cloud_names_an_image_that_is_there() -> None:
         )
     ]
     assert yaml.safe_load((EXAMPLE / "cloudbuild.yaml").read_text()) in workflows
+    workflows += [yaml.safe_load(path.read_text()) for path in (ROOT / "examples").glob("*/cloudbuild.yaml")]
     arguments = [[argument for step in workflow["steps"] for argument in step["args"]] for workflow in workflows]
     assert any("-image-family=cos-stable" in each for each in arguments)
     known = {flag.name for command in commands(program) for flag in command.flags}

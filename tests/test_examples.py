@@ -16,7 +16,7 @@ from guest_scripts import NONCE, marker, succeeded, succeeding
 from cos_customizer.emulator.server import Emulator
 from cos_customizer.gcp.clients import connect
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("killed")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("examples")]
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 PROGRAM = str(Path(sys.executable).with_name("cos-customizer"))
