@@ -11,6 +11,8 @@ import yaml
 from command_line import run
 from release import disagreement, opened, released
 
+from cos_customizer.emulator.cloud_build import parse_workflow
+
 ROOT = Path(__file__).parent.parent
 PYPROJECT, CHANGELOG = (ROOT / "pyproject.toml").read_text(), (ROOT / "CHANGELOG.md").read_text()
 
@@ -65,6 +67,16 @@ def test_the_workflow_of_a_release_uses_what_there_is() -> None:
         assert (ROOT / file).is_file()
     arguments = set(re.findall(r"--build-arg (\w+)=", text))
     assert arguments <= set(re.findall(r"^ARG (\w+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE))
+
+
+def test_cloud_build_would_take_it() -> None:
+    built_in = {"PROJECT_ID": "my-project", "BUILD_ID": "1", "TAG_NAME": "v20261201", "COMMIT_SHA": "abc"}
+    workflow = parse_workflow((ROOT / "cloudbuild.yaml").read_text(), "cloudbuild.yaml", {}, built_in)
+    assert workflow.steps[3].args[-2:] == (
+        "gcr.io/my-project/cos-customizer:latest",
+        "gcr.io/my-project/cos-customizer:v20261201",
+    )
+    assert "token=$(gcloud auth print-identity-token" in workflow.steps[2].args[1]
 
 
 @pytest.mark.parametrize("step", [0, 1, 2])
