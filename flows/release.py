@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-from cos_customizer.customizer.errors import BuildFailedError, ConflictError, CustomizerError
+from cos_customizer.customizer.errors import BuildFailedError, ConflictError, CustomizerError, NotFoundError
 from cos_customizer.customizer.events import Note
 from cos_customizer.customizer.names import (
     BUILD_LABEL,
@@ -75,7 +75,13 @@ def take_up(record: Record, image: ResolvedImage, recipe: str) -> ResolvedImage 
         report(Note("image", f"{image.path} exists and was never released; verifying it"))
         # Its time starts anew, or a sweep might delete it under our hands.
         later = int(requests.expiry(record.spec.timeout_seconds, time.time()))
-        return image_tasks.label_image(image, {**image.labels, EXPIRY_LABEL: str(later)})
+        try:
+            return image_tasks.label_image(image, {**image.labels, EXPIRY_LABEL: str(later)})
+        except (ConflictError, NotFoundError):  # its own build was not dead, and has released or deleted it
+            again = look_for_output(record, image.name)
+            if again is not None and is_unreleased(again):
+                raise
+            return again
     expires = image.labels.get(EXPIRY_LABEL, "")
     if provenance is not None and expires.isdecimal() and int(expires) < time.time():
         report(Note("image", f"{image.path} exists, was never released and has expired; making it anew"))

@@ -15,8 +15,9 @@ from cos_customizer.customizer.events import BuildEnded, Event, Note, StepChange
 from cos_customizer.customizer.result import BuildResult
 from cos_customizer.customizer.spec import BuildSpec
 from cos_customizer.emulator.server import Emulator
-from cos_customizer.flows.build_image import build_image
+from cos_customizer.flows.build_image import _archive_context, build_image
 from cos_customizer.gcp.clients import connect
+from cos_customizer.gcp.context import Archive
 
 pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.xdist_group("families")]
 
@@ -184,17 +185,22 @@ def test_the_builder_vm_is_gone_before_the_test_vm_is_made(emulator: Emulator, m
     assert images(emulator)["my-image"].get("labels", {}) == {}
 
 
+def set_labels(labels: dict[str, str]) -> None:
+    """What another build does with the image."""
+    image = connect().images.get(project="my-project", image="my-image")
+    request = compute_v1.GlobalSetLabelsRequest(label_fingerprint=image.label_fingerprint, labels=labels)
+    operation = connect().images.set_labels_unary(
+        project="my-project", resource="my-image", global_set_labels_request_resource=request
+    )
+    connect().global_operations.wait(project="my-project", operation=operation.name)
+
+
 def unreleased(emulator: Emulator, spec: BuildSpec, expires: float) -> dict[str, Any]:
     """An image that a killed build has left: the one it would have verified."""
     kept = spec.model_copy(update={"verify": spec.verify.model_copy(update={"keep_failed_image": True})})
     play(emulator, *FAILS)
     failing(kept, BuildFailedError, "is kept")
-    image = connect().images.get(project="my-project", image="my-image")
-    labels = {"cos-customizer-state": "unreleased", "cos-customizer-expires": str(int(expires))}
-    request = compute_v1.GlobalSetLabelsRequest(label_fingerprint=image.label_fingerprint, labels=labels)
-    connect().images.set_labels_unary(
-        project="my-project", resource="my-image", global_set_labels_request_resource=request
-    )
+    set_labels({"cos-customizer-state": "unreleased", "cos-customizer-expires": str(int(expires))})
     emulator.scripts.clear()
     left: dict[str, Any] = images(emulator)["my-image"]
     return left
@@ -255,17 +261,6 @@ def test_of_two_builds_that_race_the_later_image_stays(emulator: Emulator, make_
     assert newest_of_family() == "newer"
 
 
-def relabelled(expires: int) -> None:
-    """What another build of the same recipe does when it takes the image up."""
-    image = connect().images.get(project="my-project", image="my-image")
-    labels = {**image.labels, "cos-customizer-expires": str(expires)}
-    request = compute_v1.GlobalSetLabelsRequest(label_fingerprint=image.label_fingerprint, labels=labels)
-    operation = connect().images.set_labels_unary(
-        project="my-project", resource="my-image", global_set_labels_request_resource=request
-    )
-    connect().global_operations.wait(project="my-project", operation=operation.name)
-
-
 def test_an_image_that_was_taken_up_and_fails_is_deleted(emulator: Emulator, make_spec: SpecMaker) -> None:
     spec = make_spec(output=OUTPUT, verify=VERIFIED)
     unreleased(emulator, spec, time.time() + 3600)
@@ -289,7 +284,8 @@ def test_an_image_that_another_build_has_taken_up_meanwhile_is_released(
 
     def take_up(event: Event) -> None:
         if isinstance(event, StepChange) and event.stage == "verify" and event.state == "started":
-            relabelled(int(time.time()) + 7200)
+            labels = images(emulator)["my-image"]["labels"]
+            set_labels({**labels, "cos-customizer-expires": str(int(time.time()) + 7200)})
 
     with listening(take_up):
         result = build_image(make_spec(output=OUTPUT, verify=VERIFIED))
@@ -313,6 +309,28 @@ def test_an_image_that_is_in_its_family_stays_whatever_happens_then(
     emulator.faults.clear()
     assert build_image(spec).outcome == "built"
     assert images(emulator)["my-image"]["labels"] == {"team": "web"}
+
+
+@pytest.mark.parametrize(("meanwhile", "outcome"), [("released", "exists"), ("deleted", "built")])
+def test_one_whose_own_build_ends_before_it_is_taken_up(
+    emulator: Emulator, make_spec: SpecMaker, monkeypatch: pytest.MonkeyPatch, meanwhile: str, outcome: str
+) -> None:
+    spec = make_spec(output=OUTPUT, verify=VERIFIED)
+    unreleased(emulator, spec, time.time() + 3600)
+    play(emulator, *PASSES)
+
+    def archive(*arguments: Any) -> Archive:
+        if meanwhile == "deleted":
+            operation = connect().images.delete_unary(project="my-project", image="my-image")
+            connect().global_operations.wait(project="my-project", operation=operation.name)
+        else:
+            set_labels({"team": "web"})
+        return _archive_context(*arguments)
+
+    monkeypatch.setattr("cos_customizer.flows.build_image._archive_context", archive)
+    assert build_image(spec).outcome == outcome
+    assert images(emulator)["my-image"]["labels"] == {"team": "web"}
+    assert leftovers(emulator) == []
 
 
 def test_one_that_is_in_its_family_by_another_recipe_is_done_and_stays_there(
