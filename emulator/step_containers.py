@@ -41,7 +41,7 @@ class Containers:
         options.append(f"--workdir={PurePosixPath(_WORKSPACE, step.dir)}")
         if self._tool == "buildah":
             self._make_directory(step)
-            return self._popen([*self._buildah(name, image, options), *(self._program(step, image)), *step.args])
+            return self._popen([*self._buildah(name, image, options), *self._command(step, image)])
         options += [f"--name={name}", "--rm", "--network=host", "--security-opt=label=disable"]
         options += [f"--entrypoint={step.entrypoint}"] if step.entrypoint else []
         return self._popen([self._tool, "run", *options, image, *step.args])
@@ -54,10 +54,11 @@ class Containers:
             subprocess.run([self._tool, "kill", f"--signal={number.name}", name], capture_output=True)
             return
         with contextlib.suppress(ProcessLookupError):
-            if number == signal.SIGKILL:
-                os.killpg(process.pid, number)
-            elif first := _first_process_below(process.pid):
+            # buildah itself, if it were killed, would leave files behind.
+            if first := _first_process_below(process.pid):
                 os.kill(first, number)
+            elif number == signal.SIGKILL:
+                os.killpg(process.pid, number)
 
     def remove(self, name: str) -> None:
         """Remove a step's container; docker and podman may have done so by themselves."""
@@ -67,16 +68,24 @@ class Containers:
 
     def _buildah(self, name: str, image: str, options: list[str]) -> list[str]:
         self._ask("from", "--pull-never", f"--name={name}", image)
-        namespace = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
+        namespace = (
+            "unshare",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "--mount-proc",
+            "setpriv",
+            "--bounding-set=-sys_admin",
+        )
         isolation = ("--isolation=chroot", "--cap-add=CAP_SYS_ADMIN")
         options = [option.replace("--workdir=", "--workingdir=") for option in options]
         return ["buildah", "run", *isolation, *options, name, "--", *namespace]
 
-    def _program(self, step: Step, image: str) -> list[str]:
+    def _command(self, step: Step, image: str) -> list[str]:
         if step.entrypoint:
-            return [step.entrypoint]
-        about = json.loads(self._ask("inspect", "--type=image", image))
-        return list(about["OCIv1"]["config"].get("Entrypoint") or [])
+            return [step.entrypoint, *step.args]
+        settings = json.loads(self._ask("inspect", "--type=image", image))["OCIv1"]["config"]
+        return [*(settings.get("Entrypoint") or []), *(step.args or settings.get("Cmd") or [])]
 
     def _make_directory(self, step: Step) -> None:
         """Make the working directory if it is not there, as docker and podman do by themselves."""
