@@ -140,7 +140,7 @@ class _Run:
         self._workflow, self._executor, self._id, self._grace = workflow, executor, run_id, grace
         self._tell_unlocked, self._lock = tell, threading.Lock()
         self._running: dict[int, _Running] = {}
-        self._finished: queue.SimpleQueue[tuple[int, int]] = queue.SimpleQueue()
+        self._finished: queue.SimpleQueue[tuple[int, int | OSError]] = queue.SimpleQueue()
 
     def until_done(self, ours: Callable[[Step], bool]) -> Outcome:
         steps, deadline = self._workflow.steps, time.monotonic() + self._workflow.timeout
@@ -164,6 +164,8 @@ class _Run:
                 if outcome := self._late(deadline, left_out):
                     return outcome
                 continue
+            if isinstance(code, OSError):
+                raise code
             del self._running[number]
             self._tell(f"Finished {label(number, steps[number])}")
             if not steps[number].may_end_with(code):
@@ -213,10 +215,14 @@ class _Run:
 
     def _read(self, number: int, process: "Popen[bytes]") -> None:
         assert process.stdout is not None
+        prefix = label(number, self._workflow.steps[number])
         with process.stdout:
-            for line in process.stdout:
-                text = line.decode("utf-8", "replace").rstrip("\r\n")
-                self._tell(f"{label(number, self._workflow.steps[number])}: {text}")
+            try:
+                for line in process.stdout:
+                    text = line.decode("utf-8", "replace").rstrip("\r\n")
+                    self._tell(f"{prefix}: {text}")
+            except OSError as error:  # whoever read the log has gone
+                self._finished.put((number, error))
 
     def _late(self, deadline: float, left_out: tuple[int, ...]) -> Outcome | None:
         """What is to be said when somebody's time is up."""

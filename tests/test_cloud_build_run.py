@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ class Ran:
 
     def __init__(self, source: Path, grace: float = 0.0) -> None:
         self.source, self.grace, self.lines = source, grace, list[str]()
+        self.tell: Callable[[str], None] = self.lines.append
         source.mkdir(exist_ok=True)
 
     def __call__(self, *steps: dict[str, Any], **fields: Any) -> Outcome:
@@ -31,9 +33,7 @@ class Ran:
         with shared_place(self.source) as place:
             self.place = place
             executor = Processes(["sh", "-c"], {"SIDE": str(self.source)}, place)
-            return run_workflow(
-                parse_workflow(text, "w", {}, {}), executor, "1", _is_ours, self.lines.append, self.grace
-            )
+            return run_workflow(parse_workflow(text, "w", {}, {}), executor, "1", _is_ours, self.tell, self.grace)
 
     def noted(self) -> list[str]:
         """What steps wrote to the file `notes` beside the workspace."""
@@ -192,6 +192,17 @@ def test_what_a_step_leaves_running_goes_with_it(ran: Ran) -> None:
 def test_output_of_any_kind_is_shown_line_by_line(ran: Ran) -> None:
     assert ran(sh(r"printf 'a\377b\r\n\nlast' >&2")).status == "SUCCESS"
     assert ran.lines == ["Starting Step #0", "Step #0: a\ufffdb", "Step #0: ", "Step #0: last", "Finished Step #0"]
+
+
+def test_when_nobody_reads_the_log_any_more_the_steps_are_ended(ran: Ran) -> None:
+    def tell(line: str) -> None:
+        if line == "Step #0: a":
+            raise BrokenPipeError
+
+    ran.tell = tell
+    with pytest.raises(BrokenPipeError):
+        ran(sh(f"echo a; {WAIT}"))
+    assert processes_of(ran) == []
 
 
 def processes_of(ran: Ran) -> list[str]:
