@@ -1,4 +1,4 @@
-"""The container image, built, and containers of it, run as Cloud Build runs its steps: by buildah, without an engine."""
+"""The container image, built, and containers of it, run as Cloud Build runs steps: by buildah, without an engine."""
 
 import json
 import os
