@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from conftest import leftovers
+from containers import image as container_image
 from guest_scripts import NONCE, marker, succeeded, succeeding
 
 from cos_customizer.emulator.server import Emulator
@@ -54,7 +55,7 @@ WORKFLOWS = {
 def run_example(emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunExample:
     """Runs an example's workflow, once its machines are told what they say."""
 
-    def run(name: str) -> "subprocess.CompletedProcess[str]":
+    def run(name: str, *flags: str) -> "subprocess.CompletedProcess[str]":
         check = {"match": {"name": ".*-test"}, "variables": NONCE, "events": list(CHECKED)}
         emulator.scripts.add(check)
         emulator.scripts.add({**succeeding(*WORKFLOWS[name].steps), "match": {"name": ".*-[0-9a-f]{10}"}})
@@ -62,7 +63,7 @@ def run_example(emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         environment = {**kept, "TMPDIR": str(tmp_path / "tmp")}
         (tmp_path / "tmp").mkdir(exist_ok=True)
         return subprocess.run(
-            [PROGRAM, "emulator", "run-cloudbuild", EXAMPLES / name / "cloudbuild.yaml"],
+            [PROGRAM, "emulator", "run-cloudbuild", EXAMPLES / name / "cloudbuild.yaml", *flags],
             env=environment,
             cwd=tmp_path,
             capture_output=True,
@@ -103,6 +104,16 @@ def test_an_example_s_workflow_makes_its_images_and_leaves_nothing_else(
     assert leftovers(emulator) == []
     assert list((tmp_path / "tmp").iterdir()) == []
     assert sorted(path.name for path in (EXAMPLES / name).rglob("*")) == before
+
+
+@pytest.mark.container
+@pytest.mark.parametrize("name", ["environment", "side-by-side"])
+def test_an_example_s_steps_may_be_containers(name: str, run_example: RunExample, emulator: Emulator) -> None:
+    """Each a new one, which has nothing of the one before but home and workspace."""
+    ran = run_example(name, "-container-tool=buildah", f"-container-image={container_image()}")
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert sorted(images(emulator)) == list(WORKFLOWS[name].images)
+    assert leftovers(emulator) == []
 
 
 def test_builds_side_by_side_overlap(run_example: RunExample, emulator: Emulator) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from compute_clients import Compute
+from containers import image as container_image
 from guest_scripts import marker, script, succeeding
 from leftovers import anonymous_bucket, bystanders, everything
 
@@ -88,12 +89,14 @@ class Workplace:
         return [name.rpartition("/")[2] for name in names]
 
     def processes(self) -> list[str]:
-        """Command lines of processes that this workplace's builds have left running."""
+        """Command lines of processes that this workplace's builds have left running, in containers or not."""
         found = []
+        signs = (str(self.home), self.emulator.environment()["STORAGE_EMULATOR_HOST"])
         for process in Path("/proc").iterdir():
-            if process.name.isdecimal():
+            if process.name.isdecimal() and int(process.name) != os.getpid():
                 try:
-                    if str(self.home).encode() in (process / "environ").read_bytes():
+                    environment = (process / "environ").read_bytes()
+                    if any(sign.encode() in environment for sign in signs):
                         found.append((process / "cmdline").read_text().replace("\0", " "))
                 except OSError:
                     continue
@@ -280,6 +283,14 @@ def run_until_it_is_cancelled(workplace: Workplace, *flags: str) -> tuple[str, s
     return out, err
 
 
+@pytest.fixture(params=["processes", pytest.param("containers", marks=pytest.mark.container)])
+def kind_of_steps(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """Flags for what each step is."""
+    if request.param == "processes":
+        return ()
+    return ("-container-tool=buildah", f"-container-image={container_image()}")
+
+
 WorkflowEnd = Callable[..., tuple[str, str]]
 ENDS = pytest.mark.parametrize(
     "run_workflow",
@@ -292,14 +303,14 @@ ENDS = pytest.mark.parametrize(
 
 @ENDS
 def test_a_workflow_that_is_killed_outright_leaves_what_a_sweep_is_told_to_take_and_then_nothing(
-    workplace: Workplace, run_workflow: WorkflowEnd
+    workplace: Workplace, run_workflow: WorkflowEnd, kind_of_steps: tuple[str, ...]
 ) -> None:
     """As Cloud Build does it: the step that runs has no chance to clean up."""
     compute, bucket = Compute(workplace.emulator), anonymous_bucket()
     (workplace.context / "cloudbuild.yaml").write_text(WORKFLOW)
     workplace.emulator.scripts.add(script(STARTED))
     others = bystanders(compute, bucket, BuildNames("aaaaaaaaaa").labels(time.time() + 100 * 24 * 3600))
-    out, _ = run_workflow(workplace)
+    out, _ = run_workflow(workplace, *kind_of_steps)
     assert 'Step #2 - "finish": ' in out
     assert "cleaned up" not in out
     wait_for(lambda: workplace.processes() == [], 10)
@@ -319,11 +330,11 @@ def test_a_workflow_that_is_killed_outright_leaves_what_a_sweep_is_told_to_take_
 
 @ENDS
 def test_a_workflow_whose_steps_have_sigterm_first_leaves_nothing(
-    workplace: Workplace, run_workflow: WorkflowEnd
+    workplace: Workplace, run_workflow: WorkflowEnd, kind_of_steps: tuple[str, ...]
 ) -> None:
     (workplace.context / "cloudbuild.yaml").write_text(WORKFLOW)
     workplace.emulator.scripts.add(script(STARTED))
-    out, _ = run_workflow(workplace, "-grace=60s")
+    out, _ = run_workflow(workplace, "-grace=60s", *kind_of_steps)
     assert 'Step #2 - "finish": ' in out
     assert "cleaned up" in out
     assert workplace.instances() + workplace.disks() + workplace.images() == []

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from conftest import SpecMaker, leftovers
+from containers import image as container_image
 from google.cloud import compute_v1
 
 from cos_customizer.customizer.errors import BuildFailedError, BuildTimeoutError
@@ -106,6 +107,21 @@ def test_the_readmes_workflow_makes_an_image_that_boots_and_holds_nothing_of_our
     assert seen == ["Hello, World!", "ours:", "0"]
 
 
+@pytest.mark.container
+def test_the_readmes_workflow_runs_in_new_containers_to_an_image_that_boots(cloud: Emulator, tmp_path: Path) -> None:
+    """Unchanged but for the image's name."""
+    workflow = re.search(r"```yaml\n(steps:.*?)```", README.read_text(), re.DOTALL)
+    assert workflow
+    text = workflow[1].replace("gcr.io/$PROJECT_ID/cos-customizer", container_image())
+    (tmp_path / "cloudbuild.yaml").write_text(text.replace("my-custom-image", "my-contained-image"))
+    (tmp_path / "preload.sh").write_bytes((EXAMPLE / "preload.sh").read_bytes())
+    ran = run_cloudbuild(tmp_path / "cloudbuild.yaml", "-container-tool=buildah")
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert leftovers(cloud) == []
+    image = "projects/my-project/global/images/my-contained-image"
+    assert seen_by(cloud, image, "cat /var/lib/hello") == ["Hello, World!"]
+
+
 def test_two_builds_of_one_workflow_side_by_side_make_two_images(cloud: Emulator) -> None:
     ran = run_cloudbuild(EXAMPLES / "side-by-side" / "cloudbuild.yaml")
     assert ran.returncode == 0, ran.stdout + ran.stderr
@@ -114,9 +130,9 @@ def test_two_builds_of_one_workflow_side_by_side_make_two_images(cloud: Emulator
         assert seen_by(cloud, f"projects/my-project/global/images/{role}-r42", "cat /var/lib/role") == [role]
 
 
-def run_cloudbuild(file: Path) -> "subprocess.CompletedProcess[str]":
+def run_cloudbuild(file: Path, *flags: str) -> "subprocess.CompletedProcess[str]":
     program = str(Path(sys.executable).with_name("cos-customizer"))
-    command = [program, "emulator", "run-cloudbuild", str(file)]
+    command = [program, "emulator", "run-cloudbuild", str(file), *flags]
     return subprocess.run(command, capture_output=True, text=True)
 
 
