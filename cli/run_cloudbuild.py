@@ -123,8 +123,7 @@ def run_cloudbuild(file: str, **values: Any) -> int:
         click.echo(f"{field}: left out")
     with shared_place(source) as place:
         executor = _executor(values, environment, place)
-        grace = parse_duration(values["grace"]) if values["grace"] else 0.0
-        outcome = run_workflow(workflow, executor, build_id, _is_ours, click.echo, grace)
+        outcome = run_workflow(workflow, executor, build_id, _is_ours, click.echo, _seconds("grace", values))
     click.echo(outcome.status)
     if outcome.status != "SUCCESS":
         raise CustomizerError(outcome.detail)
@@ -159,9 +158,17 @@ def _read(path: Path, values: Mapping[str, Any], build_id: str) -> "Workflow":
     for step_number, step in enumerate(workflow.steps):
         if _is_ours(step) and (fields := step.not_carried_out()):
             raise WorkflowError(f"{path}: steps.{step_number}.{fields[0]}: not known here", "args and entrypoint are.")
-    if values["timeout"]:
-        workflow = workflow.model_copy(update={"timeout": parse_duration(values["timeout"])})
+    if timeout := _seconds("timeout", values):
+        workflow = workflow.model_copy(update={"timeout": timeout})
     return workflow
+
+
+def _seconds(flag: str, values: Mapping[str, Any]) -> float:
+    """A duration; 0 if it was not given."""
+    seconds = parse_duration(values[flag] or "0")
+    if seconds < 0:
+        raise UsageError(f"-{flag}: {values[flag]} is less than nothing")
+    return seconds
 
 
 def _executor(values: Mapping[str, Any], environment: dict[str, str], place: "Place") -> "Executor":

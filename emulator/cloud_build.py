@@ -46,13 +46,15 @@ def _seconds(value: object) -> object:
     return float(value[:-1])
 
 
-def _not_too_long(seconds: float) -> float:
+def _within_limits(seconds: float) -> float:
+    if not seconds:
+        raise ValueError("no time at all")
     if seconds > LONGEST:
         raise ValueError("longer than a day (86400s)")
     return seconds
 
 
-_Duration = Annotated[float, BeforeValidator(_seconds), AfterValidator(_not_too_long)]
+_Duration = Annotated[float, BeforeValidator(_seconds), AfterValidator(_within_limits)]
 _Texts = tuple[str, ...]
 
 

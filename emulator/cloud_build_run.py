@@ -198,7 +198,7 @@ class _Run:
         running, name = self._running[number], self._name(number)
         try:
             running.process = process = self._executor.start(self._workflow.steps[number], name)
-        except EmulatorError as error:
+        except (EmulatorError, OSError, ValueError) as error:
             self._executor.remove(name)
             self._tell(f"{label(number, self._workflow.steps[number])}: {error}")
             self._finished.put((number, _CANNOT_START))

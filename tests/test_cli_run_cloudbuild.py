@@ -80,6 +80,8 @@ def test_files_and_directories_that_are_not_there_are_named(file: Path, emulator
         ((str(file), f"-source={file.parent}/none"), "none is not a directory"),
         ((), "Missing argument 'FILE'"),
         ((str(file), "-grace=5"), "-grace: '5' is not a duration"),
+        ((str(file), "-timeout=-5m"), "-timeout: -5m0s is less than nothing"),
+        ((str(file), "-container-image=x"), "-container-image needs -container-tool"),
         ((str(file), str(file)), "unexpected extra argument"),
     ):
         ran = run(*COMMAND, *arguments)

@@ -79,6 +79,7 @@ REFUSED = [
     (step(env=["A"]), "steps.0.env: 'A' is not of the form NAME=VALUE", ""),
     (step(dir="../x"), "steps.0.dir: '../x' leads out", ""),
     (step() + "timeout: 10m", "timeout: '10m' is no duration", ""),
+    (step(timeout="0s"), "steps.0.timeout: no time at all", ""),
     (step() + "timeout: 90000s", "timeout: longer than a day", ""),
     (step(timeout="601s") + "timeout: 600s", "steps.0.timeout: longer than the build's own, 600s", ""),
     (step(waitFor=["x"]), "steps.0.waitFor: no step before this one has the id 'x'", "ids before it: none"),

@@ -127,6 +127,9 @@ def test_a_failed_step_ends_the_build_unless_it_may_fail(ran: Ran) -> None:
     assert ran(sh("kill -9 $$")).detail.endswith("failed: killed by SIGKILL")
     assert ran({"entrypoint": "no-such-program"}).detail.endswith("non-zero status: 127")
     assert "Step #0: no-such-program cannot be started: No such file or directory" in ran.lines
+    (ran.source / "file").touch()
+    assert ran(sh("echo never", dir="file")).detail.endswith("non-zero status: 127")
+    assert ran({"entrypoint": "a\0b"}).detail.endswith("non-zero status: 127")
 
 
 TRAP = 'trap "echo term >> $SIDE/notes; exit" TERM; touch ready; '
