@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.container, pytest.mark.xdist_group("container")]
 
 BASE = "docker.io/library/debian:bookworm-slim"
 BUDGET = 350_000_000
-"""Bytes that the image may unpack to beyond its base: what issue 5 allows."""
+"""Bytes that the image may unpack to beyond its base: what is promised."""
 PACKAGES = "/opt/cos-customizer/lib/python3*/site-packages"
 LABEL = "run-script preload.sh"
 START = (
