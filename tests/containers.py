@@ -144,7 +144,7 @@ def terminate(process: "subprocess.Popen[str]") -> None:
 
 
 def _process_1(ancestor: int) -> int | None:
-    """The process below another one that is the first of a namespace."""
+    """The process below another one that is the first of a namespace, and has started what it is there for."""
     parents, firsts = {}, []
     for status in Path("/proc").glob("[0-9]*/status"):
         try:
@@ -155,7 +155,7 @@ def _process_1(ancestor: int) -> int | None:
         parents[pid] = int(fields["PPid"])
         if fields["NSpid"].split()[1:] == ["1"]:
             firsts.append(pid)
-    for first in firsts:
+    for first in set(firsts) & set(parents.values()):
         pid = first
         while pid in parents and pid != ancestor:
             pid = parents[pid]
