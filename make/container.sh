@@ -110,7 +110,7 @@ build_image() {
   local build=("$tool" build --tag "$image" --build-arg "VERSION=$version" --build-arg "REVISION=$revision")
   case $tool in
     podman) build+=(--pull=never --layers) ;;
-    buildah) build+=(--pull-never --layers) ;;
+    buildah) build+=(--pull-never --layers --force-rm) ;;
   esac
   pass_on_pip
   run_quietly "${build[@]}" .
