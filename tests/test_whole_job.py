@@ -130,6 +130,51 @@ def test_two_builds_of_one_workflow_side_by_side_make_two_images(cloud: Emulator
         assert seen_by(cloud, f"projects/my-project/global/images/{role}-r42", "cat /var/lib/role") == [role]
 
 
+OTHERS: dict[str, tuple[Any, ...]] = {
+    # Flags, exit code, what the image is called, what it holds.
+    "environment": ((), 0, "app-r42", "cat /var/lib/app/settings.env", ["RELEASE=r42", "CHANNEL=stable"]),
+    "family": ((), 0, "web-", "cat /var/lib/web/index.html", ["Hello, World!"]),
+    # The stand-in has no cos-extensions, and the last step is gcloud's.
+    "gpu": (
+        ("-substitutions=_VERSION=396.26",),
+        3,
+        "my-gpu-image",
+        "cat /var/lib/gpu-image",
+        ["/var/lib/nvidia/setup_gpu.sh"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_the_other_examples_make_images_that_boot(cloud: Emulator, name: str) -> None:
+    flags, code, image, commands, expected = OTHERS[name]
+    before = {each["name"] for each in cloud.list("projects/my-project/global/images")}
+    ran = run_cloudbuild(EXAMPLES / name / "cloudbuild.yaml", *flags)
+    assert ran.returncode == code, ran.stdout + ran.stderr
+    assert leftovers(cloud) == []
+    made = {each["name"] for each in cloud.list("projects/my-project/global/images")} - before
+    (found,) = [each for each in made if each.startswith(image)]
+    assert seen_by(cloud, f"projects/my-project/global/images/{found}", commands) == expected
+
+
+def test_a_nightly_rebuild_makes_its_images_once(cloud: Emulator) -> None:
+    workflow = EXAMPLES / "scheduled" / "cloudbuild.yaml"
+    first = run_cloudbuild(workflow)
+    assert first.returncode == 0, first.stdout + first.stderr
+    families = [
+        connect().images.get_from_family(project="my-project", family=family).id
+        for family in ("scheduled-web", "scheduled-agent")
+    ]
+    second = run_cloudbuild(workflow)
+    assert second.returncode == 0, second.stdout + second.stderr
+    assert second.stdout.count("up-to-date") == 2
+    assert families == [
+        connect().images.get_from_family(project="my-project", family=family).id
+        for family in ("scheduled-web", "scheduled-agent")
+    ]
+    assert leftovers(cloud) == []
+
+
 def run_cloudbuild(file: Path, *flags: str) -> "subprocess.CompletedProcess[str]":
     program = str(Path(sys.executable).with_name("cos-customizer"))
     command = [program, "emulator", "run-cloudbuild", str(file), *flags]
