@@ -39,6 +39,8 @@ def explain(fault: ErrorDetails) -> str:
         return f"{field} must be a mapping of field names to values"
     if kind == "string_type":
         return f"{field} must be a single value"
+    if kind == "list_type":
+        return f"{field} must be a list"
     return f"{field}: {message[:1].lower()}{message[1:]}"
 
 
@@ -53,6 +55,8 @@ def hint_for(fault: ErrorDetails) -> str:
         return "'' is an empty text."
     if kind == "string_type":
         return "a text that begins with [ or { needs quotation marks in YAML."
+    if kind == "list_type" and fault["input"] is not None:
+        return "a list of one item is that item in brackets: [ITEM]."
     if kind != "value_error" and fault["input"] is None:
         return f"give {dotted(place)} one, or take the field out."
     return ""

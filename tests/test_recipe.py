@@ -201,7 +201,7 @@ FAULTS = [
     ("project: cos-cloud, family", "project: p1, milestone: 1, family", "exactly one of name, milestone and fam", ""),
     ("project: cos-cloud, family: cos-stable", "project: p1, milestone: 1", "milestone needs project=cos-cloud", ""),
     ("zones: [us-west1-b]", "zone: z", "r.yaml:3: builder.zones must be set", "did you mean builder.zones?"),
-    ("zones: [us-west1-b]", "zones: us-west1-b", "r.yaml:3: builder.zones: input should be a valid list", ""),
+    ("zones: [us-west1-b]", "zones: us-west1-b", "r.yaml:3: builder.zones must be a list", "in brackets: [ITEM]"),
     ("zones: [us-west1-b]", "zones:", "r.yaml:3: builder.zones has no value", "give builder.zones one"),
     ("type: run-script", "type: run", "r.yaml:12: steps.1.type must be one of run-script, install-gpu", ""),
     ("script: second.sh", "script: /second.sh", "r.yaml:13: steps.1.script: '/second.sh' is absolute", ""),
