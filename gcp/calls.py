@@ -43,6 +43,7 @@ _TRANSIENT = (
     requests.exceptions.ChunkedEncodingError,
     auth_exceptions.TransportError,
 )
+_ZONE_NOT_FOUND = re.compile(r"projects/([^/']+)/zones/[^/']+' was not found")
 _RATE_REASONS = ("rateLimitExceeded", "userRateLimitExceeded", "RATE_LIMIT_EXCEEDED")
 
 
@@ -328,7 +329,8 @@ def _translated_answer(error: exceptions.GoogleAPICallError, doing: str) -> Cust
     text = f"could not {doing}: {_message(error)}"
     reasons = _reasons(error)
     if isinstance(error, exceptions.NotFound):
-        return NotFoundError(text)
+        zone = _ZONE_NOT_FOUND.search(text)
+        return NotFoundError(text, f"`gcloud compute zones list --project={zone[1]}` lists the zones." if zone else "")
     if isinstance(error, exceptions.Conflict) and set(reasons) <= {"", "alreadyExists", "conflict", "duplicate"}:
         return AlreadyExistsError(text)
     if isinstance(error, exceptions.Conflict) or set(reasons) & {"resourceInUseByAnotherResource", "resourceNotReady"}:

@@ -144,6 +144,12 @@ ROLES = "IAM roles"
 
 ANSWERS: dict[str, tuple[Answer, type[errors.CustomizerError], str, str]] = {
     "not found": (fault(404, NOT_FOUND, "notFound"), errors.NotFoundError, NOT_FOUND, ""),
+    "no such zone": (
+        fault(404, "The resource 'projects/p/zones/z' was not found", "notFound"),
+        errors.NotFoundError,
+        "projects/p/zones/z",
+        "gcloud compute zones list --project=p",
+    ),
     "exists": (
         fault(409, "The resource 'i' already exists", "alreadyExists"),
         errors.AlreadyExistsError,
