@@ -262,6 +262,16 @@ def test_an_image_is_booted_and_tested_before_its_family_gives_it(
     assert leftovers(cloud) == []
 
 
+def test_the_recipe_of_a_tested_family_is_released_as_it_stands(cloud: Emulator) -> None:
+    """Its check asks docker, which the stand-in starts when it is first wanted and COS at boot."""
+    program = str(Path(sys.executable).with_name("cos-customizer"))
+    command = [program, "build", f"-recipe={EXAMPLES / 'recipes' / 'web.yaml'}"]
+    ran = subprocess.run(command, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert connect().images.get_from_family(project="my-project", family="web").name.endswith("-web")
+    assert leftovers(cloud) == []
+
+
 def test_a_script_that_fills_the_disk_fails_the_build(cloud: Emulator, make_spec: SpecMaker, tmp_path: Path) -> None:
     (tmp_path / "context" / "first.sh").write_text(
         "fallocate -l $(($(stat -f -c %f /var/lib) * $(stat -f -c %S /var/lib))) /var/lib/big\necho x > /var/lib/more\n"

@@ -1,5 +1,5 @@
 # Runs on a VM that has booted from the new image. Whatever fails here keeps the image out of its family.
 set -euo pipefail
 cmp index.html /var/lib/web/index.html
-systemctl is-active docker
 docker version
+systemctl is-active docker
