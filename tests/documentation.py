@@ -6,6 +6,7 @@ A generated block stands between `<!-- KIND ARGUMENT -->` and `<!-- end -->`.
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -193,7 +194,7 @@ def _commands(*commands: str) -> str:
     for command in commands:
         ran = run(*command.split())
         assert ran.code == 0, ran.err
-        shown.append(f"$ cos-customizer {command}\n{ran.out}")
+        shown.append(f"$ cos-customizer {shlex.join(command.split())}\n{ran.out}")
     return _console("".join(shown), "console")
 
 
