@@ -55,7 +55,7 @@ def plan_rebuild(
     """
     output = spec.output
     if not output.family:
-        raise UsageError("output.family (-image-family) must be set", "a family is what is kept fresh.")
+        raise UsageError("output.family must be set", "a family is what is kept fresh.")
     source = resolve_source(clients, spec.source)
     digest = prepare_archive(clients, spec.context, [*spec.steps, *spec.verify.scripts], directory).sha256
     recipe = fingerprint(spec, source.id, digest)
