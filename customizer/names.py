@@ -247,6 +247,10 @@ class BuildNames:
         directory = workdir.strip("/")
         return f"{directory}/cos-customizer/{self.id}/" if directory else f"cos-customizer/{self.id}/"
 
+    def context_archive(self, workdir: str) -> str:
+        """The object in Cloud Storage that is the build context."""
+        return self.scratch(workdir) + "context.tar.gz"
+
     def labels(self, expires: float) -> dict[str, str]:
         """The labels of everything temporary.
 

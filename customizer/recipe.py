@@ -15,8 +15,8 @@ import yaml
 from pydantic import ValidationError
 
 from cos_customizer.customizer.errors import UsageError
-from cos_customizer.customizer.recipe_faults import Place, dotted, explain, hint_for, without_kinds
-from cos_customizer.customizer.spec import BuildSpec
+from cos_customizer.customizer.recipe_faults import dotted, explain, hint_for
+from cos_customizer.customizer.spec import BuildSpec, Place, without_kinds
 from cos_customizer.customizer.spec_steps import RunScript
 from cos_customizer.customizer.steps import MASK
 

@@ -8,11 +8,8 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from cos_customizer.customizer.spec import BuildSpec
+from cos_customizer.customizer.spec import BuildSpec, Place, without_kinds
 from cos_customizer.customizer.spec_steps import STEP_KINDS
-
-Place = tuple[str | int, ...]
-"""Where something is in a specification: field names, keys of mappings, numbers of items from 0."""
 
 _FLAG = re.compile(r"(?<![\w-])-[a-z][a-z0-9-]*")
 
@@ -60,15 +57,6 @@ def hint_for(fault: ErrorDetails) -> str:
     if kind != "value_error" and fault["input"] is None:
         return f"give {dotted(place)} one, or take the field out."
     return ""
-
-
-def without_kinds(place: Place) -> Place:
-    """A place without the parts by which pydantic says of which kind a step is."""
-    return tuple(
-        part
-        for before, part in zip(("", *place), place, strict=False)
-        if not (isinstance(before, int) and part in STEP_KINDS)
-    )
 
 
 def _in_fields(message: str, place: Place) -> str:

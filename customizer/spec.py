@@ -290,6 +290,10 @@ def _masked(step: RunScript) -> RunScript:
     return step.model_copy(update={"env": mask_environment(step.env)})
 
 
+Place = tuple[str | int, ...]
+"""Where something is in a specification: field names, keys of mappings, numbers of items from 0."""
+
+
 def parse_spec(data: Any) -> BuildSpec:
     """Check and read a specification.
 
@@ -306,10 +310,9 @@ def parse_spec(data: Any) -> BuildSpec:
         raise UsageError("; ".join(faults)) from None
 
 
-def describe_fault(where: tuple[int | str, ...], kind: str, message: str) -> str:
+def describe_fault(where: Place, kind: str, message: str) -> str:
     """One fault of a specification, named by field and flag."""
-    shown = [part for before, part in zip(("", *where), where, strict=False) if not _tells_kind(before, part)]
-    field = ".".join(str(part) for part in shown)
+    field = ".".join(map(str, without_kinds(where)))
     flag = _flag_of(where)
     name = f"{flag} ({field})" if flag else field or "the specification of a build"
     text = message.removeprefix("Value error, ").rstrip(".")
@@ -324,16 +327,17 @@ def describe_fault(where: tuple[int | str, ...], kind: str, message: str) -> str
     return f"{name}: {text}" if flag or kind != "value_error" else text
 
 
-def _tells_kind(before: int | str, part: int | str) -> bool:
-    """Whether a part of a place only says of which kind a step is: `steps.0.run-script.env` is `steps.0.env`."""
-    return isinstance(before, int) and part in STEP_KINDS
+def without_kinds(place: Place) -> Place:
+    """A place without the parts that only say of which kind a step is: `steps.0.run-script.env` is `steps.0.env`."""
+    return tuple(
+        part
+        for before, part in zip(("", *place), place, strict=False)
+        if not (isinstance(before, int) and part in STEP_KINDS)
+    )
 
 
-def _flag_of(where: tuple[int | str, ...]) -> str:
+def _flag_of(where: Place) -> str:
     model: Any = BuildSpec
-    flag = ""
-    if where[:2] == ("verify", "scripts"):
-        where = where[:2]  # its scripts have no flags for their own fields
     for part in where:
         if isinstance(part, int):
             continue
@@ -344,7 +348,8 @@ def _flag_of(where: tuple[int | str, ...]) -> str:
         if field is None:
             break
         extra = field.json_schema_extra
-        flag = str(extra["flag"]) if isinstance(extra, dict) and "flag" in extra else flag
+        if isinstance(extra, dict) and "flag" in extra:
+            return str(extra["flag"])  # which sets all that is in the field
         kinds = (field.annotation, *getattr(field.annotation, "__args__", ()))
         model = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
-    return flag
+    return ""

@@ -7,7 +7,6 @@ leaves it out.
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +16,7 @@ from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
 
 from cos_customizer.customizer import console_links, summary
+from cos_customizer.customizer.durations import human_time
 from cos_customizer.customizer.events import BuildEnded, Event, Note, StepChange, listening
 from cos_customizer.customizer.result import BuildResult
 from cos_customizer.customizer.spec import BuildSpec
@@ -109,7 +109,7 @@ class _Showing:
 
 def _deprecations(spec: BuildSpec, result: BuildResult) -> list[dict[str, Any]]:
     ttl = spec.output.old_image_ttl
-    deleted = datetime.fromtimestamp(time.time() + ttl, UTC).strftime("%Y-%m-%d %H:%M UTC") if ttl else "never"
+    deleted = human_time(time.time() + ttl) if ttl else "never"
     return [{"image": name, "replaced by": result.image, "counts as deleted": deleted} for name in result.deprecated]
 
 

@@ -113,6 +113,10 @@ def _build(record: Record, undoing: Undoing) -> Outcome:
         requests.image_labels(spec.output, source.labels)  # known now, not when the steps have run
         zones = _check_gpu(spec, source)
         archive = _archive_context(record, undoing)
+        plan = requests.user_data(
+            spec, record.build, archive.sha256
+        )  # now, not when a VM is paid for: whether they fit
+        test_plan = requests.test_user_data(spec, record.build, archive.sha256)
         provenance = Provenance(record.build.id, source.id, fingerprint(spec, source.id, archive.sha256))
         if image is not None:
             image = release.take_up(record, image, provenance.recipe)
@@ -121,11 +125,11 @@ def _build(record: Record, undoing: Undoing) -> Outcome:
         _upload_context(record, undoing, archive)
     keep = _nothing
     if image is None:
-        image, keep = _make_image(record, undoing, source, zones, provenance, archive.sha256)
+        image, keep = _make_image(record, undoing, source, zones, provenance, plan)
     if release.is_unreleased(image):
         with record.phase("verify"):
             if not image.family:
-                release.verify(record, undoing, image, zones, archive.sha256, keep)
+                release.verify(record, undoing, image, zones, test_plan, keep)
         with record.phase("release"):
             image = release.release(record, image)
     keep()
@@ -150,13 +154,12 @@ def _make_image(
     source: ResolvedImage,
     zones: list[str],
     provenance: Provenance,
-    sha256: str,
+    plan: str,
 ) -> tuple[ResolvedImage, Callable[[], None]]:
     """Run the steps on a builder VM and make an image of its disk; what says that it is to stay comes with it."""
     spec, build, project = record.spec, record.build, record.spec.builder.project
     vm = GuestVm(record, undoing.part(), "build", [step.label for step in spec.steps])
     now = time.time()
-    plan = requests.user_data(spec, build, sha256)
     with record.phase("builder VM"):
         zone = record.zone = vm.create(
             zones, lambda zone: requests.builder_vm(spec, build, zone, source.path, source.architecture, plan, now)
@@ -201,18 +204,15 @@ def _check_gpu(spec: BuildSpec, source: ResolvedImage) -> list[str]:
 
 
 def _archive_context(record: Record, undoing: Undoing) -> Archive:
-    spec, build = record.spec, record.build
+    spec = record.spec
     directory = tempfile.TemporaryDirectory(prefix="cos-customizer-")
     undoing.add(f"directory {directory.name}", directory.cleanup)
-    archive = scratch_tasks.archive(spec.context, [*spec.steps, *spec.verify.scripts], Path(directory.name))
-    requests.user_data(spec, build, archive.sha256)  # whether they fit
-    requests.test_user_data(spec, build, archive.sha256)
-    return archive
+    return scratch_tasks.archive(spec.context, [*spec.steps, *spec.verify.scripts], Path(directory.name))
 
 
 def _upload_context(record: Record, undoing: Undoing, archive: Archive) -> None:
     spec, build = record.spec, record.build
-    bucket, name = spec.scratch.bucket, build.scratch(spec.scratch.workdir) + "context.tar.gz"
+    bucket, name = spec.scratch.bucket, build.context_archive(spec.scratch.workdir)
     undoing.add(f"gs://{bucket}/{name}", lambda: Counter({"object": scratch.delete(clients(), bucket, name)}))
     expires = requests.expiry(spec.timeout_seconds, time.time())
     scratch_tasks.upload_context(archive, bucket, name, build, expires)
@@ -234,15 +234,14 @@ def _create_image(
     keep = undoing.add(f"unfinished image {project}/{name}", undo)
     began = time.monotonic()
     image = image_tasks.create_image(project, body, build, vm_runs)
-    if not record.spec.verify.asked_for:
+    if not verifies:
         keep()
     report(Note("image", f"{image.path} ({human_duration(time.monotonic() - began)})"))
     return image, keep
 
 
 def _tell_what_stays(image: ResolvedImage | None, build: BuildNames) -> None:
-    provenance = Provenance.parse(image.description) if image else None
-    if image is not None and provenance is not None and provenance.build == build.id:
+    if image is not None and image.made_by(build):
         report(Note("image", f"{image.path} stays{f', it is in family {image.family}' if image.family else ''}"))
 
 

@@ -11,6 +11,7 @@ from typing import IO, Any
 from cos_customizer.customizer.durations import human_duration
 from cos_customizer.customizer.errors import CustomizerError, StockOutError
 from cos_customizer.customizer.events import Note, Stage
+from cos_customizer.customizer.names import BuildNames
 from cos_customizer.flows.record import Record
 from cos_customizer.flows.undoing import Undoing
 from cos_customizer.gcp import instances, requests, scratch
@@ -129,9 +130,13 @@ class GuestVm:
         self.record.serial_logs[self.stage] = f"gs://{bucket}/{name}"
 
     def _delete(self, zone: str) -> "Counter[str]":
-        record = self.record
-        vms, disks = instances.delete_vm(clients(), record.spec.builder.project, zone, self.name, record.build)
-        return Counter({"VM": vms, "disk": disks})
+        return delete_vm(self.record.spec.builder.project, zone, self.name, self.record.build)
+
+
+def delete_vm(project: str, zone: str, name: str, build: BuildNames) -> "Counter[str]":
+    """Delete a VM of a build, and its disk, as an undoing: says how many of what were there."""
+    vms, disks = instances.delete_vm(clients(), project, zone, name, build)
+    return Counter({"VM": vms, "disk": disks})
 
 
 def _keep_serial_log(console: console_tasks.GuestConsole) -> None:

@@ -15,8 +15,9 @@ from prefect.logging.loggers import flow_run_logger
 
 from cos_customizer.customizer.names import BuildNames
 from cos_customizer.customizer.spec import BuildSpec, parse_spec
+from cos_customizer.flows.guest_vm import delete_vm
 from cos_customizer.flows.undoing import Undoing
-from cos_customizer.gcp import images, instances, scratch
+from cos_customizer.gcp import images, scratch
 from cos_customizer.tasks.operation import clients
 
 _undone: set[str] = set()
@@ -73,17 +74,12 @@ def _builds_of(flow_run: FlowRun) -> list[BuildNames]:
 
 
 def _register(undoing: Undoing, spec: BuildSpec, build: BuildNames) -> None:
-    bucket, name = spec.scratch.bucket, build.scratch(spec.scratch.workdir) + "context.tar.gz"
+    bucket, name = spec.scratch.bucket, build.context_archive(spec.scratch.workdir)
     undoing.add(f"gs://{bucket}/{name}", lambda: Counter({"object": scratch.delete(clients(), bucket, name)}))
     for zone in spec.builder.zones:
         for vm in (build.builder_vm, build.test_vm):
-            undoing.add(f"VM {vm} in {zone}", partial(_delete_vm, spec.builder.project, zone, vm, build))
+            undoing.add(f"VM {vm} in {zone}", partial(delete_vm, spec.builder.project, zone, vm, build))
     undoing.add(f"unfinished image in {spec.output.project}", partial(_delete_images, spec.output.project, build))
-
-
-def _delete_vm(project: str, zone: str, vm: str, build: BuildNames) -> "Counter[str]":
-    vms, disks = instances.delete_vm(clients(), project, zone, vm, build)
-    return Counter({"VM": vms, "disk": disks})
 
 
 def _delete_images(project: str, build: BuildNames) -> "Counter[str]":

@@ -15,7 +15,6 @@ from cos_customizer.customizer.names import (
     UNRELEASED,
     BuildNames,
 )
-from cos_customizer.customizer.provenance import Provenance
 from cos_customizer.flows.guest_vm import GuestVm
 from cos_customizer.flows.record import Record
 from cos_customizer.flows.undoing import Undoing
@@ -63,7 +62,7 @@ def take_up(record: Record, image: ResolvedImage, recipe: str) -> ResolvedImage 
     Raises:
         ConflictError: it was made by another recipe, and its build may still be at work.
     """
-    provenance = Provenance.parse(image.description)
+    provenance = image.provenance
     same_recipe = provenance is not None and provenance.recipe == recipe
     if image.family and not (same_recipe and image.family == record.spec.output.family):
         labels = {key: value for key, value in image.labels.items() if key not in TEMPORARY_LABELS}
@@ -94,7 +93,7 @@ def take_up(record: Record, image: ResolvedImage, recipe: str) -> ResolvedImage 
 
 
 def verify(
-    record: Record, undoing: Undoing, image: ResolvedImage, zones: list[str], sha256: str, keep: Callable[[], None]
+    record: Record, undoing: Undoing, image: ResolvedImage, zones: list[str], plan: str, keep: Callable[[], None]
 ) -> None:
     """Boot a test VM from the image, and run the scripts that verify it.
 
@@ -103,7 +102,7 @@ def verify(
         undoing: of the build.
         image: to verify.
         zones: to test in.
-        sha256: digest of the build context's uncompressed tar stream.
+        plan: the test VM's user-data.
         keep: says that the image is to stay when the build ends.
 
     Raises:
@@ -113,7 +112,6 @@ def verify(
     """
     spec, build = record.spec, record.build
     vm = GuestVm(record, undoing.part(), "verify", [script.label for script in spec.verify.scripts])
-    plan = requests.test_user_data(spec, build, sha256)
     first = [record.zone] if record.zone in zones else []
     zone = vm.create(
         [*first, *(zone for zone in zones if zone not in first)],
@@ -146,8 +144,7 @@ def _keep_failed(record: Record, image: ResolvedImage, keep: Callable[[], None])
 
 def _discard(undoing: Undoing, image: ResolvedImage) -> None:
     """Let an image that has failed go when the build ends, also one that a former build has made."""
-    provenance = Provenance.parse(image.description)
-    owner = BuildNames(provenance.build if provenance else "")
+    owner = BuildNames(image.provenance.build if image.provenance else "")
     undoing.add(
         f"failed image {image.project}/{image.name}",
         lambda: Counter(image=int(images.delete_unfinished_image(clients(), image.project, image.name, owner))),

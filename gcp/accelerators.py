@@ -33,16 +33,12 @@ def zones_with_gpu(clients: Clients, project: str, gpu_type: str, zones: Sequenc
         project=project, filter=f"name = {gpu_type}", max_results=500
     )
     doing = f"look for zones with {gpu_type}"
-    pager = calls.call(clients.accelerator_types.aggregated_list, request, doing)
-    try:
-        # The server's filter is not trusted: what it returns is looked at again.
-        having = [
-            place.removeprefix("zones/")
-            for place, scoped in pager
-            if any(kind.name == gpu_type for kind in scoped.accelerator_types)
-        ]
-    except Exception as error:
-        raise calls.translated(error, doing) from error
+    # The server's filter is not trusted: what it returns is looked at again.
+    having = [
+        place.removeprefix("zones/")
+        for place, scoped in calls.listed(clients.accelerator_types.aggregated_list, request, doing)
+        if any(kind.name == gpu_type for kind in scoped.accelerator_types)
+    ]
     usable = [zone for zone in zones if zone in having]
     if usable:
         return usable

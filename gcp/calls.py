@@ -83,6 +83,24 @@ def call(method: Callable[..., Any], request: Any, doing: str) -> Any:
         raise translated(error, doing) from error
 
 
+def listed(method: Callable[..., Any], request: Any, doing: str) -> list[Any]:
+    """Everything that a list call gives, page by page.
+
+    Args:
+        method: of a Google client; returns a pager.
+        request: the method's request message.
+        doing: what is being done, for error messages.
+
+    Raises:
+        CustomizerError: as `call`, for any of the pages.
+    """
+    pager = call(method, request, doing)
+    try:
+        return list(pager)
+    except Exception as error:
+        raise translated(error, doing) from error
+
+
 def send(method: Callable[..., Any], request: Any, doing: str) -> Any:
     """Make a call that creates something and carries a request id.
 

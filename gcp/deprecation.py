@@ -35,6 +35,29 @@ def images_to_deprecate(
     return [image.name for image in others if new_image is None or image.age < new_image.age]
 
 
+def begin(
+    clients: Clients, project: str, image: str, body: dict[str, Any], request_id: str, doing: str
+) -> compute_v1.Operation:
+    """Begin to change an image's deprecation; the operation to wait for.
+
+    Args:
+        clients: Google's clients.
+        project: of the image.
+        image: its name or id.
+        body: of `images.deprecate`; empty clears the deprecation with all dates.
+        request_id: a UUID.
+        doing: what is being done, for error messages.
+    """
+    request = compute_v1.DeprecateImageRequest(
+        project=project,
+        image=image,
+        deprecation_status_resource=message(compute_v1.DeprecationStatus, body),
+        request_id=request_id,
+    )
+    operation: compute_v1.Operation = calls.call(clients.images.deprecate_unary, request, doing)
+    return operation
+
+
 def deprecate(clients: Clients, project: str, images: list[str], body: dict[str, Any], build: BuildNames) -> list[str]:
     """Deprecate images, all at once.
 
@@ -54,15 +77,10 @@ def deprecate(clients: Clients, project: str, images: list[str], body: dict[str,
     failures: list[CustomizerError] = []
     started = []
     for name in images:
-        request = compute_v1.DeprecateImageRequest(
-            project=project,
-            image=name,
-            deprecation_status_resource=message(compute_v1.DeprecationStatus, body),
-            request_id=build.request_id("images.deprecate", project, name),
-        )
+        request_id = build.request_id("images.deprecate", project, name)
         doing = f"deprecate image {project}/{name}"
         with _noting(failures):
-            started.append((name, calls.call(clients.images.deprecate_unary, request, doing), doing))
+            started.append((name, begin(clients, project, name, body, request_id, doing), doing))
     done = []
     for name, operation, doing in started:
         with _noting(failures):

@@ -8,7 +8,6 @@ from google.cloud import compute_v1
 
 from cos_customizer.customizer.errors import NotFoundError
 from cos_customizer.customizer.names import UNRELEASED
-from cos_customizer.customizer.provenance import Provenance
 from cos_customizer.customizer.retention import FamilyImage
 from cos_customizer.gcp import calls
 from cos_customizer.gcp.clients import Clients
@@ -42,7 +41,7 @@ def _fact(image: ResolvedImage) -> FamilyImage:
         deleted=_seconds(image.deleted),
         # One that is in its family was verified; its build could not take the label off.
         state="" if image.state == UNRELEASED else image.state,
-        ours=Provenance.parse(image.description) is not None,
+        ours=image.provenance is not None,
     )
 
 
@@ -126,8 +125,5 @@ def aggregated(method: Any, request: Any, kind: str, project: str) -> list[tuple
         CustomizerError: the API does not say.
     """
     doing = f"list the {kind.replace('_', ' ')} of {project}"
-    pager = calls.call(method, request, doing)
-    try:
-        return [(scope.rpartition("/")[2], item) for scope, part in pager for item in getattr(part, kind)]
-    except Exception as error:
-        raise calls.translated(error, doing) from error
+    found = calls.listed(method, request, doing)
+    return [(scope.rpartition("/")[2], item) for scope, part in found for item in getattr(part, kind)]

@@ -63,6 +63,15 @@ class ResolvedImage:
         """`unreleased`, `failed`, or empty: the image is what it seems."""
         return self.labels.get(STATE_LABEL, "")
 
+    @property
+    def provenance(self) -> Provenance | None:
+        """Where it comes from; None if this tool has not made it."""
+        return Provenance.parse(self.description)
+
+    def made_by(self, build: BuildNames) -> bool:
+        """Whether this build, and no other, has made it."""
+        return self.provenance is not None and self.provenance.build == build.id
+
 
 def _resolved(project: str, image: compute_v1.Image) -> ResolvedImage:
     parsed = names.parse_cos_image_name(image.name)
@@ -181,11 +190,8 @@ def list_images(clients: Clients, project: str, expression: str = "") -> list[Re
         CustomizerError: the API does not say.
     """
     request = compute_v1.ListImagesRequest(project=project, filter=expression, max_results=500)
-    pager = calls.call(clients.images.list, request, f"list the images of {project}")
-    try:
-        return [_resolved(project, image) for image in pager]
-    except Exception as error:
-        raise calls.translated(error, f"list the images of {project}") from error
+    found = calls.listed(clients.images.list, request, f"list the images of {project}")
+    return [_resolved(project, image) for image in found]
 
 
 def newest_of_family(clients: Clients, project: str, family: str) -> ResolvedImage | None:
@@ -279,13 +285,7 @@ def unfinished_images(clients: Clients, project: str, build: BuildNames) -> list
         project: of the images.
         build: the build, which need not have come to know its image's name.
     """
-    return [
-        image.name
-        for image in list_images(clients, project)
-        if (provenance := Provenance.parse(image.description)) is not None
-        and provenance.build == build.id
-        and is_unfinished(image)
-    ]
+    return [image.name for image in list_images(clients, project) if image.made_by(build) and is_unfinished(image)]
 
 
 def delete_unfinished_image(
@@ -305,8 +305,7 @@ def delete_unfinished_image(
         Whether there was one.
     """
     image = find_image(clients, project, name)
-    provenance = Provenance.parse(image.description) if image else None
-    if image is None or provenance is None or provenance.build != build.id:
+    if image is None or not image.made_by(build):
         return False
     if not (even_ready or is_unfinished(image)):
         return False

@@ -9,7 +9,8 @@ from glob import glob, has_magic
 from pathlib import Path
 
 from cos_customizer.customizer.errors import CustomizerError, UsageError
-from cos_customizer.customizer.provenance import Provenance, fingerprint
+from cos_customizer.customizer.names import UNRELEASED
+from cos_customizer.customizer.provenance import fingerprint
 from cos_customizer.customizer.rebuild import Rebuild, dated_name, why_to_build
 from cos_customizer.customizer.recipe import read_recipe
 from cos_customizer.customizer.spec import BuildSpec, SourceImage
@@ -60,7 +61,7 @@ def plan_rebuild(
     digest = prepare_archive(clients, spec.context, [*spec.steps, *spec.verify.scripts], directory).sha256
     recipe = fingerprint(spec, source.id, digest)
     newest = newest_of_family(clients, output.project, output.family)
-    provenance = Provenance.parse(newest.description) if newest else None
+    provenance = newest.provenance if newest else None
     why = why_to_build(newest.name if newest else "", provenance, source.id, source.name, recipe, force)
 
     def taken(name: str) -> bool:
@@ -167,5 +168,5 @@ def row_of(file: str, plan: RebuildPlan | CustomizerError, built: bool = False, 
 
 def _may_be_taken_up(image: ResolvedImage, recipe: str) -> bool:
     """Whether an image is what a killed build of this recipe has left, to be verified and released."""
-    provenance = Provenance.parse(image.description)
-    return image.state == "unreleased" and provenance is not None and provenance.recipe == recipe
+    provenance = image.provenance
+    return image.state == UNRELEASED and provenance is not None and provenance.recipe == recipe

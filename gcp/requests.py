@@ -92,21 +92,23 @@ def user_data(spec: BuildSpec, build: BuildNames, sha256: str) -> str:
         UsageError: it does not fit into instance metadata.
     """
     steps = [_guest_step(step, verify=spec.gpu_type is not None) for step in spec.steps]
-    archive = ContextObject(spec.scratch.bucket, build.scratch(spec.scratch.workdir) + "context.tar.gz", sha256)
-    try:
-        return render_user_data(steps, archive, build.nonce)
-    except ValueError as error:
-        raise UsageError(f"-env: {error}") from None
+    return _rendered(spec, build, steps, sha256, build.nonce, "-env")
 
 
 def test_user_data(spec: BuildSpec, build: BuildNames, sha256: str) -> str:
     """As `user_data`, for the test VM: its plan has the scripts that verify the image."""
     steps = [_guest_step(step, verify=False) for step in spec.verify.scripts]
-    archive = ContextObject(spec.scratch.bucket, build.scratch(spec.scratch.workdir) + "context.tar.gz", sha256)
+    return _rendered(spec, build, steps, sha256, build.test_nonce, "verify.scripts")
+
+
+def _rendered(
+    spec: BuildSpec, build: BuildNames, steps: list[GuestStep | GpuStep], sha256: str, nonce: str, named: str
+) -> str:
+    archive = ContextObject(spec.scratch.bucket, build.context_archive(spec.scratch.workdir), sha256)
     try:
-        return render_user_data(steps, archive, build.test_nonce)
+        return render_user_data(steps, archive, nonce)
     except ValueError as error:
-        raise UsageError(f"verify.scripts: {error}") from None
+        raise UsageError(f"{named}: {error}") from None
 
 
 def _guest_step(step: RunScript | InstallGpu, *, verify: bool) -> GuestStep | GpuStep:

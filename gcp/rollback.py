@@ -4,14 +4,11 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from google.cloud import compute_v1
-
 from cos_customizer.customizer.errors import ConflictError, CustomizerError, NotFoundError
 from cos_customizer.customizer.retention import FamilyImage, Rollback, plan_rollback
-from cos_customizer.gcp import calls
+from cos_customizer.gcp import calls, deprecation
 from cos_customizer.gcp.clients import Clients
 from cos_customizer.gcp.families import current_image, family_images
-from cos_customizer.gcp.images import message
 
 
 def look(clients: Clients, project: str, family: str, now: float, to: str = "") -> Rollback:
@@ -76,12 +73,7 @@ def carry_out(
 
 
 def _deprecate(clients: Clients, project: str, image: FamilyImage, body: dict[str, Any], verb: str) -> None:
-    request = compute_v1.DeprecateImageRequest(
-        project=project,
-        image=image.id,  # not by name, which another image may have by now
-        deprecation_status_resource=message(compute_v1.DeprecationStatus, body),
-        request_id=str(uuid.uuid4()),
-    )
     doing = f"{verb} image {project}/{image.name}"
-    operation = calls.call(clients.images.deprecate_unary, request, doing)
+    # By its id: another image may have the name by now.
+    operation = deprecation.begin(clients, project, image.id, body, str(uuid.uuid4()), doing)
     calls.wait_for_global_operation(clients, project, operation, doing)
