@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from builds import failing, images, make_image
 from conftest import SpecMaker, leftovers
-from google.cloud import compute_v1
 from guest_scripts import marker, said, script, succeeding
 
 from cos_customizer.customizer.errors import (
@@ -21,9 +21,7 @@ from cos_customizer.customizer.errors import (
     StockOutError,
     UsageError,
 )
-from cos_customizer.customizer.events import BuildEnded, ConsoleOutput, Event, Note, StepChange, listening
-from cos_customizer.customizer.result import BuildResult
-from cos_customizer.customizer.spec import BuildSpec
+from cos_customizer.customizer.events import ConsoleOutput, Event, Note, StepChange, listening
 from cos_customizer.emulator.server import Emulator
 from cos_customizer.flows.build_image import build_image
 from cos_customizer.gcp.clients import connect
@@ -32,34 +30,6 @@ pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.xdist_group
 
 LABELS = ("run-script first.sh", "run-script second.sh")
 STARTED = marker(f"BuildStep: 1 started {LABELS[0]}")
-
-
-def images(emulator: Emulator) -> dict[str, Any]:
-    return {image["name"]: image for image in emulator.list("projects/my-project/global/images")}
-
-
-def make_image(name: str, family: str = "") -> None:
-    """An image that somebody else has made."""
-    operation = connect().images.insert_unary(
-        project="my-project",
-        image_resource=compute_v1.Image(
-            name=name, family=family, source_image="projects/cos-cloud/global/images/cos-stable-68-10718-86-0"
-        ),
-    )
-    connect().global_operations.wait(project="my-project", operation=operation.name)
-
-
-def failing(spec: BuildSpec, error: type[BaseException], match: str | None = None) -> tuple[Any, BuildResult]:
-    """Run a build that ends in an error: the error, and what became of the build."""
-    ended: list[BuildResult] = []
-
-    def note(event: Event) -> None:
-        if isinstance(event, BuildEnded):
-            ended.append(event.result)
-
-    with listening(note), pytest.raises(error, match=match) as caught:
-        build_image(spec)
-    return caught.value, ended[0]
 
 
 def test_a_build_makes_the_image_it_was_asked_for(emulator: Emulator, make_spec: SpecMaker) -> None:
@@ -331,7 +301,7 @@ def test_old_images_of_the_family_are_deprecated(
     emulator: Emulator, make_spec: SpecMaker, ttl: int, dated: bool
 ) -> None:
     for name, family in (("old-1", "my-family"), ("old-2", "my-family"), ("other", "another-family"), ("none", "")):
-        make_image(name, family)
+        make_image(name, family=family)
     emulator.scripts.add(succeeding(*LABELS))
     result = build_image(make_spec(output={"family": "my-family", "deprecate_old_images": True, "old_image_ttl": ttl}))
     found = images(emulator)
@@ -419,7 +389,7 @@ def test_lasting_faults_of_the_api_are_explained_and_undone(
 def test_an_image_whose_family_cannot_be_tidied_is_made_and_the_rest_is_said(
     emulator: Emulator, make_spec: SpecMaker
 ) -> None:
-    make_image("old-1", "my-family")
+    make_image("old-1", family="my-family")
     emulator.scripts.add(succeeding(*LABELS))
     emulator.faults.add("http", status=403, reason="forbidden", path="/deprecate")
     error, result = failing(

@@ -5,14 +5,14 @@ import time
 from typing import Any
 
 import pytest
+from builds import failing, images, make_image
 from conftest import SpecMaker, leftovers
 from google.api_core.exceptions import NotFound
 from google.cloud import compute_v1
 from guest_scripts import NONCE, marker, said, succeeded, succeeding
 
 from cos_customizer.customizer.errors import BuildFailedError, BuildTimeoutError, ConflictError, CustomizerError
-from cos_customizer.customizer.events import BuildEnded, Event, Note, StepChange, listening
-from cos_customizer.customizer.result import BuildResult
+from cos_customizer.customizer.events import Event, Note, StepChange, listening
 from cos_customizer.customizer.spec import BuildSpec
 from cos_customizer.emulator.server import Emulator
 from cos_customizer.flows.build_image import _archive_context, build_image
@@ -47,34 +47,11 @@ FAILS = (
 )
 
 
-def images(emulator: Emulator) -> dict[str, Any]:
-    return {image["name"]: image for image in emulator.list("projects/my-project/global/images")}
-
-
 def newest_of_family() -> str:
     try:
         return str(connect().images.get_from_family(project="my-project", family="my-family").name)
     except NotFound:
         return ""
-
-
-def make_image(name: str, **fields: Any) -> None:
-    source = "projects/cos-cloud/global/images/cos-stable-68-10718-86-0"
-    image = compute_v1.Image(name=name, source_image=source, **fields)
-    operation = connect().images.insert_unary(project="my-project", image_resource=image)
-    connect().global_operations.wait(project="my-project", operation=operation.name)
-
-
-def failing(spec: BuildSpec, error: type[BaseException], match: str) -> tuple[Any, BuildResult]:
-    ended: list[BuildResult] = []
-
-    def note(event: Event) -> None:
-        if isinstance(event, BuildEnded):
-            ended.append(event.result)
-
-    with listening(note), pytest.raises(error, match=match) as caught:
-        build_image(spec)
-    return caught.value, ended[0]
 
 
 def test_an_image_that_passes_is_released_and_only_then_are_old_ones_deprecated(
