@@ -136,9 +136,9 @@ OTHERS: dict[str, tuple[Any, ...]] = {
     "family": ((), 0, "web-", "cat /var/lib/web/index.html", ["Hello, World!"]),
     # The stand-in has no cos-extensions, and the last step is gcloud's.
     "gpu": (
-        ("-substitutions=_VERSION=396.26",),
+        ("-substitutions=_VERSION=396.26,_IMAGE_NAME=example-gpu",),
         3,
-        "my-gpu-image",
+        "example-gpu",
         "cat /var/lib/gpu-image",
         ["/var/lib/nvidia/setup_gpu.sh"],
     ),
