@@ -33,6 +33,7 @@ COPY flows flows
 COPY gcp gcp
 COPY guest guest
 COPY tasks tasks
+COPY src src
 # prefect.yaml names the flows by where they stand in the repository: a link has them there, once.
 COPY prefect.yaml /opt/cos-customizer/
 COPY make/container_entrypoint.sh /opt/cos-customizer/bin/entrypoint

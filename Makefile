@@ -61,5 +61,5 @@ lock: ## write requirements/ anew from pyproject.toml (UPGRADE=1 takes the newes
 	@make/lock.sh
 
 clean: ## remove .venv and what tools leave in the tree; the stand-in image stays cached
-	rm -rf $(VENV) build dist .mypy .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache *.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -90,8 +90,10 @@ def test_the_wheel_holds_every_file_of_the_rooms(tmp_path: Path) -> None:
         text=True,
     ).stdout.split("\n")
     for name in filter(None, files):
-        if (ROOT / name).is_file():
-            (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / name).is_symlink():
+            (tree / name).symlink_to((ROOT / name).readlink())
+        elif (ROOT / name).is_file():
             (tree / name).write_bytes((ROOT / name).read_bytes())
     build = "import sys; from setuptools.build_meta import build_wheel; print(build_wheel(sys.argv[1]))"
     done = subprocess.run(

@@ -1,0 +1,1 @@
+"""COS Customizer for Prefect. Its packages stand at the top level of the repository; here are links to them."""
