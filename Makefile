@@ -49,7 +49,7 @@ release: venv ## make this commit a release (DATE=YYYYMMDD), or open the next on
 	@git --no-pager diff -- pyproject.toml CHANGELOG.md
 
 docs: venv ## bring what the documents show of the program up to date
-	@PYTHONPATH=tests $(VENV)/bin/python tests/documentation.py
+	@PYTHONPATH=tests $(VENV)/bin/python make/documentation.py
 
 pictures: venv ## take the pictures of docs/prefect.md anew, of a run of its own (needs Chromium)
 	@$(VENV)/bin/python make/pictures.py

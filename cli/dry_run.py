@@ -8,7 +8,7 @@ import yaml
 from cos_customizer.cli.messages import printable
 
 if TYPE_CHECKING:
-    from cos_customizer.customizer.spec import BuildSpec
+    from cos_customizer.customizer.spec.model import BuildSpec
 
 
 class _Dumper(yaml.SafeDumper):

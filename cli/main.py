@@ -11,18 +11,18 @@ from typing import NoReturn
 import click
 
 from cos_customizer.cli import completion, reference
-from cos_customizer.cli.build_recipe import build
-from cos_customizer.cli.expire_images import expire_images
-from cos_customizer.cli.finish_image_build import finish_image_build
+from cos_customizer.cli.commands.build import build
+from cos_customizer.cli.commands.expire_images import expire_images
+from cos_customizer.cli.commands.finish_image_build import finish_image_build
+from cos_customizer.cli.commands.install_gpu import install_gpu
+from cos_customizer.cli.commands.rebuild_images import rebuild_images
+from cos_customizer.cli.commands.rollback import rollback
+from cos_customizer.cli.commands.run_script import run_script
+from cos_customizer.cli.commands.schema import schema
+from cos_customizer.cli.commands.start_image_build import start_image_build
+from cos_customizer.cli.commands.sweep import sweep
 from cos_customizer.cli.go_flags import Flag, GoGroup
-from cos_customizer.cli.install_gpu import install_gpu
 from cos_customizer.cli.messages import report
-from cos_customizer.cli.rebuild_images import rebuild_images
-from cos_customizer.cli.rollback import rollback
-from cos_customizer.cli.run_script import run_script
-from cos_customizer.cli.schema import schema
-from cos_customizer.cli.start_image_build import start_image_build
-from cos_customizer.cli.sweep import sweep
 from cos_customizer.cli.workdir import WORKDIR_FLAG
 from cos_customizer.customizer.errors import CustomizerError, UsageError
 from cos_customizer.flows.interrupts import SIGNALS, ignore_signals
@@ -104,7 +104,7 @@ class Program(GoGroup):
 
 def _emulator() -> click.Command:
     try:
-        from cos_customizer.cli.emulator import emulator
+        from cos_customizer.cli.commands.emulator import emulator
     except ModuleNotFoundError as error:
         if str(error.name).startswith("cos_customizer"):
             raise

@@ -16,7 +16,7 @@ from cos_customizer.cli.state import write_atomically
 from cos_customizer.customizer.errors import CustomizerError, UsageError
 
 if TYPE_CHECKING:
-    from cos_customizer.customizer.result import BuildResult
+    from cos_customizer.customizer.reporting.result import BuildResult
 
 OUTPUT_FILE_FLAG = Flag(
     "output-file",

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from cos_customizer.customizer.errors import CustomizerError
-from cos_customizer.customizer.events import Event, Note, listening, publish
+from cos_customizer.customizer.reporting.events import Event, Note, listening, publish
 from cos_customizer.flows import local_server
 
 Flow = TypeVar("Flow")

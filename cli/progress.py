@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from cos_customizer.cli.messages import printable, silence_standard_output
 from cos_customizer.customizer.durations import human_duration
-from cos_customizer.customizer.events import ConsoleOutput, Event, Note, StepChange, listening
+from cos_customizer.customizer.reporting.events import ConsoleOutput, Event, Note, StepChange, listening
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.live import Live
 
-    from cos_customizer.customizer.spec import BuildSpec
+    from cos_customizer.customizer.spec.model import BuildSpec
 
 _WAITING, _RUNNING, _DONE, _FAILED = "waiting", "started", "succeeded", "failed"
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import click
 
 from cos_customizer.cli.tables import table
-from cos_customizer.customizer.removal import Removal, summary
+from cos_customizer.customizer.families.removal import Removal, summary
 
 
 def show_removals(removals: Sequence[Removal], where: str, dry_run: bool) -> None:

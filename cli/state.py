@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from cos_customizer.customizer.errors import CustomizerError, UsageError
-from cos_customizer.customizer.steps import near_names
+from cos_customizer.customizer.spec.script_checks import near_names
 
 DEFAULT_WORKDIR = ".cos-customizer-workdir"
 VERSION = 1

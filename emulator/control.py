@@ -4,10 +4,10 @@ import re
 
 from flask import Blueprint, Response, request
 
-from .api import answer, compute, context, json_body
-from .errors import ApiError
-from .faults import Faults
-from .scripted import ScriptedBackend, Scripts
+from cos_customizer.emulator.compute.api import answer, compute, context, json_body
+from cos_customizer.emulator.errors import ApiError
+from cos_customizer.emulator.faults import Faults
+from cos_customizer.emulator.machines.scripted import ScriptedBackend, Scripts
 
 control = Blueprint("control", __name__, url_prefix="/emulator")
 

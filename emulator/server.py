@@ -7,21 +7,21 @@ from typing import Any, Literal, Self
 
 from flask import Flask
 
-from .api import Context, api
-from .batch import batch
-from .calls import Calls
-from .clock import Clock
-from .compute import Compute
-from .control import control
-from .faults import Faults
-from .http_server import HttpServer
-from .log_api import log_api
-from .logs import Logs
-from .machines import Backend, EmulatorError
-from .quotas import Quotas
-from .resources import READ_ONLY_PROJECT, Resource
-from .scripted import ScriptedBackend, Scripts
-from .storage import CloudStorage
+from cos_customizer.emulator.clock import Clock
+from cos_customizer.emulator.compute.api import Context, api
+from cos_customizer.emulator.compute.batch import batch
+from cos_customizer.emulator.compute.engine import Compute
+from cos_customizer.emulator.compute.quotas import Quotas
+from cos_customizer.emulator.compute.resources import READ_ONLY_PROJECT, Resource
+from cos_customizer.emulator.control import control
+from cos_customizer.emulator.faults import Faults
+from cos_customizer.emulator.http_server import HttpServer
+from cos_customizer.emulator.logging.api import log_api
+from cos_customizer.emulator.logging.entries import Logs
+from cos_customizer.emulator.machines.backend import Backend, EmulatorError
+from cos_customizer.emulator.machines.scripted import ScriptedBackend, Scripts
+from cos_customizer.emulator.request_log import Calls
+from cos_customizer.emulator.storage.server import CloudStorage
 
 GUEST_HOST = "169.254.169.1"
 """The host's loopback interface as a guest sees it."""
@@ -196,6 +196,6 @@ def make_backend(kind: MachineKind, state_dir: Path, cache_dir: Path | None) -> 
     """
     if kind == "scripted":
         return ScriptedBackend()
-    from .qemu import QemuBackend  # only where it is used
+    from cos_customizer.emulator.machines.qemu import QemuBackend  # only where it is used
 
     return QemuBackend(state_dir / "machines", cache_dir or state_dir / "cache")

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from .machines import EmulatorError
+from cos_customizer.emulator.machines.backend import EmulatorError
 
 _FILE = "service.json"
 _LOG_FILE = "emulator.log"
@@ -181,7 +181,7 @@ def run(options: Options, ready: Callable[[Service], None], progress: Progress) 
         log.addHandler(told)
         undo.callback(log.removeHandler, told)
         log.info("loading the Compute Engine API")
-        from .server import Emulator
+        from cos_customizer.emulator.server import Emulator
 
         emulator = Emulator(
             state_dir,

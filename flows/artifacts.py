@@ -15,11 +15,11 @@ from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
 
-from cos_customizer.customizer import console_links, summary
 from cos_customizer.customizer.durations import human_time
-from cos_customizer.customizer.events import BuildEnded, Event, Note, StepChange, listening
-from cos_customizer.customizer.result import BuildResult
-from cos_customizer.customizer.spec import BuildSpec
+from cos_customizer.customizer.reporting import console_links, summary
+from cos_customizer.customizer.reporting.events import BuildEnded, Event, Note, StepChange, listening
+from cos_customizer.customizer.reporting.result import BuildResult
+from cos_customizer.customizer.spec.model import BuildSpec
 from cos_customizer.flows import local_server
 from cos_customizer.flows.record import Record
 from cos_customizer.tasks.reporting import report, report_table

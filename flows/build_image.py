@@ -10,14 +10,14 @@ from typing import Any
 from prefect import flow
 from prefect.runtime import flow_run
 
-from cos_customizer.customizer import gpu_drivers
 from cos_customizer.customizer.durations import human_duration
 from cos_customizer.customizer.errors import UsageError
-from cos_customizer.customizer.events import BuildEnded, Note, publish
+from cos_customizer.customizer.families.provenance import Provenance, fingerprint
 from cos_customizer.customizer.names import BuildNames
-from cos_customizer.customizer.provenance import Provenance, fingerprint
-from cos_customizer.customizer.result import BuildResult, Outcome
-from cos_customizer.customizer.spec import BuildSpec
+from cos_customizer.customizer.reporting.events import BuildEnded, Note, publish
+from cos_customizer.customizer.reporting.result import BuildResult, Outcome
+from cos_customizer.customizer.spec import gpu_drivers
+from cos_customizer.customizer.spec.model import BuildSpec
 from cos_customizer.flows import artifacts, hooks, release
 from cos_customizer.flows.cloud_logging import logged
 from cos_customizer.flows.guest_vm import GuestVm
@@ -25,7 +25,7 @@ from cos_customizer.flows.interrupts import DeadlinePassed, Interrupts, time_lef
 from cos_customizer.flows.output_limit import one_at_a_time
 from cos_customizer.flows.record import Record
 from cos_customizer.flows.undoing import Undoing
-from cos_customizer.gcp import images, requests, scratch
+from cos_customizer.gcp import images, request_bodies, scratch
 from cos_customizer.gcp.context import Archive
 from cos_customizer.gcp.images import ResolvedImage
 from cos_customizer.tasks import builder_vm as vm_tasks
@@ -110,13 +110,13 @@ def _build(record: Record, undoing: Undoing) -> Outcome:
         image = release.look_for_output(record, name)
         if image is not None and not release.is_unreleased(image):
             return _exists(record, image)
-        requests.image_labels(spec.output, source.labels)  # known now, not when the steps have run
+        request_bodies.image_labels(spec.output, source.labels)  # known now, not when the steps have run
         zones = _check_gpu(spec, source)
         archive = _archive_context(record, undoing)
-        plan = requests.user_data(
+        plan = request_bodies.user_data(
             spec, record.build, archive.sha256
         )  # now, not when a VM is paid for: whether they fit
-        test_plan = requests.test_user_data(spec, record.build, archive.sha256)
+        test_plan = request_bodies.test_user_data(spec, record.build, archive.sha256)
         provenance = Provenance(record.build.id, source.id, fingerprint(spec, source.id, archive.sha256))
         if image is not None:
             image = release.take_up(record, image, provenance.recipe)
@@ -162,7 +162,8 @@ def _make_image(
     now = time.time()
     with record.phase("builder VM"):
         zone = record.zone = vm.create(
-            zones, lambda zone: requests.builder_vm(spec, build, zone, source.path, source.architecture, plan, now)
+            zones,
+            lambda zone: request_bodies.builder_vm(spec, build, zone, source.path, source.architecture, plan, now),
         )
     with record.phase("steps"):
         vm.follow(zone)
@@ -172,7 +173,7 @@ def _make_image(
         if not halted:
             vm_tasks.stop_builder_vm(project, zone, build)
     with record.phase("image"):
-        body = requests.output_image(
+        body = request_bodies.output_image(
             spec, provenance, zone, source.path, record.output_name, source.labels, time.time()
         )
         image, keep = _create_image(record, undoing, body, halted)
@@ -214,7 +215,7 @@ def _upload_context(record: Record, undoing: Undoing, archive: Archive) -> None:
     spec, build = record.spec, record.build
     bucket, name = spec.scratch.bucket, build.context_archive(spec.scratch.workdir)
     undoing.add(f"gs://{bucket}/{name}", lambda: Counter({"object": scratch.delete(clients(), bucket, name)}))
-    expires = requests.expiry(spec.timeout_seconds, time.time())
+    expires = request_bodies.expiry(spec.timeout_seconds, time.time())
     scratch_tasks.upload_context(archive, bucket, name, build, expires)
 
 

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from prefect.runtime import flow_run
 
 from cos_customizer.customizer.errors import CustomizerError
-from cos_customizer.customizer.events import Event, Note, listening
-from cos_customizer.customizer.log_entries import BuildFacts, EventEntries, source_path
+from cos_customizer.customizer.reporting.events import Event, Note, listening
+from cos_customizer.customizer.reporting.log_entries import BuildFacts, EventEntries, source_path
 from cos_customizer.flows.record import Record
 from cos_customizer.gcp.cloud_logging import LogWriter
 from cos_customizer.gcp.endpoints import Endpoints

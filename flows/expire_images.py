@@ -6,10 +6,10 @@ from typing import Annotated
 from prefect import flow
 from pydantic import Field
 
-from cos_customizer.customizer.removal import Removal, raise_failures
-from cos_customizer.customizer.retention import DEFAULT_KEEP_LAST
-from cos_customizer.customizer.spec_values import Project, ResourceName
-from cos_customizer.gcp.expiry import Retention
+from cos_customizer.customizer.families.image_expiry import DEFAULT_KEEP_LAST
+from cos_customizer.customizer.families.removal import Removal, raise_failures
+from cos_customizer.customizer.spec.values import Project, ResourceName
+from cos_customizer.gcp.image_expiry import Retention
 from cos_customizer.tasks import families
 from cos_customizer.tasks.tables import tell_removals
 

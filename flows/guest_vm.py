@@ -10,11 +10,11 @@ from typing import IO, Any
 
 from cos_customizer.customizer.durations import human_duration
 from cos_customizer.customizer.errors import CustomizerError, StockOutError
-from cos_customizer.customizer.events import Note, Stage
 from cos_customizer.customizer.names import BuildNames
+from cos_customizer.customizer.reporting.events import Note, Stage
 from cos_customizer.flows.record import Record
 from cos_customizer.flows.undoing import Undoing
-from cos_customizer.gcp import instances, requests, scratch
+from cos_customizer.gcp import instances, request_bodies, scratch
 from cos_customizer.gcp.serial_console import SerialConsole
 from cos_customizer.guest.protocol import PORT
 from cos_customizer.tasks import builder_vm as vm_tasks
@@ -79,7 +79,7 @@ class GuestVm:
                 report(Note("stock-out", f"{error.message}; trying the next zone", "warning"))
                 undo()  # what it may have left, before anything else is made; again at the end, which costs nothing
             else:
-                life = human_duration(requests.life_of_builder_vm(self.record.spec.timeout_seconds))
+                life = human_duration(request_bodies.life_of_builder_vm(self.record.spec.timeout_seconds))
                 machine = body["machineType"].rpartition("/")[2]
                 report(Note(self.what, f"{self.name} in {zone} ({machine}), at most {life} of life"))
                 return zone

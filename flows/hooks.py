@@ -14,7 +14,7 @@ from prefect.flows import Flow
 from prefect.logging.loggers import flow_run_logger
 
 from cos_customizer.customizer.names import BuildNames
-from cos_customizer.customizer.spec import BuildSpec, parse_spec
+from cos_customizer.customizer.spec.model import BuildSpec, parse_spec
 from cos_customizer.flows.guest_vm import delete_vm
 from cos_customizer.flows.undoing import Undoing
 from cos_customizer.gcp import images, scratch

@@ -15,8 +15,8 @@ from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
 from cos_customizer.customizer.durations import human_duration
-from cos_customizer.customizer.events import Note
-from cos_customizer.customizer.spec import BuildSpec
+from cos_customizer.customizer.reporting.events import Note
+from cos_customizer.customizer.spec.model import BuildSpec
 from cos_customizer.flows import local_server
 from cos_customizer.flows.interrupts import command_started
 from cos_customizer.tasks.reporting import report

@@ -14,8 +14,8 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelling
 
 from cos_customizer.customizer.errors import CustomizerError, UsageError
-from cos_customizer.customizer.events import Note
-from cos_customizer.customizer.rebuild import Rebuild, raise_failures
+from cos_customizer.customizer.families.rebuild import Rebuild, raise_failures
+from cos_customizer.customizer.reporting.events import Note
 from cos_customizer.flows.build_image import build_image
 from cos_customizer.flows.interrupts import Interrupts
 from cos_customizer.gcp.rebuild import Planned, RebuildPlan, plan_all, recipe_files, row_of

@@ -5,11 +5,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from cos_customizer.customizer.errors import BuildTimeoutError, in_words
-from cos_customizer.customizer.events import BuildEnded, Stage, publish
 from cos_customizer.customizer.names import BuildNames
-from cos_customizer.customizer.result import BuildResult, Outcome, StepResult
-from cos_customizer.customizer.spec import BuildSpec
-from cos_customizer.customizer.spec_steps import InstallGpu, RunScript
+from cos_customizer.customizer.reporting.events import BuildEnded, Stage, publish
+from cos_customizer.customizer.reporting.result import BuildResult, Outcome, StepResult
+from cos_customizer.customizer.spec.model import BuildSpec
+from cos_customizer.customizer.spec.steps import InstallGpu, RunScript
 from cos_customizer.gcp.images import ResolvedImage
 from cos_customizer.tasks.serial_console import GuestConsole
 

@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Callable
 
 from cos_customizer.customizer.errors import BuildFailedError, ConflictError, CustomizerError, NotFoundError
-from cos_customizer.customizer.events import Note
 from cos_customizer.customizer.names import (
     BUILD_LABEL,
     EXPIRY_LABEL,
@@ -15,10 +14,11 @@ from cos_customizer.customizer.names import (
     UNRELEASED,
     BuildNames,
 )
+from cos_customizer.customizer.reporting.events import Note
 from cos_customizer.flows.guest_vm import GuestVm
 from cos_customizer.flows.record import Record
 from cos_customizer.flows.undoing import Undoing
-from cos_customizer.gcp import images, requests
+from cos_customizer.gcp import images, request_bodies
 from cos_customizer.gcp.images import ResolvedImage
 from cos_customizer.tasks import images as image_tasks
 from cos_customizer.tasks.operation import clients
@@ -73,7 +73,7 @@ def take_up(record: Record, image: ResolvedImage, recipe: str) -> ResolvedImage 
     if same_recipe:
         report(Note("image", f"{image.path} exists and was never released; verifying it"))
         # Its time starts anew, or a sweep might delete it under our hands.
-        later = int(requests.expiry(record.spec.timeout_seconds, time.time()))
+        later = int(request_bodies.expiry(record.spec.timeout_seconds, time.time()))
         try:
             return image_tasks.label_image(image, {**image.labels, EXPIRY_LABEL: str(later)})
         except (ConflictError, NotFoundError):  # its own build was not dead, and has released or deleted it
@@ -115,7 +115,7 @@ def verify(
     first = [record.zone] if record.zone in zones else []
     zone = vm.create(
         [*first, *(zone for zone in zones if zone not in first)],
-        lambda zone: requests.test_vm(spec, build, zone, image.path, image.architecture, plan, time.time()),
+        lambda zone: request_bodies.test_vm(spec, build, zone, image.path, image.architecture, plan, time.time()),
     )
     record.zone = record.zone or zone
     try:
@@ -178,7 +178,7 @@ def release(record: Record, image: ResolvedImage) -> ResolvedImage:
 
 def _released_labels(record: Record) -> dict[str, str]:
     assert record.source
-    return requests.image_labels(record.spec.output, record.source.labels)
+    return request_bodies.image_labels(record.spec.output, record.source.labels)
 
 
 def is_unreleased(image: ResolvedImage) -> bool:
@@ -199,7 +199,7 @@ def deprecate_old_images(record: Record, image: ResolvedImage) -> None:
     output = record.spec.output
     if not output.deprecate_old_images or not output.family:
         return
-    body = requests.deprecation(image.path, output.old_image_ttl, time.time())
+    body = request_bodies.deprecation(image.path, output.old_image_ttl, time.time())
     try:
         record.deprecated = image_tasks.deprecate_old_images(output.family, image, body, record.build)
     except CustomizerError as error:

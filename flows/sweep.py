@@ -7,9 +7,9 @@ from prefect import flow
 from pydantic import AfterValidator, AwareDatetime
 
 from cos_customizer.customizer.errors import UsageError
+from cos_customizer.customizer.families.removal import Removal, raise_failures
 from cos_customizer.customizer.names import check_bucket
-from cos_customizer.customizer.removal import Removal, raise_failures
-from cos_customizer.customizer.spec_values import Project
+from cos_customizer.customizer.spec.values import Project
 from cos_customizer.gcp.sweep import Ground
 from cos_customizer.tasks import families
 from cos_customizer.tasks.tables import tell_removals

@@ -12,7 +12,7 @@ from typing import Any
 from google.api_core import exceptions
 
 from cos_customizer.customizer.errors import CustomizerError, PermissionDeniedError
-from cos_customizer.customizer.log_entries import LOG, BuildFacts, LogEntry
+from cos_customizer.customizer.reporting.log_entries import LOG, BuildFacts, LogEntry
 from cos_customizer.gcp.calls import is_transient, translated
 
 INTERVAL = 1.0

@@ -7,10 +7,10 @@ from pathlib import Path
 from cos_customizer.customizer import names
 from cos_customizer.customizer.context import ARCHIVE_SUFFIXES, ContextArchive, archive_context, read_archive
 from cos_customizer.customizer.errors import UsageError
-from cos_customizer.customizer.gpu_drivers import check_in_context
-from cos_customizer.customizer.spec import BuildContext
-from cos_customizer.customizer.spec_steps import RunScript, Step
-from cos_customizer.customizer.steps import near_names
+from cos_customizer.customizer.spec.gpu_drivers import check_in_context
+from cos_customizer.customizer.spec.model import BuildContext
+from cos_customizer.customizer.spec.script_checks import near_names
+from cos_customizer.customizer.spec.steps import RunScript, Step
 from cos_customizer.gcp import scratch
 from cos_customizer.gcp.clients import Clients
 

@@ -9,7 +9,7 @@ from typing import Any
 from google.cloud import compute_v1
 
 from cos_customizer.customizer.errors import CustomizerError, NotFoundError
-from cos_customizer.customizer.removal import Removal
+from cos_customizer.customizer.families.removal import Removal
 from cos_customizer.gcp import calls
 from cos_customizer.gcp.clients import Clients
 

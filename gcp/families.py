@@ -7,8 +7,8 @@ from typing import Any
 from google.cloud import compute_v1
 
 from cos_customizer.customizer.errors import NotFoundError
+from cos_customizer.customizer.families.image_expiry import FamilyImage
 from cos_customizer.customizer.names import UNRELEASED
-from cos_customizer.customizer.retention import FamilyImage
 from cos_customizer.gcp import calls
 from cos_customizer.gcp.clients import Clients
 from cos_customizer.gcp.images import ResolvedImage, list_images

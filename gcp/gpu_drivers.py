@@ -6,7 +6,7 @@ import google.cloud.storage as gcs
 from google.api_core.client_options import ClientOptions
 from google.auth.credentials import AnonymousCredentials
 
-from cos_customizer.customizer.gpu_drivers import BUCKET, PREFIX, Drivers, drivers_in
+from cos_customizer.customizer.spec.gpu_drivers import BUCKET, PREFIX, Drivers, drivers_in
 from cos_customizer.gcp.endpoints import Endpoints, look_for_local
 
 _PATIENCE = 30.0

@@ -12,9 +12,9 @@ from google.cloud import compute_v1
 
 from cos_customizer.customizer import names
 from cos_customizer.customizer.errors import CustomizerError, NotFoundError
+from cos_customizer.customizer.families.provenance import Provenance
 from cos_customizer.customizer.names import STATE_LABEL, BuildNames
-from cos_customizer.customizer.provenance import Provenance
-from cos_customizer.customizer.spec import SourceImage
+from cos_customizer.customizer.spec.model import SourceImage
 from cos_customizer.gcp import calls
 from cos_customizer.gcp.clients import Clients
 

@@ -4,16 +4,16 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from cos_customizer.customizer import gpu_drivers
 from cos_customizer.customizer.errors import UsageError
+from cos_customizer.customizer.families.provenance import Provenance, fingerprint
 from cos_customizer.customizer.names import BuildNames
-from cos_customizer.customizer.provenance import Provenance, fingerprint
-from cos_customizer.customizer.spec import BuildSpec
-from cos_customizer.gcp import requests
-from cos_customizer.gcp.accelerators import zones_with_gpu
+from cos_customizer.customizer.spec import gpu_drivers
+from cos_customizer.customizer.spec.model import BuildSpec
+from cos_customizer.gcp import request_bodies
 from cos_customizer.gcp.clients import Clients
 from cos_customizer.gcp.deprecation import images_to_deprecate
 from cos_customizer.gcp.gpu_drivers import published_drivers
+from cos_customizer.gcp.gpu_zones import zones_with_gpu
 from cos_customizer.gcp.images import ResolvedImage, resolve_source
 
 _UNKNOWN_DIGEST = "0" * 64
@@ -59,11 +59,11 @@ def plan_build(clients: Clients, spec: BuildSpec) -> list[PlannedRequest]:
     except ValueError as error:
         raise UsageError(f"-image-suffix: {error}") from None
     digest = spec.context.sha256 or _UNKNOWN_DIGEST
-    requests.user_data(spec, build, digest)  # whether it fits, with the values that are not shown
-    user_data = requests.user_data(spec.masked(), build, digest)
-    vm = requests.builder_vm(spec, build, zone, source.path, source.architecture, user_data, now)
+    request_bodies.user_data(spec, build, digest)  # whether it fits, with the values that are not shown
+    user_data = request_bodies.user_data(spec.masked(), build, digest)
+    vm = request_bodies.builder_vm(spec, build, zone, source.path, source.architecture, user_data, now)
     provenance = Provenance(build.id, source.id, fingerprint(spec, source.id, digest))
-    image = requests.output_image(spec, provenance, zone, source.path, name, source.labels, now)
+    image = request_bodies.output_image(spec, provenance, zone, source.path, name, source.labels, now)
     instances = f"compute/v1/projects/{project}/zones/{zone}/instances"
     images = f"compute/v1/projects/{output.project}/global/images"
     planned = [
@@ -72,18 +72,18 @@ def plan_build(clients: Clients, spec: BuildSpec) -> list[PlannedRequest]:
     ]
     deletion = PlannedRequest("DELETE", f"{instances}/{build.builder_vm}", {})
     if spec.verify.asked_for:
-        plan = requests.test_user_data(spec.masked(), build, digest)
+        plan = request_bodies.test_user_data(spec.masked(), build, digest)
         new = f"projects/{output.project}/global/images/{name}"
-        test_vm = requests.test_vm(spec, build, zone, new, source.architecture, plan, now)
+        test_vm = request_bodies.test_vm(spec, build, zone, new, source.architecture, plan, now)
         planned += [deletion, PlannedRequest("POST", instances, test_vm)]
         if output.family:
             planned.append(PlannedRequest("PATCH", f"{images}/{name}", {"family": output.family}))
-        labels = {"labels": requests.image_labels(output, source.labels), "labelFingerprint": "…"}
+        labels = {"labels": request_bodies.image_labels(output, source.labels), "labelFingerprint": "…"}
         planned.append(PlannedRequest("POST", f"{images}/{name}/setLabels", labels))
         deletion = PlannedRequest("DELETE", f"{instances}/{build.test_vm}", {})
     if output.deprecate_old_images and output.family:
         new = f"projects/{output.project}/global/images/{name}"
-        body = requests.deprecation(new, output.old_image_ttl, now)
+        body = request_bodies.deprecation(new, output.old_image_ttl, now)
         old = images_to_deprecate(clients, output.project, output.family, name)
         planned += [PlannedRequest("POST", f"{images}/{image}/deprecate", body) for image in old]
     return [*planned, deletion]

@@ -9,11 +9,11 @@ from glob import glob, has_magic
 from pathlib import Path
 
 from cos_customizer.customizer.errors import CustomizerError, UsageError
+from cos_customizer.customizer.families.provenance import fingerprint
+from cos_customizer.customizer.families.rebuild import Rebuild, dated_name, why_to_build
 from cos_customizer.customizer.names import UNRELEASED
-from cos_customizer.customizer.provenance import fingerprint
-from cos_customizer.customizer.rebuild import Rebuild, dated_name, why_to_build
-from cos_customizer.customizer.recipe import read_recipe
-from cos_customizer.customizer.spec import BuildSpec, SourceImage
+from cos_customizer.customizer.spec.model import BuildSpec, SourceImage
+from cos_customizer.customizer.spec.recipe import read_recipe
 from cos_customizer.gcp.clients import Clients
 from cos_customizer.gcp.context import prepare_archive
 from cos_customizer.gcp.images import ResolvedImage, find_image, newest_of_family, resolve_source

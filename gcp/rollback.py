@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cos_customizer.customizer.errors import ConflictError, CustomizerError, NotFoundError
-from cos_customizer.customizer.retention import FamilyImage, Rollback, plan_rollback
+from cos_customizer.customizer.families.image_expiry import FamilyImage, Rollback, plan_rollback
 from cos_customizer.gcp import calls, deprecation
 from cos_customizer.gcp.clients import Clients
 from cos_customizer.gcp.families import current_image, family_images

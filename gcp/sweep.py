@@ -7,9 +7,9 @@ from google.api_core import exceptions
 from google.cloud import compute_v1
 
 from cos_customizer.customizer.errors import CustomizerError, NotFoundError
+from cos_customizer.customizer.families.removal import Removal
+from cos_customizer.customizer.families.sweep import OBJECTS, Temporary, judge, plan_sweep
 from cos_customizer.customizer.names import BUILD_LABEL, STATE_LABEL, UNRELEASED
-from cos_customizer.customizer.removal import Removal
-from cos_customizer.customizer.temporary import OBJECTS, Temporary, judge, plan_sweep
 from cos_customizer.gcp import calls, deletion
 from cos_customizer.gcp.clients import Clients
 from cos_customizer.gcp.families import aggregated

@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Literal
 
-from cos_customizer.customizer import events
-from cos_customizer.customizer.result import StepResult
+from cos_customizer.customizer.reporting import events
+from cos_customizer.customizer.reporting.result import StepResult
 from cos_customizer.guest import protocol
 
 StepState = Literal["started", "succeeded", "failed"]

@@ -5,7 +5,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from cos_customizer.emulator.cloud_build import WorkflowError, parse_workflow
+from cos_customizer.emulator.cloud_build.workflow import WorkflowError, parse_workflow
 
 BUILT_IN = ("PROJECT_ID", "BUILD_ID")
 

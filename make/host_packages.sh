@@ -7,7 +7,7 @@ source make/apt.sh
 
 stage 'host packages'
 read -r -a missing < <("${VENV:-.venv}/bin/python" -c '
-from cos_customizer.emulator.host import missing_packages
+from cos_customizer.emulator.machines.host import missing_packages
 print(*missing_packages())
 ')
 if ((${#missing[@]})); then

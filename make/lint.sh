@@ -14,7 +14,7 @@ check "$bin/ruff" check --quiet .
 check "$bin/ruff" format --check --quiet .
 
 check "$bin/mypy" -p cos_customizer
-check "$bin/mypy" tests/*.py benchmarks/*.py make/*.py
+check "$bin/mypy" tests benchmarks make
 
 readarray -t scripts < <(git ls-files --cached --others --exclude-standard -- '*.sh' .ci/run ':!examples')
 check "$bin/shellcheck" --external-sources --source-path=SCRIPTDIR "${scripts[@]}"

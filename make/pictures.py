@@ -13,8 +13,8 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
 from browser import Browser  # noqa: E402
-from guest_scripts import succeeding  # noqa: E402
-from prefect_place import POOL, PrefectPlace, wait_for  # noqa: E402
+from support.guest_scripts import succeeding  # noqa: E402
+from support.prefect_place import POOL, PrefectPlace, wait_for  # noqa: E402
 
 from cos_customizer.emulator.server import Emulator  # noqa: E402
 

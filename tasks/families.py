@@ -4,9 +4,9 @@ from collections.abc import Collection
 from datetime import date
 from pathlib import Path
 
-from cos_customizer.customizer.removal import Removal
-from cos_customizer.customizer.spec import BuildSpec
-from cos_customizer.gcp import expiry, rebuild, sweep
+from cos_customizer.customizer.families.removal import Removal
+from cos_customizer.customizer.spec.model import BuildSpec
+from cos_customizer.gcp import image_expiry, rebuild, sweep
 from cos_customizer.gcp.rebuild import RebuildPlan
 from cos_customizer.tasks.operation import clients, operation
 
@@ -25,15 +25,15 @@ def plan_rebuild(
 
 
 @operation("look at images")
-def look_at_images(retention: expiry.Retention, now: float) -> list[expiry.Decision]:
-    """Decide on every image of the families; see `gcp.expiry.look`."""
-    return expiry.look(clients(), retention, now)
+def look_at_images(retention: image_expiry.Retention, now: float) -> list[image_expiry.Decision]:
+    """Decide on every image of the families; see `gcp.image_expiry.look`."""
+    return image_expiry.look(clients(), retention, now)
 
 
 @operation("delete expired images")
-def delete_expired_images(project: str, decided: list[expiry.Decision]) -> list[Removal]:
-    """Delete what is to be deleted; see `gcp.expiry.carry_out`."""
-    return expiry.carry_out(clients(), project, decided)
+def delete_expired_images(project: str, decided: list[image_expiry.Decision]) -> list[Removal]:
+    """Delete what is to be deleted; see `gcp.image_expiry.carry_out`."""
+    return image_expiry.carry_out(clients(), project, decided)
 
 
 @operation("look for what builds have left")

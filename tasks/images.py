@@ -3,7 +3,7 @@
 from typing import Any
 
 from cos_customizer.customizer.names import BuildNames
-from cos_customizer.customizer.spec import SourceImage
+from cos_customizer.customizer.spec.model import SourceImage
 from cos_customizer.gcp import deprecation, images, release
 from cos_customizer.gcp.images import ResolvedImage
 from cos_customizer.tasks.operation import clients, operation

@@ -7,8 +7,8 @@ from prefect.artifacts import create_table_artifact
 from prefect.exceptions import MissingContextError
 from prefect.logging import get_run_logger
 
-from cos_customizer.customizer import events
-from cos_customizer.customizer.events import ConsoleOutput, Event, Note, StepChange
+from cos_customizer.customizer.reporting import events
+from cos_customizer.customizer.reporting.events import ConsoleOutput, Event, Note, StepChange
 
 LINES_PER_RECORD = 50
 """Serial lines that make one log record: Prefect's API takes about a thousand records a second."""

@@ -10,7 +10,7 @@ from typing import IO
 
 from cos_customizer.customizer.durations import human_duration
 from cos_customizer.customizer.errors import BuildFailedError, ConflictError, CustomizerError, NotFoundError
-from cos_customizer.customizer.events import Note, Stage
+from cos_customizer.customizer.reporting.events import Note, Stage
 from cos_customizer.gcp.serial_console import SerialConsole
 from cos_customizer.guest.progress import GuestProgress
 from cos_customizer.guest.protocol import SerialParser

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from cos_customizer.customizer.events import Note
-from cos_customizer.customizer.removal import Removal, summary
+from cos_customizer.customizer.families.removal import Removal, summary
+from cos_customizer.customizer.reporting.events import Note
 from cos_customizer.tasks.reporting import report, report_table
 
 

@@ -2,23 +2,22 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from guest_machines import Storage
+from support.guest_machines import Storage
+from support.specifications import SpecMaker
 
-from cos_customizer.customizer.spec import BuildSpec, parse_spec
-from cos_customizer.emulator.machines import Backend
+from cos_customizer.customizer.spec.model import BuildSpec, parse_spec
+from cos_customizer.emulator.machines.backend import Backend
 from cos_customizer.emulator.server import Emulator, make_backend
 from cos_customizer.emulator.service import default_cache_dir
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell lets its background jobs ignore Ctrl-C, and what they start inherits that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-
-SpecMaker = Callable[..., BuildSpec]
 
 
 @pytest.fixture
@@ -90,16 +89,3 @@ def make_spec(tmp_path: Path) -> SpecMaker:
         return parse_spec({**filled, **more, "steps": steps, "timeout": timeout})
 
     return make
-
-
-def leftovers(emulator: Emulator) -> list[str]:
-    """Everything temporary that is still there, serial logs apart."""
-    from cos_customizer.gcp.clients import connect
-
-    zonal = [
-        resource["name"]
-        for kind in ("instances", "disks")
-        for resource in emulator.list(f"projects/my-project/zones/-/{kind}")
-    ]
-    blobs = connect().storage.list_blobs("my-project_cloudbuild")
-    return zonal + [blob.name for blob in blobs if not blob.name.endswith("serial.log")]

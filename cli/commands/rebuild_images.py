@@ -1,0 +1,99 @@
+"""`rebuild-images`: build the images of recipes anew, those in which something has changed."""
+
+import gc
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cos_customizer.cli.go_flags import Flag, GoCommand
+from cos_customizer.cli.tables import table
+from cos_customizer.flows.interrupts import ignore_signals
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from cos_customizer.customizer.families.rebuild import Rebuild
+    from cos_customizer.customizer.spec.model import BuildSpec
+
+FLAGS = (
+    Flag(
+        "recipe",
+        "Files of recipes, or patterns such as recipes/*.yaml. Required. May be repeated.",
+        kind="list",
+        value="FILE,…",
+        example="-recipe='recipes/*.yaml'",
+    ),
+    Flag("force", "Build all of them, changed or not.", kind="bool"),
+    Flag(
+        "deployment",
+        "Let each build be a run of this deployment on the configured Prefect server, all at once, spread over its "
+        "workers. By default they are built here, one after another.",
+        value="FLOW/NAME",
+        example="-deployment=build-image/build-image",
+    ),
+    Flag("dry-run", "Build nothing: only print what each recipe comes to, and why.", kind="bool"),
+)
+
+
+@click.command(
+    "rebuild-images",
+    cls=GoCommand,
+    params=list(FLAGS),
+    short_help="Build the images of recipes anew, those in which something has changed.",
+)
+def rebuild_images(**values: Any) -> int:
+    """Build the images of recipes anew, those in which something has changed.
+
+    Each recipe names its output family. Built is what the family's newest released image was not made from: another
+    source image, recipe or build context. The new image's name is the recipe's with the date appended. A recipe that
+    fails, fails alone; the exit code is then 1.
+    """
+    from cos_customizer.gcp.rebuild import plan_all, recipe_files
+
+    files = recipe_files(values["recipe"])
+    if values["dry_run"]:
+        from cos_customizer.gcp.clients import connect
+        from cos_customizer.gcp.rebuild import plan_rebuild, row_of
+
+        clients = connect()
+
+        def plan(_file: str, spec: "BuildSpec", directory: Path, *arguments: Any) -> Any:
+            return plan_rebuild(clients, spec, directory, *arguments)
+
+        planned = plan_all(files, values["force"], plan, lambda _row: None)
+        return _show([row_of(file, found) for file, found in planned.items()])
+    return _show(_rebuild(files, values["force"], values["deployment"] or ""))
+
+
+def _rebuild(files: "Sequence[str]", force: bool, deployment: str) -> "Sequence[Rebuild]":
+    from cos_customizer.cli.prefect_api import prefect_at_hand
+    from cos_customizer.cli.progress import PlainLines
+    from cos_customizer.customizer.families.rebuild import RebuildFailedError
+    from cos_customizer.customizer.reporting.events import listening
+
+    try:
+        with PlainLines() as view, listening(view.show), prefect_at_hand(_load_flow) as flow:
+            try:
+                return flow(list(files), force=force, deployment=deployment)
+            except RebuildFailedError as error:
+                return error.rows
+    finally:
+        ignore_signals()
+        gc.freeze()  # see run_build
+
+
+def _load_flow() -> "Callable[..., Sequence[Rebuild]]":
+    from cos_customizer.flows.rebuild_images import rebuild_images
+
+    return rebuild_images
+
+
+def _show(rows: "Sequence[Rebuild]") -> int:
+    """Print the table; raises an error if a recipe has failed."""
+    from cos_customizer.customizer.families.rebuild import raise_failures
+
+    names = ("outcome", "recipe", "family", "image", "why")
+    click.echo(table(names, [[str(getattr(row, name)) for name in names] for row in rows]))
+    raise_failures(rows)
+    return 0

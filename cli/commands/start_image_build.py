@@ -1,0 +1,174 @@
+"""`start-image-build`: archive the build context, find the source image, and begin the local state."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from cos_customizer.cli.go_flags import Flag, GoCommand, spec_fields
+from cos_customizer.cli.state import StateDirectory
+from cos_customizer.cli.workdir import WORKDIR_FLAG, workdir_of
+from cos_customizer.customizer.errors import UsageError
+
+if TYPE_CHECKING:
+    from cos_customizer.customizer.spec.model import SourceImage
+    from cos_customizer.customizer.spec.steps import Model
+
+Part = TypeVar("Part", bound="Model")
+
+FLAGS = (
+    Flag(
+        "image-project",
+        "Project of the source image, the image to customize. Required.",
+        value="PROJECT",
+        example="-image-project=cos-cloud",
+        field="source.project",
+    ),
+    Flag(
+        "image-name",
+        "Name of the source image. One of -image-name, -image-milestone and -image-family must be given.",
+        value="NAME",
+        example="-image-name=cos-stable-68-10718-86-0",
+        field="source.name",
+    ),
+    Flag(
+        "image-milestone",
+        "COS milestone of the source image: the newest image on it by build number is taken. Only with "
+        "-image-project=cos-cloud.",
+        kind="int",
+        value="NUMBER",
+        example="-image-milestone=125",
+        field="source.milestone",
+    ),
+    Flag(
+        "image-family",
+        "Family of the source image: its newest image that is not deprecated is taken.",
+        value="FAMILY",
+        example="-image-family=cos-stable",
+        field="source.family",
+    ),
+    Flag(
+        "image-architecture",
+        "CPU architecture of the image that -image-milestone is to find: x86_64 or arm64.",
+        kind="choice",
+        value="ARCHITECTURE",
+        choices=("x86_64", "arm64"),
+        default="x86_64",
+        example="-image-architecture=arm64",
+        field="source.architecture",
+    ),
+    Flag(
+        "build-context",
+        "Directory or file, relative to the working directory, whose contents are copied to the builder VM; "
+        "scripts run in it.",
+        value="PATH",
+        default=".",
+        completer=click.Path(),
+        example="-build-context=image-files",
+        field="context.path",
+    ),
+    Flag(
+        "gcs-bucket",
+        "Cloud Storage bucket for scratch space: the build context and the serial log travel through it. Required.",
+        value="BUCKET",
+        example="-gcs-bucket=my-project_cloudbuild",
+        field="scratch.bucket",
+    ),
+    Flag(
+        "gcs-workdir",
+        "Directory in that bucket for scratch space. Builds may share it. Required.",
+        value="DIRECTORY",
+        example="-gcs-workdir=image-build-42",
+        field="scratch.workdir",
+    ),
+    Flag(
+        "force", "Start over where an image build has been started already: its local state is replaced.", kind="bool"
+    ),
+    WORKDIR_FLAG,
+)
+
+
+@click.command(
+    "start-image-build",
+    cls=GoCommand,
+    params=list(FLAGS),
+    short_help="Begin an image build: choose the source image and the build context.",
+)
+@click.pass_context
+def start_image_build(ctx: click.Context, /, **values: Any) -> int:
+    """Begin an image build: choose the source image and the build context.
+
+    Finds the source image, archives the build context, and writes both down in the local state for the steps that
+    follow. No cloud resource is created. It comes before all other steps, once for each image build.
+    """
+    state = StateDirectory.named(workdir_of(ctx, values))
+    spec = spec_fields(FLAGS, values)
+    source = _check(spec)
+    context = Path(values["build_context"] or ".")
+    if context.resolve() == state.path.resolve():
+        raise UsageError(
+            f"-build-context: {str(context)!r} is the directory of the local state",
+            "choose another -build-context or -local-state-workdir.",
+        )
+    with state.new(force=values["force"]) as draft:
+        from cos_customizer.customizer.context import archive_context
+
+        archive = archive_context(context, draft.archive, exclude=state.path)
+
+        from cos_customizer.gcp.clients import connect
+        from cos_customizer.gcp.images import resolve_source
+
+        image = resolve_source(connect(), source)
+        spec["source"] = {"project": image.project, "name": image.name, "architecture": image.architecture}
+        spec["context"] = {"sha256": archive.sha256}
+        draft.commit(spec, archive.scripts, str(context.absolute()))
+    files = "1 file" if len(archive.scripts) == 1 else f"{len(archive.scripts):,} files"
+    click.echo(
+        f"source image  {image.project}/{image.name} · context {files}, {_human_size(archive.size)}, "
+        f"sha256 {archive.sha256[:8]}…"
+    )
+    return 0
+
+
+def _check(spec: dict[str, Any]) -> "SourceImage":
+    """Check everything that can be checked without talking to Google."""
+    from pydantic import ValidationError
+
+    from cos_customizer.customizer.spec.model import Scratch, SourceImage, describe_fault
+
+    source = spec.setdefault("source", {})
+    source["architecture"] = source.get("architecture", "x86_64").upper()
+    bucket = spec.setdefault("scratch", {}).get("bucket", "")
+    if bucket.startswith("gs://"):
+        raise UsageError(
+            f"-gcs-bucket: {bucket!r} is a URL, not a bucket",
+            f"write -gcs-bucket={bucket.split('/')[2]}; -gcs-workdir names the directory in it.",
+        )
+    faults: list[str] = []
+
+    def read(part: str, model: type[Part]) -> Part | None:
+        try:
+            return model.model_validate(spec[part])
+        except ValidationError as error:
+            faults.extend(
+                describe_fault((part, *fault["loc"]), fault["type"], fault["msg"]) for fault in error.errors()
+            )
+            return None
+
+    image = read("source", SourceImage)
+    read("scratch", Scratch)
+    if faults or image is None:
+        raise UsageError("; ".join(faults), "see: cos-customizer help start-image-build.")
+    return image
+
+
+def _human_size(size: int) -> str:
+    """A size for people: `0.2 kB`, `35.0 MB`.
+
+    Args:
+        size: in bytes.
+    """
+    if size < 100:
+        return f"{size} bytes"
+    power = 3 if size >= 10**9 else 2 if size >= 10**6 else 1
+    return f"{size / 1000**power:.1f} {('kB', 'MB', 'GB')[power - 1]}"

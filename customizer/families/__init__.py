@@ -1,0 +1,1 @@
+"""What is kept of image families, what is rebuilt, what goes."""

@@ -1,0 +1,82 @@
+"""What an image tells of how it was made: kept in its description, because its labels are the user's.
+
+The description is the one field of an image that is free text, is there from the moment the image is made, and can be
+at most 2,048 characters long (https://cloud.google.com/compute/docs/reference/rest/v1/images).
+"""
+
+import hashlib
+import json
+import re
+from dataclasses import asdict, dataclass
+
+from cos_customizer.customizer.spec.model import BuildSpec
+
+_LINE = re.compile(r"^cos-customizer: (.+)$", re.MULTILINE)
+_FIELDS = ("build", "source_id", "recipe")
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where an image comes from.
+
+    Attributes:
+        build: id of the build that made it.
+        source_id: numeric id of the source image; another image of the same name has another.
+        recipe: fingerprint of the recipe; see `fingerprint`.
+    """
+
+    build: str
+    source_id: str
+    recipe: str
+
+    def description(self, source_image: str) -> str:
+        """The image's description: a line for people, one for us.
+
+        Args:
+            source_image: `projects/{project}/global/images/{image}`.
+        """
+        fields = " ".join(f"{name}={value}" for name, value in asdict(self).items())
+        return f"{source_image} customized by cos-customizer\ncos-customizer: {fields}"
+
+    @classmethod
+    def parse(cls, description: str) -> "Provenance | None":
+        """Read an image's description; None if the image was not made by this tool."""
+        line = _LINE.search(description)
+        if line is None:
+            return None
+        fields = dict(item.split("=", 1) for item in line[1].split() if "=" in item)
+        if not all(fields.get(name) for name in _FIELDS):
+            return None
+        return cls(**{name: fields[name] for name in _FIELDS})
+
+
+def fingerprint(spec: BuildSpec, source_id: str, context_sha256: str) -> str:
+    """What sets an image apart from one that the same recipe made before: everything that can change its content.
+
+    That is the source image, the build context, steps and their environment, disk size, key, licences, labels, storage
+    location, and what the image is verified by. Where and how it is built (zone, machine, network, time limit), and
+    what it is called, do not count.
+
+    Args:
+        spec: the build's specification.
+        source_id: numeric id of the source image.
+        context_sha256: digest of the build context's uncompressed tar stream.
+
+    Returns:
+        The first 32 hexadecimal digits of a SHA-256.
+    """
+    output = spec.output
+    facts = {
+        "source": source_id,
+        "context": context_sha256,
+        "steps": [step.model_dump(mode="json") for step in spec.steps],
+        "verify": spec.verify.model_dump(mode="json", exclude={"keep_failed_image"}),
+        "disk_size_gb": spec.builder.disk_size_gb,
+        "kms_key": spec.builder.kms_key,
+        "labels": output.labels,
+        "inherit_labels": output.inherit_labels,
+        "licenses": output.licenses,
+        "storage_location": output.storage_location,
+    }
+    text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -1,0 +1,97 @@
+"""What is left of builds, and whether it may be swept away: labels in, decisions out."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from cos_customizer.customizer.durations import human_time
+from cos_customizer.customizer.families.removal import Removal
+from cos_customizer.customizer.names import BUILD_LABEL, EXPIRY_LABEL, STATE_LABEL, UNRELEASED
+
+OBJECTS = "**cos-customizer/*/**"
+"""Glob of every name that a build's objects in Cloud Storage can have, and of some others."""
+
+_EXPIRY = re.compile(r"[0-9]{1,11}")
+
+
+@dataclass(frozen=True)
+class Temporary:
+    """Something that bears a label like ours.
+
+    Attributes:
+        where: its zone or bucket, or `global`.
+        id: numeric id; an object's generation.
+        labels: its labels; an object's custom metadata.
+        family: of an image.
+        users: names of the VMs that a disk is attached to.
+        version: an object's metageneration, which changes with its metadata.
+    """
+
+    kind: Literal["VM", "disk", "image", "object"]
+    where: str
+    name: str
+    id: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    family: str = ""
+    users: tuple[str, ...] = ()
+    version: str = ""
+
+
+def judge(thing: Temporary, now: float) -> Removal:
+    """Decide on one thing by what it says of itself.
+
+    Args:
+        thing: as it was last seen.
+        now: Unix time.
+
+    Returns:
+        `delete` only for what bears our label and an expiry that is past; an image also only in the state
+        `unreleased` and in no family, an object only below its build's prefix.
+    """
+    why = _reason_to_keep(thing, now)
+    reason = why or f"build {thing.labels[BUILD_LABEL]} expired {human_time(int(thing.labels[EXPIRY_LABEL]))}"
+    return Removal(thing.kind, thing.where, thing.name, "keep" if why else "delete", reason)
+
+
+def _reason_to_keep(thing: Temporary, now: float) -> str:
+    build, expiry = thing.labels.get(BUILD_LABEL), thing.labels.get(EXPIRY_LABEL)
+    if not build:
+        return f"no label {BUILD_LABEL}"
+    if thing.kind == "image" and thing.labels.get(STATE_LABEL) != UNRELEASED:
+        return f"not labelled {STATE_LABEL}={UNRELEASED}"
+    if thing.family:  # its release was cut short after the part that counts
+        return f"verified, and in family {thing.family}"
+    if thing.kind == "object" and f"/cos-customizer/{build}/" not in f"/{thing.name}":
+        return "not where a build keeps its objects"
+    if expiry is None:
+        return f"no label {EXPIRY_LABEL}"
+    if not _EXPIRY.fullmatch(expiry):
+        return f"label {EXPIRY_LABEL} is no time: {expiry!r}"
+    if int(expiry) >= now:
+        return f"build {build} expires {human_time(int(expiry))}"
+    return ""
+
+
+def plan_sweep(things: Iterable[Temporary], now: float) -> list[tuple[Temporary, Removal]]:
+    """Decide on everything that was found; see `judge`.
+
+    Args:
+        things: in any order.
+        now: Unix time.
+
+    Returns:
+        VMs first, then what may be attached to them. A disk goes only if the VMs that use it do.
+    """
+    order = ("VM", "disk", "image", "object")
+    found = sorted(things, key=lambda thing: (order.index(thing.kind), thing.where, thing.name))
+    decided = [(thing, judge(thing, now)) for thing in found]
+    going = {
+        (thing.where, thing.name) for thing, removal in decided if (thing.kind, removal.action) == ("VM", "delete")
+    }
+    return [(thing, _unless_used(thing, removal, going)) for thing, removal in decided]
+
+
+def _unless_used(thing: Temporary, removal: Removal, going: set[tuple[str, str]]) -> Removal:
+    staying = [user for user in thing.users if (thing.where, user) not in going]
+    return removal.ended("keep", f"attached to VM {staying[0]}") if removal.action == "delete" and staying else removal

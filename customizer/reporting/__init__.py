@@ -1,0 +1,1 @@
+"""What a build reports: events, result, summary, log entries."""

@@ -1,0 +1,101 @@
+"""What happens in a build, as it happens: for the terminal, the run's log and whoever else listens."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+from cos_customizer.customizer.durations import human_duration
+from cos_customizer.customizer.reporting.result import BuildResult
+
+Stage = Literal["build", "verify"]
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something worth a line.
+
+    Attributes:
+        topic: a word or two on what it is about: `builder VM`, `image`, `cleaned up`.
+        text: the rest of the line.
+        level: `info`, `warning` or `error`.
+    """
+
+    topic: str
+    text: str
+    level: Literal["info", "warning", "error"] = "info"
+
+
+@dataclass(frozen=True)
+class StepChange:
+    """A customization step has started or ended.
+
+    Attributes:
+        number: from 1.
+        total: how many steps the build has.
+        label: `run-script preload.sh`.
+        state: what became of it.
+        seconds: how long it took, once it has ended and where that is known.
+        reason: why it failed.
+        stage: `build`: it customizes the builder VM; `verify`: it tries the image on the test VM.
+    """
+
+    number: int
+    total: int
+    label: str
+    state: Literal["started", "succeeded", "failed"]
+    seconds: float | None = None
+    reason: str = ""
+    stage: Stage = "build"
+
+    @property
+    def summary(self) -> str:
+        """For people: `step 1/2: run-script preload.sh succeeded in 0.4 s`."""
+        topic = "step" if self.stage == "build" else self.stage
+        took = f" in {human_duration(self.seconds)}" if self.seconds is not None else ""
+        why = f": {self.reason}" if self.reason else ""
+        return f"{topic} {self.number}/{self.total}: {self.label} {self.state}{took}{why}"
+
+
+@dataclass(frozen=True)
+class ConsoleOutput:
+    """Lines from a VM's serial console, without line ends.
+
+    Attributes:
+        lines: what was printed.
+        stage: `build`: on the builder VM; `verify`: on the test VM.
+        port: the serial port, 1 to 4; a guest of ours speaks on its third.
+    """
+
+    lines: tuple[str, ...]
+    stage: Stage = "build"
+    port: int = 3
+
+
+@dataclass(frozen=True)
+class BuildEnded:
+    """The build is over and undone; for those who do not get the flow's return value (a signal has ended it, say)."""
+
+    result: BuildResult
+
+
+Event = Note | StepChange | ConsoleOutput | BuildEnded
+Listener = Callable[[Event], None]
+
+_listeners: list[Listener] = []
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Pass every event of this process to `listener` while the context lasts."""
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
+
+
+def publish(event: Event) -> None:
+    """Tell all listeners."""
+    for listener in _listeners:
+        listener(event)

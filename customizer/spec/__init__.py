@@ -1,0 +1,1 @@
+"""The specification of a build, and the recipes that hold one."""

@@ -1,0 +1,243 @@
+"""GPU drivers: their versions, the files that hold them, what an install-gpu step may ask for (no pydantic here).
+
+Sources: https://cloud.google.com/container-optimized-os/docs/how-to/run-gpus (what `cos-extensions install gpu` takes),
+https://github.com/GoogleCloudPlatform/cos-gpu-installer (the legacy installer).
+"""
+
+import bisect
+import posixpath
+import re
+from collections.abc import Collection, Iterable, Mapping
+
+from cos_customizer.customizer.errors import UsageError
+from cos_customizer.customizer.spec.script_checks import near_names
+
+BUCKET = "nvidia-drivers-us-public"
+"""Public bucket with NVIDIA's drivers: `tesla/{version}/NVIDIA-Linux-x86_64-{version}….run`."""
+PREFIX = "tesla/"
+INSTALLERS = ("auto", "cos-extensions", "container")
+DEFAULT_INSTALL_DIR = "/var/lib/nvidia"
+DEFAULT_GPU_TYPE = "nvidia-tesla-p100"
+DEFAULT_CONTAINER = "gcr.io/cos-cloud/cos-gpu-installer:v20200921"
+
+_VERSION = r"[0-9]+(?:\.[0-9]+)+"
+_ALIAS = re.compile(r"latest|default|R[0-9]+")
+_DRIVER_FILE = re.compile(rf"NVIDIA-Linux-x86_64-(?P<version>{_VERSION})(-[-A-Za-z0-9_.]*)?\.run")
+_OBJECT = re.compile(rf"{PREFIX}(?P<version>{_VERSION})/(?P<file>NVIDIA-Linux-x86_64-(?P=version)[^/]*)")
+_OFF_THE_PATH = "390.46"
+"""A version that is there, and supported, under a path of another shape."""
+
+_PERSISTENT = ("/var", "/home")
+_EMPTIED = ("/var/cache", "/var/tmp", "/var/log", "/var/run", "/var/lock", "/var/lib/cloud", "/var/lib/systemd")  # noqa: S108
+
+Drivers = Mapping[str, Mapping[str, str]]
+"""Version → file in the bucket → its MD5 in hexadecimal; empty where Cloud Storage has none."""
+
+
+def check_version(text: str) -> str:
+    """Return `text` if it can name a driver: a version, `latest`, `default`, a branch (`R535`), or a driver's file.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    if not text:
+        raise ValueError("-version must be set")
+    if not (re.fullmatch(_VERSION, text) or _ALIAS.fullmatch(text) or _DRIVER_FILE.fullmatch(text)):
+        raise ValueError(
+            f"{text!r} is not a driver version: write 535.104.05, latest, default, a branch such as R535, or the name "
+            "of a file in -deps-dir such as NVIDIA-Linux-x86_64-450.51.06.run"
+        )
+    return text
+
+
+def is_alias(version: str) -> bool:
+    """Whether the installer has to find out which version this is: `latest`, `default`, `R535`."""
+    return bool(_ALIAS.fullmatch(version))
+
+
+def is_driver_file(version: str) -> bool:
+    """Whether this is the name of a driver's file, and not a version."""
+    return version.endswith(".run")
+
+
+def is_looked_up(version: str) -> bool:
+    """Whether this is a full version, which has to be in the bucket."""
+    return not is_alias(version) and not is_driver_file(version)
+
+
+def version_number(version: str) -> str:
+    """The version that a driver's file holds: 450.51.06 of NVIDIA-Linux-x86_64-450.51.06.run; others as they are."""
+    match = _DRIVER_FILE.fullmatch(version)
+    return match["version"] if match else version
+
+
+def check_md5sum(md5sum: str) -> str:
+    """Return `md5sum` in lower case if it is one, or empty.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if md5sum and not re.fullmatch("[0-9a-fA-F]{32}", md5sum):
+        raise ValueError(f"{md5sum!r} is not an MD5 sum: 32 hexadecimal digits")
+    return md5sum.lower()
+
+
+def check_install_dir(path: str) -> str:
+    """Return `path`, normalized, if drivers that are installed there are still there after a reboot.
+
+    Source: https://cloud.google.com/container-optimized-os/docs/concepts/disks-and-filesystem.
+
+    Raises:
+        ValueError: they would not be, or the installers cannot take the path.
+    """
+    if not path.startswith("/"):
+        raise ValueError(f"{path!r} is not an absolute path")
+    if re.search(r"[:,\x00-\x1f\x7f]", path):  # docker's --volume separates by colons
+        raise ValueError(f"{path!r} has a character that the installers cannot take in a path")
+    normal = "/" + posixpath.normpath(path).strip("/")
+    if not normal.startswith(tuple(f"{place}/" for place in _PERSISTENT)):
+        raise ValueError(
+            f"{path!r} does not survive a reboot: on COS only directories below /var and /home do "
+            f"({DEFAULT_INSTALL_DIR}, say)"
+        )
+    emptied = next((place for place in _EMPTIED if f"{normal}/".startswith(f"{place}/")), None)
+    if emptied:
+        raise ValueError(f"{path!r} would not get into the image: {emptied} is emptied before the image is made")
+    return normal
+
+
+def check_deps_dir(path: str) -> str:
+    """Return `path` in the build context, normalized; `.` is the context's root.
+
+    Raises:
+        ValueError: it leads out of the build context.
+    """
+    normal = posixpath.normpath(path)
+    if normal.startswith(("/", "../")) or normal == "..":
+        raise ValueError(f"{path!r} is outside the build context")
+    return normal
+
+
+def check_combination(
+    *, version: str, md5sum: str, installer: str, container: str, deps_dir: str | None, attach_gpu: bool
+) -> None:
+    """Check that what an install-gpu step asks for goes together.
+
+    Args:
+        version: as `check_version` takes it.
+        md5sum: of the driver; may be empty.
+        installer: one of `INSTALLERS`.
+        container: image of the legacy installer.
+        deps_dir: directory in the build context with the installer's inputs.
+        attach_gpu: whether the builder VM gets a GPU.
+
+    Raises:
+        ValueError: it does not; the message names the flags.
+    """
+    if is_driver_file(version) and deps_dir is None:
+        raise ValueError("-deps-dir must be set when -version names a driver's file")
+    if is_alias(version) and md5sum:
+        raise ValueError(f"-md5sum needs a full version: -version={version} can be another driver tomorrow")
+    if installer == "cos-extensions":
+        if deps_dir is not None:
+            raise ValueError(
+                "-deps-dir cannot be used with -installer=cos-extensions, which takes drivers from Google only"
+            )
+        if container != DEFAULT_CONTAINER:
+            raise ValueError("-installer-container cannot be used with -installer=cos-extensions")
+        return
+    for condition, flag in ((installer == "container", "-installer=container"), (deps_dir is not None, "-deps-dir")):
+        if condition and is_alias(version):
+            raise ValueError(
+                f"-version={version} cannot be used with {flag}: the legacy installer takes full versions only"
+            )
+        if condition and not attach_gpu:
+            raise ValueError(
+                f"-no-gpu cannot be used with {flag}: the legacy installer tries the driver, and needs a GPU for that"
+            )
+
+
+def check_architecture(architecture: str) -> None:
+    """Check that there are GPU drivers for a source image.
+
+    Source: https://cloud.google.com/container-optimized-os/docs/how-to/run-gpus#requirements.
+
+    Args:
+        architecture: of the source image, `X86_64` or `ARM64`.
+
+    Raises:
+        UsageError: there are none.
+    """
+    if architecture != "X86_64":
+        raise UsageError(
+            f"install-gpu needs an x86_64 source image, not {architecture.lower()}",
+            "Container-Optimized OS has GPU drivers for x86_64 only.",
+        )
+
+
+def check_in_context(version: str, deps_dir: str, files: Collection[str]) -> None:
+    """Check that the installer's inputs are in the build context.
+
+    Args:
+        version: as `check_version` takes it.
+        deps_dir: directory in the build context, normalized.
+        files: all files of the build context.
+
+    Raises:
+        UsageError: they are not.
+    """
+    prefix = "" if deps_dir == "." else f"{deps_dir}/"
+    there = [name.removeprefix(prefix) for name in files if name.startswith(prefix)]
+    hint = "the build context is as start-image-build archived it: have the files there before that step."
+    if not there:
+        raise UsageError(f"-deps-dir: there are no files in {deps_dir!r} in the build context", hint)
+    if is_driver_file(version) and version not in there:
+        near = near_names(version, there)
+        raise UsageError(
+            f"-version: there is no {version!r} in -deps-dir {deps_dir!r} in the build context",
+            f"did you mean {' or '.join(near)}?" if near else hint,
+        )
+
+
+def drivers_in(objects: Iterable[tuple[str, str]]) -> Drivers:
+    """The drivers among a bucket's objects, newest first.
+
+    Args:
+        objects: name and MD5 (hexadecimal, or empty) of each.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for name, md5sum in objects:
+        if match := _OBJECT.fullmatch(name):
+            found.setdefault(match["version"], {})[match["file"]] = md5sum
+    installable = {version: files for version, files in found.items() if any(map(is_driver_file, files))}
+    installable.setdefault(_OFF_THE_PATH, {})
+    return {version: installable[version] for version in sorted(installable, key=_order, reverse=True)}
+
+
+def _order(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in version.split("."))
+
+
+def check_published(version: str, md5sum: str, drivers: Drivers) -> None:
+    """Check that a driver is there to be installed.
+
+    Args:
+        version: a full version.
+        md5sum: of one of its files; may be empty.
+        drivers: the ones that there are.
+
+    Raises:
+        UsageError: there is no such version (the nearest ones are named), or none of its files has that sum.
+    """
+    if version not in drivers:
+        known = sorted(drivers, key=_order)
+        at = bisect.bisect(known, _order(version), key=_order)
+        near = known[max(0, at - 2) : at + 2]
+        raise UsageError(
+            f"-version: there is no driver {version} in gs://{BUCKET}",
+            f"the nearest are {', '.join(near)}; `cos-customizer install-gpu -get-driver-version` lists all.",
+        )
+    files = drivers[version]
+    if md5sum and files and all(files.values()) and md5sum not in files.values():
+        shown = ", ".join(f"{name} has {known}" for name, known in sorted(files.items()) if is_driver_file(name))
+        raise UsageError(f"-md5sum: {md5sum} is the sum of no file of driver {version}", f"in gs://{BUCKET}, {shown}.")

@@ -1,0 +1,295 @@
+"""Recipes: a build's specification as a YAML file.
+
+Scalars are taken as they are written, and become numbers and booleans only where a field is one: a driver version
+`390.40` keeps its zero, a label `milestone: 65` is the text that a label must be.
+"""
+
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from cos_customizer.customizer.errors import UsageError
+from cos_customizer.customizer.spec.model import BuildSpec, Place, without_kinds
+from cos_customizer.customizer.spec.recipe_faults import dotted, explain, hint_for
+from cos_customizer.customizer.spec.script_checks import MASK
+from cos_customizer.customizer.spec.steps import RunScript
+
+STANDARD_INPUT = Path("-")
+"""The path that means standard input."""
+
+_TEXT = "tag:yaml.org,2002:str"
+_AS_YAML = ("[", "{", '"', "'")
+"""What the value of a setting begins with if it is more than a text."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe; plain scalars are texts, except null and the merge key `<<`."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag.rpartition(":")[2] in ("null", "merge")]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe as it was read, not yet checked against `BuildSpec`.
+
+    Attributes:
+        name: what to call it in messages: the file's path, or `standard input`.
+        data: JSON-like data of the shape of `BuildSpec`; all scalars are texts or None. `context.path` is relative to
+            the working directory, as the recipe's own path is, or absolute, or begins with `gs://`.
+        origins: where each place in the data comes from, for messages: `hello.yaml:12`, or the `-set` that made it.
+    """
+
+    name: str
+    data: dict[str, Any]
+    origins: Mapping[Place, str]
+
+    def with_settings(self, settings: Iterable[str]) -> "Recipe":
+        """The recipe with some of its fields set anew.
+
+        Args:
+            settings: each `key=value` as `apply_settings` takes it.
+
+        Raises:
+            UsageError: a setting cannot be applied.
+        """
+        data, origins = self.data, dict(self.origins)
+        for setting in settings:
+            data, place = _apply(data, setting)
+            replaced = place[:-1] if place and isinstance(place[-1], int) else place  # items of a list may have moved
+            origins = {other: origin for other, origin in origins.items() if other[: len(replaced)] != replaced}
+            origins[place] = f"-set {dotted(place)}"
+        return Recipe(self.name, data, origins)
+
+    def spec(self) -> BuildSpec:
+        """The specification that the recipe is.
+
+        Raises:
+            UsageError: it is not one; every fault is named by its field and where that comes from. Or values of
+                environment variables are masked, as `-dry-run` prints them.
+        """
+        try:
+            spec = BuildSpec.model_validate(self.data)
+        except ValidationError as error:
+            faults = error.errors()
+            texts = [f"{self._origin(fault['loc'])}: {explain(fault)}" for fault in faults]
+            hint = next(filter(None, map(hint_for, faults)), "`cos-customizer schema` prints what a recipe may hold.")
+            raise UsageError("\n".join(texts), hint) from None
+        self._refuse_masked(spec)
+        return spec
+
+    def _refuse_masked(self, spec: BuildSpec) -> None:
+        scripts: list[tuple[Place, Any]] = [(("steps", number), step) for number, step in enumerate(spec.steps)]
+        scripts += [(("verify", "scripts", number), script) for number, script in enumerate(spec.verify.scripts)]
+        masked = [
+            (*place, "env", name)
+            for place, script in scripts
+            if isinstance(script, RunScript)
+            for name, value in script.env.items()
+            if value == MASK
+        ]
+        if masked:
+            raise UsageError(
+                "\n".join(f"{self._origin(place)}: {dotted(place)} is masked ({MASK})" for place in masked),
+                f"-dry-run does not print values: fill them in, or pass -set {dotted(masked[0])}=VALUE.",
+            )
+
+    def _origin(self, place: Place) -> str:
+        """Where a place comes from, or what is nearest above it."""
+        shown = without_kinds(place)
+        while shown and shown not in self.origins:
+            shown = shown[:-1]
+        return self.origins.get(shown, self.name)
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read a recipe from a file.
+
+    The first document of the file counts: so the output of `-dry-run` is one. `context.path` is relative to the file's
+    directory; what is returned is relative to the working directory if `path` is, so that it means the same in another
+    checkout.
+
+    Args:
+        path: of the file; `-` is standard input, whose context is relative to the working directory.
+
+    Raises:
+        UsageError: it cannot be read, or is not YAML, or not a mapping of fields to values.
+    """
+    try:
+        if path == STANDARD_INPUT:
+            return parse_recipe(sys.stdin.buffer.read(), "standard input", Path())
+        return parse_recipe(path.read_bytes(), str(path), path.parent)
+    except OSError as error:
+        raise UsageError(
+            f"cannot read recipe {str(path)!r}: {error.strerror}",
+            f"paths are relative to the working directory, {str(Path.cwd())!r}." if not path.is_absolute() else "",
+        ) from error
+
+
+def parse_recipe(text: bytes | str, name: str, directory: Path) -> Recipe:
+    """Read a recipe.
+
+    Args:
+        text: one or more YAML documents, the first of which is the recipe; bytes are UTF-8.
+        name: what to call it in messages.
+        directory: that `context.path` is relative to.
+
+    Raises:
+        UsageError: as `read_recipe`.
+    """
+    origins: dict[Place, str] = {}
+    try:
+        loader = _Loader(text.decode("utf-8-sig") if isinstance(text, bytes) else text)
+        node = loader.get_node() if loader.check_node() else None
+        if node is None:
+            raise UsageError(f"{name}: the recipe is empty", "`cos-customizer schema` prints what a recipe may hold.")
+        _note_origins(node, (), name, origins, set())
+        data = loader.construct_document(node)
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{name}: the recipe is not UTF-8 text (byte {error.start})") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"{name}:{mark.line + 1}" if mark else name
+        raise UsageError(f"{where}: this is not YAML that a recipe can be: {error.problem or error.context}") from None
+    except (yaml.YAMLError, ValueError) as error:  # a character that YAML does not know; a date that is none
+        raise UsageError(f"{name}: this is not YAML that a recipe can be: {_first_line(error)}") from None
+    except RecursionError:
+        raise UsageError(f"{name}: the recipe is nested too deeply") from None
+    if not isinstance(data, dict):
+        raise UsageError(
+            f"{name}:{node.start_mark.line + 1}: a recipe is a mapping of fields to values, not a "
+            f"{'list' if isinstance(data, list) else 'single value'}",
+            "`cos-customizer schema` prints what a recipe may hold.",
+        )
+    return Recipe(name, _from_directory(data, directory), origins)
+
+
+def apply_settings(data: dict[str, Any], settings: Iterable[str]) -> dict[str, Any]:
+    """Set fields of a recipe's data.
+
+    Args:
+        data: JSON-like data; it is left as it is.
+        settings: each `key=value`. The key is a dotted path, items of lists by number from 0; the number after the last
+            appends; what is missing on the way is made. The value is a text as it stands, unless it begins with `[`,
+            `{` or a quotation mark: then it is YAML; `null` takes the field out.
+
+    Returns:
+        The new data.
+
+    Raises:
+        UsageError: a key leads nowhere, or a value cannot be read. Values are not repeated in messages: they may be
+            secrets.
+    """
+    for setting in settings:
+        data, _ = _apply(data, setting)
+    return data
+
+
+def _apply(data: dict[str, Any], setting: str) -> tuple[dict[str, Any], Place]:
+    key, equals, text = setting.partition("=")
+    if not equals or not key:
+        raise UsageError("-set: a setting is of the form key=value", "for example: -set output.name=my-image.")
+    parts = key.split(".")
+    if not all(parts):
+        raise UsageError(f"-set {key}: a part of the key is empty", "for example: -set steps.0.env.FOO=bar.")
+    return _replaced(data, parts, 0, _value(key, text))
+
+
+def _value(key: str, text: str) -> Any:
+    """The value of a setting; None for one that takes the field out."""
+    if text == "null":
+        return None
+    if not text.startswith(_AS_YAML):
+        return text
+    try:
+        return yaml.load(text, _Loader)  # noqa: S506 - it is a safe one
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        problem = error.problem if isinstance(error, yaml.MarkedYAMLError) else type(error).__name__
+        raise UsageError(
+            f"-set {key}: the value is not YAML: {problem}",
+            "a value that begins with [, { or a quotation mark is read as YAML; quote it to pass it as a text: "
+            f"-set \"{key}='[text'\".",
+        ) from None
+
+
+def _replaced(container: Any, parts: list[str], depth: int, value: Any) -> tuple[Any, Place]:
+    """A copy of a container with what is below it at `parts[depth:]` replaced, and the place that this is."""
+    step: str | int
+    if isinstance(container, dict):
+        step = parts[depth]
+        present = container.get(step)
+    elif isinstance(container, list):
+        step = _index(container, parts, depth)
+        present = container[step] if step < len(container) else None
+    else:
+        above = ".".join(parts[:depth])
+        raise UsageError(
+            f"-set {'.'.join(parts)}: {above} is a single value, and has nothing below it", f"-set {above}=… sets it."
+        )
+    below: Place = ()
+    if depth + 1 < len(parts):
+        made: Any = [] if parts[depth + 1].isdecimal() else {}
+        value, below = _replaced(made if present is None else present, parts, depth + 1, value)
+    if isinstance(step, int):
+        return [*container[:step], *([] if value is None else [value]), *container[step + 1 :]], (step, *below)
+    if value is None:
+        return {name: item for name, item in container.items() if name != step}, (step,)
+    return {**container, step: value}, (step, *below)
+
+
+def _index(items: list[Any], parts: list[str], depth: int) -> int:
+    part, where = parts[depth], ".".join(parts[:depth])
+    if re.fullmatch("[0-9]{1,6}", part) and int(part) <= len(items):
+        return int(part)
+    count = f"{len(items)} item{'' if len(items) == 1 else 's'}"
+    raise UsageError(
+        f"-set {'.'.join(parts)}: {where} is a list of {count}, and {part!r} is none of them",
+        f"items are counted from 0; {where}.{len(items)} appends one.",
+    )
+
+
+def _note_origins(node: yaml.Node, place: Place, name: str, origins: dict[Place, str], seen: set[int]) -> None:
+    """Write down the line of everything below a node, and refuse keys that are given twice."""
+    origins.setdefault(place, f"{name}:{node.start_mark.line + 1}")
+    if id(node) in seen:  # an alias: its contents are where the anchor is
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.SequenceNode):
+        for number, item in enumerate(node.value):
+            _note_origins(item, (*place, number), name, origins, seen)
+    elif isinstance(node, yaml.MappingNode):
+        lines: dict[str, int] = {}
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if key.tag.endswith(":merge"):
+                continue
+            if not isinstance(key, yaml.ScalarNode) or key.tag != _TEXT:
+                raise UsageError(f"{name}:{line}: a key must be a text")
+            if key.value in lines:
+                field = dotted((*place, key.value))
+                raise UsageError(f"{name}:{line}: {field} is given twice, first in line {lines[key.value]}")
+            lines[key.value] = line
+            origins[*place, key.value] = f"{name}:{line}"
+            _note_origins(value, (*place, key.value), name, origins, seen)
+
+
+def _from_directory(data: dict[str, Any], directory: Path) -> dict[str, Any]:
+    """The data with `context.path` relative to the working directory instead of the recipe's."""
+    context = data.get("context", {})
+    path = context.get("path", ".") if isinstance(context, dict) else None
+    if not isinstance(path, str) or not path or path.startswith("gs://"):
+        return data
+    return {**data, "context": {**context, "path": str(directory / path)}}
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]

@@ -1,0 +1,135 @@
+"""The values of a specification's fields: how each is checked, and what a schema says of it."""
+
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, StringConstraints, WithJsonSchema
+
+from cos_customizer.customizer import names
+from cos_customizer.customizer.durations import format_duration, parse_duration
+from cos_customizer.customizer.spec.script_checks import check_environment_size
+
+MOST_LABELS = 64
+"""Source: https://cloud.google.com/compute/docs/labeling-resources#requirements."""
+_LONGEST_TIMEOUT = 120 * 24 * 3600
+"""Seconds: maxRunDuration is no longer. Source: https://cloud.google.com/compute/docs/instances/limit-vm-runtime."""
+_KMS_KEY = re.compile(r"projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+(/cryptoKeyVersions/[0-9]+)?")
+"""Source: https://cloud.google.com/kms/docs/resource-hierarchy#retrieve_resource_id."""
+
+
+def _spelled(pattern: re.Pattern[str]) -> WithJsonSchema:
+    """What a schema says of texts that match a pattern as a whole; the check itself has better words."""
+    return WithJsonSchema(_text_schema(pattern))
+
+
+def _text_schema(pattern: re.Pattern[str]) -> dict[str, Any]:
+    """The schema of such texts."""
+    return {"type": "string", "pattern": f"^({pattern.pattern})$"}
+
+
+def _check_environment(env: dict[str, str]) -> dict[str, str]:
+    for name in env:
+        names.check_environment_name(name)
+    check_environment_size(env)
+    return env
+
+
+def _check_labels(labels: dict[str, str]) -> dict[str, str]:
+    for key, value in labels.items():
+        names.check_label(key, value)
+    if len(labels) > MOST_LABELS:
+        raise ValueError(f"a resource can have at most {MOST_LABELS} labels, not {len(labels)}")
+    return labels
+
+
+def _leave_room_for_ours(labels: dict[str, str]) -> dict[str, str]:
+    most = MOST_LABELS - len({names.BUILD_LABEL, names.EXPIRY_LABEL} - labels.keys())
+    if len(labels) > most:
+        raise ValueError(f"a builder VM can have at most {most} labels beside the build's own, not {len(labels)}")
+    return labels
+
+
+def _refuse_ours(labels: dict[str, str]) -> dict[str, str]:
+    for key in names.TEMPORARY_LABELS:
+        if key in labels:
+            raise ValueError(
+                f"{key!r} is cos-customizer's own: with it, an image may be taken for one to be swept away"
+            )
+    return labels
+
+
+def _each_once(zones: list[str]) -> list[str]:
+    return list(dict.fromkeys(zones))
+
+
+def _check_kms_key(key: str) -> str:
+    if not _KMS_KEY.fullmatch(key):
+        raise ValueError(
+            f"{key!r} is not a key's name: "
+            "write projects/{project}/locations/{location}/keyRings/{ring}/cryptoKeys/{key}"
+        )
+    return key
+
+
+def _check_service_account(email: str) -> str:
+    if email != "default" and not re.fullmatch(r"[^@\s]+@[^@\s]+", email):
+        raise ValueError(
+            f"{email!r} is not the e-mail address of a service account: name@project.iam.gserviceaccount.com"
+        )
+    return email
+
+
+def _shorten_licenses(licenses: list[str]) -> list[str]:
+    return [names.license_path(text) for text in licenses if text]
+
+
+def _check_timeout(text: str) -> str:
+    seconds = parse_duration(text)
+    if seconds <= 0:
+        raise ValueError(f"a build needs some time; {text!r} is none")
+    if seconds > _LONGEST_TIMEOUT:
+        raise ValueError(f"{text!r} is longer than Compute Engine lets a builder VM run: 120 days (2880h)")
+    return format_duration(seconds)
+
+
+def _check_context_path(path: str) -> str:
+    names.bucket_and_object(path)
+    return path
+
+
+NonEmpty = Annotated[str, StringConstraints(min_length=1)]
+ResourceName = Annotated[str, AfterValidator(names.check_resource_name), _spelled(names.RESOURCE_NAME)]
+Labels = Annotated[
+    dict[str, str],
+    AfterValidator(_check_labels),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "propertyNames": _text_schema(names.LABEL_KEY),
+            "additionalProperties": _text_schema(names.LABEL_VALUE),
+            "maxProperties": MOST_LABELS,
+        }
+    ),
+]
+BuilderLabels = Annotated[Labels, AfterValidator(_leave_room_for_ours)]
+ImageLabels = Annotated[Labels, AfterValidator(_refuse_ours)]
+Project = Annotated[str, AfterValidator(names.check_project), _spelled(names.PROJECT)]
+Environment = Annotated[
+    dict[str, str],
+    AfterValidator(_check_environment),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "propertyNames": _text_schema(names.ENVIRONMENT_NAME),
+            "additionalProperties": {"type": "string"},
+        }
+    ),
+]
+Bucket = Annotated[str, AfterValidator(names.check_bucket), _spelled(names.BUCKET)]
+Workdir = Annotated[NonEmpty, AfterValidator(names.check_workdir)]
+ContextPath = Annotated[NonEmpty, AfterValidator(_check_context_path)]
+Zones = Annotated[list[ResourceName], AfterValidator(_each_once)]
+ServiceAccount = Annotated[NonEmpty, AfterValidator(_check_service_account)]
+KmsKey = Annotated[str, AfterValidator(_check_kms_key), _spelled(_KMS_KEY)]
+Licenses = Annotated[list[str], AfterValidator(_shorten_licenses)]
+Timeout = Annotated[str, BeforeValidator(str), AfterValidator(_check_timeout)]

@@ -1,0 +1,131 @@
+"""A step of a workflow as a container of its image, by docker, podman or buildah."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+
+from cos_customizer.emulator.cloud_build.runner import Place
+from cos_customizer.emulator.cloud_build.workflow import Step
+from cos_customizer.emulator.machines.backend import EmulatorError
+
+TOOLS = ("docker", "podman", "buildah")
+_HOME, _WORKSPACE = "/builder/home", "/workspace"
+
+
+class Containers:
+    """Each step is a new container, which has the shared home and workspace mounted, and this machine's network.
+
+    buildah has neither a way to send a signal into a container nor a PID namespace where it works without privileges
+    (`--isolation chroot`): `unshare` makes one, whose first process then is the image's, as elsewhere.
+
+    Args:
+        tool: one of `TOOLS`.
+        image: stands for the images of all steps; empty: those that the steps name.
+        environment: of all steps, over that of the image.
+        place: what the steps share.
+    """
+
+    def __init__(self, tool: str, image: str, environment: Mapping[str, str], place: Place) -> None:
+        self._tool, self._image, self._environment, self._place = tool, image, environment, place
+
+    def start(self, step: Step, name: str) -> "subprocess.Popen[bytes]":
+        """Start a step."""
+        image = self._image or step.name
+        options = [f"--volume={self._place.home}:{_HOME}", f"--volume={self._place.workspace}:{_WORKSPACE}"]
+        settings = {**self._environment, "HOME": _HOME, **dict(item.split("=", 1) for item in step.env)}
+        options += [f"--env={variable}={value}" for variable, value in settings.items()]
+        options.append(f"--workdir={PurePosixPath(_WORKSPACE, step.dir)}")
+        if self._tool == "buildah":
+            self._make_directory(step)
+            return self._popen([*self._buildah(name, image, options), *self._command(step, image)])
+        options += [f"--name={name}", "--rm", "--network=host", "--security-opt=label=disable"]
+        options += [f"--entrypoint={step.entrypoint}"] if step.entrypoint else []
+        return self._popen([self._tool, "run", *options, image, *step.args])
+
+    def send(self, process: "subprocess.Popen[bytes]", name: str, number: signal.Signals) -> None:
+        """Send a signal to the container's first process, with which all others end."""
+        if process.poll() is not None:
+            return
+        if self._tool != "buildah":
+            subprocess.run([self._tool, "kill", f"--signal={number.name}", name], capture_output=True)
+            return
+        with contextlib.suppress(ProcessLookupError):
+            # buildah itself, if it were killed, would leave files behind.
+            if first := _first_process_below(process.pid):
+                os.kill(first, number)
+            elif number == signal.SIGKILL:
+                os.killpg(process.pid, number)
+
+    def remove(self, name: str) -> None:
+        """Remove a step's container; docker and podman may have done so by themselves."""
+        force = [] if self._tool == "buildah" else ["--force"]
+        with contextlib.suppress(OSError):
+            subprocess.run([self._tool, "rm", *force, name], capture_output=True)
+
+    def _buildah(self, name: str, image: str, options: list[str]) -> list[str]:
+        self._ask("from", "--pull-never", f"--name={name}", image)
+        namespace = (
+            "unshare",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "--mount-proc",
+            "setpriv",
+            "--bounding-set=-sys_admin",
+        )
+        isolation = ("--isolation=chroot", "--cap-add=CAP_SYS_ADMIN")
+        options = [option.replace("--workdir=", "--workingdir=") for option in options]
+        return ["buildah", "run", *isolation, *options, name, "--", *namespace]
+
+    def _command(self, step: Step, image: str) -> list[str]:
+        if step.entrypoint:
+            return [step.entrypoint, *step.args]
+        settings = json.loads(self._ask("inspect", "--type=image", image))["OCIv1"]["config"]
+        return [*(settings.get("Entrypoint") or []), *(step.args or settings.get("Cmd") or [])]
+
+    def _make_directory(self, step: Step) -> None:
+        """Make the working directory if it is not there, as docker and podman do by themselves."""
+        path = PurePosixPath(_WORKSPACE, step.dir)
+        if path.is_relative_to(_WORKSPACE):
+            (self._place.workspace / path.relative_to(_WORKSPACE)).mkdir(parents=True, exist_ok=True)
+
+    def _ask(self, *arguments: str) -> str:
+        try:
+            asked = subprocess.run([self._tool, *arguments], capture_output=True, text=True)
+        except OSError as error:
+            raise EmulatorError(f"{self._tool} cannot be started: {error.strerror}") from None
+        if asked.returncode:
+            raise EmulatorError(f"{self._tool} {arguments[0]}: {asked.stderr.strip()}")
+        return asked.stdout
+
+    def _popen(self, command: list[str]) -> "subprocess.Popen[bytes]":
+        pipe, null = subprocess.PIPE, subprocess.DEVNULL
+        try:
+            return subprocess.Popen(command, stdin=null, stdout=pipe, stderr=subprocess.STDOUT, start_new_session=True)
+        except OSError as error:
+            raise EmulatorError(f"{self._tool} cannot be started: {error.strerror}") from None
+
+
+def _first_process_below(ancestor: int) -> int | None:
+    """The process that is number 1 in a PID namespace made below another one."""
+    parents: dict[int, int] = {}
+    firsts: list[int] = []
+    for process in Path("/proc").iterdir():
+        if process.name.isdecimal():
+            with contextlib.suppress(OSError):
+                status = dict(
+                    line.split(":\t", 1) for line in (process / "status").read_text().splitlines() if ":\t" in line
+                )
+                parents[int(process.name)] = int(status["PPid"])
+                if status.get("NSpid", "").split()[1:][-1:] == ["1"]:
+                    firsts.append(int(process.name))
+    for first in firsts:
+        above = first
+        while (above := parents.get(above, 0)) > 1:
+            if above == ancestor:
+                return first
+    return None

@@ -1,0 +1,1 @@
+"""Compute Engine's API and what stands behind it."""

@@ -1,0 +1,341 @@
+"""From the body of `instances.insert` to an instance resource: every check that the API makes before it accepts one."""
+
+import re
+import secrets
+from typing import Any
+
+from cos_customizer.emulator.clock import from_rfc3339
+from cos_customizer.emulator.compute.core import Core
+from cos_customizer.emulator.compute.disks import Disks, encryption_key
+from cos_customizer.emulator.compute.gpus import GPUS, has_gpu
+from cos_customizer.emulator.compute.references import check_name, last, link, new_id, path_of
+from cos_customizer.emulator.compute.resources import Resource, check_labels, fingerprint
+from cos_customizer.emulator.compute.zones import (
+    MACHINE_TYPES,
+    REGIONS,
+    default_service_account,
+    has_machine_type,
+    region_of,
+)
+from cos_customizer.emulator.errors import ApiError, already_exists, in_use, invalid, not_found, unsupported
+
+_MAX_VALUE = 256 << 10
+_MAX_METADATA = 512 << 10
+_MIN_RUN, _MAX_RUN = 30, 120 * 24 * 3600
+_UNSUPPORTED = ("sourceMachineImage", "instanceEncryptionKey", "networkPerformanceConfig", "reservationAffinity")
+_KEPT_AS_GIVEN = (
+    "description",
+    "hostname",
+    "canIpForward",
+    "deletionProtection",
+    "minCpuPlatform",
+    "shieldedInstanceConfig",
+    "confidentialInstanceConfig",
+    "advancedMachineFeatures",
+    "displayDevice",
+    "resourcePolicies",
+    "params",
+    "keyRevocationActionType",
+)
+NewDisk = tuple[str, Resource]
+
+
+def design(
+    core: Core, disks: Disks, project: str, zone: str, body: dict[str, Any]
+) -> tuple[str, Resource, list[NewDisk], list[dict[str, Any]]]:
+    """Check what is asked of a new instance and make its resource, not yet stored.
+
+    Args:
+        core: the emulator's parts.
+        disks: to design the boot disk.
+        project: the instance's project.
+        zone: its zone, which exists.
+        body: an `Instance`, checked against the schema.
+
+    Returns:
+        The path, the resource (status PROVISIONING), the disks to make (path and resource), and warnings.
+
+    Raises:
+        ApiError: 400, 404 or 409.
+    """
+    for field in _UNSUPPORTED:
+        if field in body:
+            raise unsupported(f"instances with {field}")
+    name = check_name(body.get("name", ""))
+    path = f"projects/{project}/zones/{zone}/instances/{name}"
+    if core.store.find(path):
+        raise already_exists(path)
+    machine_type = _machine_type(project, zone, body)
+    attached, new_disks, warnings = _disks(core, disks, project, zone, name, body)
+    _check_architecture(core, attached, new_disks, project)
+    accelerators = _accelerators(project, zone, machine_type, body)
+    labels = check_labels(body.get("labels", {}))
+    tags = body.get("tags", {}).get("items", [])
+    for number, tag in enumerate(tags):
+        check_name(tag, f"resource.tags.items[{number}]")
+    instance: Resource = {
+        "kind": "compute#instance",
+        "id": new_id(),
+        "creationTimestamp": core.clock.timestamp(),
+        "name": name,
+        "tags": {"fingerprint": fingerprint(tags)} | ({"items": tags} if tags else {}),
+        "machineType": link(f"projects/{project}/zones/{zone}/machineTypes/{machine_type}"),
+        "status": "PROVISIONING",
+        "zone": link(f"projects/{project}/zones/{zone}"),
+        "canIpForward": False,
+        "networkInterfaces": _networks(project, zone, body),
+        "disks": attached,
+        "metadata": metadata(body.get("metadata", {})),
+        "selfLink": link(path),
+        "scheduling": _scheduling(body.get("scheduling", {}), gpu=bool(accelerators)),
+        "cpuPlatform": "Unknown CPU Platform",
+        "labelFingerprint": fingerprint(labels),
+        "startRestricted": False,
+        "deletionProtection": False,
+        "fingerprint": fingerprint(secrets.token_hex(4)),
+    }
+    instance.update({key: body[key] for key in _KEPT_AS_GIVEN if key in body})
+    if labels:
+        instance["labels"] = labels
+    if accelerators:
+        instance["guestAccelerators"] = accelerators
+    if body.get("serviceAccounts"):
+        instance["serviceAccounts"] = _service_accounts(project, body["serviceAccounts"])
+    return path, instance, new_disks, warnings
+
+
+def metadata(body: dict[str, Any]) -> dict[str, Any]:
+    """Metadata as the resource shows it (https://cloud.google.com/compute/docs/metadata/setting-custom-metadata#limitations).
+
+    Raises:
+        ApiError: 400 for bad keys, or values that are too large.
+    """
+    items: list[dict[str, str]] = []
+    total = 0
+    for number, item in enumerate(body.get("items", [])):
+        field = f"resource.metadata.items[{number}]"
+        key, value = item.get("key", ""), item.get("value", "")
+        if not re.fullmatch(r"[a-zA-Z0-9_-]{1,128}", key):
+            raise invalid(f"{field}.key", key, "Must be a match of regex '[a-zA-Z0-9-_]{1,128}'")
+        if any(other["key"] == key for other in items):
+            raise invalid(f"{field}.key", key, "Duplicate metadata key.")
+        size = len(value.encode())
+        if size > _MAX_VALUE:
+            why = f"Value is too large: maximum size {_MAX_VALUE} character(s); actual size {size}."
+            raise invalid(f"{field}.value", value[:20] + "…", why)
+        total += size + len(key)
+        items.append({"key": key, "value": value})
+    if total > _MAX_METADATA:
+        raise invalid("resource.metadata", "…", f"Metadata is too large: at most {_MAX_METADATA} bytes in all.")
+    shown: dict[str, Any] = {"kind": "compute#metadata", "fingerprint": fingerprint(items)}
+    if items:
+        shown["items"] = items
+    return shown
+
+
+def attributes(instance: Resource) -> dict[str, str]:
+    """An instance's metadata as a mapping."""
+    return {item["key"]: item["value"] for item in instance["metadata"].get("items", [])}
+
+
+def run_limit(instance: Resource) -> float | None:
+    """How long the instance may run, in seconds from its last start; None for ever."""
+    duration = instance["scheduling"].get("maxRunDuration")
+    return float(duration["seconds"]) + duration.get("nanos", 0) / 1e9 if duration else None
+
+
+def _machine_type(project: str, zone: str, body: dict[str, Any]) -> str:
+    reference = body.get("machineType", "")
+    if not reference:
+        raise ApiError(400, "required", "Required field 'resource.machineType' not specified")
+    path = path_of(reference, project, "resource.machineType")
+    name = last(path)
+    if path != f"projects/{project}/zones/{zone}/machineTypes/{name}":
+        raise invalid("resource.machineType", reference, f"The machine type must be in zone '{zone}'.")
+    if not has_machine_type(zone, name):
+        why = f"Machine type with name '{name}' does not exist in zone '{zone}'."
+        raise invalid("resource.machineType", reference, why)
+    return name
+
+
+def _disks(
+    core: Core, disks: Disks, project: str, zone: str, name: str, body: dict[str, Any]
+) -> tuple[list[dict[str, Any]], list[NewDisk], list[dict[str, Any]]]:
+    given = body.get("disks", [])
+    if not given or not (given[0].get("boot") or len(given) == 1):
+        raise invalid("resource.disks", len(given), "At least one disk is needed, and the first must be the boot disk.")
+    if len(given) > 1:
+        raise unsupported("instances with more than one disk")
+    disk = given[0]
+    field = "resource.disks[0]"
+    parameters = disk.get("initializeParams")
+    if (parameters is None) == (not disk.get("source")):
+        raise invalid(field, "", "Exactly one of source and initializeParams must be given.")
+    new: list[NewDisk] = []
+    warnings: list[dict[str, Any]] = []
+    if parameters is not None:
+        disk_path, resource, warnings = _new_disk(disks, project, zone, name, parameters, disk, field)
+        new.append((disk_path, resource))
+    else:
+        disk_path = path_of(disk["source"], project, f"{field}.source")
+        resource = core.store.get(disk_path)
+        core.busy_disks.check(disk_path)
+        for user in resource.get("users", []):
+            raise in_use(disk_path, path_of(user, project, field))
+        if not disk_path.startswith(f"projects/{project}/zones/{zone}/disks/") or resource["status"] != "READY":
+            raise invalid(f"{field}.source", disk["source"], f"It must be a disk of zone '{zone}' that is ready.")
+    attached: dict[str, Any] = {
+        "kind": "compute#attachedDisk",
+        "type": "PERSISTENT",
+        "mode": disk.get("mode", "READ_WRITE"),
+        "source": link(disk_path),
+        "deviceName": disk.get("deviceName", "persistent-disk-0"),
+        "index": 0,
+        "boot": True,
+        "autoDelete": disk.get("autoDelete", False),
+        "interface": disk.get("interface", "SCSI"),
+        "diskSizeGb": resource["sizeGb"],
+        "architecture": resource["architecture"],
+    }
+    attached.update({key: resource[key] for key in ("licenses", "guestOsFeatures") if key in resource})
+    if "diskEncryptionKey" in disk:
+        attached["diskEncryptionKey"] = encryption_key(disk["diskEncryptionKey"])
+    return [attached], new, warnings
+
+
+def _new_disk(
+    disks: Disks, project: str, zone: str, name: str, parameters: dict[str, Any], disk: dict[str, Any], field: str
+) -> tuple[str, Resource, list[dict[str, Any]]]:
+    for what in ("sourceSnapshot", "replicaZones", "storagePool"):
+        if what in parameters:
+            raise unsupported(f"boot disks with {what}")
+    if not parameters.get("sourceImage"):
+        raise invalid(f"{field}.initializeParams.sourceImage", "", "A boot disk needs an image.")
+    body = {
+        "name": parameters.get("diskName") or name,
+        "sourceImage": parameters["sourceImage"],
+        "sizeGb": parameters.get("diskSizeGb", "0"),
+        "type": parameters.get("diskType", "pd-standard"),
+        "labels": parameters.get("labels", {}),
+        "licenses": parameters.get("licenses", []),
+    }
+    if "description" in parameters:
+        body["description"] = parameters["description"]
+    if "diskEncryptionKey" in disk:
+        body["diskEncryptionKey"] = disk["diskEncryptionKey"]
+    return disks.design(project, zone, body, f"{field}.initializeParams")
+
+
+def _check_architecture(core: Core, attached: list[dict[str, Any]], new: list[NewDisk], project: str) -> None:
+    disk = new[0][1] if new else core.store.get(path_of(attached[0]["source"], project, "source"))
+    if disk["architecture"] != "X86_64":
+        message = (
+            f"Requested boot disk architecture ({disk['architecture']}) is not compatible with machine type "
+            "architecture (X86_64)."
+        )
+        raise ApiError(400, "invalid", message)
+
+
+def _accelerators(project: str, zone: str, machine_type: str, body: dict[str, Any]) -> list[dict[str, Any]]:
+    shown: list[dict[str, Any]] = []
+    included = MACHINE_TYPES[machine_type].gpu
+    for number, given in enumerate(body.get("guestAccelerators", [])):
+        name, count = last(given.get("acceleratorType", "")), given.get("acceleratorCount", 1)
+        path = f"projects/{project}/zones/{zone}/acceleratorTypes/{name}"
+        if not has_gpu(zone, name):
+            raise not_found(path)
+        gpu = GPUS[name]
+        if machine_type.split("-")[0] != gpu.family or (included and included != name):
+            message = f"[{machine_type}, {name}] features are not compatible for creating instance."
+            raise ApiError(400, "badRequest", message)
+        if count not in gpu.counts:
+            why = f"Must be one of {', '.join(map(str, gpu.counts))}."
+            raise invalid(f"resource.guestAccelerators[{number}].acceleratorCount", count, why)
+        shown.append({"acceleratorType": link(path), "acceleratorCount": count})
+    if included and not shown:
+        kind = link(f"projects/{project}/zones/{zone}/acceleratorTypes/{included}")
+        shown.append({"acceleratorType": kind, "acceleratorCount": MACHINE_TYPES[machine_type].gpus})
+    return shown
+
+
+def _scheduling(given: dict[str, Any], *, gpu: bool) -> dict[str, Any]:
+    spot = given.get("provisioningModel") == "SPOT" or given.get("preemptible", False)
+    scheduling = {
+        "onHostMaintenance": "TERMINATE" if spot else "MIGRATE",
+        "automaticRestart": not spot,
+        "preemptible": spot,
+        "provisioningModel": "SPOT" if spot else "STANDARD",
+        **given,
+    }
+    if gpu and scheduling["onHostMaintenance"] != "TERMINATE":
+        why = "Instances with guest accelerators do not support live migration."
+        raise invalid("resource.scheduling.onHostMaintenance", scheduling["onHostMaintenance"], why)
+    if "maxRunDuration" in given:
+        seconds = int(given["maxRunDuration"].get("seconds", "0"))
+        if not _MIN_RUN <= seconds <= _MAX_RUN:
+            why = f"Must be between {_MIN_RUN} seconds and 120 days."
+            raise invalid("resource.scheduling.maxRunDuration.seconds", seconds, why)
+        if "terminationTime" in given:
+            message = "At most one of maxRunDuration and terminationTime can be given."
+            raise ApiError(400, "invalid", message)
+    if "terminationTime" in given:
+        try:
+            from_rfc3339(given["terminationTime"])
+        except ValueError:
+            why = "Not an RFC 3339 time."
+            raise invalid("resource.scheduling.terminationTime", given["terminationTime"], why) from None
+    limited = spot or "maxRunDuration" in given or "terminationTime" in given
+    if "instanceTerminationAction" in given and not limited:
+        why = "It needs a spot VM, maxRunDuration or terminationTime."
+        raise invalid("resource.scheduling.instanceTerminationAction", given["instanceTerminationAction"], why)
+    if limited:
+        scheduling.setdefault("instanceTerminationAction", "STOP")
+    return scheduling
+
+
+def _networks(project: str, zone: str, body: dict[str, Any]) -> list[dict[str, Any]]:
+    given = body.get("networkInterfaces", [])
+    if not given:
+        raise invalid("resource.networkInterfaces", "", "At least one network interface is required.")
+    region = region_of(zone)
+    shown = []
+    for number, one in enumerate(given):
+        field = f"resource.networkInterfaces[{number}]"
+        network = path_of(one.get("network") or "global/networks/default", project, f"{field}.network")
+        subnet = f"regions/{region}/subnetworks/{last(network)}"
+        subnetwork = path_of(one.get("subnetwork") or subnet, project, f"{field}.subnetwork")
+        if subnetwork.split("/")[2:4] != ["regions", region]:
+            raise invalid(f"{field}.subnetwork", subnetwork, f"The subnetwork must be in region '{region}'.")
+        address = f"10.{128 + 2 * list(REGIONS).index(region) % 128}.0.{2 + secrets.randbelow(250)}"
+        interface: dict[str, Any] = {
+            "kind": "compute#networkInterface",
+            "network": link(network),
+            "subnetwork": link(subnetwork),
+            "networkIP": one.get("networkIP", address),
+            "name": f"nic{number}",
+            "stackType": "IPV4_ONLY",
+            "fingerprint": fingerprint(address),
+        }
+        if one.get("accessConfigs"):
+            config = one["accessConfigs"][0]
+            interface["accessConfigs"] = [
+                {
+                    "kind": "compute#accessConfig",
+                    "type": "ONE_TO_ONE_NAT",
+                    "name": config.get("name", "External NAT"),
+                    "natIP": f"203.0.113.{1 + secrets.randbelow(254)}",  # documentation addresses: nobody answers
+                    "networkTier": config.get("networkTier", "PREMIUM"),
+                }
+            ]
+        shown.append(interface)
+    return shown
+
+
+def _service_accounts(project: str, given: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    if len(given) > 1:
+        raise invalid("resource.serviceAccounts", len(given), "At most one service account.")
+    email = given[0].get("email", "default")
+    if email != "default" and "@" not in email:
+        raise invalid("resource.serviceAccounts[0].email", email, "It must be an e-mail address or 'default'.")
+    resolved = default_service_account(project) if email == "default" else email
+    return [{"email": resolved, "scopes": given[0].get("scopes", [])}]

@@ -1,0 +1,125 @@
+"""Quotas of GPUs, per region and in all regions: limits that can be set, and what running instances use of them."""
+
+from typing import Any
+
+from cos_customizer.emulator.compute.gpus import GPUS
+from cos_customizer.emulator.compute.references import last
+from cos_customizer.emulator.compute.resources import Resource, Store
+from cos_customizer.emulator.compute.zones import REGIONS, region_of
+from cos_customizer.emulator.errors import ApiError, OperationError
+
+EVERYWHERE = "GPUS_ALL_REGIONS"
+DEFAULT_LIMIT = 8.0
+_LIMITS = "emulator/quotas"
+_METRICS = [gpu.metric for gpu in GPUS.values() if gpu.metric]
+_RUNNING = ("PROVISIONING", "STAGING", "RUNNING", "STOPPING")
+
+
+class Quotas:
+    """The quotas of all projects: limits are the same in each, usage is its own.
+
+    Args:
+        store: holds the instances, and keeps the limits.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def limits(self) -> list[dict[str, Any]]:
+        """The limits that were set, one entry for each; `region` is missing for what counts in all regions."""
+        kept = self._store.find(_LIMITS) or {}
+        split = ((key.partition("/"), limit) for key, limit in sorted(kept.items()))
+        return [
+            {**({"region": region} if region else {}), "metric": metric, "limit": limit}
+            for (region, _, metric), limit in split
+        ]
+
+    def set_limit(self, region: str, metric: str, limit: float) -> None:
+        """Set a limit.
+
+        Args:
+            region: its region; empty for `GPUS_ALL_REGIONS`.
+            metric: for example `NVIDIA_T4_GPUS`.
+            limit: how many there may be; negative for the default.
+
+        Raises:
+            ApiError: 400, there is no such region or metric.
+        """
+        if metric not in ([EVERYWHERE] if not region else _METRICS):
+            known = EVERYWHERE if not region else ", ".join(_METRICS)
+            raise ApiError(400, "invalid", f"No quota '{metric}' {_place(region)}; there is {known}.")
+        if region and region not in REGIONS:
+            raise ApiError(400, "invalid", f"No region '{region}'.")
+        key = f"{region}/{metric}"
+        with self._store.lock:
+            kept = {name: kept for name, kept in (self._store.find(_LIMITS) or {}).items() if name != key}
+            self._store.put(_LIMITS, kept if limit < 0 else {**kept, key: float(limit)})
+
+    def of_region(self, project: str, region: str) -> list[dict[str, Any]]:
+        """A region's quotas as its resource shows them."""
+        usage = self._usage(project)
+        return [_shown(metric, self._limit(region, metric), usage.get((region, metric), 0)) for metric in _METRICS]
+
+    def of_project(self, project: str) -> list[dict[str, Any]]:
+        """A project's quotas as its resource shows them."""
+        return [_shown(EVERYWHERE, self._limit("", EVERYWHERE), self._usage(project).get(("", EVERYWHERE), 0))]
+
+    def excess(self, project: str, zone: str, instance: Resource) -> OperationError | None:
+        """Why an instance may not start, or None; the caller holds the store's lock.
+
+        Args:
+            project: its project.
+            zone: its zone.
+            instance: its resource; it is not running.
+        """
+        usage = self._usage(project)
+        for (region, metric), wanted in _needs(zone, instance).items():
+            limit = self._limit(region, metric)
+            if usage.get((region, metric), 0) + wanted > limit:
+                return _exceeded(region, metric, limit)
+        return None
+
+    def _limit(self, region: str, metric: str) -> float:
+        kept: dict[str, float] = self._store.find(_LIMITS) or {}
+        return kept.get(f"{region}/{metric}", DEFAULT_LIMIT)
+
+    def _usage(self, project: str) -> dict[tuple[str, str], int]:
+        total: dict[tuple[str, str], int] = {}
+        for path, instance in self._store.under(f"projects/{project}/zones/-/instances"):
+            if instance["status"] in _RUNNING:
+                for key, number in _needs(path.split("/")[3], instance).items():
+                    total[key] = total.get(key, 0) + number
+        return total
+
+
+def _needs(zone: str, instance: Resource) -> dict[tuple[str, str], int]:
+    """What an instance takes of which quota, by region and metric."""
+    needs: dict[tuple[str, str], int] = {}
+    for accelerator in instance.get("guestAccelerators", []):
+        number = accelerator["acceleratorCount"]
+        metric = GPUS[last(accelerator["acceleratorType"])].metric
+        for key in [(region_of(zone), metric)] * bool(metric) + [("", EVERYWHERE)]:
+            needs[key] = needs.get(key, 0) + number
+    return needs
+
+
+def _shown(metric: str, limit: float, usage: int) -> dict[str, Any]:
+    return {"metric": metric, "limit": limit, "usage": float(usage)}
+
+
+def _place(region: str) -> str:
+    return f"in region {region}" if region else "globally"
+
+
+def _exceeded(region: str, metric: str, limit: float) -> OperationError:
+    name = metric.replace("_", "-")
+    info = {
+        "metricName": f"compute.googleapis.com/{metric.lower()}",
+        "limitName": f"{name}-per-project-region" if region else f"{name}-per-project",
+        "dimensions": {"region": region or "global"},
+        "limit": limit,
+    }
+    details = [{"quotaInfo": info}]
+    return OperationError(
+        "QUOTA_EXCEEDED", f"Quota '{metric}' exceeded.  Limit: {limit} {_place(region)}.", 403, details
+    )

@@ -1,0 +1,169 @@
+"""The resources that the emulator keeps, their persistence, and what all kinds of them share."""
+
+import base64
+import fcntl
+import hashlib
+import json
+import sqlite3
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cos_customizer.emulator.errors import ApiError, invalid, not_found
+from cos_customizer.emulator.machines.backend import EmulatorError
+
+Resource = dict[str, Any]
+"""A resource in the API's JSON form. Never changed in place: `Store.update` puts a new one, so readers need no lock."""
+
+READ_ONLY_PROJECT = "cos-cloud"
+
+
+class Store:
+    """Resources by path, in memory and in an SQLite database (each change is on disk when the call returns).
+
+    Args:
+        directory: where the database lies. One emulator at a time may use it.
+
+    Raises:
+        EmulatorError: another emulator uses the directory.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self._lock_file = (directory / "lock").open("w")
+        try:
+            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock_file.close()
+            raise EmulatorError(
+                f"another emulator uses the state directory {directory}", "stop it, or choose another directory"
+            ) from None
+        self.lock = threading.RLock()
+        self._database = sqlite3.connect(directory / "compute.sqlite", check_same_thread=False, isolation_level=None)
+        # A killed process loses nothing in this mode; only a crash of the whole machine could.
+        self._database.execute("PRAGMA journal_mode=WAL")
+        self._database.execute("PRAGMA synchronous=OFF")
+        self._database.execute("CREATE TABLE IF NOT EXISTS resource (path TEXT PRIMARY KEY, body TEXT NOT NULL)")
+        self._kept: dict[str, Resource] = {
+            path: json.loads(body) for path, body in self._database.execute("SELECT path, body FROM resource")
+        }
+        self._given: dict[str, Resource] = {}
+
+    def give(self, resources: Mapping[str, Resource]) -> None:
+        """Add resources that are always there (the catalogue): they are not stored and cannot be changed."""
+        self._given.update(resources)
+
+    def find(self, path: str) -> Resource | None:
+        """The resource, or None."""
+        return self._kept.get(path) or self._given.get(path)
+
+    def get(self, path: str) -> Resource:
+        """The resource.
+
+        Raises:
+            ApiError: 404.
+        """
+        resource = self.find(path)
+        if resource is None:
+            raise not_found(path)
+        return resource
+
+    def put(self, path: str, resource: Resource) -> Resource:
+        """Add or replace a resource."""
+        with self.lock:
+            self._database.execute("INSERT OR REPLACE INTO resource VALUES (?, ?)", (path, json.dumps(resource)))
+            self._kept[path] = resource
+        return resource
+
+    def update(self, path: str, **changes: Any) -> Resource:
+        """Replace some fields; None removes one.
+
+        Raises:
+            ApiError: 404.
+        """
+        with self.lock:
+            merged = {**self.get(path), **changes}
+            return self.put(path, {key: value for key, value in merged.items() if value is not None})
+
+    def delete(self, path: str) -> None:
+        """Remove a resource; nothing happens if there is none."""
+        with self.lock:
+            self._database.execute("DELETE FROM resource WHERE path = ?", (path,))
+            self._kept.pop(path, None)
+
+    def under(self, collection: str) -> list[tuple[str, Resource]]:
+        """The resources of a collection such as `projects/p/zones/z/disks`, by name.
+
+        A zone `-` means all zones.
+        """
+        with self.lock:
+            everything = [*self._kept.items(), *self._given.items()]
+        before, _, after = collection.partition("/zones/-/")
+        if not after:
+            prefix = collection + "/"
+            found = [(p, r) for p, r in everything if p.startswith(prefix) and "/" not in p[len(prefix) :]]
+        else:
+            found = [(p, r) for p, r in everything if p.startswith(f"{before}/zones/") and p.split("/")[-2] == after]
+        return sorted(found)
+
+    def stored(self) -> list[tuple[str, Resource]]:
+        """Every resource that is stored."""
+        with self.lock:
+            return list(self._kept.items())
+
+    def close(self) -> None:
+        """Release the directory. What is stored stays."""
+        with self.lock:
+            self._database.close()
+        self._lock_file.close()
+
+
+def fingerprint(content: object) -> str:
+    """A fingerprint of labels, tags or metadata: 8 bytes in base64, as the API has it."""
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).digest()[:8]
+    return base64.urlsafe_b64encode(digest).decode()
+
+
+def check_fingerprint(given: str | None, content: object, what: str) -> None:
+    """Refuse a change that was made without knowing the present state.
+
+    Nothing there yet needs no fingerprint.
+
+    Raises:
+        ApiError: 412.
+    """
+    if given != fingerprint(content) and (given or content):
+        raise ApiError(412, "conditionNotMet", f"{what} fingerprint either invalid or resource {what.lower()} changed")
+
+
+def check_labels(labels: Mapping[str, str], field: str = "resource.labels") -> dict[str, str]:
+    """Return the labels if Compute Engine would take them (https://cloud.google.com/compute/docs/labeling-resources).
+
+    Raises:
+        ApiError: 400.
+    """
+    if len(labels) > 64:
+        raise invalid(field, len(labels), "Must be at most 64 labels.")
+    for key, value in labels.items():
+        if not (0 < len(key) <= 63 and key[0].isalpha() and _label_text(key)):
+            why = "Keys start with a lower-case letter; lower-case letters, digits, '-' and '_', at most 63."
+            raise invalid(field, key, why)
+        if len(value) > 63 or not _label_text(value):
+            why = f"Value of label '{key}': lower-case letters, digits, '-' and '_', at most 63."
+            raise invalid(field, value, why)
+    return dict(labels)
+
+
+def _label_text(text: str) -> bool:
+    return all(c in "-_" or c.isdigit() or (c.isalpha() and not c.isupper()) for c in text)
+
+
+def check_writable(project: str) -> None:
+    """Refuse changes in the project that offers the stand-in images.
+
+    Raises:
+        ApiError: 403.
+    """
+    if project == READ_ONLY_PROJECT:
+        raise ApiError(403, "forbidden", f"Required write permission for 'projects/{project}': it is read-only here.")

@@ -1,0 +1,1 @@
+"""The machines behind instances: real ones under QEMU, and ones that play a transcript."""

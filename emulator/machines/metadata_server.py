@@ -1,0 +1,251 @@
+"""The metadata server of one virtual machine, as a guest sees it at 169.254.169.254.
+
+Follows https://cloud.google.com/compute/docs/metadata/querying-metadata and …/metadata/predefined-metadata-keys.
+"""
+
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from werkzeug.wrappers import Request, Response
+
+from cos_customizer.emulator.http_server import HttpServer
+from cos_customizer.emulator.machines.backend import MachineSpec
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+GUEST_IP = "169.254.169.15"
+GUEST_MAC = "42:01:a9:fe:a9:0f"
+GATEWAY_IP = "169.254.169.1"
+"""The host's loopback interface as the guest sees it."""
+
+TOKEN_SECONDS = 3599
+_ROOT = "/computeMetadata/v1"
+_FREE_NAMES = ("attributes", "service-accounts")
+"""Directories whose entries are named by users: their names stay as they are in JSON."""
+
+
+class MetadataServer:
+    """Answers a guest's questions about its own instance; `app` is the WSGI application behind it.
+
+    Args:
+        spec: the instance; without a service account there are no accounts and no tokens.
+    """
+
+    def __init__(self, spec: MachineSpec) -> None:
+        self._spec = spec
+        self._attributes = dict(spec.attributes)
+        self._changed = threading.Condition()
+        self._stopped = False
+        self._server: HttpServer | None = None
+
+    def start(self) -> int:
+        """Answer on a free port of the loopback interface; returns the port."""
+        self._server = HttpServer(self.app, 0, lambda *_: None)
+        self._server.start()
+        return self._server.port
+
+    def stop(self) -> None:
+        """Answer no more, and send those away who wait for a change."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+        if self._server:
+            self._server.stop()
+
+    def update(self, attributes: Mapping[str, str]) -> None:
+        """Replace the instance's attributes; those who wait for a change learn of it."""
+        with self._changed:
+            self._attributes = dict(attributes)
+            self._changed.notify_all()
+
+    def app(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        """The WSGI application."""
+        return self._respond(Request(environ))(environ, start_response)
+
+    def _respond(self, request: Request) -> Response:
+        if request.path == "/":
+            return _response("computeMetadata/\n")
+        if request.headers.get("Metadata-Flavor") != "Google":
+            return _response("Missing Metadata-Flavor:Google header.\n", status=403)
+        if "X-Forwarded-For" in request.headers:
+            return _response("Requests with an X-Forwarded-For header are not allowed.\n", status=403)
+        if request.method not in ("GET", "HEAD"):
+            return _response("Method not allowed.\n", status=405)
+        if not request.path.startswith(_ROOT):
+            return _not_found(request.path)
+        return self._wait(request) if _is_true(request, "wait_for_change") else self._answer(request)
+
+    def _answer(self, request: Request) -> Response:
+        path = request.path.removeprefix(_ROOT)
+        try:
+            value = _look_up(_tree(self._spec, self._attributes), path)
+        except KeyError:
+            return _not_found(request.path)
+        if isinstance(value, dict) and not path.endswith("/"):
+            location = request.path + "/" + (f"?{request.query_string.decode()}" if request.query_string else "")
+            return _response("", status=301, Location=location)
+        recursive = _is_true(request, "recursive")
+        as_json = request.args.get("alt", "json" if recursive else "text") == "json"
+        text = _as_json(value, path) if as_json else _as_text(value, recursive)
+        response = _response(text, "application/json" if as_json or path.endswith("/token") else "application/text")
+        response.headers["ETag"] = hashlib.sha256(text.encode()).hexdigest()[:16]
+        return response
+
+    def _wait(self, request: Request) -> Response:
+        deadline = time.monotonic() + request.args.get("timeout_sec", 3600.0, float)
+        with self._changed:
+            response = self._answer(request)
+            known = request.args.get("last_etag") or _etag(response)
+            while _etag(response) == known and not self._stopped and (left := deadline - time.monotonic()) > 0:
+                self._changed.wait(left)
+                response = self._answer(request)
+        return response
+
+
+def project_number(project: str) -> int:
+    """A number for a project id, always the same one, 12 digits as Google's are."""
+    return int.from_bytes(hashlib.sha256(project.encode()).digest()[:8]) % 900_000_000_000 + 100_000_000_000
+
+
+def _tree(spec: MachineSpec, attributes: Mapping[str, str]) -> dict[str, Any]:
+    number = project_number(spec.project)
+    accounts: dict[str, Any] = {}
+    if spec.service_account:
+        account = {
+            "aliases": ["default"],
+            "email": spec.service_account,
+            "scopes": list(spec.scopes),
+            "token": _Token(spec.instance_id),
+        }
+        accounts = {"default": account, spec.service_account: account}
+    interface = {
+        "access-configs": {},
+        "dns-servers": ["169.254.169.3"],
+        "forwarded-ips": {},
+        "gateway": GATEWAY_IP,
+        "ip": GUEST_IP,
+        "mac": GUEST_MAC,
+        "mtu": 1500,
+        "network": f"projects/{number}/networks/default",
+        "subnetmask": "255.255.255.0",
+    }
+    return {
+        "instance": {
+            "attributes": dict(attributes),
+            "cpu-platform": "QEMU",
+            "description": "",
+            "disks": {
+                "0": {
+                    "device-name": "boot",
+                    "index": 0,
+                    "interface": "SCSI",
+                    "mode": "READ_WRITE",
+                    "type": "PERSISTENT",
+                }
+            },
+            "hostname": f"{spec.name}.{spec.zone}.c.{spec.project}.internal",
+            "id": int(spec.instance_id),
+            "image": "",
+            "licenses": {},
+            "machine-type": f"projects/{number}/machineTypes/{spec.machine_type}",
+            "maintenance-event": "NONE",
+            "name": spec.name,
+            "network-interfaces": {"0": interface},
+            "preempted": "FALSE",
+            "scheduling": {"automatic-restart": "FALSE", "on-host-maintenance": "MIGRATE", "preemptible": "FALSE"},
+            "service-accounts": accounts,
+            "tags": _Tags(spec.tags),
+            "zone": f"projects/{number}/zones/{spec.zone}",
+        },
+        "project": {"attributes": {}, "numeric-project-id": number, "project-id": spec.project},
+    }
+
+
+class _Tags(list[str]):
+    """A list that is JSON in plain text too."""
+
+
+class _Token(str):
+    """Stands for an access token, which no listing of values shows; made when asked for."""
+
+    __slots__ = ()
+
+    def grant(self) -> str:
+        token = {"access_token": f"ya29.local-{self}", "expires_in": TOKEN_SECONDS, "token_type": "Bearer"}
+        return json.dumps(token, separators=(",", ":"))
+
+
+def _look_up(tree: Any, path: str) -> Any:
+    for part in filter(None, path.split("/")):
+        if not isinstance(tree, dict):
+            raise KeyError(part)
+        tree = tree[part]
+    if path.endswith("/") and not isinstance(tree, dict):
+        raise KeyError(path)
+    return tree
+
+
+def _as_text(value: Any, recursive: bool) -> str:
+    if isinstance(value, dict):
+        if recursive:
+            return "".join(f"{path} {text}\n" for path, text in _leaves(value))
+        return "".join(f"{name}/\n" if isinstance(entry, dict) else f"{name}\n" for name, entry in value.items())
+    if isinstance(value, _Token):
+        return value.grant()
+    if isinstance(value, list) and not isinstance(value, _Tags):
+        return "".join(f"{entry}\n" for entry in value)
+    return json.dumps(value) if isinstance(value, list) else str(value)
+
+
+def _leaves(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    found = []
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            found += _leaves(value, f"{prefix}{name}/")
+        elif not isinstance(value, _Token):
+            found.append((prefix + name, _as_text(value, recursive=False).strip()))
+    return found
+
+
+def _as_json(value: Any, path: str) -> str:
+    if isinstance(value, _Token):
+        return value.grant()
+    return json.dumps(_camel(value, path.strip("/").rpartition("/")[2]), separators=(",", ":"))
+
+
+def _camel(value: Any, name: str) -> Any:
+    """The value as JSON shows it: camel case, numbered directories as lists, no tokens."""
+    if not isinstance(value, dict):
+        return value
+    entries = {key: _camel(entry, key) for key, entry in value.items() if not isinstance(entry, _Token)}
+    if name in ("disks", "network-interfaces", "access-configs", "forwarded-ips", "licenses"):
+        return list(entries.values())
+    if name in _FREE_NAMES:
+        return entries
+    return {
+        key.split("-")[0] + "".join(map(str.capitalize, key.split("-")[1:])): entry for key, entry in entries.items()
+    }
+
+
+def _response(text: str, content_type: str = "application/text", status: int = 200, **headers: str) -> Response:
+    given = {"Metadata-Flavor": "Google", "Server": "Metadata Server for VM", **headers}
+    if status >= 300:
+        content_type = "text/html; charset=UTF-8"
+    return Response(text, status, given, content_type=content_type)
+
+
+def _not_found(path: str) -> Response:
+    return _response(f"404 Not Found: {path} was not found on this metadata server.\n", status=404)
+
+
+def _etag(response: Response) -> str:
+    return response.headers.get("ETag", "0")
+
+
+def _is_true(request: Request, name: str) -> bool:
+    return request.args.get(name, "").lower() == "true"

@@ -1,0 +1,336 @@
+"""Instances as real virtual machines under QEMU, without root: the machine room of the local Compute Engine."""
+
+import contextlib
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from cos_customizer.emulator.machines.backend import (
+    SERIAL_PORTS,
+    SERIAL_RING_BYTES,
+    EmulatorError,
+    MachineSpec,
+    SerialChunk,
+)
+from cos_customizer.emulator.machines.host import LOG, last_words, mortal, require_packages
+from cos_customizer.emulator.machines.kvm import choose_accelerator
+from cos_customizer.emulator.machines.metadata_server import GATEWAY_IP, GUEST_IP, GUEST_MAC, MetadataServer
+from cos_customizer.emulator.machines.qemu_disks import Disks
+from cos_customizer.emulator.machines.stand_in_image import StandIn
+
+_MEMORY_MIB = 1024
+_MOST_CPUS = 2
+_QUIT_SECONDS = 5.0
+_PAUSE = "pause"
+_ACCELERATORS = {
+    "kvm": ("kvm", "max"),
+    # Emulated, the string instructions that ERMS and FSRM make fast in hardware copy byte by byte: five times slower.
+    "tcg": ("tcg,thread=multi", "max,-erms,-fsrm"),
+}
+_RELAY = Path(__file__).with_name("relay.py")
+_NETWORK = {
+    "net": "169.254.169.0/24",  # holds the metadata server and swallows no public address
+    "host": GATEWAY_IP,
+    "dns": "169.254.169.3",
+    "dhcpstart": GUEST_IP,
+    "ipv6": "off",
+}
+_METADATA_ADDRESS = "169.254.169.254:80"
+
+
+class QemuBackend:
+    """Machines under QEMU, with KVM where it works.
+
+    Args:
+        state_dir: disks, images and serial output of machines.
+        cache_dir: the stand-in image and the answer of the KVM probe.
+        report: told in words of slow things.
+    """
+
+    name = "qemu"
+
+    def __init__(self, state_dir: Path, cache_dir: Path, report: Callable[[str], None] = LOG.info) -> None:
+        self._state = Path(state_dir).absolute()
+        self._cache = Path(cache_dir).absolute()
+        self._report = report
+        self.stand_in = StandIn(self._cache)
+        self._disks = Disks(self._state, self.stand_in)
+        self._accelerator: str | None = None
+        self._preparing = threading.Lock()
+        self._machines: set[QemuMachine] = set()
+        # The kernel kills QEMU when the thread that started it ends: one that ends with the emulator starts all.
+        self._spawner = ThreadPoolExecutor(1, thread_name_prefix="qemu-spawner")
+
+    def prepare(self) -> None:
+        """See `Backend.prepare`."""
+        with self._preparing:
+            require_packages(build=not self.stand_in.is_built())
+            self.stand_in.ensure(self._report)
+            self._accelerator = self._accelerator or choose_accelerator(self.stand_in, self._cache, self._report)
+
+    @property
+    def accelerator(self) -> str:
+        """`kvm` or `tcg`.
+
+        Raises:
+            EmulatorError: see `prepare`.
+        """
+        if not self._accelerator:
+            self.prepare()
+        assert self._accelerator
+        return self._accelerator
+
+    def create_disk(self, key: str, image: str | None, size_gb: int) -> None:
+        """See `Backend.create_disk`."""
+        self._disks.create(key, image, size_gb)
+
+    def delete_disk(self, key: str) -> None:
+        """See `Backend.delete_disk`; the serial output of machines that booted from the disk goes with it."""
+        self._disks.delete(key)
+        shutil.rmtree(self._state / "serial" / key, ignore_errors=True)
+
+    def create_image(self, key: str, disk: str) -> int:
+        """See `Backend.create_image`."""
+        machine = next((each for each in list(self._machines) if each.boots_from(disk) and each.running), None)
+        if machine is None:
+            return self._disks.create_image(key, disk)
+        with machine.paused():
+            return self._disks.create_image(key, disk, in_use=True)
+
+    def delete_image(self, key: str) -> None:
+        """See `Backend.delete_image`."""
+        self._disks.delete_image(key)
+
+    def machine(self, spec: MachineSpec) -> "QemuMachine":
+        """See `Backend.machine`."""
+        return QemuMachine(self, spec, self._state / "serial" / spec.boot_disk / spec.instance_id)
+
+    def close(self) -> None:
+        """See `Backend.close`."""
+        for machine in list(self._machines):
+            machine.cut_power()
+        self._spawner.shutdown()
+
+    def spawn(self, machine: "QemuMachine", command: list[str], log: Path) -> subprocess.Popen[bytes]:
+        """Start QEMU for a machine, so that it never outlives this process."""
+
+        def start() -> subprocess.Popen[bytes]:
+            with log.open("wb") as errors:
+                return subprocess.Popen(
+                    mortal(command),
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=errors,
+                    start_new_session=True,  # a Ctrl-C on the emulator's terminal is not for QEMU
+                )
+
+        process = self._spawner.submit(start).result()
+        self._machines.add(machine)
+        return process
+
+    def boot_disk(self, key: str) -> Path:
+        """The file of a disk to boot from."""
+        return self._disks.path(key)
+
+    def forget(self, machine: "QemuMachine") -> None:
+        """A machine that is off needs no stopping."""
+        self._machines.discard(machine)
+
+
+class QemuMachine:
+    """One virtual machine; see `machines.Machine`.
+
+    QEMU's control protocol (QMP) runs over its standard input and output: no socket, no path.
+
+    Args:
+        backend: where it belongs.
+        spec: the instance.
+        directory: keeps the output of its serial ports.
+    """
+
+    def __init__(self, backend: QemuBackend, spec: MachineSpec, directory: Path) -> None:
+        self._backend = backend
+        self._spec = spec
+        self._directory = directory
+        self._attributes = dict(spec.attributes)
+        self._power = threading.RLock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._watcher: threading.Thread | None = None
+        self._metadata: MetadataServer | None = None
+        self._stands_still = threading.Event()
+
+    def power_on(self) -> None:
+        """See `Machine.power_on`.
+
+        Raises:
+            EmulatorError: QEMU does not start; the message has its reason.
+        """
+        with self._power:
+            if self.running:
+                return
+            if self._watcher:
+                self._watcher.join()  # of an earlier run, which is just ending
+            self._directory.mkdir(parents=True, exist_ok=True)
+            for port in SERIAL_PORTS:
+                self._serial(port).touch()
+            metadata = MetadataServer(self._spec)
+            metadata.update(self._attributes)
+            log = self._directory / "qemu.log"
+            try:
+                process = self._backend.spawn(self, self._command(metadata.start()), log)
+                assert process.stdout
+                if not process.stdout.readline():  # QMP's greeting
+                    process.wait()
+                    self._backend.forget(self)
+                    raise EmulatorError(f"QEMU does not start: {last_words(log.read_text(errors='replace'))}")
+            except BaseException:
+                metadata.stop()
+                raise
+            self._process, self._metadata = process, metadata
+            self._watcher = threading.Thread(target=self._watch, args=(process, metadata), daemon=True)
+            self._watcher.start()
+            self._order("qmp_capabilities")
+
+    def press_power_button(self) -> None:
+        """See `Machine.press_power_button`."""
+        self._order("system_powerdown")
+
+    def cut_power(self) -> None:
+        """See `Machine.cut_power`."""
+        with self._power:
+            process, watcher = self._process, self._watcher
+            if process is None or watcher is None:
+                return
+            self._order("quit")
+            try:
+                process.wait(_QUIT_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            watcher.join()
+
+    def boots_from(self, disk: str) -> bool:
+        """Whether this is its boot disk's key."""
+        return self._spec.boot_disk == disk
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Let the machine stand still, all that it has written being in its disk's file."""
+        self._stands_still.clear()
+        self._order("stop", _PAUSE)
+        try:
+            self._stands_still.wait(_QUIT_SECONDS)
+            yield
+        finally:
+            self._order("cont")
+
+    @property
+    def running(self) -> bool:
+        """See `Machine.running`."""
+        process = self._process
+        return process is not None and process.poll() is None
+
+    def serial_output(self, port: int, start: int) -> SerialChunk:
+        """See `Machine.serial_output`."""
+        try:
+            with self._serial(port).open("rb") as file:
+                end = file.seek(0, os.SEEK_END)
+                start = min(max(start, end - SERIAL_RING_BYTES, 0), end)
+                file.seek(start)
+                contents = file.read(end - start)
+        except FileNotFoundError:
+            return SerialChunk(b"", 0, 0)
+        return SerialChunk(contents, start, start + len(contents))
+
+    def update_attributes(self, attributes: Mapping[str, str]) -> None:
+        """See `Machine.update_attributes`."""
+        self._attributes = dict(attributes)
+        if metadata := self._metadata:
+            metadata.update(attributes)
+
+    def _order(self, command: str, name: str = "") -> None:
+        process = self._process
+        if process is None or process.stdin is None:
+            return
+        with self._power:
+            try:
+                process.stdin.write(json.dumps({"execute": command, "id": name}).encode() + b"\n")
+                process.stdin.flush()
+            except (OSError, ValueError):
+                LOG.debug("%s: %s after its end", self._spec.name, command)
+
+    def _watch(self, process: subprocess.Popen[bytes], metadata: MetadataServer) -> None:
+        assert process.stdout
+        assert process.stdin
+        for line in process.stdout:
+            LOG.debug("%s: %s", self._spec.name, line.decode(errors="replace").strip())
+            if f'"id": "{_PAUSE}"'.encode() in line:  # the answer, which comes after everything is flushed
+                self._stands_still.set()
+        process.wait()
+        metadata.stop()
+        self._backend.forget(self)
+        process.stdout.close()
+        with contextlib.suppress(OSError):  # an order that QEMU did not live to read
+            process.stdin.close()
+
+    def _serial(self, port: int) -> Path:
+        return self._directory / f"serial{port}"
+
+    def _command(self, metadata_port: int) -> list[str]:
+        spec = self._spec
+        cpus = min(_MOST_CPUS, os.cpu_count() or 1)
+        accelerator, cpu = _ACCELERATORS[self._backend.accelerator]
+        relay = shlex.join([sys.executable, "-I", "-S", str(_RELAY), str(metadata_port)])
+        network = {**_NETWORK, "guestfwd": f"tcp:{_METADATA_ADDRESS}-cmd:{relay}"}
+        # cloud-init knows Compute Engine by these names.
+        firmware = {"manufacturer": "Google", "product": "Google Compute Engine"}
+        system = {**firmware, "serial": f"GoogleCloud-{spec.instance_id}", "uuid": str(_uuid(spec))}
+        drive = {
+            "driver": "qcow2",
+            "node-name": "boot",
+            "discard": "unmap",
+            # Nothing here has to survive a crash of the host: no flush reaches its disk.
+            "cache": {"no-flush": True},
+            "file": {"driver": "file", "filename": str(self._backend.boot_disk(spec.boot_disk)), "discard": "unmap"},
+        }
+        serial = [
+            argument
+            for port in SERIAL_PORTS
+            for argument in (
+                *("-chardev", _options("file", id=f"serial{port}", path=str(self._serial(port)), append="on")),
+                *("-serial", f"chardev:serial{port}"),
+            )
+        ]
+        return [
+            *("qemu-system-x86_64", "-name", spec.name, "-machine", "pc,usb=off,vmport=off,graphics=off"),
+            *("-accel", accelerator, "-cpu", cpu),
+            *("-smp", str(cpus), "-m", str(_MEMORY_MIB), "-nodefaults", "-no-user-config", "-display", "none"),
+            *("-qmp", "stdio"),
+            *("-smbios", _options("type=0", vendor="Google", version="Google")),
+            *("-smbios", _options("type=1", **system), "-smbios", _options("type=2", **firmware)),
+            *("-blockdev", json.dumps(drive), "-device", "virtio-scsi-pci,id=scsi"),
+            *(
+                "-device",
+                "scsi-hd,drive=boot,bus=scsi.0,vendor=Google,product=PersistentDisk,serial=boot,device_id=boot",
+            ),
+            *("-netdev", _options("user", id="network", **network)),
+            *("-device", f"virtio-net-pci,netdev=network,mac={GUEST_MAC},romfile="),
+            *("-object", "rng-builtin,id=random", "-device", "virtio-rng-pci,rng=random"),
+            *serial,
+        ]
+
+
+def _options(kind: str, **values: str) -> str:
+    """An option of QEMU's with its values; a comma in a value is doubled."""
+    return ",".join([kind, *(f"{name}={value.replace(',', ',,')}" for name, value in values.items())])
+
+
+def _uuid(spec: MachineSpec) -> uuid.UUID:
+    return uuid.uuid5(uuid.NAMESPACE_OID, spec.instance_id)

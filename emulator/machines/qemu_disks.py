@@ -1,0 +1,104 @@
+"""Disks and images of virtual machines as qcow2 files."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+from cos_customizer.emulator.machines.backend import STAND_IN, EmulatorError
+from cos_customizer.emulator.machines.host import run
+from cos_customizer.emulator.machines.stand_in_image import StandIn
+
+_GIB = 1 << 30
+
+
+class Disks:
+    """Flat images, and disks that are overlays of them.
+
+    A disk holds its image by a hard link of its own, so an image can be deleted while disks still stand on it.
+
+    Args:
+        directory: where they are kept.
+        stand_in: what the key `STAND_IN` means.
+    """
+
+    def __init__(self, directory: Path, stand_in: StandIn) -> None:
+        self._images = directory / "images"
+        self._disks = directory / "disks"
+        self._stand_in = stand_in
+        for path in (self._images, self._disks):
+            path.mkdir(parents=True, exist_ok=True)
+
+    def path(self, key: str) -> Path:
+        """The file of a disk.
+
+        Raises:
+            EmulatorError: there is no such disk.
+        """
+        if not (path := self._disks / f"{key}.qcow2").exists():
+            raise EmulatorError(f"there is no disk {key} in {self._disks}")
+        return path
+
+    def create(self, key: str, image: str | None, size_gb: int) -> None:
+        """Make a disk; it is never smaller than its image.
+
+        Args:
+            key: its name.
+            image: name of an image, `STAND_IN`, or None for an empty disk.
+            size_gb: its size in GiB.
+
+        Raises:
+            EmulatorError: there is no such image, or qemu-img failed.
+        """
+        disk, base = self._disks / f"{key}.qcow2", self._disks / f"{key}.base"
+        if image is None:
+            run("qemu-img", "create", "-q", "-f", "qcow2", str(disk), str(size_gb * _GIB))
+            return
+        source = self._kept_stand_in() if image == STAND_IN else self._images / f"{image}.qcow2"
+        try:
+            os.link(source, base)
+        except FileNotFoundError:
+            raise EmulatorError(f"there is no image {image} in {self._images}") from None
+        size = max(size_gb * _GIB, json.loads(run("qemu-img", "info", "--output=json", str(base)))["virtual-size"])
+        run("qemu-img", "create", "-q", "-f", "qcow2", "-b", base.name, "-F", "qcow2", str(disk), str(size))
+
+    def delete(self, key: str) -> None:
+        """Remove a disk, if there is one."""
+        for suffix in ("qcow2", "base"):
+            (self._disks / f"{key}.{suffix}").unlink(missing_ok=True)
+
+    def create_image(self, key: str, disk: str, in_use: bool = False) -> int:
+        """Make a flat image of a disk; returns the bytes that it takes.
+
+        Args:
+            key: of the image.
+            disk: its key.
+            in_use: whether a machine has the disk open, and stands still.
+
+        Raises:
+            EmulatorError: there is no such disk, or a running machine uses it.
+        """
+        image, partial = self._images / f"{key}.qcow2", self._images / f"{key}.partial"
+        try:
+            shared = ("--force-share",) if in_use else ()
+            run("qemu-img", "convert", *shared, "-O", "qcow2", str(self.path(disk)), str(partial))
+            partial.replace(image)
+        finally:
+            partial.unlink(missing_ok=True)
+        return image.stat().st_blocks * 512
+
+    def delete_image(self, key: str) -> None:
+        """Remove an image, if there is one."""
+        (self._images / f"{key}.qcow2").unlink(missing_ok=True)
+
+    def _kept_stand_in(self) -> Path:
+        """The stand-in beside the images: disks outlive a cache that is emptied, and links need one file system."""
+        kept = self._images / f"stand-in.{self._stand_in.key}"
+        if not kept.exists():
+            partial = kept.with_suffix(f".{os.urandom(4).hex()}")
+            try:
+                os.link(self._stand_in.disk, partial)
+            except OSError:
+                shutil.copyfile(self._stand_in.disk, partial)
+            partial.replace(kept)
+        return kept

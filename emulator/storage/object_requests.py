@@ -1,0 +1,100 @@
+"""What the storage behind does not do with requests for objects: preconditions, and lists in pages.
+
+Sources: https://cloud.google.com/storage/docs/request-preconditions,
+https://cloud.google.com/storage/docs/json_api/v1/objects/list.
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from cos_customizer.emulator.compute.resources import Resource
+from cos_customizer.emulator.errors import ApiError
+
+_OBJECT = re.compile(r"(?:/storage/v1)?/b/([^/]+)/o/([^/]+)")
+_LIST = re.compile(r"(?:/storage/v1)?/b/([^/]+)/o/?")
+_MOST = 1000
+_CONDITIONS = (
+    ("ifGenerationMatch", "generation", True),
+    ("ifGenerationNotMatch", "generation", False),
+    ("ifMetagenerationMatch", "metageneration", True),
+    ("ifMetagenerationNotMatch", "metageneration", False),
+)
+
+
+def check_preconditions(objects: Mapping[str, Mapping[str, Resource]], target: str) -> None:
+    """Refuse a request for an object that is not as the request wants it.
+
+    Uploads are not looked at: their object's name may stand in the body.
+
+    Args:
+        objects: the objects, by bucket and name.
+        target: the request's path and query.
+
+    Raises:
+        ApiError: 412, or 400 for a condition that is no number.
+    """
+    parts = urlsplit(target)
+    found = _OBJECT.fullmatch(parts.path)
+    query = dict(parse_qsl(parts.query))
+    stored = objects.get(found[1], {}).get(unquote(found[2])) if found else None
+    if stored is None:  # that it is not there is told elsewhere
+        return
+    for name, field, equal in _CONDITIONS:
+        if name not in query:
+            continue
+        if not query[name].isdecimal():
+            raise ApiError(400, "invalid", f"Invalid value for field '{name}': '{query[name]}'.")
+        if (query[name] == str(stored[field])) != equal:
+            raise ApiError(412, "conditionNotMet", "At least one of the pre-conditions you specified did not hold.")
+
+
+def list_page(storage: Any, target: str) -> dict[str, Any] | None:
+    """The answer to a request for a list of objects.
+
+    Args:
+        storage: of gcp-storage-emulator.
+        target: the request's path and query.
+
+    Returns:
+        The answer's body; None if the request is for something else, or for more than is done here.
+
+    Raises:
+        ApiError: 400 for a bad parameter.
+    """
+    parts = urlsplit(target)
+    found = _LIST.fullmatch(parts.path)
+    query = dict(parse_qsl(parts.query))
+    if found is None or found[1] not in storage.buckets or "softDeleted" in query:
+        return None
+    names = ("prefix", "delimiter", "matchGlob")
+    objects, prefixes = storage.get_file_list(found[1], *(query.get(name) for name in names))
+    entries: list[tuple[str, Resource | None]] = [(item["name"], item) for item in objects]
+    entries += [(prefix, None) for prefix in prefixes]
+    after, size = _decode(query.get("pageToken", "")), _page_size(query.get("maxResults", str(_MOST)))
+    rest = [entry for entry in sorted(entries, key=lambda entry: entry[0]) if entry[0] > after]
+    page = rest[:size]
+    answer: dict[str, Any] = {
+        "kind": "storage#objects",
+        "prefixes": [name for name, item in page if item is None],
+        "items": [item for _, item in page if item is not None],
+    }
+    if len(rest) > size:
+        answer["nextPageToken"] = base64.urlsafe_b64encode(page[-1][0].encode()).decode()
+    return answer
+
+
+def _page_size(text: str) -> int:
+    if not text.isdecimal():
+        raise ApiError(400, "invalid", f"Invalid value for field 'maxResults': '{text}'.")
+    return min(int(text), _MOST) or _MOST
+
+
+def _decode(token: str) -> str:
+    try:
+        return base64.urlsafe_b64decode(token).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        raise ApiError(400, "invalid", f"Invalid value for field 'pageToken': '{token}'.") from None

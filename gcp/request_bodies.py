@@ -1,0 +1,312 @@
+"""The request bodies, as pure functions, in the API's own JSON form.
+
+Sources: https://cloud.google.com/compute/docs/reference/rest/v1/instances/insert,
+https://cloud.google.com/compute/docs/reference/rest/v1/images/insert,
+https://cloud.google.com/compute/docs/reference/rest/v1/images/deprecate.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from cos_customizer.customizer.errors import UsageError
+from cos_customizer.customizer.families.provenance import Provenance
+from cos_customizer.customizer.names import STATE_LABEL, TEMPORARY_LABELS, UNRELEASED, BuildNames
+from cos_customizer.customizer.spec.gpu_types import (
+    DEFAULT_ARM_MACHINE_TYPE,
+    DEFAULT_DISK_TYPE,
+    DEFAULT_MACHINE_TYPE,
+    holder_of,
+)
+from cos_customizer.customizer.spec.model import BuilderVm, BuildSpec, OutputImage
+from cos_customizer.customizer.spec.steps import InstallGpu, RunScript
+from cos_customizer.customizer.spec.values import MOST_LABELS
+from cos_customizer.guest.user_data import ContextObject, GpuStep, GuestStep, render_user_data
+
+SCOPES = (
+    "https://www.googleapis.com/auth/devstorage.read_write",
+    "https://www.googleapis.com/auth/cloud-platform",
+)
+SHORTEST_LIFE, LONGEST_LIFE = 30, 120 * 24 * 3600
+"""Seconds: Compute Engine takes no shorter and no longer maxRunDuration.
+
+Source: https://cloud.google.com/compute/docs/instances/limit-vm-runtime.
+"""
+_LIFE_BEYOND_TIMEOUT = 300
+_EXPIRY_BEYOND_LIFE = 3600
+
+
+def life_of_builder_vm(timeout: float) -> int:
+    """Seconds after which Compute Engine deletes the builder VM by itself: a little more than the build may take.
+
+    Args:
+        timeout: the build's time limit in seconds.
+    """
+    return min(max(SHORTEST_LIFE, round(timeout) + _LIFE_BEYOND_TIMEOUT), LONGEST_LIFE)
+
+
+def expiry(timeout: float, now: float) -> float:
+    """Unix time after which nothing temporary of a build is still needed.
+
+    Args:
+        timeout: the build's time limit in seconds.
+        now: Unix time of the build's start.
+    """
+    return now + life_of_builder_vm(timeout) + _EXPIRY_BEYOND_LIFE
+
+
+def machine_type_of(spec: BuildSpec, architecture: str) -> str:
+    """The machine type: the one asked for, or the smallest that holds the GPU, or fits the source image.
+
+    Args:
+        spec: the build's specification.
+        architecture: of the source image, `X86_64` or `ARM64`.
+    """
+    if spec.builder.machine_type:
+        return spec.builder.machine_type
+    if spec.gpu_type:
+        return holder_of(spec.gpu_type).default
+    return DEFAULT_ARM_MACHINE_TYPE if architecture == "ARM64" else DEFAULT_MACHINE_TYPE
+
+
+def disk_type_of(spec: BuildSpec) -> str:
+    """The boot disk's type: the one asked for, or one that the machine takes which holds the GPU.
+
+    Args:
+        spec: the build's specification.
+    """
+    if spec.builder.disk_type:
+        return spec.builder.disk_type
+    return holder_of(spec.gpu_type).disk_type if spec.gpu_type else DEFAULT_DISK_TYPE
+
+
+def user_data(spec: BuildSpec, build: BuildNames, sha256: str) -> str:
+    """The cloud-config that carries the plan of a build.
+
+    Args:
+        spec: the build's specification.
+        build: the build's names.
+        sha256: digest of the build context's uncompressed tar stream.
+
+    Raises:
+        UsageError: it does not fit into instance metadata.
+    """
+    steps = [_guest_step(step, verify=spec.gpu_type is not None) for step in spec.steps]
+    return _rendered(spec, build, steps, sha256, build.nonce, "-env")
+
+
+def test_user_data(spec: BuildSpec, build: BuildNames, sha256: str) -> str:
+    """As `user_data`, for the test VM: its plan has the scripts that verify the image."""
+    steps = [_guest_step(step, verify=False) for step in spec.verify.scripts]
+    return _rendered(spec, build, steps, sha256, build.test_nonce, "verify.scripts")
+
+
+def _rendered(
+    spec: BuildSpec, build: BuildNames, steps: list[GuestStep | GpuStep], sha256: str, nonce: str, named: str
+) -> str:
+    archive = ContextObject(spec.scratch.bucket, build.context_archive(spec.scratch.workdir), sha256)
+    try:
+        return render_user_data(steps, archive, nonce)
+    except ValueError as error:
+        raise UsageError(f"{named}: {error}") from None
+
+
+def _guest_step(step: RunScript | InstallGpu, *, verify: bool) -> GuestStep | GpuStep:
+    if isinstance(step, RunScript):
+        return GuestStep("run-script", step.label, step.script, step.env)
+    return GpuStep(
+        label=step.label,
+        version=step.version,
+        install_dir=step.install_dir,
+        installer=step.installer,
+        container=step.installer_container,
+        md5sum=step.md5sum,
+        deps_dir=step.deps_dir or "",
+        verify=verify,
+        # The installer names GPUs as Compute Engine does, in capitals: NVIDIA_L4.
+        target_gpu="" if verify else step.gpu_type.upper().replace("-", "_"),
+    )
+
+
+def test_vm(
+    spec: BuildSpec, build: BuildNames, zone: str, image: str, architecture: str, plan: str, now: float
+) -> dict[str, Any]:
+    """The body of `instances.insert` for the test VM: as the builder VM, of the output image.
+
+    Args:
+        spec: the build's specification.
+        build: the build's names.
+        zone: to test in.
+        image: `projects/{project}/global/images/{image}` of the output image.
+        architecture: of the image, `X86_64` or `ARM64`.
+        plan: the user-data.
+        now: Unix time of the test's start.
+    """
+    body = builder_vm(spec, build, zone, image, architecture, plan, now)
+    body |= {"name": build.test_vm, "description": f"Test VM of cos-customizer build {build.id}"}
+    parameters = body["disks"][0]["initializeParams"]
+    parameters["diskName"] = build.test_vm
+    parameters.pop("diskSizeGb", None)  # the image has it
+    return body
+
+
+def builder_vm(
+    spec: BuildSpec, build: BuildNames, zone: str, source_image: str, architecture: str, plan: str, now: float
+) -> dict[str, Any]:
+    """The body of `instances.insert` for the builder VM.
+
+    Args:
+        spec: the build's specification.
+        build: the build's names.
+        zone: to build in.
+        source_image: `projects/{project}/global/images/{image}`.
+        architecture: of the source image, `X86_64` or `ARM64`.
+        plan: the user-data.
+        now: Unix time of the build's start.
+    """
+    builder = spec.builder
+    labels = {**builder.labels, **build.labels(expiry(spec.timeout_seconds, now))}
+    disk: dict[str, Any] = {
+        "boot": True,
+        "autoDelete": True,
+        "initializeParams": {
+            "diskName": build.builder_vm,
+            "sourceImage": source_image,
+            "diskType": f"zones/{zone}/diskTypes/{disk_type_of(spec)}",
+            "labels": labels,
+        },
+    }
+    if builder.disk_size_gb:
+        disk["initializeParams"]["diskSizeGb"] = str(builder.disk_size_gb)
+    if builder.kms_key:
+        disk["diskEncryptionKey"] = {"kmsKeyName": builder.kms_key}
+    body: dict[str, Any] = {
+        "name": build.builder_vm,
+        "description": f"Builder VM of cos-customizer build {build.id}",
+        "machineType": f"zones/{zone}/machineTypes/{machine_type_of(spec, architecture)}",
+        "labels": labels,
+        "disks": [disk],
+        "networkInterfaces": [_network_interface(builder, zone)],
+        "serviceAccounts": [{"email": builder.service_account, "scopes": list(SCOPES)}],
+        "metadata": {
+            "items": [
+                {"key": "block-project-ssh-keys", "value": "TRUE"},
+                {"key": "cos-update-strategy", "value": "update_disabled"},
+                {"key": "user-data", "value": plan},
+            ]
+        },
+        "scheduling": {
+            "maxRunDuration": {"seconds": str(life_of_builder_vm(spec.timeout_seconds))},
+            "instanceTerminationAction": "DELETE",
+        },
+    }
+    if builder.network_tags:
+        body["tags"] = {"items": list(builder.network_tags)}
+    if spec.gpu_type:
+        body["scheduling"]["onHostMaintenance"] = "TERMINATE"
+        if not holder_of(spec.gpu_type).brings_gpus:
+            accelerator = f"zones/{zone}/acceleratorTypes/{spec.gpu_type}"
+            body["guestAccelerators"] = [{"acceleratorType": accelerator, "acceleratorCount": 1}]
+    return body
+
+
+def _network_interface(builder: BuilderVm, zone: str) -> dict[str, Any]:
+    interface: dict[str, Any] = {}
+    region = zone.rpartition("-")[0]
+    if builder.subnet:
+        subnet = builder.subnet
+        interface["subnetwork"] = subnet if "/" in subnet else f"regions/{region}/subnetworks/{subnet}"
+    if not builder.subnet or builder.network != "default":
+        # With a subnet alone, Compute Engine infers the network, also one of a shared VPC's host project.
+        network = builder.network
+        interface["network"] = network if "/" in network else f"global/networks/{network}"
+    if builder.external_ip:
+        interface["accessConfigs"] = [{"name": "External NAT", "type": "ONE_TO_ONE_NAT"}]
+    return interface
+
+
+def image_labels(output: OutputImage, source_labels: Mapping[str, str]) -> dict[str, str]:
+    """The output image's labels: the ones asked for, over the source image's where they are inherited.
+
+    Not inherited is what a source image that was not released says of that.
+
+    Args:
+        output: the output image's specification.
+        source_labels: the source image's labels.
+
+    Raises:
+        UsageError: together they are more than an image can have.
+    """
+    inherited = {key: value for key, value in source_labels.items() if key not in TEMPORARY_LABELS}
+    labels = {**(inherited if output.inherit_labels else {}), **output.labels}
+    if len(labels) > MOST_LABELS:
+        raise UsageError(
+            f"-inherit-labels: with the source image's, the output image would have {len(labels)} labels; it can have "
+            f"at most {MOST_LABELS}"
+        )
+    return labels
+
+
+def output_image(
+    spec: BuildSpec,
+    provenance: Provenance,
+    zone: str,
+    source_image: str,
+    name: str,
+    source_labels: Mapping[str, str],
+    now: float,
+) -> dict[str, Any]:
+    """The body of `images.insert` for the output image.
+
+    An image that is to be verified gets no family yet, and labels that say so.
+
+    Args:
+        spec: the build's specification.
+        provenance: where the image comes from; names the build.
+        zone: of the builder VM's disk.
+        source_image: `projects/{project}/global/images/{image}`.
+        name: of the output image.
+        source_labels: the source image's labels, used when they are inherited.
+        now: Unix time.
+
+    Raises:
+        UsageError: see `image_labels`.
+    """
+    output, build = spec.output, BuildNames(provenance.build)
+    body: dict[str, Any] = {
+        "name": name,
+        "description": provenance.description(source_image),
+        "sourceDisk": f"projects/{spec.builder.project}/zones/{zone}/disks/{build.builder_vm}",
+    }
+    labels = image_labels(output, source_labels)
+    if spec.verify.asked_for:
+        labels |= {STATE_LABEL: UNRELEASED, **build.labels(expiry(spec.timeout_seconds, now))}
+        if len(labels) > MOST_LABELS:
+            raise UsageError(f"-inherit-labels: until it is released, the image would have {len(labels)} labels")
+    elif output.family:
+        body["family"] = output.family
+    if labels:
+        body["labels"] = labels
+    if output.licenses:
+        body["licenses"] = list(output.licenses)
+    if output.storage_location:
+        body["storageLocations"] = [output.storage_location]
+    if spec.builder.kms_key:
+        body["imageEncryptionKey"] = {"kmsKeyName": spec.builder.kms_key}
+    return body
+
+
+def deprecation(replacement: str, ttl: int, now: float) -> dict[str, Any]:
+    """The body of `images.deprecate` for an image that another one replaces.
+
+    Compute Engine never acts on the date; it informs people and `expire-images`.
+
+    Args:
+        replacement: `projects/{project}/global/images/{image}` of the new image.
+        ttl: seconds from now after which the old one counts as deleted; 0: never.
+        now: Unix time.
+    """
+    body: dict[str, Any] = {"state": "DEPRECATED", "replacement": replacement}
+    if ttl:
+        body["deleted"] = datetime.fromtimestamp(round(now) + ttl, UTC).isoformat()
+    return body

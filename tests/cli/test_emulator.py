@@ -1,0 +1,218 @@
+"""`cos-customizer emulator` as a user runs it: a process in the background that is found again and ends completely."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cos_customizer.emulator import service
+
+VARIABLES = {
+    "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE",
+    "STORAGE_EMULATOR_HOST",
+    "CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING",
+}
+Run = Callable[..., subprocess.CompletedProcess[str]]
+COMMAND = (sys.executable, "-c", "import sys; from cos_customizer.cli.main import main; sys.exit(main())", "emulator")
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path / "state"
+    service.stop(tmp_path / "state")
+
+
+@pytest.fixture
+def run(state: Path) -> Run:
+    def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        command = [*COMMAND, *arguments, f"-state-dir={state}"]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, **options)
+
+    return run
+
+
+def exports(output: str) -> dict[str, str]:
+    assert all(line.startswith("export ") for line in output.splitlines())
+    return dict(line.removeprefix("export ").split("=", 1) for line in output.splitlines())
+
+
+def processes_of(session: int) -> list[str]:
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == session and fields[0] != "Z":
+            found.append(stat.parent.name)
+    return found
+
+
+def listening(pid: int) -> set[str]:
+    """Local addresses on which anything in the process listens (hexadecimal, as the kernel gives them)."""
+    inodes = set()
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            target = os.readlink(descriptor)  # noqa: PTH115 (no path: a socket)
+        except OSError:
+            continue
+        if target.startswith("socket:["):
+            inodes.add(target[8:-1])
+    rows = []
+    for table in ("tcp", "tcp6"):
+        rows += [line.split() for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]]
+    return {row[1].split(":")[0] for row in rows if row[9] in inodes and row[3] == "0A"}
+
+
+@pytest.mark.slow
+def test_from_start_to_stop(run: Run, state: Path) -> None:
+    started = run("start", "-machines=scripted", "-project=one", "--project", "two")
+    assert started.returncode == 0, started.stderr
+    environment = exports(started.stdout)
+    assert set(environment) == VARIABLES
+    running = service.find(state)
+    assert running is not None
+    assert processes_of(running.pid) == [str(running.pid)]
+    assert listening(running.pid) == {"0100007F"}
+    with urllib.request.urlopen(running.control + "status", timeout=10) as answer:
+        assert json.load(answer)["projects"] == ["one", "two"]
+
+    again = run("start", "-machines=scripted")
+    assert (again.returncode, again.stdout) == (0, started.stdout)
+    assert f"already running (process {running.pid}" in again.stderr
+    assert run("env").stdout == started.stdout
+    status = run("status")
+    assert (status.returncode, str(running.pid) in status.stdout) == (0, True)
+    assert running.log in status.stdout
+
+    stopped = run("stop")
+    assert (stopped.returncode, stopped.stderr) == (0, "emulator: stopped\n")
+    assert processes_of(running.pid) == []
+    assert not (state / "service.json").exists()
+    for command in ("status", "env"):
+        gone = run(command)
+        assert gone.returncode == 1
+        assert "does not run" in gone.stderr
+        assert "Traceback" not in gone.stderr
+    assert run("stop").stderr == "emulator: not running\n"
+
+
+@pytest.mark.slow
+def test_an_emulator_that_was_killed_is_not_taken_for_a_running_one(run: Run, state: Path) -> None:
+    run("start", "-machines=scripted")
+    first = service.find(state)
+    assert first is not None
+    os.kill(first.pid, signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while service.find(state):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert (state / "service.json").exists()
+    assert run("status").returncode == 1
+    started = run("start", "-machines=scripted")
+    assert started.returncode == 0, started.stderr
+    second = service.find(state)
+    assert second is not None
+    assert second.pid != first.pid
+
+
+@pytest.mark.slow
+def test_it_ends_when_its_own_api_is_told_to(run: Run, state: Path) -> None:
+    run("start", "-machines=scripted")
+    running = service.find(state)
+    assert running is not None
+    urllib.request.urlopen(urllib.request.Request(running.control + "shutdown", method="POST"), timeout=10).close()
+    deadline = time.monotonic() + 10
+    while processes_of(running.pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert not (state / "service.json").exists()
+
+
+@pytest.mark.slow
+def test_in_the_foreground_it_runs_until_interrupted(state: Path) -> None:
+    command = [*COMMAND, "start", "-foreground", "-machines=scripted", f"-state-dir={state}"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in VARIABLES]
+        assert set(exports("".join(lines))) == VARIABLES
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert process.returncode == 0
+    assert "Traceback" not in errors
+
+
+@pytest.mark.slow
+def test_what_keeps_it_from_starting_is_said(run: Run, state: Path) -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        failed = run("start", "-machines=scripted", f"-port={taken.getsockname()[1]}")
+    assert failed.returncode == 1
+    assert "cannot listen on 127.0.0.1" in failed.stderr
+    assert "Traceback" not in failed.stderr
+    assert service.find(state) is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("start", "-machines=vmware"), 2, "'vmware' is not one of qemu, scripted"),
+        (("start", "-port=70000"), 2, "70000 is no port"),
+        (("start", "-machines=scripted", "-state-dir=/proc/none"), 1, "cannot write to /proc/none"),
+        (("restart",), 2, "restart"),
+    ],
+)
+def test_a_wrong_command_line_is_explained(arguments: tuple[str, ...], code: int, words: str) -> None:
+    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "{}", json.dumps({"pid": 1}), "reused"], ids=["empty", "torn", "no-fields", "old", "reused"]
+)
+def test_a_stale_file_is_not_a_running_emulator(tmp_path: Path, content: str) -> None:
+    if content == "reused":  # the process lives, but began at another time
+        fields = {"pid": os.getpid(), "started": 1, "machines": "qemu", "port": 1, "storage_port": 2}
+        content = json.dumps({**fields, "control": "", "environment": {}, "log": ""})
+    (tmp_path / "service.json").write_text(content)
+    assert service.find(tmp_path) is None
+    assert service.stop(tmp_path) is False
+    assert not (tmp_path / "service.json").exists()
+
+
+def test_looking_for_it_loads_neither_server_nor_google() -> None:
+    code = "import sys\nimport cos_customizer.cli.commands.emulator\n"
+    code += "print([name for name in ('flask', 'google.cloud') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "[]\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_start_that_is_interrupted_leaves_no_process(state: Path, number: signal.Signals) -> None:
+    command = [*COMMAND, "start", "-machines=scripted", f"-state-dir={state}"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    assert "loading" in process.stderr.readline()
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    assert len(children) == 1
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=30)
+    assert (process.returncode, output) == (128 + number, "")
+    assert "Traceback" not in errors
+    assert processes_of(int(children[0])) == []
+    assert service.find(state) is None

@@ -1,0 +1,274 @@
+"""finish-image-build as a program: what it says, what it leaves, how it ends."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.command_line import run
+from support.guest_scripts import marker, said, script, succeeding
+
+from cos_customizer.cli.output_file import OutputFile
+from cos_customizer.customizer.errors import UsageError
+from cos_customizer.customizer.reporting.result import BuildResult
+from cos_customizer.emulator.server import Emulator
+from cos_customizer.flows.local_server import LocalServer
+
+PROGRAM = [sys.executable, "-c", "import sys; from cos_customizer.cli.main import main; sys.exit(main())"]
+FINISH = [*PROGRAM, "finish-image-build", "-zone=us-west1-b", "-project=my-project", "-image-name=my-image"]
+LABEL = "run-script preload.sh"
+
+
+@pytest.fixture
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A home, a build context as working directory, and a directory for temporary files, which ends empty."""
+    cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    for name in ("home", "workspace", "temporary"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "workspace" / "preload.sh").write_text("echo Hello\n")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CACHE_HOME", cache)  # where the migrated database is
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    monkeypatch.chdir(tmp_path / "workspace")
+    for name in [name for name in os.environ if name.startswith("PREFECT_")]:
+        monkeypatch.delenv(name)
+    yield tmp_path
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
+@pytest.fixture
+def started(places: Path, emulator: Emulator) -> Path:
+    """A build of one script, ready to be finished; gives the local state's directory."""
+    start = ("-image-name=cos-stable-68-10718-86-0", "-image-project=cos-cloud", "-gcs-bucket=my-project_cloudbuild")
+    assert run("start-image-build", *start, "-gcs-workdir=work").code == 0
+    assert run("run-script", "-script=preload.sh", "-env=TOKEN=hunter2").code == 0
+    return places / "home" / ".cos-customizer-workdir"
+
+
+@pytest.mark.slow
+def test_a_build_and_the_same_again(started: Path, places: Path, emulator: Emulator) -> None:
+    steps = succeeding(LABEL)["events"]
+    steps.insert(-1, said("", after=1.0))  # the halt takes a while
+    emulator.scripts.add(script(*steps))
+    state = started / "state.json"
+    kept = state.read_bytes(), next(started.glob("context-*")).read_bytes(), next(started.glob("context-*")).name
+    ran = subprocess.run([*FINISH, "-output-file=out.json"], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    lines = [line.partition("  ")[2] for line in ran.stdout.splitlines()]
+    assert lines[1:4] == [f"step 1/1     {LABEL}", "  | output of step 1", "step 1/1     done in 0.4 s"]
+    assert lines[0].startswith("builder VM   cos-customizer-")
+    assert "image        projects/my-project/global/images/my-image (" in ran.stdout
+    assert "cleaned up   1 VM, 1 disk, 1 object" in ran.stdout
+    assert ran.stdout.splitlines()[-1].startswith("my-image built in ")
+    assert "hunter2" not in ran.stdout
+    assert not started.exists()
+    result = BuildResult.model_validate_json(Path("out.json").read_text())
+    assert (result.outcome, result.image, result.zone) == ("built", "my-image", "us-west1-b")
+    assert result.image_self_link.endswith("projects/my-project/global/images/my-image")
+    assert [step.label for step in result.steps] == [LABEL]
+    life = re.search(r"\(VM ([0-9.]+) s", ran.stdout)
+    assert life
+    assert float(life[1]) == pytest.approx(
+        sum(result.durations[phase] for phase in ("builder VM", "steps", "halt", "image")), abs=0.1
+    )
+    assert result.durations["halt"] > 0.5
+
+    started.mkdir(mode=0o700)
+    state.write_bytes(kept[0])
+    (started / kept[2]).write_bytes(kept[1])
+    again = subprocess.run(FINISH, capture_output=True, text=True, check=False)
+    assert (again.returncode, again.stderr) == (0, "")
+    assert "my-image already exists" in again.stdout
+    assert again.stdout.splitlines()[-1].startswith("my-image was there already")
+    assert not started.exists()
+
+
+@pytest.mark.slow
+def test_a_failed_step_shows_its_last_lines(started: Path, emulator: Emulator) -> None:
+    emulator.scripts.add(
+        script(
+            marker(f"BuildStep: 1 started {LABEL}"),
+            said("BuildStatus: + curl -sf https://internal.example\r\nBuildStatus: no\x1b[2Jhost\r\n"),
+            marker("BuildStep: 1 failed exit 6"),
+            marker("BuildFailed: step 1 exit 6"),
+        )
+    )
+    ran = subprocess.run([*FINISH, "-output-file=out.json"], capture_output=True, text=True, check=False)
+    assert ran.returncode == 1
+    first, *rest = ran.stderr.splitlines()
+    assert first.startswith("cos-customizer: step 1/1 failed: run-script preload.sh")
+    assert "6" in first
+    assert "    | + curl -sf https://internal.example" in rest
+    assert any(line.startswith("  full serial log: gs://my-project_cloudbuild/work/") for line in rest)
+    assert "\x1b" not in ran.stdout + ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert not started.exists()
+    assert json.loads(Path("out.json").read_text())["outcome"] == "failed"
+
+
+@pytest.mark.slow
+def test_an_output_file_that_can_no_longer_be_written_hides_no_failure(started: Path, emulator: Emulator) -> None:
+    emulator.scripts.add(script(marker(f"BuildStep: 1 started {LABEL}"), marker("BuildFailed: step 1 exit 6", 1.0)))
+    place = Path("results")
+    place.mkdir()
+    with subprocess.Popen([*FINISH, f"-output-file={place}/out.json"], text=True, stdout=-1, stderr=-1) as build:
+        assert build.stdout is not None
+        while "step 1/1" not in build.stdout.readline():
+            assert build.poll() is None
+        place.rmdir()
+        _, err = build.communicate(timeout=30)
+    assert build.returncode == 1
+    assert "cannot write -output-file" in err
+    assert "step 1/1 failed: run-script preload.sh exited with 6" in err
+
+
+WAYS_OUT = [
+    ([signal.SIGINT], 130, "interrupted", "interrupted"),
+    ([signal.SIGTERM], 143, "terminated", "interrupted"),
+    # Python takes signals that are pending at the same moment by their numbers, so SIGINT comes first in any case.
+    ([signal.SIGINT, signal.SIGTERM, signal.SIGTERM], 130, "interrupted", "interrupted"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("signals", "code", "said_so", "outcome"), WAYS_OUT, ids=lambda value: str(value))
+def test_a_signal_leaves_nothing(
+    started: Path, emulator: Emulator, signals: list[signal.Signals], code: int, said_so: str, outcome: str
+) -> None:
+    emulator.scripts.add(script(marker(f"BuildStep: 1 started {LABEL}"), said("never\n", 600)))
+    build = subprocess.Popen(
+        [*FINISH, "-output-file=out.json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert build.stdout is not None
+    while "step 1/1" not in build.stdout.readline():
+        assert build.poll() is None
+    begin = time.monotonic()
+    for number in signals:
+        build.send_signal(number)
+        time.sleep(0.05)
+    out, err = build.communicate(timeout=30)
+    assert build.returncode == code
+    assert err.splitlines()[0] == f"cos-customizer: {said_so}"
+    assert "cleaned up   1 VM, 1 disk, 1 object" in out
+    assert not started.exists()
+    assert json.loads(Path("out.json").read_text())["outcome"] == outcome
+    assert time.monotonic() - begin < 20
+
+
+@pytest.mark.slow
+def test_a_configured_server_is_used_and_named(started: Path, emulator: Emulator) -> None:
+    emulator.scripts.add(succeeding(LABEL))
+    with LocalServer() as server:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+        ran = subprocess.run(
+            FINISH, env={**inherited, "PREFECT_API_URL": server.url}, capture_output=True, text=True, check=False
+        )
+        request = urllib.request.Request(
+            f"{server.url}/flow_runs/filter", b"{}", {"Content-Type": "application/json"}, method="POST"
+        )
+        with urllib.request.urlopen(request) as response:
+            (flow_run,) = json.load(response)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert flow_run["state_type"] == "COMPLETED"
+    assert flow_run["name"] == "build my-image"
+    (line,) = [line for line in ran.stdout.splitlines() if "flow run" in line]
+    assert line.endswith(f"/runs/flow-run/{flow_run['id']}")
+
+
+@pytest.mark.slow
+def test_a_configured_server_that_does_not_answer_is_said(started: Path) -> None:
+    environment = {**os.environ, "PREFECT_API_URL": "http://127.0.0.1:1/api"}
+    refused = subprocess.run(FINISH, env=environment, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("cos-customizer: the Prefect API at http://127.0.0.1:1/api/ does not answer: ")
+    assert "PREFECT_API_URL" in refused.stderr
+    assert (started / "state.json").exists()
+
+
+@pytest.mark.slow
+def test_the_state_is_kept_when_the_build_could_not_begin(started: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("STORAGE_EMULATOR_HOST")
+    refused = subprocess.run(FINISH, capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert "STORAGE_EMULATOR_HOST" in refused.stderr
+    assert (started / "state.json").exists()
+
+
+RESULT = BuildResult(outcome="built", image="i")
+
+
+def test_the_output_file_is_whole_and_for_others_to_read(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        OutputFile.checked(str(tmp_path / "out.json")).write(RESULT)
+    finally:
+        os.umask(before)
+    (file,) = tmp_path.iterdir()
+    assert BuildResult.model_validate_json(file.read_text()) == RESULT
+    assert file.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_link_or_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    link, target, pipe = tmp_path / "link", tmp_path / "target", tmp_path / "pipe"
+    link.symlink_to(target)  # as /dev/stdout is one
+    OutputFile.checked(str(link)).write(RESULT)
+    assert link.is_symlink()
+    assert BuildResult.model_validate_json(target.read_text()) == RESULT
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    OutputFile.checked(str(pipe)).write(RESULT)
+    assert BuildResult.model_validate_json(os.read(reader, 65536)) == RESULT
+    os.close(reader)
+    assert pipe.is_fifo()
+
+
+def test_a_file_that_is_there_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "out.json").write_text("x" * 10000)
+    OutputFile.checked(str(tmp_path / "out.json")).write(RESULT)
+    assert BuildResult.model_validate_json((tmp_path / "out.json").read_text()) == RESULT
+
+
+@pytest.mark.parametrize("name", ["/", "/nowhere/x.json", "/proc/x.json"])
+def test_an_output_file_that_cannot_be_written_is_known_before(name: str) -> None:
+    with pytest.raises(UsageError, match="-output-file"):
+        OutputFile.checked(name)
+
+
+def test_no_output_file_is_nothing(tmp_path: Path) -> None:
+    for name in (None, ""):
+        OutputFile.checked(name).write(RESULT)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flags", [(), ("-cloud-logging",)], ids=["off", "on"])
+def test_cloud_logging_is_loaded_only_where_it_is_asked_for(
+    started: Path, emulator: Emulator, flags: tuple[str, ...]
+) -> None:
+    emulator.scripts.add(succeeding(LABEL))
+    program = (
+        "import sys; from cos_customizer.cli.main import main; code = main();"
+        "print('loaded', 'google.cloud.logging' in sys.modules); sys.exit(code)"
+    )
+    command = [sys.executable, "-c", program, *FINISH[len(PROGRAM) :], *flags]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout.splitlines()[-1] == f"loaded {bool(flags)}"
+    found = emulator.logs.entries("my-project", 'jsonPayload.event="end"')
+    assert [entry["jsonPayload"]["message"] for entry in found] == ["my-image is built"] * bool(flags)
+
+
+def test_log_entries_that_would_leave_this_machine_are_refused_and_the_state_is_kept(
+    started: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING")
+    ran = run(*FINISH[len(PROGRAM) :], "-cloud-logging", "-dry-run")
+    assert ran.code == 2
+    assert "CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING does not lead here" in ran.err
+    assert started.exists()

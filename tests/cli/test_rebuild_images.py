@@ -1,0 +1,262 @@
+"""Families kept fresh: only what has changed is built, and one recipe's failure is its own."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from google.cloud import compute_v1
+from support.command_line import run
+from support.family_images import built_before
+from support.guest_scripts import succeeding
+from support.leftovers import leftovers
+
+from cos_customizer.customizer.errors import BuildFailedError, UsageError
+from cos_customizer.customizer.families.provenance import Provenance
+from cos_customizer.customizer.families.rebuild import Rebuild, dated_name, why_to_build
+from cos_customizer.customizer.names import check_resource_name
+from cos_customizer.emulator.server import Emulator
+from cos_customizer.flows.rebuild_images import HERE, rebuild_images
+from cos_customizer.gcp.clients import connect
+from cos_customizer.gcp.rebuild import recipe_files
+
+SOURCE = "projects/cos-cloud/global/images/cos-stable-68-10718-86-0"
+
+WHY = [
+    (("", None, "1", "cos", "r", False), "the family has no image yet"),
+    (("web", None, "1", "cos", "r", False), "web was not made by this tool"),
+    (("web", Provenance("b", "1", "r"), "2", "cos-2", "s", False), "the source image is now cos-2"),
+    (("web", Provenance("b", "1", "r"), "1", "cos", "s", False), "the recipe or its build context has changed"),
+    (("web", Provenance("b", "1", "r"), "1", "cos", "r", True), "forced"),
+    (("web", Provenance("b", "1", "r"), "1", "cos", "r", False), ""),
+]
+
+
+@pytest.mark.parametrize(("facts", "why"), WHY)
+def test_an_image_is_made_anew_only_for_a_reason(facts: tuple[Any, ...], why: str) -> None:
+    assert why_to_build(*facts) == why
+
+
+NAMES = [
+    ("web", [], "web-20261124"),
+    ("web", ["web-20261124"], "web-20261124-2"),
+    ("web", ["web-20261124", "web-20261124-2"], "web-20261124-3"),
+    ("w" * 63, [], "w" * 54 + "-20261124"),
+    ("w" * 53 + "-" + "x" * 9, [], "w" * 53 + "-20261124"),
+]
+
+
+@pytest.mark.parametrize(("base", "taken", "name"), NAMES)
+def test_a_new_image_s_name_is_dated_valid_and_new(base: str, taken: list[str], name: str) -> None:
+    assert dated_name(base, date(2026, 11, 24), taken.__contains__) == check_resource_name(name)
+
+
+Writer = Callable[..., str]
+
+
+@pytest.fixture
+def write_recipe(tmp_path: Path, emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Writer:
+    """Writes a recipe whose images are in a family of its own name, and its build context beside it."""
+    monkeypatch.chdir(tmp_path)
+    emulator.scripts.add(succeeding("run-script setup.sh"))
+    new_source_image("base-1")
+
+    def write(name: str, script: str = "echo hello", **output: Any) -> str:
+        context = tmp_path / name
+        context.mkdir(exist_ok=True)
+        (context / "setup.sh").write_text(f"{script}\n")
+        recipe = {
+            "source": {"project": "my-project", "family": "base"},
+            "context": {"path": name},
+            "scratch": {"bucket": "my-project_cloudbuild", "workdir": "work"},
+            "steps": [{"script": "setup.sh"}],
+            "builder": {"project": "my-project", "zones": ["us-west1-b"]},
+            "output": {"project": "my-project", "name": name, "family": name, **output},
+        }
+        Path(f"{name}.yaml").write_text(yaml.safe_dump(recipe))
+        return f"{name}.yaml"
+
+    return write
+
+
+def rebuild(*recipes: str, force: bool = False) -> dict[str, Rebuild]:
+    return {row.recipe: row for row in rebuild_images(list(recipes), force=force, deployment=HERE)}
+
+
+def outcomes(*recipes: str, force: bool = False) -> list[str]:
+    return [row.outcome for row in rebuild(*recipes, force=force).values()]
+
+
+def vms_made(emulator: Emulator) -> int:
+    return emulator.calls.count("compute", "POST", r"/instances(\?|$)")
+
+
+def newest(family: str) -> str:
+    return str(connect().images.get_from_family(project="my-project", family=family).name)
+
+
+def insert_image(image: compute_v1.Image) -> None:
+    operation = connect().images.insert_unary(project="my-project", image_resource=image)
+    connect().global_operations.wait(project="my-project", operation=operation.name)
+
+
+def new_source_image(name: str) -> None:
+    insert_image(compute_v1.Image(name=name, family="base", source_image=SOURCE))
+
+
+@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.xdist_group("families")
+class TestFlow:
+    def test_a_second_run_builds_nothing(self, emulator: Emulator, write_recipe: Writer) -> None:
+        recipe = write_recipe("web")
+        first = rebuild(recipe)[recipe]
+        assert (first.outcome, first.why) == ("built", "the family has no image yet")
+        assert newest("web") == first.image
+        second = rebuild(recipe)[recipe]
+        assert (second.outcome, second.image) == ("up-to-date", first.image)
+        assert vms_made(emulator) == 1
+        assert leftovers(emulator) == []
+
+    def test_a_new_source_image_makes_one_build(self, emulator: Emulator, write_recipe: Writer) -> None:
+        recipe = write_recipe("web")
+        built_before(Path(recipe))
+        new_source_image("base-2")
+        row = rebuild(recipe)[recipe]
+        assert (row.outcome, row.why) == ("built", "the source image is now base-2")
+        assert (vms_made(emulator), outcomes(recipe)) == (1, ["up-to-date"])
+
+    def test_a_changed_script_makes_one_build(self, emulator: Emulator, write_recipe: Writer) -> None:
+        recipe = write_recipe("web")
+        built_before(Path(recipe))
+        Path("web/setup.sh").write_text("echo changed\n")
+        row = rebuild(recipe)[recipe]
+        assert (row.outcome, row.why) == ("built", "the recipe or its build context has changed")
+        assert (vms_made(emulator), outcomes(recipe)) == (1, ["up-to-date"])
+
+    def test_force_builds_what_has_not_changed_under_a_new_name(self, write_recipe: Writer) -> None:
+        recipe = write_recipe("web")
+        first, second = rebuild(recipe)[recipe], rebuild(recipe, force=True)[recipe]
+        assert (second.outcome, second.why) == ("built", "forced")
+        assert second.image == f"{first.image}-2"
+        assert newest("web") == second.image
+
+    def test_a_recipe_that_is_broken_fails_alone(self, emulator: Emulator, write_recipe: Writer) -> None:
+        good, broken = write_recipe("good"), write_recipe("broken")
+        Path("broken/setup.sh").unlink()
+        with pytest.raises(BuildFailedError, match=r"1 of 2 recipes failed: broken\.yaml: could not find .*setup\.sh"):
+            rebuild(broken, good)
+        assert newest("good").startswith("good-2")
+        assert vms_made(emulator) == 1
+
+    def test_a_build_that_fails_fails_alone(self, emulator: Emulator, write_recipe: Writer) -> None:
+        failing, good = write_recipe("failing"), write_recipe("good")
+        recipe = yaml.safe_load(Path(failing).read_text())
+        recipe["source"] = {"project": "my-project", "name": "base-1"}
+        recipe["builder"]["machine_type"] = "n1-imaginary-1"
+        Path(failing).write_text(yaml.safe_dump(recipe))
+        with pytest.raises(BuildFailedError, match=r"1 of 2 recipes failed: failing\.yaml: .*n1-imaginary-1"):
+            rebuild(failing, good)
+        assert newest("good").startswith("good-2")
+        assert leftovers(emulator) == []
+
+    def test_of_twenty_recipes_the_three_that_changed_are_built(self, emulator: Emulator, write_recipe: Writer) -> None:
+        recipes = [write_recipe(f"image-{number:02}") for number in range(20)]
+        for recipe in recipes:
+            built_before(Path(recipe))
+        changed = [recipes[number] for number in (3, 8, 17)]
+        for recipe in changed:
+            Path(recipe).with_suffix("").joinpath("setup.sh").write_text("echo changed\n")
+        rows = rebuild("image-*.yaml")
+        assert [name for name, row in rows.items() if row.outcome == "built"] == changed
+        assert [row.outcome for row in rows.values()].count("up-to-date") == 17
+        assert vms_made(emulator) == 3
+
+    def test_what_was_rolled_back_is_not_built_again(self, write_recipe: Writer) -> None:
+        recipe = write_recipe("web")
+        built_before(Path(recipe))
+        status = compute_v1.DeprecationStatus(state="DEPRECATED")
+        connect().images.deprecate_unary(project="my-project", image="web-20260101", deprecation_status_resource=status)
+        assert outcomes(recipe) == ["up-to-date"]
+
+    def test_two_recipes_of_one_family_would_replace_each_other_for_ever(self, write_recipe: Writer) -> None:
+        first, second = write_recipe("web"), write_recipe("again", family="web")
+        with pytest.raises(
+            BuildFailedError, match=r"1 of 2 recipes failed: again\.yaml: it has the family of web\.yaml"
+        ):
+            rebuild(first, second)
+        assert newest("web").startswith("web-2")
+
+    def test_a_pattern_that_matches_nothing_is_no_success(self, write_recipe: Writer) -> None:
+        write_recipe("web")
+        with pytest.raises(UsageError, match=r"no recipe matches 'recipes/\*\.yaml'"):
+            rebuild("recipes/*.yaml")
+
+    def test_a_deployment_s_name_has_two_parts(self, emulator: Emulator, write_recipe: Writer) -> None:
+        for name in ("build-image", "build-image/", "/build-image"):
+            with pytest.raises(UsageError, match="is no deployment's name"):
+                rebuild_images([write_recipe("web")], deployment=name)
+        assert emulator.calls.count("compute", "GET") == 0
+
+
+def test_a_recipe_s_file_is_taken_once_and_may_have_brackets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("web.yaml", "web[1].yaml"):
+        Path(name).touch()
+    given = ["web.yaml", "./web.yaml", str(tmp_path / "web.yaml"), "web[1].yaml", "*.yaml"]
+    assert recipe_files(given) == ["web.yaml", "web[1].yaml"]
+
+
+def test_a_dry_run_says_what_would_be_built_and_builds_nothing(emulator: Emulator, write_recipe: Writer) -> None:
+    old, new = write_recipe("old"), write_recipe("new")
+    built_before(Path(old))
+    emulator.calls.clear()
+    dry = run("rebuild-images", "-recipe=*.yaml", "-dry-run")
+    assert (dry.code, dry.err) == (0, "")
+    heading, *rows = [line.split() for line in dry.out.splitlines()]
+    assert heading == ["outcome", "recipe", "family", "image", "why"]
+    assert [row[:3] for row in rows] == [["to-build", new, "new"], ["up-to-date", old, "old"]]
+    assert rows[0][3].startswith("new-2")
+    assert emulator.calls.count("compute", "POST") == 0
+
+
+REFUSED = [
+    ((), 2, "no recipe was given"),
+    (("-recipe=recipes/*.yaml",), 2, "no recipe matches 'recipes/*.yaml'"),
+    (("-recipe=none.yaml", "-dry-run"), 1, "1 of 1 recipes failed: none.yaml: cannot read recipe 'none.yaml'"),
+    (("-recipe=suffix.yaml,good.yaml", "-dry-run"), 1, "1 of 2 recipes failed: suffix.yaml: output.suffix (-image-suf"),
+    (("-recipe=nofamily.yaml,good.yaml", "-dry-run"), 1, "nofamily.yaml: output.family must be set"),
+]
+
+
+@pytest.mark.parametrize(("flags", "code", "message"), REFUSED, ids=lambda value: str(value)[:40])
+def test_what_cannot_be_rebuilt_is_said(write_recipe: Writer, flags: tuple[str, ...], code: int, message: str) -> None:
+    write_recipe("nofamily", family=None)
+    loud = write_recipe("suffix")
+    Path(loud).write_text(Path(loud).read_text().replace("  name: suffix\n", "  suffix: -Too-Loud\n"))
+    write_recipe("good")
+    refused = run("rebuild-images", *flags)
+    assert refused.code == code
+    assert message in refused.err
+    assert "Traceback" not in refused.err
+    assert "what they have built" not in refused.err
+
+
+@pytest.mark.slow
+def test_the_command_builds_here_and_tells_by_its_exit_code_that_a_recipe_has_failed(
+    emulator: Emulator, write_recipe: Writer, tmp_path: Path
+) -> None:
+    write_recipe("good")
+    write_recipe("broken")
+    Path("broken/setup.sh").unlink()
+    program = [str(Path(sys.executable).with_name("cos-customizer")), "rebuild-images", "-recipe=*.yaml"]
+    ran = subprocess.run(program, env={**os.environ, "HOME": str(tmp_path)}, capture_output=True, text=True)
+    assert ran.returncode == 1
+    assert "1 of 2 recipes failed: broken.yaml: could not find script setup.sh" in ran.stderr
+    assert "built" in next(line for line in ran.stdout.splitlines() if "good.yaml" in line and "good-2" in line)
+    assert newest("good").startswith("good-2")
+    assert leftovers(emulator) == []

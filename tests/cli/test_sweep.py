@@ -1,0 +1,276 @@
+"""`sweep` over the real clients: what is left of builds goes, and nothing else ever does."""
+
+import contextlib
+import io
+import re
+import time
+from datetime import UTC, datetime
+
+import pytest
+from google.cloud import compute_v1
+from google.cloud.storage import Bucket
+from support.command_line import run
+from support.compute_clients import PROJECT, ZONE, Compute
+from support.family_images import changes
+from support.leftovers import (
+    ALIVE,
+    BUCKET,
+    DEAD,
+    EXPIRED,
+    NOW,
+    RUNNING,
+    UNRELEASED,
+    anonymous_bucket,
+    boot_from,
+    bystanders,
+    everything,
+    labelled,
+    make_disk,
+    relabel,
+    store,
+)
+
+from cos_customizer.cli.removals import show_removals
+from cos_customizer.customizer.families.removal import Removal
+from cos_customizer.customizer.names import BuildNames
+from cos_customizer.emulator.server import Emulator
+from cos_customizer.gcp import sweep
+from cos_customizer.gcp.clients import connect
+
+GROUND = sweep.Ground(PROJECT)
+
+
+@pytest.fixture
+def compute(emulator: Emulator) -> Compute:
+    return Compute(emulator)
+
+
+@pytest.fixture
+def bucket(emulator: Emulator) -> Bucket:
+    return anonymous_bucket()
+
+
+def remains_of_a_build(compute: Compute, bucket: Bucket) -> set[str]:
+    """What a build that was killed leaves behind, and more: a VM in another zone, a disk that its VM has left."""
+    compute.create(DEAD.builder_vm, **labelled(EXPIRED))
+    compute.create(DEAD.test_vm, "us-central1-a", **labelled(EXPIRED))
+    make_disk(compute, "cos-customizer-left", EXPIRED, "us-east1-b")
+    compute.image("never-released", labels={**EXPIRED, **UNRELEASED})
+    for name in ("context.tar.gz", "serial.log"):
+        store(bucket, DEAD.scratch("work") + name, EXPIRED)
+    store(bucket, DEAD.scratch("") + "context.tar.gz", EXPIRED)
+    return everything(compute, bucket)
+
+
+def test_what_is_left_of_a_build_goes_and_nothing_else(compute: Compute, bucket: Bucket) -> None:
+    others = bystanders(compute, bucket)
+    remains = remains_of_a_build(compute, bucket) - others
+    assert len(remains) == 9
+    clients = connect()
+    decided = sweep.look(clients, GROUND, NOW)
+    assert everything(compute, bucket) == remains | others
+    removals = sweep.carry_out(clients, PROJECT, decided, NOW)
+    assert everything(compute, bucket) == others
+    deleted = [(each.kind, each.where, each.name) for each in removals if each.action == "deleted"]
+    assert deleted == [
+        ("VM", "us-central1-a", DEAD.test_vm),
+        ("VM", ZONE, DEAD.builder_vm),
+        ("disk", "us-central1-a", DEAD.test_vm),
+        ("disk", "us-east1-b", "cos-customizer-left"),
+        ("disk", ZONE, DEAD.builder_vm),
+        ("image", PROJECT, "never-released"),
+        ("object", BUCKET, "cos-customizer/dddddddddd/context.tar.gz"),
+        ("object", BUCKET, "work/cos-customizer/dddddddddd/context.tar.gz"),
+        ("object", BUCKET, "work/cos-customizer/dddddddddd/serial.log"),
+    ]
+    reasons = {each.name: each.reason for each in removals if each.action == "keep"}
+    assert reasons["vm-running-build"] == "build aaaaaaaaaa expires 2027-01-15 09:00 UTC"
+    assert reasons["disk-under-study"] == "attached to VM vm-of-a-curious-one"
+    assert reasons["image-in-its-family"] == "verified, and in family my-family"
+    assert "vm-unlabelled" not in reasons
+
+    again = sweep.carry_out(clients, PROJECT, sweep.look(clients, GROUND, NOW), NOW)
+    assert {each.action for each in again} == {"keep"}
+    assert everything(compute, bucket) == others
+
+
+def test_a_look_takes_few_calls_however_much_there_is(compute: Compute, bucket: Bucket) -> None:
+    for number in range(30):
+        store(bucket, f"work/{number}", None)
+        store(bucket, f"{BuildNames(f'{number:010}').scratch('work')}context.tar.gz", RUNNING)
+        make_disk(compute, f"disk-{number}", {})
+    compute.emulator.calls.clear()
+    sweep.look(connect(), GROUND, NOW)
+    assert compute.emulator.calls.count("compute") == 3
+    # Besides, the storage library looks at the bucket by itself, for traces that nobody collects.
+    assert compute.emulator.calls.count("storage", path="/o[?]") == 1
+    assert changes(compute) == []
+
+
+def test_objects_are_listed_page_by_page(compute: Compute, bucket: Bucket) -> None:
+    for number in range(5):
+        store(bucket, f"{BuildNames(f'{number:010}').scratch('work')}context.tar.gz", EXPIRED)
+    names = [blob.name for blob in bucket.list_blobs(page_size=2)]
+    assert names == sorted(names)
+    assert len(names) == 5
+    assert compute.emulator.calls.count("storage", "GET", "pageToken=") == 2
+    mixed = bucket.list_blobs(prefix="work/", delimiter="/", page_size=1)
+    assert list(mixed) == []
+    assert mixed.prefixes == {"work/cos-customizer/"}
+
+
+def test_what_changes_between_look_and_deed_is_looked_at_again(compute: Compute, bucket: Bucket) -> None:
+    compute.create("renewed", **labelled(EXPIRED))
+    compute.create("made-anew", **labelled(EXPIRED))
+    for name in ("attached", "gone"):
+        make_disk(compute, name, EXPIRED)
+    compute.image("released", labels={**EXPIRED, **UNRELEASED})
+    for name in ("written-again", "kept-longer", "gone", "old"):
+        store(bucket, DEAD.scratch("work") + name, EXPIRED)
+    clients = connect()
+    decided = sweep.look(clients, GROUND, NOW)
+
+    relabel(compute, "renewed", RUNNING)
+    compute.delete("made-anew")
+    compute.create("made-anew", **labelled({}))
+    boot_from(compute, "user", "attached")
+    compute.ok(compute.disks.delete_unary(project=PROJECT, zone=ZONE, disk="gone"))
+    compute.ok(
+        compute.images.patch_unary(project=PROJECT, image="released", image_resource=compute_v1.Image(family="f"))
+    )
+    store(bucket, DEAD.scratch("work") + "written-again", EXPIRED)
+    longer = bucket.blob(DEAD.scratch("work") + "kept-longer")
+    longer.metadata = RUNNING
+    longer.patch()
+    bucket.blob(DEAD.scratch("work") + "gone").delete()
+
+    there = everything(compute, bucket)
+    removals = sweep.carry_out(clients, PROJECT, decided, NOW)
+    assert there - everything(compute, bucket) == {"objects/work/cos-customizer/dddddddddd/old"}
+    assert {(each.kind, each.name.rpartition("/")[2], each.action) for each in removals} == {
+        ("VM", "renewed", "keep"),
+        ("VM", "made-anew", "gone"),
+        ("disk", "renewed", "keep"),
+        ("disk", "made-anew", "deleted"),
+        ("disk", "attached", "keep"),
+        ("disk", "gone", "gone"),
+        ("image", "released", "keep"),
+        ("object", "written-again", "keep"),
+        ("object", "kept-longer", "keep"),
+        ("object", "gone", "gone"),
+        ("object", "old", "deleted"),
+    }
+
+
+def test_one_that_cannot_be_deleted_stops_no_other(compute: Compute, bucket: Bucket) -> None:
+    compute.create("protected", **labelled(EXPIRED, deletion_protection=True))
+    remains_of_a_build(compute, bucket)
+    compute.emulator.faults.add(kind="http", method="DELETE", path="serial.log", status=403, count=9)
+    clients = connect()
+    removals = sweep.carry_out(clients, PROJECT, sweep.look(clients, GROUND, NOW), NOW)
+    failed = {(each.kind, each.name.rpartition("/")[2]) for each in removals if each.action == "failed"}
+    assert failed == {("VM", "protected"), ("object", "serial.log")}
+    assert everything(compute, bucket) == {
+        *("instances/protected", "disks/protected", "objects/work/cos-customizer/dddddddddd/serial.log")
+    }
+
+
+def test_a_vm_that_compute_engine_has_deleted_leaves_what_is_swept(compute: Compute, bucket: Bucket) -> None:
+    limit = compute_v1.Scheduling(
+        max_run_duration=compute_v1.Duration(seconds=60), instance_termination_action="DELETE"
+    )
+    fields = labelled(EXPIRED, scheduling=limit)
+    fields["disks"][0].auto_delete = False
+    compute.create(DEAD.builder_vm, **fields)
+    compute.emulator.clock.advance(120)
+    assert (compute.names("instances"), compute.names("disks")) == ([], [DEAD.builder_vm])
+    clients = connect()
+    sweep.carry_out(clients, PROJECT, sweep.look(clients, GROUND, NOW), NOW)
+    assert everything(compute, bucket) == set()
+
+
+def rows(out: str) -> list[list[str]]:
+    return [line.split(maxsplit=4) for line in out.splitlines()[1:-1]]
+
+
+def test_the_command_tells_first_and_deletes_when_told(compute: Compute, bucket: Bucket) -> None:
+    labels = DEAD.labels(time.time() - 1)
+    make_disk(compute, "left", labels)
+    make_disk(compute, "kept", ALIVE.labels(NOW * 2))
+    store(bucket, DEAD.scratch("work") + "context.tar.gz", labels)
+    compute.emulator.calls.clear()
+    dry = run("sweep", "-project=my-project")
+    assert (dry.code, dry.err, changes(compute)) == (0, "", [])
+    assert [row[:4] for row in rows(dry.out)] == [
+        ["keep", "disk", ZONE, "kept"],
+        ["delete", "disk", ZONE, "left"],
+        ["delete", "object", BUCKET, "work/cos-customizer/dddddddddd/context.tar.gz"],
+    ]
+    assert dry.out.splitlines()[-1] == "2 to delete, 1 kept (dry run: -dry-run=false deletes)"
+    done = run("sweep", "-project=my-project", "-dry-run=false")
+    assert done.code == 0
+    assert done.out.splitlines()[-1] == "2 deleted, 1 kept"
+    assert everything(compute, bucket) == {"disks/kept"}
+    assert run("sweep", "-project=cos-cloud").out == "nothing found\n"  # it has no bucket, either
+
+
+def test_on_a_terminal_the_table_has_a_frame_and_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "xterm")
+    name = "work/cos-customizer/dddddddddd/context.tar.gz"
+    removal = Removal("object", BUCKET, name, "delete", "build dddddddddd expired 2027-01-15 07:59 UTC")
+    with contextlib.redirect_stdout(Terminal()) as terminal:
+        show_removals([removal, removal.ended("failed", "because\x1b[2J")], "where", dry_run=True)
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in terminal.getvalue().splitlines()]
+    assert max(map(len, lines)) <= 80
+    assert "─" in terminal.getvalue()
+    assert lines[-1] == "1 to delete, 1 failed (dry run: -dry-run=false deletes)"
+    assert "\x1b[2J" not in terminal.getvalue()
+
+
+def test_what_a_later_sweep_would_take_can_be_asked_and_not_done(compute: Compute) -> None:
+    make_disk(compute, "left", DEAD.labels(NOW))
+    later = datetime.fromtimestamp(NOW + 60, UTC).isoformat().replace("+00:00", "Z")
+    assert run("sweep", "-project=my-project").out.splitlines()[-1] == "1 kept"
+    ran = run("sweep", "-project=my-project", f"-as-of={later}")
+    assert ran.out.splitlines()[-1] == "1 to delete (dry run: -dry-run=false deletes)"
+    ran = run("sweep", "-project=my-project", f"-as-of={later}", "-dry-run=false")
+    assert ran.code == 2
+    assert ran.err.startswith("cos-customizer: -as-of: that time has not come yet")
+    assert compute.names("disks") == ["left"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "message"),
+    [
+        ((), 2, "-project must be given"),
+        (("-project=P",), 2, "-project: 'P' is not a project's id"),
+        (("-project=my-project", "-gcs-bucket=gs://b"), 2, "-gcs-bucket: 'gs://b' is not a bucket's name"),
+        (("-project=my-project", "-as-of=tomorrow"), 2, "-as-of: 'tomorrow' is not a time"),
+        (("-project=my-project", "-as-of=2020-01-01"), 2, "-as-of: '2020-01-01' is not a time"),
+        (("-project=my-project", "-gcs-bucket=none"), 1, "could not list the objects of gs://none: there is no such"),
+        (("-project=my-project", "-dry-run", "false"), 2, "sweep takes flags only, and does not understand 'false'"),
+    ],
+)
+@pytest.mark.usefixtures("emulator")
+def test_wrong_usage_is_told(flags: tuple[str, ...], code: int, message: str) -> None:
+    ran = run("sweep", *flags)
+    assert ran.code == code
+    assert ran.err.startswith(f"cos-customizer: {message}")
+
+
+def test_preconditions_on_objects_are_kept(bucket: Bucket) -> None:
+    from google.api_core.exceptions import PreconditionFailed
+
+    store(bucket, "object", {"a": "b"})
+    blob = bucket.get_blob("object")
+    store(bucket, "object", {"a": "c"})
+    with pytest.raises(PreconditionFailed):
+        blob.delete(if_generation_match=blob.generation)
+    blob.reload()
+    blob.delete(if_generation_match=blob.generation, if_metageneration_match=blob.metageneration)
+    assert not blob.exists()

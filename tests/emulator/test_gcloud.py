@@ -1,0 +1,118 @@
+"""gcloud against the emulator: a client that nobody here wrote."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.compute_clients import ZONE
+
+from cos_customizer.emulator.server import Emulator
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("gcloud") is None, reason="gcloud is not installed"),
+]
+Gcloud = Callable[..., Any]
+
+
+@pytest.fixture
+def gcloud(emulator: Emulator, tmp_path: Path) -> Gcloud:
+    """Runs `gcloud compute …`, or `gcloud logging …`: its decoded JSON, or with `code`, its error output."""
+    token = tmp_path / "token"
+    token.write_text("any")
+    environment = {
+        **os.environ,
+        **emulator.environment(),
+        "CLOUDSDK_AUTH_ACCESS_TOKEN_FILE": str(token),
+        "CLOUDSDK_CONFIG": str(tmp_path / "gcloud"),
+        "CLOUDSDK_CORE_DISABLE_PROMPTS": "1",
+        "CLOUDSDK_CORE_PROJECT": "my-project",
+    }
+
+    def run(*arguments: str, code: int = 0) -> Any:
+        group = [] if arguments[0] == "logging" else ["compute"]
+        command = ["gcloud", *group, *arguments, *([] if code else ["--format=json"])]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == code, done.stderr
+        return done.stderr if code else json.loads(done.stdout or "null")
+
+    return run
+
+
+def test_images(gcloud: Gcloud) -> None:
+    images = gcloud("images", "list", "--project=cos-cloud", "--no-standard-images")
+    assert "cos-stable-68-10718-86-0" in {image["name"] for image in images}
+    stable = gcloud("images", "list", "--project=cos-cloud", "--filter=family=cos-stable AND name~stable-125")
+    assert [image["name"] for image in stable] == ["cos-stable-125-19216-104-25"]
+    one = gcloud("images", "describe", "cos-stable-68-10718-86-0", "--project=cos-cloud")
+    assert one["diskSizeGb"] == "10"
+    newest = gcloud("images", "describe-from-family", "cos-125-lts", "--project=cos-cloud")
+    assert newest["name"] == "cos-125-19216-532-62"
+    assert "was not found" in gcloud("images", "describe", "none", code=1)
+
+
+def test_the_life_of_an_instance_and_its_image(gcloud: Gcloud, emulator: Emulator) -> None:
+    emulator.scripts.add({"events": [{"text": "hello from port 3\n"}]})
+    zone = f"--zone={ZONE}"
+    created = gcloud("instances", "create", "vm", zone, "--image-project=cos-cloud", "--image-family=cos-stable")
+    assert created[0]["status"] == "RUNNING"
+    assert [vm["name"] for vm in gcloud("instances", "list")] == ["vm"]
+    assert gcloud("instances", "describe", "vm", zone)["disks"][0]["boot"] is True
+    assert gcloud("instances", "get-serial-port-output", "vm", zone, "--port=3")["contents"] == "hello from port 3\n"
+    gcloud("instances", "add-labels", "vm", zone, "--labels=a=b")
+    gcloud("instances", "add-metadata", "vm", zone, "--metadata=k=v")
+    vm = gcloud("instances", "describe", "vm", zone)
+    assert (vm["labels"], vm["metadata"]["items"]) == ({"a": "b"}, [{"key": "k", "value": "v"}])
+    refused = gcloud("images", "create", "i", "--source-disk=vm", f"--source-disk-zone={ZONE}", code=1)
+    assert "already being used by" in refused
+    gcloud("instances", "stop", "vm", zone)
+    gcloud("images", "create", "i", "--source-disk=vm", f"--source-disk-zone={ZONE}", "--family=f")
+    gcloud("images", "deprecate", "i", "--state=DEPRECATED", "--replacement=j", "--delete-in=30d")
+    assert gcloud("images", "list", "--no-standard-images") == []
+    shown = gcloud("images", "list", "--no-standard-images", "--show-deprecated")
+    assert [(image["name"], image["deprecated"]["state"]) for image in shown] == [("i", "DEPRECATED")]
+    gcloud("instances", "delete", "vm", zone)
+    gcloud("images", "delete", "i")
+    assert gcloud("instances", "list") == gcloud("disks", "list") == []
+
+
+def test_accelerator_types(gcloud: Gcloud) -> None:
+    everywhere = gcloud("accelerator-types", "list", "--filter=name=nvidia-tesla-p4")
+    assert {kind["name"] for kind in everywhere} == {"nvidia-tesla-p4"}
+    assert "us-central1-a" in {kind["zone"].rpartition("/")[2] for kind in everywhere}
+    here = gcloud("accelerator-types", "list", f"--filter=zone:{ZONE}")
+    assert "nvidia-tesla-t4" in {kind["name"] for kind in here}
+    one = gcloud("accelerator-types", "describe", "nvidia-tesla-t4", f"--zone={ZONE}")
+    assert (one["description"], one["maximumCardsPerInstance"]) == ("NVIDIA T4", 4)
+    refused = gcloud("accelerator-types", "describe", "nvidia-tesla-t4", "--zone=us-west1-c", code=1)
+    assert "acceleratorTypes/nvidia-tesla-t4' was not found" in refused
+    quotas = gcloud("regions", "describe", "us-west1")["quotas"]
+    assert {"metric": "NVIDIA_T4_GPUS", "limit": 8.0, "usage": 0.0} in quotas
+
+
+def test_several_requests_travel_in_one_batch(gcloud: Gcloud, emulator: Emulator) -> None:
+    emulator.calls.clear()
+    gcloud("zones", "list")
+    gcloud("images", "list")  # of a dozen public projects at once
+    assert emulator.calls.count(path="/global/images") > 5
+    refused = gcloud("instances", "delete", "one", "two", f"--zone={ZONE}", code=1)
+    assert refused.count("was not found") == 2
+
+
+def test_log_entries(gcloud: Gcloud) -> None:
+    gcloud("logging", "write", "my-log", '{"message": "hi", "step": 2}', "--payload-type=json", "--severity=ERROR")
+    gcloud("logging", "write", "my-log", "only text")
+    (entry,) = gcloud("logging", "read", 'log_id("my-log") AND severity>=ERROR AND jsonPayload.step=2')
+    assert (entry["jsonPayload"]["message"], entry["resource"]["type"]) == ("hi", "global")
+    both = gcloud("logging", "read", "--order=asc", "--limit=2")
+    assert [entry.get("textPayload") for entry in both] == [None, "only text"]
+    assert gcloud("logging", "read", "timestamp>=2999-01-01") == []
+    assert gcloud("logging", "logs", "list") == ["projects/my-project/logs/my-log"]
+    assert "Unparseable filter" in gcloud("logging", "read", "severity>=LOUD", code=1)
+    gcloud("logging", "logs", "delete", "my-log")
+    assert gcloud("logging", "read") == []

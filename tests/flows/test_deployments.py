@@ -1,0 +1,301 @@
+"""Builds as deployments, with a Prefect server and a worker: run, cancelled, killed, retried, scheduled."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+import yaml
+from google.cloud import compute_v1
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    FlowRunFilter,
+    FlowRunFilterDeploymentId,
+    FlowRunFilterName,
+    LogFilter,
+    LogFilterFlowRunId,
+)
+from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
+from prefect.exceptions import PrefectHTTPStatusError
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import AwaitingRetry, Cancelling
+from support.guest_scripts import marker, script, succeeding
+from support.leftovers import leftovers
+from support.prefect_place import POOL, PrefectPlace, wait_for
+
+from cos_customizer.customizer.names import BuildNames
+from cos_customizer.emulator.server import Emulator
+from cos_customizer.flows.output_limit import limit_name
+from cos_customizer.gcp import sweep
+from cos_customizer.gcp.clients import connect
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("deployments")]
+
+LABEL = "run-script preload.sh"
+STARTED = marker(f"BuildStep: 1 started {LABEL}")
+FAILS = (STARTED, marker("BuildStep: 1 failed exit 3"), marker("BuildFailed: step 1 exit 3"))
+
+
+@pytest.fixture(scope="module")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    """One for the module, since the worker's environment names it."""
+    directory = tmp_path_factory.mktemp("emulator")
+    with Emulator(directory, "scripted", projects=("my-project",)) as running, pytest.MonkeyPatch.context() as patch:
+        for name, value in running.environment().items():
+            patch.setenv(name, value)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, emulator: Emulator) -> Iterator[PrefectPlace]:
+    """From an empty Prefect server to a worker, as the documentation says."""
+    with ExitStack() as stack:
+        place = stack.enter_context(PrefectPlace(tmp_path_factory.mktemp("place")))
+        place.prefect("work-pool", "create", "--type", "process", POOL)
+        place.prefect("--no-prompt", "deploy", "--all")
+        place.start_worker()
+        stack.enter_context(temporary_settings({PREFECT_API_URL: place.api}))
+        yield place
+
+
+@pytest.fixture(scope="module")
+def client(place: PrefectPlace) -> Iterator[SyncPrefectClient]:
+    with get_client(sync_client=True) as client:
+        yield client
+
+
+def spec(image: str, **output: Any) -> dict[str, Any]:
+    """A recipe; its build context is a path inside the deployed repository."""
+    return {
+        "source": {"project": "cos-cloud", "family": "cos-125-lts"},
+        "context": {"path": "examples/minimal"},
+        "scratch": {"bucket": "my-project_cloudbuild", "workdir": "work"},
+        "steps": [{"type": "run-script", "script": "preload.sh"}],
+        "builder": {"project": "my-project", "zones": ["us-west1-b"]},
+        "output": {"project": "my-project", "name": image, **output},
+        "timeout": "5m",
+    }
+
+
+def start(client: SyncPrefectClient, name: str, **parameters: Any) -> UUID:
+    deployment = client.read_deployment_by_name(name)
+    return client.create_flow_run_from_deployment(deployment.id, parameters=parameters).id
+
+
+def ended(client: SyncPrefectClient, run_id: UUID) -> FlowRun:
+    """A flow run, once it is over."""
+
+    def over() -> FlowRun | None:
+        run = client.read_flow_run(run_id)
+        return run if run.state is not None and run.state.is_final() else None
+
+    return wait_for(over)
+
+
+def state_of(run: FlowRun) -> str:
+    assert run.state is not None
+    return run.state.type.value
+
+
+def log_of(client: SyncPrefectClient, run_id: UUID) -> str:
+    logs = client.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run_id])))
+    return "\n".join(record.message for record in logs)
+
+
+def script_runs(emulator: Emulator) -> bool:
+    return emulator.calls.count(path="serialPort") > 0
+
+
+def images(emulator: Emulator) -> list[str]:
+    return [image["name"] for image in emulator.list("projects/my-project/global/images")]
+
+
+def test_deployments_check_their_parameters_and_wait_for_their_owner(client: SyncPrefectClient) -> None:
+    for name in ("build-image", "rebuild-images", "expire-images", "sweep"):
+        deployment = client.read_deployment_by_name(f"{name}/{name}")
+        assert deployment.enforce_parameter_schema
+        assert "cos-customizer" in deployment.tags
+        assert deployment.work_pool_name == POOL
+        assert deployment.concurrency_options is not None
+        for schedule in deployment.schedules:
+            assert isinstance(schedule.schedule, CronSchedule)
+            assert schedule.schedule.timezone
+            assert not schedule.active
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {},
+        {"spec": {**spec("x"), "colour": "red"}},
+        {"spec": {**spec("x"), "steps": [{"type": "run-script"}]}},
+        {"spec": {**spec("x"), "output": {"project": "my-project", "name": "x", "old_image_ttl": -1}}},
+    ],
+    ids=["none", "unknown-field", "no-script", "out-of-bounds"],
+)
+def test_parameters_that_do_not_fit_make_no_run(client: SyncPrefectClient, parameters: dict[str, Any]) -> None:
+    with pytest.raises(PrefectHTTPStatusError, match="409"):
+        start(client, "build-image/build-image", **parameters)
+
+
+def test_a_run_makes_an_image_and_shows_what_it_did(client: SyncPrefectClient, emulator: Emulator) -> None:
+    emulator.scripts.add(succeeding(LABEL))
+    run = ended(client, start(client, "build-image/build-image", spec=spec("made", family="mine")))
+    assert state_of(run) == "COMPLETED", log_of(client, run.id)
+    assert run.name == "build made"
+    assert {"family: mine", "source: cos-125-lts", "build"} <= set(run.tags)
+    assert images(emulator) == ["made"]
+    assert leftovers(emulator) == []
+    artifacts = client.read_artifacts(
+        artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]))
+    )
+    assert {artifact.key for artifact in artifacts} == {"image-mine", "image-mine-progress"}
+    wait_for(lambda: "output of step 1" in log_of(client, run.id))  # logs are sent every few seconds
+
+
+def test_a_run_that_is_cancelled_in_the_middle_leaves_nothing(client: SyncPrefectClient, emulator: Emulator) -> None:
+    emulator.scripts.add(script(STARTED))
+    emulator.calls.clear()
+    run_id = start(client, "build-image/build-image", spec=spec("cancelled"))
+    wait_for(lambda: script_runs(emulator))
+    client.set_flow_run_state(run_id, Cancelling())  # what the UI's button does
+    run = ended(client, run_id)
+    assert state_of(run) == "CANCELLED", log_of(client, run_id)
+    assert "cancelled" not in images(emulator)
+    assert leftovers(emulator) == []
+
+
+def test_a_run_whose_process_is_killed_is_undone_by_its_worker(
+    client: SyncPrefectClient, emulator: Emulator, place: PrefectPlace
+) -> None:
+    emulator.scripts.add(script(STARTED))
+    emulator.calls.clear()
+    run_id = start(client, "build-image/build-image", spec=spec("killed", family="killed"))
+    wait_for(lambda: script_runs(emulator))
+    for pid in place.processes_of(run_id):
+        os.kill(pid, signal.SIGKILL)
+    run = ended(client, run_id)
+    assert state_of(run) == "CRASHED", log_of(client, run_id)
+    wait_for(lambda: not leftovers(emulator))
+    wait_for(lambda: "cleaned up after Crashed: 1 VM, 1 disk, 1 object" in log_of(client, run_id))
+
+
+def test_a_failed_run_can_be_retried(client: SyncPrefectClient, emulator: Emulator) -> None:
+    emulator.scripts.add(script(*FAILS))
+    run_id = start(client, "build-image/build-image", spec=spec("retried"))
+    assert state_of(ended(client, run_id)) == "FAILED", log_of(client, run_id)
+    emulator.scripts.add(succeeding(LABEL))
+    client.set_flow_run_state(run_id, AwaitingRetry(), force=True)  # what the UI's button does
+    run = ended(client, run_id)
+    assert state_of(run) == "COMPLETED", log_of(client, run_id)
+    assert run.run_count == 2
+    (image,) = [image for image in emulator.list("projects/my-project/global/images") if image["name"] == "retried"]
+    assert f"build={BuildNames.of(str(run_id), 2).id}" in image["description"]
+    assert leftovers(emulator) == []
+
+
+def test_two_runs_of_one_family_are_one_after_the_other(client: SyncPrefectClient, emulator: Emulator) -> None:
+    emulator.scripts.add(succeeding(LABEL, seconds=6.0))
+    runs = [start(client, "build-image/build-image", spec=spec(name, family="shared")) for name in ("one", "two")]
+    for run_id in runs:
+        assert state_of(ended(client, run_id)) == "COMPLETED", log_of(client, run_id)
+    logs = [log_of(client, run_id) for run_id in runs]
+    assert sum("waiting for another build of shared" in log for log in logs) == 1
+    assert {"one", "two"} <= set(images(emulator))
+
+
+def test_recipes_are_rebuilt_in_runs_of_their_own_and_a_broken_one_fails_alone(
+    client: SyncPrefectClient, emulator: Emulator, place: PrefectPlace
+) -> None:
+    emulator.scripts.add(succeeding(LABEL))
+    recipes = place.checkout / "recipes"
+    recipes.mkdir()
+    recipe = spec("fresh", family="fresh") | {"context": {"path": "../examples/minimal"}}
+    (recipes / "fresh.yaml").write_text(yaml.safe_dump(recipe))
+    (recipes / "broken.yaml").write_text(yaml.safe_dump(recipe | {"colour": "red"}))
+    run = ended(client, start(client, "rebuild-images/rebuild-images", recipes=["recipes/*.yaml"]))
+    assert state_of(run) == "FAILED", log_of(client, run.id)
+    (image,) = [image for image in images(emulator) if image.startswith("fresh")]
+    deployment = client.read_deployment_by_name("build-image/build-image")
+    of_rebuild = FlowRunFilter(
+        deployment_id=FlowRunFilterDeploymentId(any_=[deployment.id]), name=FlowRunFilterName(any_=[f"build {image}"])
+    )
+    (build,) = client.read_flow_runs(flow_run_filter=of_rebuild)
+    assert state_of(build) == "COMPLETED"
+    wait_for(lambda: "broken.yaml" in log_of(client, run.id))
+
+
+def test_a_schedule_fires(client: SyncPrefectClient, emulator: Emulator) -> None:
+    deployment = client.read_deployment_by_name("sweep/sweep")
+    path = f"/deployments/{deployment.id}"
+    client._client.patch(path, json={"parameters": {"project": "my-project"}}).raise_for_status()
+    schedule = IntervalSchedule(interval=timedelta(seconds=20))
+    answer = client._client.post(
+        f"{path}/schedules", json=[{"schedule": schedule.model_dump(mode="json"), "active": True}]
+    )
+    answer.raise_for_status()
+    runs = FlowRunFilter(deployment_id=FlowRunFilterDeploymentId(any_=[deployment.id]))
+
+    def swept() -> FlowRun | None:
+        found = client.read_flow_runs(flow_run_filter=runs)
+        return next((run for run in found if run.state is not None and run.state.is_completed()), None)
+
+    run = wait_for(swept)
+    client._client.delete(f"{path}/schedules/{answer.json()[0]['id']}").raise_for_status()
+    assert run.auto_scheduled
+    assert run.name == "sweep my-project"
+
+
+def test_what_a_killed_worker_leaves_is_swept_up_and_nothing_else(
+    client: SyncPrefectClient, emulator: Emulator, place: PrefectPlace
+) -> None:
+    make_vm("bystander")
+    emulator.scripts.add(script(STARTED))
+    emulator.calls.clear()
+    before = images(emulator)
+    start(client, "build-image/build-image", spec=spec("lost"))
+    wait_for(lambda: script_runs(emulator))
+    place.kill_everything_but_the_server()
+    assert {name for name in leftovers(emulator) if "cos-customizer" in name}
+
+    now = 0.0
+    for machine in emulator.list("projects/my-project/zones/-/instances"):
+        now = max(now, float(machine.get("labels", {}).get("cos-customizer-expires", "0")))
+    ground = sweep.Ground("my-project")
+    sweep.carry_out(connect(), "my-project", sweep.look(connect(), ground, now - 60), now - 60)
+    assert {name for name in leftovers(emulator) if "cos-customizer" in name}, "its time was not up"
+    sweep.carry_out(connect(), "my-project", sweep.look(connect(), ground, now + 60), now + 60)
+    assert set(leftovers(emulator)) == {"bystander"}
+    assert images(emulator) == before
+
+
+def test_the_family_of_a_killed_build_is_free_again_after_a_while(client: SyncPrefectClient) -> None:
+    """The last test: of the lease's two minutes the others have taken a part."""
+    name = limit_name("my-project", "killed")
+    wait_for(lambda: client.read_global_concurrency_limit_by_name(name).active_slots == 0, 300)
+
+
+def make_vm(name: str) -> None:
+    """A VM that is none of ours."""
+    disk = compute_v1.AttachedDisk(
+        boot=True,
+        auto_delete=True,
+        initialize_params=compute_v1.AttachedDiskInitializeParams(
+            source_image="projects/cos-cloud/global/images/family/cos-125-lts"
+        ),
+    )
+    vm = compute_v1.Instance(
+        name=name,
+        machine_type="zones/us-west1-b/machineTypes/n1-standard-1",
+        disks=[disk],
+        network_interfaces=[compute_v1.NetworkInterface(network="global/networks/default")],
+    )
+    operation = connect().instances.insert_unary(project="my-project", zone="us-west1-b", instance_resource=vm)
+    connect().zone_operations.wait(project="my-project", zone="us-west1-b", operation=operation.name)

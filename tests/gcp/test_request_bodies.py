@@ -1,0 +1,162 @@
+"""Request bodies: a specification and a source image in, the API's JSON out, compared with `data/requests/*.yaml`."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cos_customizer.customizer.errors import UsageError
+from cos_customizer.customizer.families.provenance import Provenance
+from cos_customizer.customizer.names import BuildNames
+from cos_customizer.customizer.spec.model import BuildSpec, OutputImage, parse_spec
+from cos_customizer.gcp import request_bodies
+
+CASES = {path.stem: yaml.safe_load(path.read_text()) for path in sorted(Path(__file__).parent.glob("data/requests/*"))}
+MINIMAL: dict[str, Any] = CASES["minimal"]["spec"]
+BUILD = BuildNames("0123456789")
+PROVENANCE = Provenance(BUILD.id, "42", "f" * 32)
+ZONE = "us-west1-b"
+NOW = 1_700_000_000.0
+
+
+def source_image(spec: BuildSpec) -> str:
+    return f"projects/{spec.source.project}/global/images/{spec.source.name}"
+
+
+def bodies(case: dict[str, Any]) -> dict[str, Any]:
+    spec, source = parse_spec(case["spec"]), case["source"]
+    path, name = source_image(spec), spec.output.name_for(str(spec.source.name))
+    replacement = f"projects/{spec.output.project}/global/images/{name}"
+    return {
+        "builder_vm": request_bodies.builder_vm(spec, BUILD, ZONE, path, source["architecture"], "the plan", NOW),
+        "output_image": request_bodies.output_image(spec, PROVENANCE, ZONE, path, name, source["labels"], NOW),
+        "deprecation": request_bodies.deprecation(replacement, spec.output.old_image_ttl, NOW),
+    }
+
+
+def builder_vm(architecture: str = "X86_64", timeout: str = "1h", **builder: Any) -> dict[str, Any]:
+    data = copy.deepcopy(MINIMAL)
+    data["builder"].update(builder)
+    spec = parse_spec({**data, "timeout": timeout})
+    return request_bodies.builder_vm(spec, BUILD, ZONE, source_image(spec), architecture, "the plan", NOW)
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("kind", ["builder_vm", "output_image", "deprecation"])
+def test_a_specification_gives_these_bodies(name: str, kind: str) -> None:
+    assert bodies(CASES[name])[kind] == CASES[name][kind]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_google_s_own_types_know_every_field(name: str) -> None:
+    from google.cloud import compute_v1
+
+    from cos_customizer.gcp.images import message
+
+    kinds = {
+        "builder_vm": compute_v1.Instance,
+        "output_image": compute_v1.Image,
+        "deprecation": compute_v1.DeprecationStatus,
+    }
+    for kind, body in bodies(CASES[name]).items():
+        message(kinds[kind], body)
+        with pytest.raises(Exception, match="no field named"):
+            message(kinds[kind], {**body, "colour": "blue"})
+
+
+@pytest.mark.parametrize(
+    ("builder", "architecture", "machine_type", "count"),
+    [
+        ({}, "X86_64", "n1-standard-1", None),
+        ({}, "ARM64", "t2a-standard-1", None),
+        ({"machine_type": "e2-medium"}, "X86_64", "e2-medium", None),
+        ({"machine_type": "c4a-standard-1"}, "ARM64", "c4a-standard-1", None),
+        ({"gpu_type": "nvidia-tesla-t4"}, "X86_64", "n1-standard-1", 1),
+        ({"gpu_type": "nvidia-l4"}, "X86_64", "g2-standard-4", 0),  # these have their GPUs by themselves
+        ({"gpu_type": "nvidia-tesla-a100"}, "X86_64", "a2-highgpu-1g", 0),
+        ({"gpu_type": "nvidia-h200-141gb"}, "X86_64", "a3-ultragpu-8g", 0),
+        ({"gpu_type": "nvidia-of-tomorrow"}, "X86_64", "n1-standard-1", 1),
+        ({"gpu_type": "nvidia-tesla-t4", "machine_type": "n1-standard-8"}, "X86_64", "n1-standard-8", 1),
+    ],
+)
+def test_a_gpu_and_an_architecture_bring_the_machine_type_that_fits(
+    builder: dict[str, Any], architecture: str, machine_type: str, count: int | None
+) -> None:
+    body = builder_vm(architecture, **builder)
+    assert body["machineType"] == f"zones/{ZONE}/machineTypes/{machine_type}"
+    gpu = f"zones/{ZONE}/acceleratorTypes/{builder.get('gpu_type')}"
+    expected = [{"acceleratorType": gpu, "acceleratorCount": count}] if count else None
+    assert body.get("guestAccelerators") == expected
+    assert body["scheduling"].get("onHostMaintenance") == (None if count is None else "TERMINATE")
+
+
+DEFAULT_NETWORK = {"network": "global/networks/default"}
+IN_THE_REGION = {"subnetwork": "regions/us-west1/subnetworks/s"}
+SHARED = "projects/host/regions/us-west1/subnetworks/s"
+
+
+@pytest.mark.parametrize(
+    ("builder", "interface"),
+    [
+        ({}, DEFAULT_NETWORK),
+        ({"network": "n"}, {"network": "global/networks/n"}),
+        ({"network": "projects/host/global/networks/n"}, {"network": "projects/host/global/networks/n"}),
+        ({"subnet": "s"}, IN_THE_REGION),  # the network follows from the subnet
+        ({"subnet": SHARED}, {"subnetwork": SHARED}),
+        ({"subnet": "s", "network": "n"}, {"network": "global/networks/n", **IN_THE_REGION}),
+    ],
+)
+@pytest.mark.parametrize("external_ip", [True, False])
+def test_network_and_subnet_are_asked_for_as_given(
+    builder: dict[str, Any], interface: dict[str, str], external_ip: bool
+) -> None:
+    access = {"accessConfigs": [{"name": "External NAT", "type": "ONE_TO_ONE_NAT"}]} if external_ip else {}
+    assert builder_vm(external_ip=external_ip, **builder)["networkInterfaces"] == [{**interface, **access}]
+
+
+@pytest.mark.parametrize(
+    ("timeout", "seconds"),
+    [("1ns", 300), ("1s", 301), ("1h", 3900), ("90m", 5700), ("2879h", 10364700), ("2880h", 10368000)],
+)
+def test_a_builder_vm_lives_a_little_longer_than_the_build_and_as_long_as_compute_engine_lets_it(
+    timeout: str, seconds: int
+) -> None:
+    body = builder_vm(timeout=timeout)
+    assert body["scheduling"]["maxRunDuration"] == {"seconds": str(seconds)}
+    assert int(body["labels"]["cos-customizer-expires"]) > NOW + seconds
+    assert request_bodies.SHORTEST_LIFE <= seconds <= request_bodies.LONGEST_LIFE
+
+
+def test_a_time_to_live_may_be_as_long_as_the_specification_allows() -> None:
+    field = BuildSpec.model_fields["output"].annotation
+    longest = next(rule.le for rule in field.model_fields["old_image_ttl"].metadata if hasattr(rule, "le"))  # type: ignore[union-attr]
+    assert request_bodies.deprecation("new", longest, NOW)["deleted"].startswith("2123-")
+
+
+def test_the_user_data_carries_the_steps_and_where_the_context_is() -> None:
+    spec = parse_spec({**MINIMAL, "steps": [{"script": "./lib/../a b.sh", "env": {"A": "it's"}}]})
+    plan = next(
+        file["content"]
+        for file in yaml.safe_load(request_bodies.user_data(spec, BUILD, "5f" * 32))["write_files"]
+        if file["path"].endswith("/plan.sh")
+    )
+    assert "step 1 run-script 'run-script a b.sh' 'a b.sh'" in plan
+    for said in ("5f" * 32, "my-project_cloudbuild", "image-build-42%2Fcos-customizer%2F0123456789%2Fcontext.tar.gz"):
+        assert said in plan
+    assert BUILD.nonce in plan
+
+
+def test_steps_that_each_fit_and_together_do_not_are_refused() -> None:
+    step = {"script": "a.sh", "env": {"BIG": "x" * 130_000}}
+    spec = parse_spec({**MINIMAL, "steps": [step, step]})
+    with pytest.raises(UsageError, match="environment variables"):
+        request_bodies.user_data(spec, BUILD, "0" * 64)
+
+
+def test_what_a_source_image_says_of_its_release_is_not_inherited() -> None:
+    """With it, sweep would take the new image for one that was never released."""
+    output = OutputImage(project="my-project", name="my-image", inherit_labels=True, labels={"team": "web"})
+    ours = {"cos-customizer-state": "unreleased", "cos-customizer-expires": "1", "cos-customizer-build": "x"}
+    assert request_bodies.image_labels(output, {**ours, "a": "b"}) == {"a": "b", "team": "web"}

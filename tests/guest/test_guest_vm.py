@@ -1,0 +1,193 @@
+"""The guest on a real virtual machine: scripts that reboot or fill the disk, and what of it all stays on the disk.
+
+A boot takes 15 to 25 s without hardware acceleration, so each build tries many things at once.
+"""
+
+import time
+
+import pytest
+import yaml
+from support.guest_machines import BOOT_LIMIT, Console, Storage, build_of, power_on, stop
+
+from cos_customizer.emulator.machines.backend import Backend, Machine
+from cos_customizer.guest.protocol import BuildFailed, BuildSucceeded, StepFailed, StepStarted, StepSucceeded
+from cos_customizer.guest.user_data import GuestStep
+
+pytestmark = pytest.mark.vm
+
+SECRET = 's3cret it\'s $(reboot) "of"\nthe builder'
+
+
+def build(backend: Backend, storage: Storage, name: str, *scripts: str) -> tuple[Machine, Console]:
+    """Start a build of these scripts."""
+    steps = [
+        GuestStep("run-script", f"run-script {number}.sh", f"{number}.sh", {"SECRET": SECRET})
+        for number in range(1, len(scripts) + 1)
+    ]
+    return build_of(backend, storage, name, {f"{n}.sh": s.encode() for n, s in enumerate(scripts, start=1)}, steps)
+
+
+FILL_THE_DISK = """
+fallocate -l $(($(stat -f -c '%a * %S' /var))) /var/filler 2>/dev/null
+cat /dev/zero >/var/filler2 2>/dev/null
+for i in {1..5000}; do : >"/var/lib/filler-$i" || break; done 2>/dev/null
+"""
+
+# Something in every place that is cleaned, and something that is kept.
+LITTER = r"""
+for place in /var/cache /var/lib/systemd /var/tmp /tmp /var/lib/crash_reporter /var/lib/metrics /var/lib/update_engine \
+    /var/lib/whitelist /var/lib/cloud /var/log/journal /var/log/audit /etc/netplan /mnt/stateful_partition/etc/ssh \
+    /etc/docker /root; do
+  mkdir -p "$place/litter with space/$RANDOM"
+  echo litter >"$place/.litter"
+done
+mkdir -p /var/cache/{apt,debconf} /var/lib/systemd/deb-systemd-helper-enabled /var/log/app
+echo kept | tee /var/cache/{apt,debconf}/kept /var/lib/systemd/deb-systemd-helper-enabled/kept /var/lib/kept >/dev/null
+echo litter | tee /etc/docker/key.json /etc/ssh/ssh_host_rsa_key /var/lib/systemd/random-seed >/dev/null
+echo litter >/var/log/app/app.log
+mkdir -p /var/tmp/mounted && mount -t tmpfs none /var/tmp/mounted && touch /var/tmp/mounted/file
+mkdir -p /var/lib/elsewhere && touch /var/lib/elsewhere/file && mkdir -p /var/tmp/bound
+mount --bind /var/lib/elsewhere /var/tmp/bound
+"""
+
+# /var and /home are on the stateful partition. (The patterns do not match themselves, in this boot's own user-data.)
+LOOK_AROUND = r"""
+exec >/dev/ttyS2 2>&1
+stty raw -echo </dev/ttyS2
+{
+  find / /mnt/stateful_partition -xdev -regex '.*\(lit[t]er\|cos-customize[r]\|fille[r]\).*'
+  find /mnt/stateful_partition -name mounted -o -name bound -o -name random-seed
+  grep -rls -e s3cre[t] -e lit[t]er -e n0nc[e] /mnt/stateful_partition /root /usr/share/oem
+  systemctl list-unit-files 'cos-customize[r]*' --no-legend
+} | sed 's/^/left: /'
+for file in /etc/docker/key.json /etc/ssh/ssh_host_rsa_key /mnt/stateful_partition/etc; do
+  [[ ! -e $file ]] || echo "left: $file"
+done
+for file in /var/cache/apt/kept /var/cache/debconf/kept /var/lib/systemd/deb-systemd-helper-enabled/kept /var/lib/kept \
+    /var/lib/elsewhere/file /var/lib/hello; do
+  [[ -e $file ]] && echo "kept: $file"
+done
+echo "app.log: $(stat -c %s /var/log/app/app.log) bytes"
+cat /var/lib/hello
+echo 'looked around'
+"""
+
+
+def test_a_build_from_its_first_step_to_the_image(backend: Backend, storage: Storage) -> None:
+    scripts = [
+        # 1: what a script gets to see; it reads its input, and prints bytes that are no text and no line.
+        r"""
+        echo "in $PWD as $(id -un) at home in $HOME with $SECRET"
+        cat; read -r line || echo "no input"
+        [[ ! -t 1 ]] && echo "no terminal"
+        printf 'binary \x00\xff\x1b[31m\n'
+        (touch /usr/no || true) 2>&1 | grep -o 'Read-only file system'
+        [[ $(mount) == *'tmpfs on /root '* ]] && echo "/root in memory"
+        yes | head -1
+        echo BuildSucceeded[n0nce]:
+        printf 'no end'
+        """,
+        # 2: leaves a process that holds its output open, for much longer than the build has to wait for it.
+        "(sleep 600; echo late) & echo left running",
+        # 3: reboots at its end.
+        LITTER + "\necho Hello >/var/lib/hello\nreboot",
+        # 4: runs after the reboot, fills the disk, and is content with that.
+        FILL_THE_DISK
+        + "echo x >/var/more || echo full\nls -A /root | wc -l\nread -r up _ </proc/uptime; echo up $up\nexit 0",
+        # 5: still has its turn, with the disk full.
+        "rm -rf /var/filler* /var/lib/filler-*\n"
+        + LITTER
+        + "\n(trap '' TERM; while :; do sleep 1; done) >/dev/null 2>&1 &",
+    ]
+    machine, console = build(backend, storage, "good", *scripts)
+    console.until(BuildSucceeded, BuildFailed)
+
+    labels = [f"run-script {number}.sh" for number in range(1, 6)]
+    assert console.markers == [
+        marker
+        for number, label in enumerate(labels, start=1)
+        for marker in (StepStarted(number, label), _succeeded(console, number))
+    ] + [BuildSucceeded()]
+    text = console.text
+    first = text.index('in /var/lib/.cos-customizer/context as root at home in /root with s3cret it\'s $(reboot) "of"')
+    assert text[first + 1 : first + 10] == [
+        "the builder",
+        "no input",
+        "no terminal",
+        "binary ␀�",
+        "Read-only file system",
+        "/root in memory",
+        "y",
+        "BuildSucceeded[n0nce]:",
+        "no end",
+    ]
+    assert "fetched the build context" in text[0]
+    assert sum("fetched the build context" in line for line in text) == 1, "once, not again after the reboot"
+    assert _succeeded(console, 2).seconds < 10
+    assert "late" not in text
+    assert "full" in text
+    assert text[text.index("full") + 1] == "0", "/root is empty after a reboot"
+    uptime = float(next(line for line in text if line.startswith("up ")).split()[1])
+    assert uptime < BOOT_LIMIT / 2, "it did reboot"
+
+    # The last marker is repeated, lest the console lose it, and told once; then the machine halts, and stays on.
+    deadline = time.monotonic() + 60
+    while b"System halted" not in machine.serial_output(1, 0).contents:
+        assert time.monotonic() < deadline, "does not halt"
+        console.read()
+        time.sleep(0.1)
+    console.read()
+    assert console.raw.count(b"\nBuildSucceeded[n0nce]:") >= 3
+    assert console.markers[-1] == BuildSucceeded()
+    assert console.markers.count(BuildSucceeded()) == 1
+    assert machine.running, "halted, not powered off"
+    machine.cut_power()
+
+    backend.create_image("good-image", "good")
+    commands = {"runcmd": [["bash", "-c", LOOK_AROUND]]}
+    copy = power_on(backend, "copy", "good-image", {"user-data": "#cloud-config\n" + yaml.safe_dump(commands)})
+    console = Console(copy, "n0nce")
+    console.until("looked around")
+    copy.cut_power()
+    assert console.text == [
+        "kept: /var/cache/apt/kept",
+        "kept: /var/cache/debconf/kept",
+        "kept: /var/lib/systemd/deb-systemd-helper-enabled/kept",
+        "kept: /var/lib/kept",
+        "kept: /var/lib/elsewhere/file",
+        "kept: /var/lib/hello",
+        "app.log: 0 bytes",
+        "Hello",
+        "looked around",
+    ]
+
+
+def _succeeded(console: Console, number: int) -> StepSucceeded:
+    return next(event for event in console.events if isinstance(event, StepSucceeded) and event.step == number)
+
+
+def test_a_script_that_fails_after_it_filled_the_disk(backend: Backend, storage: Storage) -> None:
+    machine, console = build(
+        backend, storage, "full", "echo one", FILL_THE_DISK + "echo full >&2; exit 3", "echo never"
+    )
+    console.until(BuildFailed, BuildSucceeded)
+    assert console.markers[2:] == [
+        StepStarted(2, "run-script 2.sh"),
+        StepFailed(2, 3, "exited with 3"),
+        BuildFailed(2, 3, "exited with 3"),
+    ]
+    assert "full" in console.text
+    assert "never" not in console.text
+    machine.cut_power()
+
+
+def test_a_reboot_in_the_middle_of_a_script(backend: Backend, storage: Storage) -> None:
+    machine, console = build(backend, storage, "cut", "echo once >>/var/lib/once\nreboot\nsleep 600", "echo never")
+    console.until(StepStarted)
+    failed = console.until(BuildFailed, BuildSucceeded)
+    assert isinstance(failed, BuildFailed)
+    assert (failed.step, failed.exit_code) == (1, None)
+    assert "interrupted by a reboot" in failed.reason
+    assert "exit right after asking for a reboot" in failed.reason
+    assert [type(marker) for marker in console.markers] == [StepStarted, StepFailed, BuildFailed], "it ran once"
+    stop(machine)

@@ -1,0 +1,83 @@
+"""The documents say what is true of the program: every command and flag, what it prints, where their links lead."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from documentation import DOCUMENTS, EXAMPLE, Block, blocks, normal, produce
+from support.paths import ROOT
+
+from cos_customizer.cli.main import NOT_YET, program
+from cos_customizer.cli.reference import commands
+from cos_customizer.emulator.server import Emulator
+
+BLOCKS = [block for document in DOCUMENTS for block in blocks(document)]
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        pytest.param(
+            block,
+            marks=[pytest.mark.slow] * (block.kind in ("output-file", "run-cloudbuild")),
+            id=f"{block.kind} {block.argument}",
+        )
+        for block in BLOCKS
+    ],
+)
+def test_what_is_shown_is_what_is_printed(block: Block, emulator: Emulator, tmp_path: Path) -> None:
+    directory = tmp_path / "example"
+    directory.mkdir()
+    assert normal(block.content) == normal(produce(block, emulator, directory)), "`make docs` brings it up to date"
+
+
+def test_every_command_is_in_the_documents() -> None:
+    tables = {block.argument for block in BLOCKS if block.kind == "flags"}
+    build_steps = {command.name for command in commands(program) if command.name.endswith(("-build", "-script"))}
+    emulators = {command.name for command in commands(program) if command.name.startswith("emulator ")}
+    assert build_steps | emulators <= tables
+    text = "".join(document.read_text() for document in DOCUMENTS)
+    missing = [command.name for command in commands(program) if f"`{command.name}" not in text and command.name]
+    assert [name for name in missing if name not in tables and f"cos-customizer {name}" not in text] == []
+    assert [name for name in NOT_YET if name not in text] == []
+
+
+def test_no_document_names_a_flag_that_is_not_there() -> None:
+    known = {flag.name for command in commands(program) for flag in command.flags}
+    # Flags that are not ours: of the programs that the documents show, and those that are said not to be there yet.
+    others = {"-flag", "-n", "-m", "-oem-size", "-sbom"}
+    for document in DOCUMENTS:
+        outside = re.sub(r"^```.*?^```$", "", document.read_text(), flags=re.MULTILINE | re.DOTALL)
+        named = set(re.findall(r"`(-[a-z][-a-z]*)\b", outside))
+        assert named <= known | others, f"{document.name}: {named - known - others}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", document.read_text()):
+        if target.startswith("https://"):
+            continue
+        file, _, anchor = target.partition("#")
+        path = (document.parent / file) if file else document
+        assert path.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", path.read_text(), flags=re.MULTILINE)
+            slugs = {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+            assert anchor in slugs, target
+
+
+def test_the_workflow_for_google_cloud_names_an_image_that_is_there() -> None:
+    workflows = [
+        yaml.safe_load(text)
+        for text in re.findall(
+            r"^```yaml\n(steps:.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL
+        )
+    ]
+    assert yaml.safe_load((EXAMPLE / "cloudbuild.yaml").read_text()) in workflows
+    workflows += [yaml.safe_load(path.read_text()) for path in (ROOT / "examples").glob("*/cloudbuild.yaml")]
+    arguments = [[argument for step in workflow["steps"] for argument in step["args"]] for workflow in workflows]
+    assert any("-image-family=cos-stable" in each for each in arguments)
+    known = {flag.name for command in commands(program) for flag in command.flags}
+    for each in arguments:
+        assert {argument.partition("=")[0] for argument in each if argument.startswith("-")} <= known

@@ -1,0 +1,220 @@
+"""The house's import rule: cli → flows → tasks → gcp → guest → customizer, only to the right; the emulator alone.
+
+Read from the source by its syntax tree, imports inside of functions included; and what light commands really import.
+"""
+
+import ast
+import graphlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from support.paths import ROOT
+
+PACKAGE = "cos_customizer"
+ROOMS = ("cli", "flows", "tasks", "gcp", "guest", "customizer")
+"""From left to right: each may import what stands to its right."""
+EMULATOR = "emulator"
+DOORS = {"cli.commands.emulator", "cli.commands.run_cloudbuild"}
+"""The modules outside the emulator that may import it."""
+
+OUTSIDE = {
+    # Heavy packages, and the rooms that may use them.
+    "prefect": ("cli", "flows", "tasks"),
+    "google": ("gcp", "emulator"),  # the emulator checks request bodies against Google's types
+    "requests": ("gcp",),
+    "flask": ("emulator",),
+    "click": ("cli",),
+    "rich": ("cli",),
+}
+
+
+@dataclass(frozen=True)
+class Import:
+    """One import statement.
+
+    Attributes:
+        target: the module as imported, `cos_customizer.` left out where it is ours.
+        ours: whether it is a module of this project.
+        deferred: it is inside a function, or for the type checker only.
+        line: of the statement.
+    """
+
+    target: str
+    ours: bool
+    deferred: bool
+    line: int
+
+
+def modules() -> dict[str, Path]:
+    """All modules, by name below the package: `cli.main`, and `cli` for the room itself."""
+    found = {}
+    for room in (*ROOMS, EMULATOR):
+        for path in sorted((ROOT / room).rglob("*.py")):
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            found[name.removesuffix(".__init__")] = path
+    return found
+
+
+MODULES = modules()
+
+
+def imports(name: str) -> Iterator[Import]:
+    tree = ast.parse(MODULES[name].read_text(encoding="utf-8"))
+    yield from _imports_below(tree, name, False)
+
+
+def _imports_below(node: ast.AST, name: str, deferred: bool) -> Iterator[Import]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            for alias in child.names:
+                yield _import(alias.name, deferred, child.lineno)
+        elif isinstance(child, ast.ImportFrom):
+            yield from _imports_from(child, name, deferred)
+        else:
+            inner = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            typing = isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test)
+            yield from _imports_below(child, name, deferred or inner or typing)
+
+
+def _imports_from(node: ast.ImportFrom, name: str, deferred: bool) -> Iterator[Import]:
+    module = node.module or ""
+    if node.level:
+        package = MODULES[name].name == "__init__.py"
+        parts = [PACKAGE, *name.split(".")]
+        base = parts[: len(parts) - node.level + package]
+        module = ".".join([*base, *([module] if module else [])])
+    for alias in node.names:
+        whole = f"{module}.{alias.name}"
+        yield _import(whole if whole.removeprefix(f"{PACKAGE}.") in MODULES else module, deferred, node.lineno)
+
+
+def _import(target: str, deferred: bool, line: int) -> Import:
+    ours = target == PACKAGE or target.startswith(f"{PACKAGE}.")
+    return Import(target.removeprefix(f"{PACKAGE}."), ours, deferred, line)
+
+
+def may_import(importer: str, target: str) -> bool:
+    """Whether the rule allows one of our modules to import another."""
+    room, wanted = importer.partition(".")[0], target.partition(".")[0]
+    if wanted == room:
+        return True
+    if EMULATOR in (room, wanted):
+        return importer in DOORS
+    return ROOMS.index(wanted) > ROOMS.index(room)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_imports_only_its_own_room_and_those_to_its_right(name: str) -> None:
+    wrong = [f"line {found.line}: {found.target}" for found in imports(name) if found.ours]
+    wrong = [line for line in wrong if not may_import(name, line.rpartition(" ")[2])]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_heavy_packages_stay_in_their_rooms(name: str) -> None:
+    room = name.partition(".")[0]
+    wrong = [
+        f"line {found.line}: {found.target}"
+        for found in imports(name)
+        if not found.ours and room not in OUTSIDE.get(found.target.partition(".")[0], (room,))
+    ]
+    assert wrong == []
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    graph = {
+        name: {found.target for found in imports(name) if found.ours and not found.deferred and found.target in MODULES}
+        for name in MODULES
+    }
+    assert len(list(graphlib.TopologicalSorter(graph).static_order())) == len(MODULES)
+
+
+@pytest.mark.parametrize(
+    ("importer", "target", "allowed"),
+    [
+        ("cli.main", "gcp.images", True),
+        ("cli.commands.emulator", "emulator.server", True),
+        ("cli.main", "emulator.server", False),
+        ("gcp.images", "tasks.images", False),
+        ("customizer.spec.model", "guest.protocol", False),
+        ("emulator.server", "customizer.names", False),
+        ("flows.build_image", "flows.undoing", True),
+    ],
+)
+def test_the_rule_itself(importer: str, target: str, allowed: bool) -> None:
+    assert may_import(importer, target) is allowed
+
+
+def test_every_kind_of_import_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "odd.py"
+    file.write_text(
+        "import prefect.flows\n"
+        "from typing import TYPE_CHECKING\n"
+        "from cos_customizer.gcp import images, no_module\n"
+        "from . import main\n"
+        "from ..emulator.server import Emulator\n"
+        "if TYPE_CHECKING:\n    import click\n"
+        "def f():\n    try:\n        import google.auth\n    finally:\n        pass\n"
+    )
+    monkeypatch.setitem(MODULES, "cli.odd", file)
+    assert [(found.target, found.ours, found.deferred) for found in imports("cli.odd")] == [
+        ("prefect.flows", False, False),
+        ("typing", False, False),
+        ("gcp.images", True, False),
+        ("gcp", True, False),
+        ("cli.main", True, False),
+        ("emulator.server", True, False),
+        ("click", False, True),
+        ("google.auth", False, True),
+    ]
+
+
+LIGHT = {
+    "the program and its help": ("cos_customizer.cli.main", ("prefect", "google", "pydantic", "rich", "yaml")),
+    "checks of run-script": ("cos_customizer.customizer.spec.script_checks", ("prefect", "google", "pydantic", "yaml")),
+    "the build context": ("cos_customizer.customizer.context", ("prefect", "google", "pydantic", "yaml")),
+    "the specification": ("cos_customizer.customizer.spec.model", ("prefect", "google")),
+}
+
+
+@pytest.mark.parametrize(("module", "heavy"), LIGHT.values(), ids=LIGHT)
+def test_light_commands_import_nothing_heavy(module: str, heavy: tuple[str, ...]) -> None:
+    assert imported_by(f"import {module}") & set(heavy) == set()
+
+
+@pytest.mark.parametrize("arguments", [["help", "run-script"], ["--version"], ["run-script", "-script=missing.sh"]])
+def test_light_commands_import_nothing_heavy_when_they_run(tmp_path: Path, arguments: list[str]) -> None:
+    arguments = [f"-local-state-workdir={tmp_path / 'none'}", *arguments]
+    heavy = imported_by(f"from cos_customizer.cli.main import main; main({arguments!r})")
+    assert heavy & {"prefect", "google", "pydantic", "rich", "yaml"} == set()
+
+
+def test_start_image_build_imports_no_prefect(tmp_path: Path) -> None:
+    (tmp_path / "preload.sh").touch()
+    nowhere = "http://127.0.0.1:1"
+    program = f"""
+import os
+os.environ.update(CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE={nowhere!r}, STORAGE_EMULATOR_HOST={nowhere!r})
+from cos_customizer.cli.main import main
+main(["start-image-build", "-local-state-workdir={tmp_path / "state"}", "-build-context={tmp_path / "preload.sh"}",
+      "-image-project=cos-cloud", "-image-family=cos-stable", "-gcs-bucket=my-bucket", "-gcs-workdir=w"])
+"""
+    imported = imported_by(program)
+    assert "google" in imported  # it has come as far as looking for the source image
+    assert "prefect" not in imported
+
+
+def imported_by(program: str) -> set[str]:
+    """Names of the packages that a program has imported in the end, in an interpreter of its own."""
+    # Namespace packages of Google's may be in sys.modules from the start (.pth files): only those with code count.
+    program += (
+        "\nimport json, sys\nwith_code = [n for n, m in list(sys.modules.items()) if getattr(m, '__file__', None)]"
+        "\nprint(json.dumps(with_code), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    return {name.partition(".")[0] for name in json.loads(done.stderr.splitlines()[-1])}

@@ -1,0 +1,125 @@
+"""The lock, the package and the deployment are what pyproject.toml and the sources say."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from importlib.metadata import packages_distributions
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from support.paths import ROOT
+
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
+ROOMS = ("cli", "flows", "tasks", "gcp", "guest", "customizer")
+"""Each imports only what stands to its right."""
+
+
+def locked(name: str) -> dict[str, str]:
+    """Packages and versions of a lock."""
+    found = re.findall(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", (ROOT / "requirements" / name).read_text(), re.MULTILINE)
+    return {canonicalize_name(package): version for package, version in found}
+
+
+@pytest.mark.parametrize(
+    ("lock", "extras"), [("runtime.txt", ()), ("dev.txt", ("emulator", "dev"))], ids=["runtime", "dev"]
+)
+def test_the_lock_satisfies_the_project(lock: str, extras: tuple[str, ...]) -> None:
+    wanted = [*PROJECT["project"]["dependencies"]]
+    for extra in extras:
+        wanted += PROJECT["project"]["optional-dependencies"][extra]
+    versions = locked(lock)
+    for requirement in map(Requirement, wanted):
+        version = versions.get(canonicalize_name(requirement.name))
+        assert version, f"{requirement.name} is not locked: make lock"
+        assert requirement.specifier.contains(version), f"{requirement} is locked at {version}: make lock"
+
+
+def test_both_locks_agree() -> None:
+    runtime, dev = locked("runtime.txt"), locked("dev.txt")
+    assert {name: dev.get(name) for name in runtime} == runtime
+
+
+@pytest.mark.parametrize("lock", ["runtime.txt", "dev.txt", "build.txt"])
+def test_every_locked_package_has_a_hash_and_no_index(lock: str) -> None:
+    text = (ROOT / "requirements" / lock).read_text()
+    assert not re.search(r"https?://|--(extra-)?index-url|--find-links", text)
+    entries = re.split(r"^(?=[A-Za-z0-9])", text, flags=re.MULTILINE)[1:]
+    assert entries
+    assert [entry.split()[0] for entry in entries if "--hash=sha256:" not in entry] == []
+
+
+def test_the_runtime_has_what_the_sources_import() -> None:
+    runtime = locked("runtime.txt")
+    provided_by = packages_distributions()
+    for room in ROOMS:
+        for path in (ROOT / room).glob("*.py"):
+            for name in imported(path):
+                top = name.partition(".")[0]
+                if top in sys.stdlib_module_names or top in ("cos_customizer", "google"):
+                    continue
+                distributions = {canonicalize_name(each) for each in provided_by.get(top, [])}
+                assert distributions & set(runtime), f"{path.name} imports {name}, which is in no runtime package"
+
+
+def imported(path: Path) -> list[str]:
+    """The modules that a source imports, wherever in it."""
+    names = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.append(node.module)
+    return names
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_every_file_of_the_rooms(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    files = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.split("\n")
+    for name in filter(None, files):
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / name).is_symlink():
+            (tree / name).symlink_to((ROOT / name).readlink())
+        elif (ROOT / name).is_file():
+            (tree / name).write_bytes((ROOT / name).read_bytes())
+    build = "import sys; from setuptools.build_meta import build_wheel; print(build_wheel(sys.argv[1]))"
+    done = subprocess.run(
+        [sys.executable, "-c", build, str(tmp_path)], cwd=tree, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    inside = set(zipfile.ZipFile(tmp_path / done.stdout.splitlines()[-1]).namelist())
+    sources = {
+        f"cos_customizer/{name}"
+        for name in files
+        if name.partition("/")[0] in (*ROOMS, "emulator") and (ROOT / name).is_file()
+    }
+    assert sources <= inside, sorted(sources - inside)
+    outside = {name for name in inside if not name.startswith("cos_customizer") and ".dist-info/" not in name}
+    assert outside == set()
+
+
+def test_the_deployments_are_the_flows() -> None:
+    prefect: dict[str, Any] = yaml.safe_load((ROOT / "prefect.yaml").read_text())
+    for deployment in prefect["deployments"]:
+        assert deployment["enforce_parameter_schema"] is True
+        file, _, function = deployment["entrypoint"].partition(":")
+        flow = next(
+            node
+            for node in ast.parse((ROOT / file).read_text()).body
+            if isinstance(node, ast.FunctionDef) and node.name == function
+        )
+        assert any("flow" in ast.unparse(decorator) for decorator in flow.decorator_list)
+        assert function == deployment["name"].replace("-", "_")

@@ -1,0 +1,182 @@
+"""Specifications and recipes: what is taken and what is refused."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+from cos_customizer.customizer.spec.model import BuildSpec
+
+SpecMaker = Callable[..., BuildSpec]
+
+MINIMAL: dict[str, Any] = {
+    "source": {"project": "cos-cloud", "name": "cos-stable-68-10718-86-0"},
+    "scratch": {"bucket": "my-project_cloudbuild", "workdir": "image-build-42"},
+    "builder": {"project": "my-project", "zones": ["us-west1-b"]},
+    "output": {"project": "my-project", "name": "my-custom-image"},
+}
+
+ABSENT = "(absent)"  # a text, so that the ids of tests are the same in every process
+
+
+def changed(changes: dict[str, Any]) -> dict[str, Any]:
+    """MINIMAL with values at dotted paths put in, or taken out where they are ABSENT."""
+    data = copy.deepcopy(MINIMAL)
+    for path, value in changes.items():
+        *parents, last = path.split(".")
+        place = data
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        if value is ABSENT:
+            del place[last]
+        else:
+            place[last] = value
+    return data
+
+
+TAKEN: list[dict[str, Any]] = [
+    {"source.name": ABSENT, "source.milestone": 125},
+    {"source.name": ABSENT, "source.family": "cos-stable"},
+    {"source.project": "example.com:images"},
+    {"output.name": ABSENT, "output.suffix": "-custom"},
+    {"output.family": "f", "output.deprecate_old_images": True, "output.old_image_ttl": 3600},
+    {"builder.zones": ["us-west1-b", "us-west1-a"]},
+    {"builder.subnet": "projects/host/regions/us-west1/subnetworks/s"},
+    {"builder.labels": {f"l{number}": "" for number in range(62)}},
+    {"builder.labels": {"cos-customizer-build": "x"} | {f"l{number}": "" for number in range(62)}},
+    {"output.labels": {f"l{number}": "" for number in range(64)}},
+    {"context.sha256": "0" * 64},
+    {"builder.service_account": "builder@my-project.iam.gserviceaccount.com"},
+    {"builder.kms_key": "projects/p/locations/global/keyRings/r/cryptoKeys/k/cryptoKeyVersions/3"},
+    {"output.labels": {f"l{number}": "" for number in range(61)}, "verify.boot": True},
+    {"timeout": "1ns"},
+    {"timeout": "2880h"},
+    {"steps": [{"script": "a.sh"}] * 200},
+]
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"scratch": ABSENT}, "scratch must be set"),
+    ({"scratch.bucket": ABSENT}, "-gcs-bucket (scratch.bucket) must be set"),
+    ({"scratch.bucket": "gs://b"}, "-gcs-bucket (scratch.bucket): 'gs://b' is not a bucket's name (no gs://"),
+    ({"scratch.workdir": ""}, "-gcs-workdir (scratch.workdir): String should have at least 1 character"),
+    ({"scratch.workdir": "a\nb"}, "-gcs-workdir (scratch.workdir): 'a\\nb' cannot be part of an object's name"),
+    ({"colour": "blue"}, "colour is not a field of a build's specification"),
+    ({"builder.colour": "blue"}, "builder.colour is not a field of a build's specification"),
+    ({"source.name": ABSENT}, "exactly one of -image-name, -image-milestone and -image-family must be set"),
+    ({"source.family": "f"}, "exactly one of -image-name, -image-milestone and -image-family must be set"),
+    ({"source.name": ""}, "-image-name (source.name): '' is not a valid name"),
+    ({"source.name": "a/b"}, "-image-name (source.name): 'a/b' is not a valid name"),
+    ({"source.name": ABSENT, "source.family": "a/b"}, "-image-family (source.family): 'a/b' is not a valid name"),
+    ({"source.name": ABSENT, "source.milestone": 0}, "-image-milestone (source.milestone): Input should be greater"),
+    ({"source.name": ABSENT, "source.milestone": "x"}, "-image-milestone (source.milestone): Input should be a valid"),
+    (
+        {"source.name": ABSENT, "source.milestone": 125, "source.project": "mine"},
+        "-image-milestone needs -image-project=cos-cloud, not 'mine'",
+    ),
+    ({"source.project": "a b"}, "-image-project (source.project): 'a b' is not a project's id"),
+    (
+        {"source.architecture": "RISCV"},
+        "-image-architecture (source.architecture): Input should be 'X86_64' or 'ARM64'",
+    ),
+    ({"builder.zones": []}, "-zone (builder.zones): List should have at least 1 item"),
+    ({"builder.zones": ["us west"]}, "-zone (builder.zones.0): 'us west' is not a valid name"),
+    ({"builder.zones": "us-west1-b"}, "-zone (builder.zones): Input should be a valid list"),
+    ({"builder.project": ""}, "-project (builder.project): '' is not a project's id"),
+    ({"builder.disk_size_gb": -1}, "-disk-size-gb (builder.disk_size_gb): Input should be greater than or equal to 0"),
+    ({"builder.disk_size_gb": 10**30}, "-disk-size-gb (builder.disk_size_gb): Input should be less than or equal to"),
+    ({"builder.network_tags": ["ok", "No"]}, "-network-tags (builder.network_tags.1): 'No' is not a valid name"),
+    ({"builder.kms_key": "my-key"}, "-kms-key (builder.kms_key): 'my-key' is not a key's name: write projects/"),
+    ({"builder.service_account": "me"}, "-service-account (builder.service_account): 'me' is not the e-mail address"),
+    ({"verify.keep_failed_image": True}, "-keep-failed-image needs -verify-script or -verify-boot"),
+    (
+        {"verify.scripts": ["../a.sh"]},
+        "-verify-script (verify.scripts.0.script): '../a.sh' is outside the build context",
+    ),
+    (
+        {"output.labels": {f"l{number}": "" for number in range(62)}, "verify.boot": True},
+        "-labels: an image that is verified has room for 61 until it is released",
+    ),
+    (
+        {"output.labels": {"cos-customizer-state": "unreleased"}},
+        "-labels (output.labels): 'cos-customizer-state' is cos-customizer's own",
+    ),
+    ({"builder.labels": {"A": "b"}}, "-builder-labels (builder.labels): 'A' is not a valid label key"),
+    (
+        {"builder.labels": {f"l{number}": "" for number in range(63)}},
+        "-builder-labels (builder.labels): a builder VM can have at most 62 labels beside the build's own, not 63",
+    ),
+    (
+        {"output.labels": {f"l{number}": "" for number in range(65)}},
+        "-labels (output.labels): a resource can have at most 64 labels, not 65",
+    ),
+    ({"output.labels": {"a": 1}}, "-labels (output.labels.a): Input should be a valid string"),
+    ({"output.name": "My image"}, "-image-name (output.name): 'My image' is not a valid name"),
+    ({"output.name": ABSENT}, "exactly one of -image-name and -image-suffix must be set"),
+    ({"output.suffix": "-x"}, "exactly one of -image-name and -image-suffix must be set"),
+    ({"output.deprecate_old_images": True}, "-deprecate-old-images needs -image-family"),
+    ({"output.old_image_ttl": 1}, "-old-image-ttl needs -deprecate-old-images"),
+    ({"output.old_image_ttl": -1}, "-old-image-ttl (output.old_image_ttl): Input should be greater than or equal"),
+    ({"output.old_image_ttl": 10**12}, "-old-image-ttl (output.old_image_ttl): Input should be less than or equal"),
+    ({"output.licenses": ["cos"]}, "-licenses (output.licenses): 'cos' is not a licence"),
+    ({"context.path": ""}, "-build-context (context.path): String should have at least 1 character"),
+    ({"context.sha256": "x"}, "context.sha256: String should match pattern"),
+    ({"steps": [{"script": "a"}, {"script": "/b"}]}, "-script (steps.1.script): '/b' is absolute"),
+    ({"steps": [{}]}, "-script (steps.0.script) must be set"),
+    ({"steps": [{"type": "fly", "script": "a"}]}, "steps.0.type must be one of run-script, install-gpu"),
+    ({"steps": [{"script": "a", "env": {"1": ""}}]}, "-env (steps.0.env): '1' is not a valid environment variable"),
+    ({"steps": [{"script": "a", "env": {"A": 1}}]}, "-env (steps.0.env.A): Input should be a valid string"),
+    ({"steps": [{"script": "a", "env": {"A": "x" * 131072}}]}, "-env (steps.0.env): the environment has 131,074 bytes"),
+    (
+        {"builder.machine_type": "n1-standard-4", "builder.gpu_type": "nvidia-l4"},
+        "-machine-type=n1-standard-4 cannot hold -gpu-type=nvidia-l4: g2 can",
+    ),
+    ({"timeout": "1d"}, "-timeout (timeout): '1d' is not a duration: 'd' is not one of the units"),
+    ({"timeout": 90}, "-timeout (timeout): '90' is not a duration: a unit is missing"),
+    ({"timeout": "0s"}, "-timeout (timeout): a build needs some time; '0s' is none"),
+    ({"timeout": "-1h"}, "-timeout (timeout): a build needs some time; '-1h' is none"),
+    ({"timeout": "0.5ns"}, "-timeout (timeout): a build needs some time"),
+    ({"timeout": "2880h0m1s"}, "-timeout (timeout): '2880h0m1s' is longer than Compute Engine lets a builder VM run"),
+]
+
+RECIPE = """\
+source: {project: cos-cloud, family: cos-stable}
+scratch: {bucket: my-project_cloudbuild, workdir: work}
+builder: {project: my-project, zones: [us-west1-b]}
+output:
+  project: my-project
+  name: my-image
+  labels: {cos_image: true}
+steps:
+  - script: first.sh
+    env:
+      FOO: bar
+  - type: run-script
+    script: second.sh
+"""
+
+FAULTS = [
+    ("name: my-image", "nam: my-image", "r.yaml:6: output.nam is not a field of a recipe", "did you mean output.name?"),
+    ("  name: my-image\n", "", "r.yaml:4: output: exactly one of name and suffix must be set", ""),
+    ("name: my-image", "name: My", "r.yaml:6: output.name: 'My' is not a valid name", ""),
+    ("family: cos-stable", "milestone: x", "r.yaml:1: source.milestone: input should be a valid integer", ""),
+    ("project: cos-cloud, family", "project: p1, milestone: 1, family", "exactly one of name, milestone and fam", ""),
+    ("project: cos-cloud, family: cos-stable", "project: p1, milestone: 1", "milestone needs project=cos-cloud", ""),
+    ("zones: [us-west1-b]", "zone: z", "r.yaml:3: builder.zones must be set", "did you mean builder.zones?"),
+    ("zones: [us-west1-b]", "zones: us-west1-b", "r.yaml:3: builder.zones must be a list", "in brackets: [ITEM]"),
+    ("zones: [us-west1-b]", "zones:", "r.yaml:3: builder.zones has no value", "give builder.zones one"),
+    ("type: run-script", "type: run", "r.yaml:12: steps.1.type must be one of run-script, install-gpu", ""),
+    ("script: second.sh", "script: /second.sh", "r.yaml:13: steps.1.script: '/second.sh' is absolute", ""),
+    ("FOO: bar", "F-OO: bar", "r.yaml:10: steps.0.env: 'F-OO' is not a valid environment variable", ""),
+    ("FOO: bar", "FOO:", "r.yaml:11: steps.0.env.FOO has no value", "'' is an empty text"),
+    ("FOO: bar", "FOO: {a: b}", "r.yaml:11: steps.0.env.FOO must be a single value", "quotation marks"),
+    ("FOO: bar", "FOO: '***'", "r.yaml:11: steps.0.env.FOO is masked (***)", "-set steps.0.env.FOO=VALUE"),
+    ("scratch: {bucket", "scratch: {buckets", "r.yaml:2: scratch.bucket must be set", "scratch.bucket?"),
+    ("scratch: {bucket: my-project_cloudbuild, workdir: work}\n", "", "r.yaml:1: scratch must be set", ""),
+    ("  labels: {cos_image: true}", "  deprecate_old_images: yes", "deprecate_old_images needs family", ""),
+    ("type: run-script\n    script: second.sh", "type: install-gpu\n    version: 1.2x", "steps.1.version: '1.2x'", ""),
+    (
+        "type: run-script\n    script: second.sh",
+        "{type: install-gpu, version: 535.104.05, deps_dir: d, attach_gpu: false}",
+        "attach_gpu: false cannot be used with deps_dir",
+        "",
+    ),
+]

@@ -1,0 +1,367 @@
+"""Builds that are ended from outside, as commands of their own: interrupted, terminated, out of time, killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.compute_clients import Compute
+from support.containers import image as container_image
+from support.guest_scripts import marker, script, succeeding
+from support.leftovers import anonymous_bucket, bystanders, everything
+
+from cos_customizer.customizer.names import BuildNames
+from cos_customizer.emulator.server import Emulator
+from cos_customizer.gcp import sweep
+from cos_customizer.gcp.clients import connect
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("killed")]
+
+PROGRAM = str(Path(sys.executable).with_name("cos-customizer"))
+LABEL = "run-script preload.sh"
+STARTED = marker(f"BuildStep: 1 started {LABEL}")
+START = (
+    *("start-image-build", "-image-name=cos-stable-68-10718-86-0", "-image-project=cos-cloud"),
+    *("-gcs-bucket=my-project_cloudbuild", "-gcs-workdir=work"),
+)
+FINISH = (
+    *("finish-image-build", "-zone=us-west1-b", "-project=my-project"),
+    *("-image-name=my-image", "-image-project=my-project"),
+)
+
+
+class Workplace:
+    """A home directory with a build context, and builds that are started there."""
+
+    def __init__(self, directory: Path, emulator: Emulator) -> None:
+        self.emulator = emulator
+        self.home = directory / "home"
+        self.home.mkdir()
+        self.context = directory / "context"
+        self.context.mkdir()
+        (self.context / "preload.sh").write_text("echo hello\n")
+        self.temporary = directory / "tmp"
+        self.temporary.mkdir()
+
+    def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        process = self.begin(*arguments)
+        out, err = process.communicate(timeout=60)
+        return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+    def begin(self, *arguments: str) -> "subprocess.Popen[str]":
+        environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")},
+            "HOME": str(self.home),
+            "TMPDIR": str(self.temporary),
+        }
+        pipe = subprocess.PIPE
+        return subprocess.Popen(
+            [PROGRAM, *arguments],
+            cwd=self.context,
+            env=environment,
+            stdout=pipe,
+            stderr=pipe,
+            text=True,
+            start_new_session=True,
+        )
+
+    def prepare(self) -> None:
+        start = self.run(*START)
+        assert start.returncode == 0, start.stderr
+        assert self.run("run-script", "-script=preload.sh").returncode == 0
+
+    def instances(self) -> list[dict[str, Any]]:
+        return self.emulator.list("projects/my-project/zones/-/instances")
+
+    def disks(self) -> list[dict[str, Any]]:
+        return self.emulator.list("projects/my-project/zones/-/disks")
+
+    def images(self) -> list[dict[str, Any]]:
+        return self.emulator.list("projects/my-project/global/images")
+
+    def objects(self) -> list[str]:
+        names = [blob.name for blob in connect().storage.list_blobs("my-project_cloudbuild")]
+        return [name.rpartition("/")[2] for name in names]
+
+    def processes(self) -> list[str]:
+        """Command lines of processes that this workplace's builds have left running, in containers or not."""
+        found = []
+        signs = (str(self.home), self.emulator.environment()["STORAGE_EMULATOR_HOST"])
+        for process in Path("/proc").iterdir():
+            if process.name.isdecimal() and int(process.name) != os.getpid():
+                try:
+                    environment = (process / "environ").read_bytes()
+                    if any(sign.encode() in environment for sign in signs):
+                        found.append((process / "cmdline").read_text().replace("\0", " "))
+                except OSError:
+                    continue
+        return found
+
+
+@pytest.fixture(scope="session")
+def prefect_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated Prefect database, as a container image brings one along: a cold start takes long."""
+    file = tmp_path_factory.mktemp("prefect") / "template.db"
+    subprocess.run([sys.executable, "-m", "cos_customizer.flows.local_server", str(file)], check=True)
+    return file
+
+
+@pytest.fixture
+def cold_workplace(tmp_path: Path, emulator: Emulator) -> Workplace:
+    return Workplace(tmp_path, emulator)
+
+
+@pytest.fixture
+def workplace(cold_workplace: Workplace, prefect_template: Path, monkeypatch: pytest.MonkeyPatch) -> Workplace:
+    monkeypatch.setenv("COS_CUSTOMIZER_PREFECT_TEMPLATE", str(prefect_template))
+    return cold_workplace
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 40.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+def script_runs(workplace: Workplace) -> bool:
+    return workplace.emulator.calls.count(path="serialPort") > 0
+
+
+@pytest.mark.parametrize(
+    ("signals", "code"),
+    [
+        pytest.param([signal.SIGINT], 130, id="ctrl-c"),
+        pytest.param([signal.SIGTERM], 143, id="terminated"),
+        pytest.param([signal.SIGTERM, signal.SIGTERM], 143, id="terminated-twice"),
+    ],
+)
+def test_a_signal_undoes_the_build_and_says_so(workplace: Workplace, signals: list[signal.Signals], code: int) -> None:
+    workplace.emulator.scripts.add(script(STARTED))
+    workplace.prepare()
+    process = workplace.begin(*FINISH, f"-output-file={workplace.context}/result.json")
+    wait_for(lambda: script_runs(workplace))
+    time.sleep(0.2)
+    sent = time.monotonic()
+    for number in signals:
+        os.kill(process.pid, number)
+        time.sleep(0.1)
+    out, err = process.communicate(timeout=20)
+    assert time.monotonic() - sent < 20
+    assert process.returncode == code, err
+    assert "Traceback" not in out + err
+    assert "cleaned up" in out
+    assert "interrupted" in err or "terminated" in err
+    assert workplace.instances() + workplace.disks() + workplace.images() == []
+    assert workplace.objects() == ["serial.log"]
+    assert '"interrupted"' in (workplace.context / "result.json").read_text()
+    assert workplace.processes() == []
+    assert list(workplace.temporary.iterdir()) == []
+    assert not (workplace.home / ".cos-customizer-workdir").exists()
+
+
+def test_a_timeout_undoes_the_build_and_says_so(workplace: Workplace) -> None:
+    workplace.emulator.scripts.add(script(STARTED))
+    workplace.prepare()
+    began = time.monotonic()
+    finish = workplace.run(*FINISH, "-timeout=12s")
+    assert time.monotonic() - began < 20
+    assert finish.returncode == 1
+    assert "did not complete within the specified timeout" in finish.stderr
+    assert "serial.log" in finish.stdout + finish.stderr
+    assert workplace.instances() + workplace.disks() + workplace.images() == []
+    assert workplace.objects() == ["serial.log"]
+    assert workplace.processes() == []
+
+
+@pytest.mark.parametrize("moment", ["vm-created", "script-runs", "image-made"])
+def test_a_build_that_is_killed_outright_leaves_nothing_for_long(workplace: Workplace, moment: str) -> None:
+    """Nobody can undo anything then; Compute Engine deletes the builder VM when its time is up."""
+    faults, calls = workplace.emulator.faults, workplace.emulator.calls
+    if moment == "vm-created":
+        faults.add("operation", method="insert", path="/instances/", seconds=3.0)
+        reached: Callable[[], object] = workplace.instances
+    elif moment == "script-runs":
+        workplace.emulator.scripts.add(script(STARTED))
+        reached = lambda: script_runs(workplace)  # noqa: E731
+    else:
+        workplace.emulator.scripts.add(succeeding(LABEL))
+        faults.add("operation", method="insert", path="/images/", seconds=3.0)
+        reached = workplace.images
+    workplace.prepare()
+    process = workplace.begin(*FINISH)
+    wait_for(reached)
+    time.sleep(0.3)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    wait_for(lambda: workplace.processes() == [], 10)
+
+    # The next run with the same image name does the right thing, also beside what the killed one has left.
+    workplace.emulator.scripts.add(succeeding(LABEL))
+    calls.clear()
+    retried = workplace.run("start-image-build", "-force", *START[1:])
+    assert retried.returncode == 0, retried.stderr
+    assert workplace.run("run-script", "-script=preload.sh").returncode == 0
+    finish = workplace.run(*FINISH)
+    assert finish.returncode == 0, finish.stderr
+    (image,) = workplace.images()
+    assert image["status"] == "READY"
+    if moment == "image-made":
+        assert "already exists" in finish.stdout
+
+    workplace.emulator.clock.advance(2 * 3600)
+    wait_for(lambda: not workplace.instances() and not workplace.disks(), 10)
+
+
+@pytest.mark.parametrize("moment", ["script-runs", "image-is-verified"])
+def test_a_sweep_past_the_expiry_leaves_nothing_of_a_killed_build_and_everything_else(
+    workplace: Workplace, moment: str
+) -> None:
+    """Also where Compute Engine has deleted nothing: its clock is not turned here."""
+    compute, bucket = Compute(workplace.emulator), anonymous_bucket()
+    later = time.time() + 40 * 24 * 3600  # the serial log is kept for thirty days
+    others = bystanders(compute, bucket, BuildNames("aaaaaaaaaa").labels(later + 3600))
+    if moment == "script-runs":
+        workplace.emulator.scripts.add(script(STARTED))
+        reached: Callable[[], object] = lambda: script_runs(workplace)  # noqa: E731
+    else:
+        workplace.emulator.scripts.add(script(name="cos-customizer-[0-9a-f]{10}-test"))
+        workplace.emulator.scripts.add({**succeeding(LABEL), "match": {"name": "cos-customizer-[0-9a-f]{10}"}})
+        reached = lambda: workplace.emulator.calls.count(path="-test/serialPort")  # noqa: E731
+    workplace.prepare()
+    process = workplace.begin(*FINISH, "-image-family=my-family", "-verify-boot")
+    wait_for(reached)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    left = everything(compute, bucket) - others
+    expected = {"instances", "disks", "objects"} | ({"images"} if moment == "image-is-verified" else set())
+    assert {name.partition("/")[0] for name in left} == expected
+
+    done = workplace.run("sweep", "-project=my-project", "-dry-run=false")
+    assert done.returncode == 0, done.stderr
+    assert left <= everything(compute, bucket)  # it might still run
+    clients = connect()
+    decided = sweep.look(clients, sweep.Ground("my-project"), later)
+    removals = sweep.carry_out(clients, "my-project", decided, later)
+    assert everything(compute, bucket) == others
+    assert [removal for removal in removals if removal.action == "failed"] == []
+
+
+WORKFLOW = f"""
+steps:
+- {{name: cos-customizer, args: {list(START)}}}
+- {{name: cos-customizer, args: [run-script, -script=preload.sh]}}
+- {{name: cos-customizer, args: {list(FINISH)}, id: finish}}
+"""
+
+
+def run_until_its_time_is_up(workplace: Workplace, *flags: str) -> tuple[str, str]:
+    """Run the workflow with a timeout that passes while the script runs, however slow this machine is."""
+    for seconds in (15, 60):
+        process = workplace.begin("emulator", "run-cloudbuild", "cloudbuild.yaml", *flags, f"-timeout={seconds}s")
+        out, err = process.communicate(timeout=seconds + 60)
+        assert process.returncode == 1, err + out
+        assert f"build timed out after {seconds} s" in err
+        if script_runs(workplace):
+            return out, err
+    raise AssertionError(f"finish-image-build has not come as far as the script: {out}")
+
+
+def run_until_it_is_cancelled(workplace: Workplace, *flags: str) -> tuple[str, str]:
+    """Run the workflow, and press Ctrl-C while the script runs."""
+    process = workplace.begin("emulator", "run-cloudbuild", "cloudbuild.yaml", *flags)
+    wait_for(lambda: script_runs(workplace))
+    time.sleep(0.2)
+    os.kill(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err + out
+    return out, err
+
+
+@pytest.fixture(params=["processes", pytest.param("containers", marks=pytest.mark.container)])
+def kind_of_steps(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """Flags for what each step is."""
+    if request.param == "processes":
+        return ()
+    return ("-container-tool=buildah", f"-container-image={container_image()}")
+
+
+WorkflowEnd = Callable[..., tuple[str, str]]
+ENDS = pytest.mark.parametrize(
+    "run_workflow",
+    [
+        pytest.param(run_until_its_time_is_up, id="timeout"),
+        pytest.param(run_until_it_is_cancelled, id="cancelled"),
+    ],
+)
+
+
+@ENDS
+def test_a_workflow_that_is_killed_outright_leaves_what_a_sweep_is_told_to_take_and_then_nothing(
+    workplace: Workplace, run_workflow: WorkflowEnd, kind_of_steps: tuple[str, ...]
+) -> None:
+    """As Cloud Build does it: the step that runs has no chance to clean up."""
+    compute, bucket = Compute(workplace.emulator), anonymous_bucket()
+    (workplace.context / "cloudbuild.yaml").write_text(WORKFLOW)
+    workplace.emulator.scripts.add(script(STARTED))
+    others = bystanders(compute, bucket, BuildNames("aaaaaaaaaa").labels(time.time() + 100 * 24 * 3600))
+    out, _ = run_workflow(workplace, *kind_of_steps)
+    assert 'Step #2 - "finish": ' in out
+    assert "cleaned up" not in out
+    wait_for(lambda: workplace.processes() == [], 10)
+    assert list(workplace.temporary.iterdir()) == []
+    assert kinds(everything(compute, bucket) - others) == {"instances", "disks", "objects"}
+
+    now = workplace.emulator.clock.advance(3 * 3600)
+    left = everything(compute, bucket) - others
+    assert kinds(left) == {"objects"}, "Compute Engine has deleted the builder VM and its disk by itself"
+    clients = connect()
+    decided = sweep.look(clients, sweep.Ground("my-project"), now)
+    taken = {f"objects/{thing.name}" for thing, removal in decided if removal.action == "delete"}
+    assert left == taken - others
+    sweep.carry_out(clients, "my-project", decided, now)
+    assert everything(compute, bucket) - others == set()
+
+
+@ENDS
+def test_a_workflow_whose_steps_have_sigterm_first_leaves_nothing(
+    workplace: Workplace, run_workflow: WorkflowEnd, kind_of_steps: tuple[str, ...]
+) -> None:
+    (workplace.context / "cloudbuild.yaml").write_text(WORKFLOW)
+    workplace.emulator.scripts.add(script(STARTED))
+    out, _ = run_workflow(workplace, "-grace=60s", *kind_of_steps)
+    assert 'Step #2 - "finish": ' in out
+    assert "cleaned up" in out
+    assert workplace.instances() + workplace.disks() + workplace.images() == []
+    assert workplace.objects() == ["serial.log"]
+    assert workplace.processes() == []
+    assert list(workplace.temporary.iterdir()) == []
+
+
+def kinds(things: set[str]) -> set[str]:
+    return {name.partition("/")[0] for name in things}
+
+
+def test_two_builds_side_by_side_share_a_cold_home(cold_workplace: Workplace) -> None:
+    cold_workplace.emulator.scripts.add(succeeding(LABEL))
+    builds = []
+    for name in ("one", "two"):
+        state = f"-local-state-workdir=state-{name}"
+        assert cold_workplace.run(START[0], state, *START[1:]).returncode == 0
+        assert cold_workplace.run("run-script", state, "-script=preload.sh").returncode == 0
+        builds.append(
+            cold_workplace.begin(
+                *("finish-image-build", state, "-zone=us-west1-b", "-project=my-project"), f"-image-name=image-{name}"
+            )
+        )
+    for build in builds:
+        out, err = build.communicate(timeout=90)
+        assert build.returncode == 0, err + out
+    assert sorted(image["name"] for image in cold_workplace.images()) == ["image-one", "image-two"]
+    assert cold_workplace.instances() + cold_workplace.disks() == []
+    assert cold_workplace.processes() == []

@@ -1,0 +1,303 @@
+"""The whole job on real machines: the program, the flow, the guest, the local Compute Engine, and the image booted."""
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from google.cloud import compute_v1
+from support.containers import image as container_image
+from support.leftovers import leftovers
+from support.paths import EXAMPLES, ROOT
+from support.specifications import SpecMaker
+
+from cos_customizer.customizer.errors import BuildFailedError, BuildTimeoutError
+from cos_customizer.customizer.reporting.events import ConsoleOutput, Event, listening
+from cos_customizer.emulator.server import Emulator
+from cos_customizer.emulator.service import default_cache_dir
+from cos_customizer.flows.build_image import build_image
+from cos_customizer.gcp.clients import connect
+
+pytestmark = [pytest.mark.vm, pytest.mark.usefixtures("prefect_server")]
+
+README = ROOT / "README.md"
+EXAMPLE = EXAMPLES / "minimal"
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    """A local Compute Engine with real machines."""
+    with Emulator(tmp_path_factory.mktemp("cloud"), "qemu", cache_dir=default_cache_dir()) as running:
+        running.prepare()
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def pointed_at_the_cloud(cloud: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in cloud.environment().items():
+        monkeypatch.setenv(name, value)
+
+
+def seen_by(cloud: Emulator, image: str, commands: str, before: list[list[str]] | None = None) -> list[str]:
+    """Boot an image, and let shell commands look around after those of a cloud-config; what they print."""
+    clients, name = connect(), "looker"
+    looking = ["sh", "-c", f"({commands}) > /dev/ttyS1 2>&1; echo; echo '-- end --' > /dev/ttyS1"]
+    user_data = yaml.safe_dump({"runcmd": [*(before or []), looking]})
+    body = {
+        "name": name,
+        "machineType": "zones/us-west1-b/machineTypes/n1-standard-1",
+        "disks": [{"boot": True, "autoDelete": True, "initializeParams": {"sourceImage": image}}],
+        "networkInterfaces": [{"network": "global/networks/default"}],
+        "metadata": {"items": [{"key": "user-data", "value": f"#cloud-config\n{user_data}"}]},
+    }
+    where: dict[str, Any] = {"project": "my-project", "zone": "us-west1-b"}
+    operation = clients.instances.insert_unary(instance_resource=_json(body), **where)
+    clients.zone_operations.wait(operation=operation.name, **where)
+    try:
+        end = time.monotonic() + 120
+        text = ""
+        while "-- end --" not in text:
+            assert time.monotonic() < end, text
+            time.sleep(1)
+            request = compute_v1.GetSerialPortOutputInstanceRequest(instance=name, port=2, **where)
+            text = clients.instances.get_serial_port_output(request).contents
+    finally:
+        operation = clients.instances.delete_unary(instance=name, **where)
+        clients.zone_operations.wait(operation=operation.name, **where)
+    return [line.rstrip("\r") for line in text.partition("-- end --")[0].splitlines() if line.strip()]
+
+
+def _json(body: object) -> compute_v1.Instance:
+    message: compute_v1.Instance = compute_v1.Instance.from_json(json.dumps(body))
+    return message
+
+
+def test_the_readmes_workflow_makes_an_image_that_boots_and_holds_nothing_of_ours(
+    cloud: Emulator, tmp_path: Path
+) -> None:
+    """Unchanged, each step a process of its own that shares home and workspace, as in Cloud Build."""
+    workflow = re.search(r"```yaml\n(steps:.*?)```", README.read_text(), re.DOTALL)
+    assert workflow
+    assert "-image-name=cos-stable-68-10718-86-0" in workflow[1]
+    (tmp_path / "cloudbuild.yaml").write_text(workflow[1])
+    (tmp_path / "preload.sh").write_bytes((EXAMPLE / "preload.sh").read_bytes())
+    ran = run_cloudbuild(tmp_path / "cloudbuild.yaml")
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert [line for line in ran.stdout.splitlines() if line.startswith("Starting")] == [
+        f"Starting Step #{number}" for number in range(3)
+    ]
+    assert leftovers(cloud) == []
+
+    seen = seen_by(
+        cloud,
+        "projects/my-project/global/images/my-custom-image",
+        "cat /var/lib/hello; echo ours:; "
+        "find / -xdev -iname '*customizer*' 2>/dev/null; find /var /home /mnt /etc -iname '*customizer*' 2>/dev/null; "
+        "grep -rl cos-customizer /etc /var /home 2>/dev/null | grep -v -e '^/var/lib/cloud' -e os-release; "
+        "ls -A /root | grep docker; grep -c customizer /etc/passwd",
+    )
+    assert seen == ["Hello, World!", "ours:", "0"]
+
+
+@pytest.mark.container
+def test_the_readmes_workflow_runs_in_new_containers_to_an_image_that_boots(cloud: Emulator, tmp_path: Path) -> None:
+    """Unchanged but for the image's name."""
+    workflow = re.search(r"```yaml\n(steps:.*?)```", README.read_text(), re.DOTALL)
+    assert workflow
+    text = workflow[1].replace("gcr.io/$PROJECT_ID/cos-customizer", container_image())
+    (tmp_path / "cloudbuild.yaml").write_text(text.replace("my-custom-image", "my-contained-image"))
+    (tmp_path / "preload.sh").write_bytes((EXAMPLE / "preload.sh").read_bytes())
+    ran = run_cloudbuild(tmp_path / "cloudbuild.yaml", "-container-tool=buildah")
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert leftovers(cloud) == []
+    image = "projects/my-project/global/images/my-contained-image"
+    assert seen_by(cloud, image, "cat /var/lib/hello") == ["Hello, World!"]
+
+
+def test_two_builds_of_one_workflow_side_by_side_make_two_images(cloud: Emulator) -> None:
+    ran = run_cloudbuild(EXAMPLES / "side-by-side" / "cloudbuild.yaml")
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert leftovers(cloud) == []
+    for role in ("web", "worker"):
+        assert seen_by(cloud, f"projects/my-project/global/images/{role}-r42", "cat /var/lib/role") == [role]
+
+
+OTHERS: dict[str, tuple[Any, ...]] = {
+    # Flags, exit code, what the image is called, what it holds.
+    "environment": ((), 0, "app-r42", "cat /var/lib/app/settings.env", ["RELEASE=r42", "CHANNEL=stable"]),
+    "family": ((), 0, "web-", "cat /var/lib/web/index.html", ["Hello, World!"]),
+    # The stand-in has no cos-extensions, and the last step is gcloud's.
+    "gpu": (
+        ("-substitutions=_VERSION=396.26,_IMAGE_NAME=example-gpu",),
+        3,
+        "example-gpu",
+        "cat /var/lib/gpu-image",
+        ["/var/lib/nvidia/setup_gpu.sh"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_the_other_examples_make_images_that_boot(cloud: Emulator, name: str) -> None:
+    flags, code, image, commands, expected = OTHERS[name]
+    before = {each["name"] for each in cloud.list("projects/my-project/global/images")}
+    ran = run_cloudbuild(EXAMPLES / name / "cloudbuild.yaml", *flags)
+    assert ran.returncode == code, ran.stdout + ran.stderr
+    assert leftovers(cloud) == []
+    made = {each["name"] for each in cloud.list("projects/my-project/global/images")} - before
+    (found,) = [each for each in made if each.startswith(image)]
+    assert seen_by(cloud, f"projects/my-project/global/images/{found}", commands) == expected
+
+
+def test_a_nightly_rebuild_makes_its_images_once(cloud: Emulator) -> None:
+    workflow = EXAMPLES / "scheduled" / "cloudbuild.yaml"
+    first = run_cloudbuild(workflow)
+    assert first.returncode == 0, first.stdout + first.stderr
+    families = [
+        connect().images.get_from_family(project="my-project", family=family).id
+        for family in ("scheduled-web", "scheduled-agent")
+    ]
+    second = run_cloudbuild(workflow)
+    assert second.returncode == 0, second.stdout + second.stderr
+    assert second.stdout.count("up-to-date") == 2
+    assert families == [
+        connect().images.get_from_family(project="my-project", family=family).id
+        for family in ("scheduled-web", "scheduled-agent")
+    ]
+    assert leftovers(cloud) == []
+
+
+def run_cloudbuild(file: Path, *flags: str) -> "subprocess.CompletedProcess[str]":
+    program = str(Path(sys.executable).with_name("cos-customizer"))
+    command = [program, "emulator", "run-cloudbuild", str(file), *flags]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_the_readmes_driver_is_installed_and_set_up_at_boot_by_the_readmes_cloud_config(
+    cloud: Emulator, tmp_path: Path
+) -> None:
+    readme = README.read_text()
+    workflow = re.search(r"```yaml\n(steps:.*?)```", readme, re.DOTALL)
+    driver = re.search(r"```yaml\n(- name:[^`]*'install-gpu'.*?)```", readme, re.DOTALL)
+    config = re.search(r"```yaml\n#cloud-config\n(.*?)```", readme, re.DOTALL)
+    assert workflow
+    assert driver
+    assert config
+    start, script, finish = yaml.safe_load(workflow[1])["steps"]
+    (install,) = yaml.safe_load(driver[1])
+    assert install["args"] == ["install-gpu", "-version=396.26"]
+    program = str(Path(sys.executable).with_name("cos-customizer"))
+    for step in (start, install, script, finish):
+        args = [arg.replace("${PROJECT_ID}", "my-project").replace("$PROJECT_ID", "my-project") for arg in step["args"]]
+        args = [arg.replace("my-custom-image", "my-gpu-image").replace("$BUILD_ID", "43") for arg in args]
+        ran = subprocess.run([program, *args], cwd=EXAMPLE, env=_environment(tmp_path), capture_output=True, text=True)
+        assert ran.returncode == 0, shlex.join(args) + ran.stdout + ran.stderr
+    assert "NVIDIA-SMI 396.26" in ran.stdout, "its table is in the log"
+    assert leftovers(cloud) == []
+
+    seen = seen_by(
+        cloud,
+        "projects/my-project/global/images/my-gpu-image",
+        "ls -d /sys/module/nvidia; cat /run/stand-in-nvidia-persistenced; cat /var/lib/hello; "
+        "/var/lib/nvidia/bin/nvidia-smi | grep -o 'NVIDIA-SMI 396.26'",
+        yaml.safe_load(config[1])["runcmd"],
+    )
+    assert seen == ["/sys/module/nvidia", "nvidia-persistenced --verbose", "Hello, World!", "NVIDIA-SMI 396.26"]
+
+
+def _environment(home: Path) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    return {**kept, "HOME": str(home)}
+
+
+def test_scripts_run_in_order_with_their_environment_however_awkward_they_are(
+    cloud: Emulator, make_spec: SpecMaker, tmp_path: Path
+) -> None:
+    context = tmp_path / "context"
+    (context / "lib").mkdir()
+    (context / "lib" / "mylib.sh").write_text('greet() { echo "Hello, $1"; }\n')
+    (context / "first.sh").write_text('. lib/mylib.sh\ngreet "$NAME" > /var/lib/order\ncat\nsleep 1000 &\n')
+    (context / "second.sh").write_text("echo second >> /var/lib/order\nprintf 'no end of line'\nreboot\n")
+    (context / "third.sh").write_text('echo "third after a reboot" >> /var/lib/order\n')
+    spec = make_spec(scripts=("first.sh", "second.sh", "third.sh"), timeout="5m", output={"name": "awkward"})
+    named = spec.steps[0].model_copy(update={"env": {"NAME": 'it\'s "you" & $HOME\tü'}})
+    spec = spec.model_copy(update={"steps": [named, *spec.steps[1:]]})
+    told: list[Event] = []
+    with listening(told.append):
+        result = build_image(spec)
+    assert [step.state for step in result.steps] == ["succeeded"] * 3
+    assert "no end of line" in [line for event in told if isinstance(event, ConsoleOutput) for line in event.lines]
+    assert leftovers(cloud) == []
+    seen = seen_by(cloud, "projects/my-project/global/images/awkward", "cat /var/lib/order")
+    assert seen == ['Hello, it\'s "you" & $HOME\tü', "second", "third after a reboot"]
+
+
+def test_an_image_is_booted_and_tested_before_its_family_gives_it(
+    cloud: Emulator, make_spec: SpecMaker, tmp_path: Path
+) -> None:
+    context = tmp_path / "context"
+    (context / "first.sh").write_text("echo web > /var/lib/role\n")
+    (context / "expected").write_text("web\n")
+    (context / "test.sh").write_text("cmp /var/lib/role expected\n")
+    output = {"name": "tested", "family": "tested"}
+    spec = make_spec(scripts=("first.sh",), timeout="10m", output=output, verify={"scripts": ["test.sh"]})
+    result = build_image(spec)
+    assert [step.state for step in result.verification] == ["succeeded"]
+    assert connect().images.get_from_family(project="my-project", family="tested").name == "tested"
+
+    (context / "expected").write_text("database\n")
+    again = spec.model_copy(update={"output": spec.output.model_copy(update={"name": "worse"})})
+    with pytest.raises(BuildFailedError, match=r"worse is not released, it is deleted: .*test\.sh exited with 1"):
+        build_image(again)
+    assert connect().images.get_from_family(project="my-project", family="tested").name == "tested"
+    assert "worse" not in [image["name"] for image in cloud.list("projects/my-project/global/images")]
+    assert leftovers(cloud) == []
+
+
+def test_the_recipe_of_a_tested_family_is_released_as_it_stands(cloud: Emulator) -> None:
+    """Its check asks docker, which the stand-in starts when it is first wanted and COS at boot."""
+    program = str(Path(sys.executable).with_name("cos-customizer"))
+    command = [program, "build", f"-recipe={EXAMPLES / 'recipes' / 'web.yaml'}"]
+    ran = subprocess.run(command, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert connect().images.get_from_family(project="my-project", family="web").name.endswith("-web")
+    assert leftovers(cloud) == []
+
+
+def test_a_script_that_fills_the_disk_fails_the_build(cloud: Emulator, make_spec: SpecMaker, tmp_path: Path) -> None:
+    (tmp_path / "context" / "first.sh").write_text(
+        "fallocate -l $(($(stat -f -c %f /var/lib) * $(stat -f -c %S /var/lib))) /var/lib/big\necho x > /var/lib/more\n"
+    )
+    with pytest.raises(BuildFailedError, match=r"first\.sh exited with 1") as caught:
+        build_image(make_spec(timeout="5m", source={"name": None, "family": "cos-stable"}, output={"name": "full"}))
+    assert any("No space left on device" in line for line in caught.value.output)
+    assert "-disk-size-gb" in caught.value.hint
+    assert leftovers(cloud) == []
+
+
+def test_a_timeout_ends_a_sleeping_script_and_leaves_only_the_log(
+    cloud: Emulator, make_spec: SpecMaker, tmp_path: Path
+) -> None:
+    (tmp_path / "context" / "first.sh").write_text("echo asleep\nsleep 1000\n")
+
+    def hurry(event: Event) -> None:
+        """The script sleeps: the time that is left for it passes at once, however long the machine took to boot."""
+        if isinstance(event, ConsoleOutput) and "asleep" in event.lines:
+            signal.setitimer(signal.ITIMER_REAL, 0.5)
+
+    timed_out = pytest.raises(BuildTimeoutError, match="did not complete within the specified timeout")
+    with listening(hurry), timed_out as caught:
+        build_image(make_spec(timeout="5m", output={"name": "never"}))
+    assert "first.sh" in caught.value.message
+    assert leftovers(cloud) == []
+    logs = list(connect().storage.list_blobs("my-project_cloudbuild"))
+    assert "BuildStatus: asleep" in max(logs, key=lambda blob: blob.time_created).download_as_text()
