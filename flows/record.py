@@ -9,7 +9,8 @@ from cos_customizer.customizer.names import BuildNames
 from cos_customizer.customizer.reporting.events import BuildEnded, Stage, publish
 from cos_customizer.customizer.reporting.result import BuildResult, Outcome, StepResult
 from cos_customizer.customizer.spec.model import BuildSpec
-from cos_customizer.customizer.spec.steps import InstallGpu, RunScript
+from cos_customizer.customizer.spec.steps.install_gpu import InstallGpu
+from cos_customizer.customizer.spec.steps.run_script import RunScript
 from cos_customizer.gcp.images import ResolvedImage
 from cos_customizer.tasks.serial_console import GuestConsole
 

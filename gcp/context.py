@@ -10,7 +10,8 @@ from cos_customizer.customizer.errors import UsageError
 from cos_customizer.customizer.spec.gpu_drivers import check_in_context
 from cos_customizer.customizer.spec.model import BuildContext
 from cos_customizer.customizer.spec.script_checks import near_names
-from cos_customizer.customizer.spec.steps import RunScript, Step
+from cos_customizer.customizer.spec.steps.kinds import Step
+from cos_customizer.customizer.spec.steps.run_script import RunScript
 from cos_customizer.gcp import scratch
 from cos_customizer.gcp.clients import Clients
 

@@ -19,7 +19,8 @@ from cos_customizer.customizer.spec.gpu_types import (
     holder_of,
 )
 from cos_customizer.customizer.spec.model import BuilderVm, BuildSpec, OutputImage
-from cos_customizer.customizer.spec.steps import InstallGpu, RunScript
+from cos_customizer.customizer.spec.steps.install_gpu import InstallGpu
+from cos_customizer.customizer.spec.steps.run_script import RunScript
 from cos_customizer.customizer.spec.values import MOST_LABELS
 from cos_customizer.guest.user_data import ContextObject, GpuStep, GuestStep, render_user_data
 

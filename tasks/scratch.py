@@ -4,7 +4,7 @@ from pathlib import Path
 
 from cos_customizer.customizer.names import BuildNames
 from cos_customizer.customizer.spec.model import BuildContext
-from cos_customizer.customizer.spec.steps import Step
+from cos_customizer.customizer.spec.steps.kinds import Step
 from cos_customizer.gcp import scratch
 from cos_customizer.gcp.context import Archive, prepare_archive
 from cos_customizer.tasks.operation import clients, operation

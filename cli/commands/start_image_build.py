@@ -11,8 +11,8 @@ from cos_customizer.cli.workdir import WORKDIR_FLAG, workdir_of
 from cos_customizer.customizer.errors import UsageError
 
 if TYPE_CHECKING:
+    from cos_customizer.customizer.spec.base import Model
     from cos_customizer.customizer.spec.model import SourceImage
-    from cos_customizer.customizer.spec.steps import Model
 
 Part = TypeVar("Part", bound="Model")
 

@@ -11,9 +11,12 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from cos_customizer.customizer import names
 from cos_customizer.customizer.durations import parse_duration
 from cos_customizer.customizer.errors import UsageError
+from cos_customizer.customizer.spec.base import Model, set_by
 from cos_customizer.customizer.spec.gpu_types import KNOWN_GPU_TYPES, holder_of
 from cos_customizer.customizer.spec.script_checks import mask_environment
-from cos_customizer.customizer.spec.steps import STEP_KINDS, InstallGpu, Model, RunScript, Step, Verification, set_by
+from cos_customizer.customizer.spec.steps.install_gpu import InstallGpu
+from cos_customizer.customizer.spec.steps.kinds import STEP_KINDS, Step
+from cos_customizer.customizer.spec.steps.run_script import RunScript
 from cos_customizer.customizer.spec.values import (
     MOST_LABELS,
     Bucket,
@@ -30,6 +33,7 @@ from cos_customizer.customizer.spec.values import (
     Workdir,
     Zones,
 )
+from cos_customizer.customizer.spec.verification import Verification
 
 _CENTURY = 100 * 365 * 24 * 3600
 

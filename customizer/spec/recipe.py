@@ -18,7 +18,7 @@ from cos_customizer.customizer.errors import UsageError
 from cos_customizer.customizer.spec.model import BuildSpec, Place, without_kinds
 from cos_customizer.customizer.spec.recipe_faults import dotted, explain, hint_for
 from cos_customizer.customizer.spec.script_checks import MASK
-from cos_customizer.customizer.spec.steps import RunScript
+from cos_customizer.customizer.spec.steps.run_script import RunScript
 
 STANDARD_INPUT = Path("-")
 """The path that means standard input."""

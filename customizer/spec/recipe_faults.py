@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from cos_customizer.customizer.spec.model import BuildSpec, Place, without_kinds
-from cos_customizer.customizer.spec.steps import STEP_KINDS
+from cos_customizer.customizer.spec.steps.kinds import STEP_KINDS
 
 _FLAG = re.compile(r"(?<![\w-])-[a-z][a-z0-9-]*")
 

@@ -15,7 +15,7 @@ from cos_customizer.cli.commands.finish_image_build import FLAGS, specification
 from cos_customizer.cli.go_flags import Flag
 from cos_customizer.cli.state import BuildState, StateDirectory
 from cos_customizer.customizer.spec.model import BuildSpec
-from cos_customizer.customizer.spec.steps import RunScript
+from cos_customizer.customizer.spec.steps.run_script import RunScript
 from cos_customizer.emulator.server import Emulator
 from cos_customizer.gcp.clients import connect
 

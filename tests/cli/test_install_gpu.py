@@ -12,7 +12,7 @@ from cos_customizer.cli.commands.install_gpu import FLAGS
 from cos_customizer.cli.state import StateDirectory
 from cos_customizer.customizer.spec.gpu_drivers import DEFAULT_CONTAINER
 from cos_customizer.customizer.spec.model import BuildSpec, parse_spec
-from cos_customizer.customizer.spec.steps import InstallGpu
+from cos_customizer.customizer.spec.steps.install_gpu import InstallGpu
 from cos_customizer.emulator.server import Emulator
 
 FILE = "NVIDIA-Linux-x86_64-450.51.06.run"

@@ -7,8 +7,8 @@ from pydantic import ValidationError
 from support.specifications import ABSENT, MINIMAL, REFUSED, TAKEN, changed
 
 from cos_customizer.customizer.errors import UsageError
+from cos_customizer.customizer.spec.base import Model
 from cos_customizer.customizer.spec.model import BuildSpec, parse_spec
-from cos_customizer.customizer.spec.steps import Model
 
 
 def test_the_smallest_specification_has_the_documented_defaults() -> None:

@@ -17,7 +17,9 @@ from support.memory import peak_memory
 from cos_customizer.customizer.context import archive_context, read_archive
 from cos_customizer.customizer.errors import NotFoundError, PermissionDeniedError, UsageError
 from cos_customizer.customizer.spec.model import BuildContext
-from cos_customizer.customizer.spec.steps import InstallGpu, RunScript, Step
+from cos_customizer.customizer.spec.steps.install_gpu import InstallGpu
+from cos_customizer.customizer.spec.steps.kinds import Step
+from cos_customizer.customizer.spec.steps.run_script import RunScript
 from cos_customizer.emulator.server import Emulator
 from cos_customizer.gcp import scratch
 from cos_customizer.gcp.clients import Clients, connect
