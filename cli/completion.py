@@ -2,33 +2,8 @@
 
 import os
 
-import click
-
-from cos_customizer.cli.go_flags import GoCommand
-
 VARIABLE = "_COS_CUSTOMIZER_COMPLETE"
 """Set by the completion scripts when they ask the program what could come next."""
-
-
-@click.command(
-    "completion",
-    cls=GoCommand,
-    params=[click.Argument(["shell"], type=click.Choice(["bash", "zsh", "fish"]))],
-    short_help="Print the completion script of a shell.",
-)
-@click.pass_context
-def completion(ctx: click.Context, /, shell: str) -> None:
-    """Print the completion script of a shell: bash, zsh or fish.
-
-    For bash, add `eval "$(cos-customizer completion bash)"` to ~/.bashrc; for zsh the same with zsh to ~/.zshrc; for
-    fish, write the output to ~/.config/fish/completions/cos-customizer.fish.
-    """
-    from click.shell_completion import get_completion_class
-
-    prepare()
-    kind = get_completion_class(shell)
-    assert kind is not None
-    click.echo(kind(ctx.find_root().command, {}, "cos-customizer", VARIABLE).source())
 
 
 def asked_for() -> bool:

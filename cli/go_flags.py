@@ -1,171 +1,27 @@
-"""Flags as Go programs take them (https://pkg.go.dev/flag), on top of click.
+"""Go's syntax of flags (https://pkg.go.dev/flag), on top of click, and commands that take it.
 
-`-flag=value`, `-flag value`, `--flag…`, booleans as `-flag` or `-flag=true` and never `-flag true`; parsing stops at
+`-flag=value`, `-flag value`, `--flag…`, switches as `-flag` or `-flag=true` and never `-flag true`; parsing stops at
 the first argument that is not a flag, or after `--`. Arguments are rewritten into the one form `--flag=value` before
 click sees them, so that conversion, help and shell completion stay click's.
 """
 
 import inspect
-import re
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from cos_customizer.customizer.errors import UsageError
+from cos_customizer.cli.flags import Flag, flag_names, name_flags
+from cos_customizer.cli.missing import MISSING_FLAGS
+from cos_customizer.customizer.errors import CustomizerError, UsageError
+from cos_customizer.customizer.spelling import did_you_mean
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 _TRUE = ("1", "t", "T", "true", "TRUE", "True")
 _FALSE = ("0", "f", "F", "false", "FALSE", "False")
-_INTEGER = re.compile(r"[+-]?(0[xX][0-9a-fA-F]+|0[oO]?[0-7]+|0[bB][01]+|0|[1-9][0-9]*)")
-
-NOT_YET = {
-    "oem-size": "The OEM partition cannot be resized yet.",
-    "sbom-input-path": "A software bill of materials is not written yet.",
-    "sbom-output-path": "A software bill of materials is not written yet.",
-}
-"""Flags of the original's later releases that have no counterpart here so far."""
-
-_REPEATED = ("map", "list", "texts")
-
-
-class Flag(click.Option):
-    """One flag: its place in the parser, its help, its default, and the field of the specification that it sets.
-
-    Attributes:
-        flag: its name without hyphens.
-        kind: `string`, `bool`, `int`, `duration`, `map`, `list`, `texts` (may be repeated, never split) or `choice`.
-        example: a value worth showing, written as the whole flag.
-        field: dotted path of the field of `BuildSpec` that it sets; empty if none.
-        negated: whether the flag sets its boolean field to false.
-        secret: whether values must not be repeated in messages.
-    """
-
-    def __init__(
-        self,
-        flag: str,
-        text: str,
-        *,
-        kind: str = "string",
-        value: str = "",
-        default: Any = None,
-        choices: Sequence[str] = (),
-        example: str = "",
-        field: str = "",
-        negated: bool = False,
-        secret: bool = False,
-        completer: "click.ParamType[Any] | None" = None,
-    ) -> None:
-        self.flag, self.kind, self.example, self.field = flag, kind, example, field
-        self.negated, self.secret = negated, secret
-        name = flag.replace("-", "_")
-        if kind == "bool":
-            # The second name is how `-flag=false` is passed to click; it is not shown to anyone.
-            super().__init__([f"-{flag}", f"--{flag}/--no-{flag}", name], help=text, default=bool(default))
-            return
-        types = {"int": _Integer(), "duration": _Duration(), "map": _Map(), "list": _List()}
-        super().__init__(
-            [f"-{flag}", f"--{flag}", name],
-            help=text,
-            default=default,
-            type=completer or types.get(kind) or (_Choice(choices) if kind == "choice" else click.STRING),
-            metavar=value or kind.upper(),
-            multiple=kind in _REPEATED,
-            callback=_merge if kind in _REPEATED else None,
-        )
-
-    @property
-    def default_text(self) -> str:
-        """The default as one would write it; empty if there is none to speak of."""
-        if self.default in (None, False, "", 0) or self.multiple:
-            return ""
-        return "true" if self.default is True else str(self.default)
-
-    def signature(self) -> str:
-        """The flag and its value as shown in help: `-script PATH`."""
-        return f"-{self.flag}" if self.kind == "bool" else f"-{self.flag} {self.metavar}"
-
-    def explanation(self) -> list[str]:
-        """The flag's meaning and default, and an example, as shown in help."""
-        default = f" Default: {self.default_text}." if self.default_text else ""
-        return [f"{self.help}{default}", *([f"Example: {self.example}"] if self.example else [])]
-
-
-class _GoType(click.ParamType):  # type: ignore[type-arg]
-    def refuse(self, param: click.Parameter | None, why: str, hint: str = "") -> NoReturn:
-        raise UsageError(f"-{param.flag if isinstance(param, Flag) else self.name}: {why}", hint)
-
-
-class _Integer(_GoType):
-    name = "int"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:  # noqa: ARG002
-        if isinstance(value, int):
-            return value
-        digits = str(value).replace("_", "")
-        if not _INTEGER.fullmatch(digits):
-            self.refuse(param, f"{value!r} is not a whole number")
-        octal = re.fullmatch(r"([+-]?)0([0-7]+)", digits)
-        return int(f"{octal[1]}0o{octal[2]}" if octal else digits, 0)
-
-
-class _Duration(_GoType):
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ARG002
-        from cos_customizer.customizer.durations import format_duration, parse_duration
-
-        try:
-            return format_duration(parse_duration(value)) if value else ""
-        except ValueError as error:
-            self.refuse(param, str(error), "write a duration as 1h30m, 90s, 1.5h or 300ms.")
-
-
-class _Choice(click.Choice[str]):
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if value == "":  # as Go has it: an empty string is an unset flag
-            return ""
-        try:
-            return super().convert(value, param, ctx)
-        except click.BadParameter:
-            flag = param.flag if isinstance(param, Flag) else ""
-            raise UsageError(f"-{flag}: {value!r} is not one of {', '.join(map(str, self.choices))}") from None
-
-
-class _Map(_GoType):
-    name = "map"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, str]:  # noqa: ARG002
-        if isinstance(value, dict):
-            return value
-        result: dict[str, str] = {}
-        for number, item in enumerate(value.split(",") if value else [], start=1):
-            key, equals, rest = item.partition("=")
-            if not equals or not key:
-                secret = isinstance(param, Flag) and param.secret
-                what = f"item {number} (not shown)" if secret else repr(item)
-                self.refuse(param, f"{what} is not of the form key=value", "a value cannot hold a comma.")
-            result[key] = rest
-        return result
-
-
-class _List(_GoType):
-    name = "list"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[str]:  # noqa: ARG002
-        return value if isinstance(value, list) else [item for item in value.split(",") if item]
-
-
-def _merge(_ctx: click.Context, _param: click.Parameter, values: tuple[Any, ...]) -> Any:
-    """The sum of a repeated flag: later keys of a map win, lists grow."""
-    if isinstance(_param, Flag) and _param.kind == "map":
-        return {key: value for items in values for key, value in items.items()}
-    if isinstance(_param, Flag) and _param.kind == "texts":
-        return list(values)
-    return [item for items in values for item in items]
 
 
 def split_arguments(args: Sequence[str], flags: Mapping[str, Flag], command: str, lenient: bool = False) -> list[str]:
@@ -201,7 +57,7 @@ def _token(arg: str, name: str, value: str | None, rest: list[str], flags: Mappi
         if name in ("h", "help"):
             return "--help"
         raise _unknown(arg, name, flags, command)
-    if flag.kind == "bool":
+    if not flag.takes_value:
         if value is None or value in _TRUE:
             return f"--{name}"
         if value in _FALSE:
@@ -214,23 +70,12 @@ def _token(arg: str, name: str, value: str | None, rest: list[str], flags: Mappi
     return f"--{name}={value}"
 
 
-def _unknown(arg: str, name: str, flags: Iterable[str], command: str) -> UsageError:
-    if name in NOT_YET:
-        return UsageError(f"-{name} is not there yet", f"{NOT_YET[name]} Remove the flag to go on without it.")
+def _unknown(arg: str, name: str, flags: Mapping[str, Flag], command: str) -> UsageError:
+    if name in MISSING_FLAGS:
+        return UsageError(f"-{name} is not there yet", f"{MISSING_FLAGS[name]} Remove the flag to go on without it.")
     if not name or name[0] == "-":
         return UsageError(f"{arg!r} is not a flag", see_help(command))
-    near = nearest(name, flags)
-    meant = f"did you mean {' or '.join(f'-{flag}' for flag in near)}? " if near else ""
-    return UsageError(f"unknown flag -{name}", meant + see_help(command))
-
-
-def nearest(wanted: str, names: Iterable[str]) -> list[str]:
-    """Names like the one wanted, best first, at most three."""
-    import difflib
-
-    known = list(names)
-    beginning = [name for name in known if wanted and name.startswith(wanted)]
-    return list(dict.fromkeys([*beginning, *difflib.get_close_matches(wanted, known, n=3, cutoff=0.6)]))[:3]
+    return UsageError(f"unknown flag -{name}", f"{did_you_mean(name, flags, '-')} {see_help(command)}".lstrip())
 
 
 def see_help(command: str) -> str:
@@ -240,6 +85,11 @@ def see_help(command: str) -> str:
 
 class _GoSyntax(click.Command):
     """What commands and groups of commands have in common."""
+
+    def __init__(self, *args: Any, **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        self.short_help = self.short_help or inspect.cleandoc(self.help or "").partition("\n")[0]
+        name_flags(self.flags())
 
     def flags(self) -> list[Flag]:
         """The flags declared here, in order."""
@@ -302,13 +152,43 @@ def _write(formatter: click.HelpFormatter, text: str, indent: int) -> None:
 
 
 class GoCommand(_GoSyntax):
-    """A command whose flags have Go's syntax."""
+    """A command whose flags have Go's syntax.
+
+    Attributes:
+        section: of the help that it stands in; empty for a command of another one.
+        rank: its place there.
+    """
+
+    section = ""
+    rank = 0
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command. Errors name fields by the flags of this command, and of those that it works together with.
+
+        Raises:
+            UsageError: a flag is missing that it does not run without.
+            CustomizerError: the command cannot do, or has not done, what it is for.
+        """
+        missing = [f"-{flag.flag}" for flag in self.flags() if flag.needed and not ctx.params[flag.name or ""]]
+        if missing:
+            raise UsageError(f"{' and '.join(missing)} must be given", see_help(self.name or ""))
+        try:
+            return super().invoke(ctx)
+        except CustomizerError as error:
+            root = ctx.find_root().command
+            others = root.commands_in(self.section) if isinstance(root, GoGroup) else ()
+            error.name_fields(flag_names([*self.flags(), *(flag for other in others for flag in other.flags())]))
+            raise
 
 
 class GoGroup(_GoSyntax, click.Group):
     """A group of commands whose own flags have Go's syntax."""
 
     command_class = GoCommand
+
+    def commands_in(self, section: str) -> Sequence[GoCommand]:  # noqa: ARG002
+        """The commands of a section of the help; none, if it has no sections."""
+        return ()
 
     def __init__(self, *args: Any, **attributes: Any) -> None:
         super().__init__(*args, **{"subcommand_metavar": "COMMAND [flags]", **attributes})
@@ -317,27 +197,3 @@ class GoGroup(_GoSyntax, click.Group):
         """Show the commands before the group's own flags."""
         self.format_commands(ctx, formatter)
         super().format_options(ctx, formatter)
-
-
-def spec_fields(flags: Iterable[Flag], values: Mapping[str, Any]) -> dict[str, Any]:
-    """What flags say about a build, in the shape of its specification.
-
-    Args:
-        flags: the flags of a command; those without a field are passed over.
-        values: their values, by parameter name. Unset and empty ones are passed over: defaults are the
-            specification's.
-
-    Returns:
-        Nested dictionaries, for example `{"builder": {"zones": ["us-west1-b"]}}`.
-    """
-    spec: dict[str, Any] = {}
-    for flag in flags:
-        value = values.get(flag.name or "")
-        if not flag.field or not value:
-            continue
-        *parents, last = flag.field.split(".")
-        place = spec
-        for parent in parents:
-            place = place.setdefault(parent, {})
-        place[last] = not value if flag.negated else value
-    return spec

@@ -1,6 +1,8 @@
 """The program `cos-customizer`: its commands, and what its exit codes say."""
 
+import importlib
 import io
+import pkgutil
 import signal
 import sys
 import time
@@ -10,43 +12,25 @@ from typing import NoReturn
 
 import click
 
-from cos_customizer.cli import completion, reference
-from cos_customizer.cli.commands.build import build
-from cos_customizer.cli.commands.expire_images import expire_images
-from cos_customizer.cli.commands.finish_image_build import finish_image_build
-from cos_customizer.cli.commands.install_gpu import install_gpu
-from cos_customizer.cli.commands.rebuild_images import rebuild_images
-from cos_customizer.cli.commands.rollback import rollback
-from cos_customizer.cli.commands.run_script import run_script
-from cos_customizer.cli.commands.schema import schema
-from cos_customizer.cli.commands.start_image_build import start_image_build
-from cos_customizer.cli.commands.sweep import sweep
-from cos_customizer.cli.go_flags import Flag, GoGroup
+from cos_customizer.cli import commands, completion, reference
+from cos_customizer.cli.command import LOCAL, SECTIONS
+from cos_customizer.cli.flags import SwitchFlag
+from cos_customizer.cli.go_flags import GoCommand, GoGroup
 from cos_customizer.cli.messages import report
+from cos_customizer.cli.missing import MISSING_COMMANDS
 from cos_customizer.cli.workdir import WORKDIR_FLAG
 from cos_customizer.customizer.errors import CustomizerError, UsageError
 from cos_customizer.flows.interrupts import SIGNALS, ignore_signals
 
-NOT_YET = {
-    "seal-oem": "The OEM partition cannot be sealed yet.",
-    "disable-auto-update": "Automatic updates are disabled on the builder VM only, by its metadata.",
-    "anthos-installer-install": "The Anthos installer is not supported yet; a run-script step can install it.",
-}
-"""Build steps of the original and its later releases that have no counterpart here so far."""
-
 NAME = "cos-customizer"
 
-_SECTIONS = {
-    "Build steps": ("start-image-build", "run-script", "install-gpu", "finish-image-build"),
-    "Recipes": ("build", "schema"),
-    "Image families and leftovers": ("rebuild-images", "expire-images", "rollback", "sweep"),
-    "Without a Google account": ("emulator",),
-    "About the program": ("help", "commands", "flags", "version", "completion"),
-}
+_EMULATOR = "emulator"
 _EMULATOR_HELP = "Run Compute Engine, Cloud Storage and Cloud Logging on this machine."
+_HEAVY = (_EMULATOR, "run-cloudbuild")
+"""Commands that need packages of their own, and are imported where they are run, not where commands are listed."""
 
 
-class Refusal(click.Command):
+class Refusal(GoCommand):
     """A command that can only say why it does nothing.
 
     Attributes:
@@ -65,41 +49,58 @@ class Refusal(click.Command):
 
 
 class Program(GoGroup):
-    """The root group; what is heavy is imported when it is used."""
+    """The root group. Each command is in the module of its name below `cli.commands`, imported when it is needed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """The names of all commands, in the order of the help."""
-        return [name for names in _SECTIONS.values() for name in names]
+        return [name for section in SECTIONS for name, _ in self._summaries(section)]
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """A command by name, or None."""
-        if cmd_name in NOT_YET:
-            error = UsageError(f"{cmd_name} is not there yet", f"{NOT_YET[cmd_name]} Nothing was done.")
-            return Refusal(cmd_name, error, f"Not there yet. {NOT_YET[cmd_name]}")
-        if cmd_name == "emulator":
+        if cmd_name in MISSING_COMMANDS:
+            why = MISSING_COMMANDS[cmd_name]
+            error = UsageError(f"{cmd_name} is not there yet", f"{why} Nothing was done.")
+            return Refusal(cmd_name, error, f"Not there yet. {why}")
+        if cmd_name == _EMULATOR:
             return _emulator()
-        return super().get_command(ctx, cmd_name)
+        return _load(cmd_name) if cmd_name in _light_commands() else None
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """The command that the arguments begin with."""
         if not ctx.resilient_parsing and self.get_command(ctx, args[0]) is None:
-            raise reference.no_such_command(args[0], [*self.list_commands(ctx), *NOT_YET])
+            raise reference.no_such_command(args[0], [*self.list_commands(ctx), *MISSING_COMMANDS])
         return super().resolve_command(ctx, args)
+
+    def commands_in(self, section: str) -> list[GoCommand]:
+        """The commands of a section, in their order, as far as they are light."""
+        found = [loaded for name in _light_commands() if (loaded := _load(name)).section == section]
+        return sorted(found, key=lambda each: each.rank)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Show the commands in sections."""
-        for title, names in _SECTIONS.items():
-            with formatter.section(title):
-                formatter.write_dl(
-                    [
-                        (name, _EMULATOR_HELP if name == "emulator" else self.commands[name].short_help or "")
-                        for name in names
-                    ]
-                )
+        for section in SECTIONS:
+            with formatter.section(section):
+                formatter.write_dl([*self._summaries(section)])
         with formatter.section("Not there yet"):
-            formatter.write_text(", ".join(NOT_YET))
+            formatter.write_text(", ".join(MISSING_COMMANDS))
+
+    def _summaries(self, section: str) -> list[tuple[str, str]]:
+        """The names and summaries of a section's commands."""
+        summaries = [(each.name or "", each.short_help or "") for each in self.commands_in(section)]
+        return [*summaries, (_EMULATOR, _EMULATOR_HELP)] if section == LOCAL else summaries
+
+
+def _light_commands() -> list[str]:
+    """The names of the commands that can be imported for being listed."""
+    names = (module.name.replace("_", "-") for module in pkgutil.iter_modules(commands.__path__))
+    return [name for name in names if name not in _HEAVY]
+
+
+def _load(name: str) -> GoCommand:
+    module = importlib.import_module(f"{commands.__name__}.{name.replace('-', '_')}")
+    return next(each for each in vars(module).values() if isinstance(each, GoCommand) and each.name == name)
 
 
 def _emulator() -> click.Command:
@@ -112,14 +113,14 @@ def _emulator() -> click.Command:
             f"the emulator needs the Python package {error.name}, which is not installed",
             "pip install 'cos-customizer[emulator]'.",
         )
-        return Refusal("emulator", missing, _EMULATOR_HELP)
+        return Refusal(_EMULATOR, missing, _EMULATOR_HELP)
     return emulator
 
 
 @click.group(
     "cos-customizer",
     cls=Program,
-    params=[WORKDIR_FLAG, Flag("version", "Print the version and exit.", kind="bool")],
+    params=[WORKDIR_FLAG, SwitchFlag("version", "Print the version and exit.")],
     invoke_without_command=True,
 )
 @click.pass_context
@@ -127,8 +128,8 @@ def program(ctx: click.Context, /, version: bool, **_values: str) -> None:
     """Customize Compute Engine images: boot a builder VM, run scripts on it, make an image of its disk.
 
     An image build is a sequence of build steps: start-image-build, any number of run-script, at most one install-gpu,
-    finish-image-build. They pass on what they were told through files below the home directory, so that each may run in
-    a container of its own, as in Cloud Build.
+    finish-image-build. They pass on what they were given through files below the home directory, so that each may run
+    in a container of its own, as in Cloud Build.
 
     Flags are written as -flag=value or -flag value. Exit codes: 0 done or already there, 1 failed or timed out, 2 wrong
     usage (the local state is kept), 130 interrupted, 143 terminated.
@@ -138,26 +139,6 @@ def program(ctx: click.Context, /, version: bool, **_values: str) -> None:
         ctx.exit()
     if ctx.invoked_subcommand is None:
         raise UsageError("no command was given", "`cos-customizer help` explains them.")
-
-
-for _command in (
-    start_image_build,
-    run_script,
-    install_gpu,
-    finish_image_build,
-    build,
-    schema,
-    rebuild_images,
-    expire_images,
-    rollback,
-    sweep,
-    reference.show_help,
-    reference.list_commands,
-    reference.list_flags,
-    reference.show_version,
-    completion.completion,
-):
-    program.add_command(_command)
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:

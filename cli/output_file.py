@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cos_customizer.cli.go_flags import Flag
+from cos_customizer.cli.flags import Flag
 from cos_customizer.cli.state import write_atomically
 from cos_customizer.customizer.errors import CustomizerError, UsageError
 

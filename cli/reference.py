@@ -1,14 +1,15 @@
 """What commands and flags there are: for `help`, `commands` and `flags`, for shells and for the documentation."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
 
-from cos_customizer.cli.go_flags import Flag, GoCommand, nearest
+from cos_customizer.cli.flags import Candidates, Flag
 from cos_customizer.customizer.errors import UsageError
+from cos_customizer.customizer.spelling import did_you_mean
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -49,20 +50,18 @@ class CommandReference:
     flags: tuple[FlagReference, ...]
 
 
-def commands(program: click.Group | None = None) -> Iterator[CommandReference]:
+def commands(program: click.Command) -> Iterator[CommandReference]:
     """Every command with its flags: the program itself first, then its commands in their order.
 
     Args:
-        program: the root group; by default this program's.
+        program: the root group.
     """
-    from cos_customizer.cli import main
-
-    yield from _below(click.Context(program or main.program, info_name="cos-customizer"), "")
+    yield from _below(click.Context(program, info_name="cos-customizer"), "")
 
 
 def _below(ctx: click.Context, name: str) -> Iterator[CommandReference]:
     command = ctx.command
-    yield CommandReference(name, command.get_short_help_str(200), _text(command), tuple(_flags(command, ctx)))
+    yield CommandReference(name, command.get_short_help_str(200), _text(command), tuple(flags_of(ctx)))
     if isinstance(command, click.Group):
         for child_name in command.list_commands(ctx):
             child = command.get_command(ctx, child_name)
@@ -75,10 +74,15 @@ def _text(command: click.Command) -> str:
     return inspect.cleandoc(command.help or "")
 
 
-def _flags(command: click.Command, ctx: click.Context) -> Iterator[FlagReference]:
-    for param in command.params:
+def flags_of(ctx: click.Context) -> Iterator[FlagReference]:
+    """The flags of a command, in the order of its help.
+
+    Args:
+        ctx: the command's context.
+    """
+    for param in ctx.command.params:
         if isinstance(param, Flag):
-            value = "" if param.kind == "bool" else str(param.metavar)
+            value = str(param.metavar) if param.takes_value else ""
             yield FlagReference(f"-{param.flag}", value, param.help or "", param.default_text, param.example)
         elif isinstance(param, click.Option) and not param.hidden:
             value = "" if param.is_flag else param.make_metavar(ctx)
@@ -86,8 +90,16 @@ def _flags(command: click.Command, ctx: click.Context) -> Iterator[FlagReference
             yield FlagReference(param.opts[-1], value, param.help or "", default, "")
 
 
-def _find(ctx: click.Context, path: tuple[str, ...]) -> click.Context:
-    """The context of the command that a path of names leads to."""
+def find(ctx: click.Context, path: tuple[str, ...]) -> click.Context:
+    """The context of the command that a path of names leads to.
+
+    Args:
+        ctx: any context of the program.
+        path: names of commands from the root group on; none for the program itself.
+
+    Raises:
+        UsageError: there is no such command.
+    """
     here = ctx.find_root()
     for name in path:
         group = here.command
@@ -98,77 +110,32 @@ def _find(ctx: click.Context, path: tuple[str, ...]) -> click.Context:
     return here
 
 
-def no_such_command(name: str, names: list[str]) -> UsageError:
+def no_such_command(name: str, names: Collection[str]) -> UsageError:
     """The error for a command that is not there, naming those that are like it.
 
     Args:
         name: what was asked for.
         names: what there is.
     """
-    near = nearest(name, names)
-    meant = f"did you mean {' or '.join(near)}? " if near else ""
-    return UsageError(f"there is no command {name!r}", f"{meant}`cos-customizer commands` lists them.")
-
-
-class _CommandName(click.ParamType):  # type: ignore[type-arg]
-    name = "command"
-
-    def shell_complete(
-        self,
-        ctx: click.Context,
-        param: click.Parameter,  # noqa: ARG002
-        incomplete: str,
-    ) -> "list[CompletionItem[str]]":
-        try:
-            here = _find(ctx, tuple(ctx.params.get("path") or ()))
-        except UsageError:
-            return []
-        return here.command.shell_complete(here, incomplete) if isinstance(here.command, click.Group) else []
-
-
-_path = click.Argument(["path"], type=_CommandName(), nargs=-1, metavar="[COMMAND]")
-
-
-@click.command("help", cls=GoCommand, params=[_path], short_help="Explain the program, or a command and its flags.")
-@click.pass_context
-def show_help(ctx: click.Context, /, path: tuple[str, ...]) -> None:
-    """Explain the program, or a command and its flags."""
-    there = _find(ctx, path)
-    click.echo(there.command.get_help(there))
-
-
-@click.command("commands", cls=GoCommand, short_help="List all commands.")
-@click.pass_context
-def list_commands(ctx: click.Context, /) -> None:
-    """List all commands, one a line."""
-    program = ctx.find_root().command
-    assert isinstance(program, click.Group)
-    click.echo("\n".join(command.name for command in commands(program) if command.name))
-
-
-@click.command("flags", cls=GoCommand, params=[_path], short_help="List the flags of the program, or of a command.")
-@click.pass_context
-def list_flags(ctx: click.Context, /, path: tuple[str, ...]) -> None:
-    """List the flags of a command; without one, those of the program and of every command."""
-    there = _find(ctx, path)
-    program = ctx.find_root().command
-    assert isinstance(program, click.Group)
-    wanted = " ".join(path)
-    if path and not isinstance(there.command, click.Group):
-        click.echo(_flag_list(tuple(_flags(there.command, there))))
-        return
-    chosen = [
-        command
-        for command in commands(program)
-        if command.flags and (command.name == wanted or command.name.startswith(f"{wanted} ".lstrip()))
-    ]
-    titles = [f"cos-customizer {command.name}".rstrip() for command in chosen]
-    click.echo(
-        "\n\n".join(f"{title}\n{_flag_list(command.flags)}" for title, command in zip(titles, chosen, strict=True))
+    return UsageError(
+        f"there is no command {name!r}", f"{did_you_mean(name, names)} `cos-customizer commands` lists them.".lstrip()
     )
 
 
-def _flag_list(flags: tuple[FlagReference, ...]) -> str:
+def _complete(ctx: click.Context, incomplete: str) -> "list[CompletionItem[str]]":
+    try:
+        here = find(ctx, tuple(ctx.params.get("path") or ()))
+    except UsageError:
+        return []
+    return here.command.shell_complete(here, incomplete) if isinstance(here.command, click.Group) else []
+
+
+def command_path() -> click.Argument:
+    """The argument that names a command: `emulator start`."""
+    return click.Argument(["path"], type=Candidates("command", _complete), nargs=-1, metavar="[COMMAND]")
+
+
+def flag_list(flags: Iterable[FlagReference]) -> str:
     """Flags as Go's `PrintDefaults` lists them."""
     lines = []
     for flag in flags:
@@ -176,12 +143,6 @@ def _flag_list(flags: tuple[FlagReference, ...]) -> str:
         default = f" (default {flag.default})" if flag.default else ""
         lines.append(f"        {flag.text}{default}")
     return "\n".join(lines)
-
-
-@click.command("version", cls=GoCommand, short_help="Print the version.")
-def show_version() -> None:
-    """Print the version."""
-    click.echo(version())
 
 
 def version() -> str:

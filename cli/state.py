@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from cos_customizer.customizer.errors import CustomizerError, UsageError
-from cos_customizer.customizer.spec.script_checks import near_names
+from cos_customizer.customizer.spelling import did_you_mean
 
 DEFAULT_WORKDIR = ".cos-customizer-workdir"
 VERSION = 1
@@ -33,12 +33,12 @@ class BuildState:
 
     Attributes:
         spec: a partial `BuildSpec` as JSON-like data; `context.path` is the archive.
-        scripts: paths of the files in the archive, sorted.
+        files: paths of the files in the archive, sorted.
         build_context: the path that was archived, for people.
     """
 
     spec: dict[str, Any]
-    scripts: tuple[str, ...]
+    files: tuple[str, ...]
     build_context: str
 
     @property
@@ -56,14 +56,12 @@ class BuildState:
         Raises:
             UsageError: it is not; the hint says what may have been meant.
         """
-        if script in self.scripts:
+        if script in self.files:
             return
-        near = near_names(script, self.scripts)
         raise UsageError(
             f"{flag}: there is no {script!r} in the build context",
-            f"did you mean {' or '.join(near)}?"
-            if near
-            else "paths are relative to the build context's root, which start-image-build has archived as it was then.",
+            did_you_mean(script, self.files)
+            or "paths are relative to the build context's root, which start-image-build has archived as it was then.",
         )
 
 
@@ -79,18 +77,18 @@ class Draft:
         self.committed = False
         self._directory = directory
 
-    def commit(self, spec: dict[str, Any], scripts: tuple[str, ...], build_context: str) -> None:
+    def commit(self, spec: dict[str, Any], files: tuple[str, ...], build_context: str) -> None:
         """Make the state live.
 
         Args:
             spec: partial specification, its `context.sha256` set.
-            scripts: paths of the files in the archive.
+            files: paths of the files in the archive.
             build_context: the path that was archived.
         """
         with self.archive.open("rb") as archive:
             os.fsync(archive.fileno())
         spec = {**spec, "context": {**spec.get("context", {}), "path": str(self.archive)}}
-        self._directory.write(BuildState(spec, scripts, build_context))
+        self._directory.write(BuildState(spec, files, build_context))
         self.committed = True
 
 
@@ -216,7 +214,7 @@ class StateDirectory:
         with self._locked():
             state = self.read()
             steps = [*state.spec.get("steps", []), step]
-            self.write(BuildState({**state.spec, "steps": steps}, state.scripts, state.build_context))
+            self.write(BuildState({**state.spec, "steps": steps}, state.files, state.build_context))
         return len(steps)
 
     def write(self, state: BuildState) -> None:
@@ -229,7 +227,7 @@ class StateDirectory:
             "version": VERSION,
             "build_context": state.build_context,
             "spec": {**state.spec, "context": {**state.spec["context"], "path": state.archive.name}},
-            "scripts": state.scripts,
+            "scripts": state.files,
         }
         try:
             write_atomically(self.path / _STATE, json.dumps(data, indent=1) + "\n")

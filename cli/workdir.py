@@ -1,11 +1,8 @@
 """The flag that all build steps share: where the local state is."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import click
 
-from cos_customizer.cli.go_flags import Flag
+from cos_customizer.cli.flags import Flag
 from cos_customizer.cli.state import DEFAULT_WORKDIR
 
 WORKDIR_FLAG = Flag(
@@ -19,12 +16,12 @@ WORKDIR_FLAG = Flag(
 )
 
 
-def workdir_of(ctx: click.Context, values: Mapping[str, Any]) -> str | None:
+def workdir_of(ctx: click.Context, after: str | None) -> str | None:
     """The directory that was asked for, after the command or before it.
 
     Args:
         ctx: the command's context.
-        values: the command's flags.
+        after: the flag's value after the command.
     """
-    before = ctx.find_root().params.get(WORKDIR_FLAG.name or "")
-    return values.get(WORKDIR_FLAG.name or "") or before or None
+    before: str | None = ctx.find_root().params.get(WORKDIR_FLAG.name or "")
+    return after or before or None

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from cos_customizer.customizer.errors import UsageError
+from cos_customizer.customizer.fields import FieldPath, Message
 
 ARCHIVE_SUFFIXES = (".tar.gz", ".tgz")
 """What the name of a file ends with that is a build context's archive, and not a file to archive."""
@@ -23,6 +24,8 @@ _EPOCH = 315532800
 """Modification time of every archived file (1980-01-01): a digest that depends on content alone."""
 _BLOCK = 256 << 10
 """Bytes of an archive that are read at once."""
+
+_PATH = FieldPath("context.path")
 
 
 @dataclass(frozen=True)
@@ -65,9 +68,7 @@ class _HashingReader:
         return data
 
 
-def archive_context(
-    source: Path, destination: Path, exclude: Path | None = None, *, named: str = "-build-context"
-) -> ContextArchive:
+def archive_context(source: Path, destination: Path, exclude: Path | None = None) -> ContextArchive:
     """Archive a build context as a gzipped tar file.
 
     Hidden files, symbolic links, modes and empty directories are kept; owners and times are not. Memory use does not
@@ -78,7 +79,6 @@ def archive_context(
             what it points to.
         destination: the file to write; its directory exists. It is left out if it lies in `source`.
         exclude: a directory to leave out if it lies in `source` (the local state).
-        named: the flag or field that names `source`, for messages.
 
     Raises:
         UsageError: `source` is not there, cannot be read, or holds something that is neither file, directory nor
@@ -87,7 +87,7 @@ def archive_context(
     scripts: list[str] = []
     size = 0
     try:
-        _check_exists(source, named)
+        _check_exists(source)
         with destination.open("wb") as file, gzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=0) as zipped:
             left_out = {_identity(os.fstat(file.fileno()))}
             if exclude is not None and exclude.exists():
@@ -95,7 +95,7 @@ def archive_context(
             writer = _HashingWriter(zipped)  # type: ignore[arg-type]
             with tarfile.open(fileobj=writer, mode="w|", format=tarfile.GNU_FORMAT) as tar:  # type: ignore[call-overload]
                 for path, name, status in _walk(source, left_out):
-                    member = _member(path, name, status, named)
+                    member = _member(path, name, status)
                     if member.isreg():
                         _add_file(tar, member, path)
                         size += member.size
@@ -108,19 +108,21 @@ def archive_context(
         with suppress(OSError):
             destination.unlink(missing_ok=True)
         if isinstance(error, OSError | tarfile.TarError):
-            raise UsageError(f"{named}: cannot archive {str(source)!r}: {_reason(error)}") from error
+            raise UsageError(Message("{}: cannot archive {!r}: {}", _PATH, str(source), _reason(error))) from error
         raise
     return ContextArchive(writer.digest.hexdigest(), tuple(sorted(scripts)), size)
 
 
-def _check_exists(source: Path, named: str) -> None:
+def _check_exists(source: Path) -> None:
     try:
         source.stat()
     except FileNotFoundError as error:
         if source.is_symlink():
-            raise UsageError(f"{named}: {str(source)!r} is a symbolic link to what does not exist") from error
+            raise UsageError(
+                Message("{}: {!r} is a symbolic link to what does not exist", _PATH, str(source))
+            ) from error
         raise UsageError(
-            f"{named}: {str(source)!r} does not exist",
+            Message("{}: {!r} does not exist", _PATH, str(source)),
             f"paths are relative to the working directory, {str(Path.cwd())!r}.",
         ) from error
 
@@ -158,7 +160,7 @@ def _entries(directory: Path, prefix: str) -> list[tuple[Path, str]]:
     return [(path, f"{prefix}{path.name}") for path in found]
 
 
-def _member(path: Path, name: str, status: os.stat_result, named: str) -> tarfile.TarInfo:
+def _member(path: Path, name: str, status: os.stat_result) -> tarfile.TarInfo:
     # Not TarFile.gettarinfo: it makes links of files that share an inode, and takes owners and times over.
     member = tarfile.TarInfo(name)
     member.mode = stat.S_IMODE(status.st_mode)
@@ -171,7 +173,7 @@ def _member(path: Path, name: str, status: os.stat_result, named: str) -> tarfil
         member.linkname = str(path.readlink())
     elif not stat.S_ISREG(status.st_mode):
         raise UsageError(
-            f"{named}: {str(path)!r} is neither a file, a directory nor a symbolic link",
+            Message("{}: {!r} is neither a file, a directory nor a symbolic link", _PATH, str(path)),
             "remove it from the build context, or choose a context without it.",
         )
     return member

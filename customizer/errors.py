@@ -1,12 +1,14 @@
 """What can go wrong, as people are told of it: one base exception, raised with a message and a hint."""
 
+from cos_customizer.customizer.fields import Naming, named
+
 
 class CustomizerError(Exception):
     """Something that the user should know about, and can perhaps do something about.
 
     Attributes:
-        message: what is wrong, in one sentence, naming the flag, field or resource.
-        hint: what to do about it; may be empty.
+        message: what is wrong, in one sentence, naming the field or resource; a `Message` where it names fields.
+        hint: what to do about it; may be empty, or a `Message` too.
         exit_code: of the command that ends with this error.
     """
 
@@ -17,9 +19,13 @@ class CustomizerError(Exception):
         self.message = message
         self.hint = hint
 
+    def name_fields(self, name: Naming) -> None:
+        """Call fields in message and hint as those who will read them do."""
+        self.message, self.hint = named(self.message, name), named(self.hint, name)
+
 
 class UsageError(CustomizerError):
-    """A flag, field or order of steps that cannot be right; nothing was done and local state is kept."""
+    """A field or an order of steps that cannot be right; nothing was done and local state is kept."""
 
     exit_code = 2
 

@@ -11,7 +11,6 @@ from prefect import flow
 from prefect.runtime import flow_run
 
 from cos_customizer.customizer.durations import human_duration
-from cos_customizer.customizer.errors import UsageError
 from cos_customizer.customizer.families.provenance import Provenance, fingerprint
 from cos_customizer.customizer.names import BuildNames
 from cos_customizer.customizer.reporting.events import BuildEnded, Note, publish
@@ -106,7 +105,7 @@ def _build(record: Record, undoing: Undoing) -> Outcome:
     spec = record.spec
     with record.phase("prepare"):
         source = record.source = image_tasks.resolve_source(spec.source)
-        name = record.output_name = _output_name(spec, source)
+        name = record.output_name = spec.output.name_for(source.name)
         image = release.look_for_output(record, name)
         if image is not None and not release.is_unreleased(image):
             return _exists(record, image)
@@ -180,13 +179,6 @@ def _make_image(
     if spec.verify.asked_for:
         vm.undoing.run()  # its quota, of GPUs above all, may be what the test VM needs
     return image, keep
-
-
-def _output_name(spec: BuildSpec, source: ResolvedImage) -> str:
-    try:
-        return spec.output.name_for(source.name)
-    except ValueError as error:
-        raise UsageError(f"-image-suffix: {error}") from None
 
 
 def _check_gpu(spec: BuildSpec, source: ResolvedImage) -> list[str]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from cos_customizer.customizer.errors import BuildTimeoutError, in_words
+from cos_customizer.customizer.fields import FieldPath, Message
 from cos_customizer.customizer.names import BuildNames
 from cos_customizer.customizer.reporting.events import BuildEnded, Stage, publish
 from cos_customizer.customizer.reporting.result import BuildResult, Outcome, StepResult
@@ -87,7 +88,7 @@ class Record:
         console = self.consoles.get("verify") or self.consoles.get("build")
         error = BuildTimeoutError(
             f"the build did not complete within the specified timeout ({self.spec.timeout}), {self._where()}",
-            "-timeout gives it more; it covers all of finish-image-build, clean-up included.",
+            Message("{} gives it more; it covers the whole build, clean-up included.", FieldPath("timeout")),
             tuple(console.progress.tail) if console else (),
         )
         self.close(error)

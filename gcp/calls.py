@@ -23,6 +23,8 @@ from cos_customizer.customizer.errors import (
     QuotaError,
     StockOutError,
 )
+from cos_customizer.customizer.fields import FieldPath, Message
+from cos_customizer.customizer.spec.options import ZONES
 from cos_customizer.gcp.clients import Clients
 
 REQUEST_TIMEOUT = 30.0
@@ -266,7 +268,9 @@ def operation_error(code: str, message: str, doing: str) -> CustomizerError:
     """
     text = f"could not {doing}: {message.rstrip('.') or code} ({code})"
     if code.startswith(("ZONE_RESOURCE_POOL_EXHAUSTED", "STOCKOUT")) or code == "RESOURCE_POOL_EXHAUSTED":
-        return StockOutError(text, "the zone has no capacity now; -zone takes a list of zones to try in turn.")
+        return StockOutError(
+            text, Message("the zone has no capacity now; {} takes a list of zones to try in turn.", ZONES)
+        )
     if "QUOTA" in code:
         return QuotaError(text, _quota_hint(message))
     if code in ("RESOURCE_NOT_FOUND", "NOT_FOUND"):
@@ -283,13 +287,15 @@ def operation_error(code: str, message: str, doing: str) -> CustomizerError:
 
 
 def _quota_hint(message: str) -> str:
-    without = "; `install-gpu -no-gpu` builds without a GPU." if "GPUS" in message else "."
-    return f"ask for more quota, or build in another region with -zone{without}"
+    hint = Message("ask for more quota, or build in another region with {}", ZONES)
+    return Message("{}; {} builds without a GPU.", hint, _NO_GPU) if "GPUS" in message else Message("{}.", hint)
 
 
-_ORGANIZATION_POLICY_HINT = (
-    "an organization policy forbids this; -no-external-ip, -network, -subnet, -service-account and -kms-key change "
-    "what the builder VM asks for."
+_NO_GPU = FieldPath("steps.install-gpu.attach_gpu", False)
+_ORGANIZATION_POLICY_HINT = Message(
+    "an organization policy forbids this; {}, {}, {}, {} and {} change what the builder VM asks for.",
+    FieldPath("builder.external_ip", False),
+    *(FieldPath(f"builder.{name}") for name in ("network", "subnet", "service_account", "kms_key")),
 )
 
 

@@ -9,9 +9,9 @@ from cos_customizer.customizer.context import ARCHIVE_SUFFIXES, ContextArchive, 
 from cos_customizer.customizer.errors import UsageError
 from cos_customizer.customizer.spec.gpu_drivers import check_in_context
 from cos_customizer.customizer.spec.model import BuildContext
-from cos_customizer.customizer.spec.script_checks import near_names
 from cos_customizer.customizer.spec.steps.kinds import Step
 from cos_customizer.customizer.spec.steps.run_script import RunScript
+from cos_customizer.customizer.spelling import did_you_mean
 from cos_customizer.gcp import scratch
 from cos_customizer.gcp.clients import Clients
 
@@ -54,7 +54,7 @@ def prepare_archive(clients: Clients, context: BuildContext, steps: Iterable[Ste
     elif source.name.endswith(ARCHIVE_SUFFIXES) and source.is_file():
         made, found = source, read_archive(source, context.path)
     else:
-        found = archive_context(source, made, named="context.path")
+        found = archive_context(source, made)
     _check_digest(context, found)
     for step in steps:
         _check_files(context, step, found)
@@ -74,8 +74,7 @@ def _check_files(context: BuildContext, step: Step, found: ContextArchive) -> No
         if step.deps_dir is not None:
             check_in_context(step.version, step.deps_dir, found.scripts)
     elif step.script not in found.scripts:
-        near = near_names(step.script, found.scripts)
         raise UsageError(
             f"could not find script {step.script} in build context {context.path}",
-            f"did you mean {', '.join(near)}?" if near else "paths are relative to the build context's root.",
+            did_you_mean(step.script, found.scripts) or "paths are relative to the build context's root.",
         )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from cos_customizer.customizer.errors import CustomizerError, UsageError
+from cos_customizer.customizer.fields import FieldPath, Message
 
 COMPUTE_OVERRIDE = "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE"
 STORAGE_OVERRIDE = "STORAGE_EMULATOR_HOST"
@@ -84,7 +85,9 @@ class Endpoints:
             raise UsageError(
                 f"the build happens on this machine, and its log entries would go to {self.logging or 'Google Cloud'}: "
                 f"{LOGGING_OVERRIDE} does not lead here",
-                "set it (`cos-customizer emulator env` prints it), or leave out -cloud-logging.",
+                Message(
+                    "set it (`cos-customizer emulator env` prints it), or leave out {}.", FieldPath("cloud_logging")
+                ),
             )
 
 

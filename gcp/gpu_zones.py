@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from google.cloud import compute_v1
 
 from cos_customizer.customizer.errors import UsageError
+from cos_customizer.customizer.fields import Message
+from cos_customizer.customizer.spec.options import GPU_TYPE, ZONES
 from cos_customizer.gcp import calls
 from cos_customizer.gcp.clients import Clients
 
@@ -44,13 +46,13 @@ def zones_with_gpu(clients: Clients, project: str, gpu_type: str, zones: Sequenc
         return usable
     if not having:
         raise UsageError(
-            f"-gpu-type: no zone has {gpu_type}",
+            Message("{}: no zone has {}", GPU_TYPE, gpu_type),
             f"`gcloud compute accelerator-types list --project={project}` lists what there is.",
         )
     regions = {zone.rpartition("-")[0] for zone in zones}
     near = sorted(having, key=lambda zone: (zone.rpartition("-")[0] not in regions, zone))
     more = f" and {len(near) - _MOST_SHOWN} more" if len(near) > _MOST_SHOWN else ""
     raise UsageError(
-        f"-zone: {', '.join(zones)} {'has' if len(zones) == 1 else 'have'} no {gpu_type}",
+        Message("{}: {} {} no {}", ZONES, ", ".join(zones), "has" if len(zones) == 1 else "have", gpu_type),
         f"zones that have it: {', '.join(near[:_MOST_SHOWN])}{more}.",
     )

@@ -13,8 +13,10 @@ from google.cloud import compute_v1
 from cos_customizer.customizer import names
 from cos_customizer.customizer.errors import CustomizerError, NotFoundError
 from cos_customizer.customizer.families.provenance import Provenance
+from cos_customizer.customizer.fields import Message
 from cos_customizer.customizer.names import STATE_LABEL, BuildNames
 from cos_customizer.customizer.spec.model import SourceImage
+from cos_customizer.customizer.spec.options import SOURCE_FAMILY
 from cos_customizer.gcp import calls
 from cos_customizer.gcp.clients import Clients
 
@@ -139,7 +141,7 @@ def resolve_source(clients: Clients, source: SourceImage) -> ResolvedImage:
     if image.deprecation in ("OBSOLETE", "DELETED"):
         raise CustomizerError(
             f"source image {image.project}/{image.name} is {image.deprecation.lower()}: no disk can be made from it",
-            "choose a newer one; -image-family takes the newest of a family.",
+            Message("choose a newer one; {} takes the newest of a family.", SOURCE_FAMILY),
         )
     if image.status != "READY":
         raise CustomizerError(f"source image {image.project}/{image.name} is not ready: its status is {image.status}")

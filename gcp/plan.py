@@ -4,7 +4,6 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from cos_customizer.customizer.errors import UsageError
 from cos_customizer.customizer.families.provenance import Provenance, fingerprint
 from cos_customizer.customizer.names import BuildNames
 from cos_customizer.customizer.spec import gpu_drivers
@@ -54,10 +53,7 @@ def plan_build(clients: Clients, spec: BuildSpec) -> list[PlannedRequest]:
     build, now = BuildNames("0000000000"), time.time()
     source = resolve_source(clients, spec.source)
     zone, project, output = _first_zone(clients, spec, source), spec.builder.project, spec.output
-    try:
-        name = output.name_for(source.name)
-    except ValueError as error:
-        raise UsageError(f"-image-suffix: {error}") from None
+    name = output.name_for(source.name)
     digest = spec.context.sha256 or _UNKNOWN_DIGEST
     request_bodies.user_data(spec, build, digest)  # whether it fits, with the values that are not shown
     user_data = request_bodies.user_data(spec.masked(), build, digest)

@@ -69,7 +69,7 @@ def plan_rebuild(
         return name in reserved or (image is not None and not _may_be_taken_up(image, recipe))
 
     if why:
-        name = dated_name(_base_name(spec, source), day, taken)
+        name = dated_name(spec.output.name_for(source.name), day, taken)
         pinned = SourceImage(project=source.project, name=source.name, architecture=spec.source.architecture)
         spec = spec.model_copy(
             update={
@@ -79,13 +79,6 @@ def plan_rebuild(
             }
         )
     return RebuildPlan(spec, newest.name if newest else "", why)
-
-
-def _base_name(spec: BuildSpec, source: ResolvedImage) -> str:
-    try:
-        return spec.output.name_for(source.name)
-    except ValueError as error:
-        raise UsageError(f"output.suffix (-image-suffix): {error}") from None
 
 
 def recipe_files(recipes: Sequence[str]) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from cos_customizer.customizer.errors import UsageError
 from cos_customizer.customizer.families.provenance import Provenance
+from cos_customizer.customizer.fields import FieldPath, Message
 from cos_customizer.customizer.names import STATE_LABEL, TEMPORARY_LABELS, UNRELEASED, BuildNames
 from cos_customizer.customizer.spec.gpu_types import (
     DEFAULT_ARM_MACHINE_TYPE,
@@ -19,6 +20,7 @@ from cos_customizer.customizer.spec.gpu_types import (
     holder_of,
 )
 from cos_customizer.customizer.spec.model import BuilderVm, BuildSpec, OutputImage
+from cos_customizer.customizer.spec.options import INHERIT_LABELS
 from cos_customizer.customizer.spec.steps.install_gpu import InstallGpu
 from cos_customizer.customizer.spec.steps.run_script import RunScript
 from cos_customizer.customizer.spec.values import MOST_LABELS
@@ -93,7 +95,7 @@ def user_data(spec: BuildSpec, build: BuildNames, sha256: str) -> str:
         UsageError: it does not fit into instance metadata.
     """
     steps = [_guest_step(step, verify=spec.gpu_type is not None) for step in spec.steps]
-    return _rendered(spec, build, steps, sha256, build.nonce, "-env")
+    return _rendered(spec, build, steps, sha256, build.nonce, "steps.run-script.env")
 
 
 def test_user_data(spec: BuildSpec, build: BuildNames, sha256: str) -> str:
@@ -109,7 +111,7 @@ def _rendered(
     try:
         return render_user_data(steps, archive, nonce)
     except ValueError as error:
-        raise UsageError(f"{named}: {error}") from None
+        raise UsageError(Message("{}: {}", FieldPath(named), error)) from None
 
 
 def _guest_step(step: RunScript | InstallGpu, *, verify: bool) -> GuestStep | GpuStep:
@@ -242,8 +244,12 @@ def image_labels(output: OutputImage, source_labels: Mapping[str, str]) -> dict[
     labels = {**(inherited if output.inherit_labels else {}), **output.labels}
     if len(labels) > MOST_LABELS:
         raise UsageError(
-            f"-inherit-labels: with the source image's, the output image would have {len(labels)} labels; it can have "
-            f"at most {MOST_LABELS}"
+            Message(
+                "{}: with the source image's, the output image would have {} labels; it can have at most {}",
+                INHERIT_LABELS,
+                len(labels),
+                MOST_LABELS,
+            )
         )
     return labels
 
@@ -283,7 +289,9 @@ def output_image(
     if spec.verify.asked_for:
         labels |= {STATE_LABEL: UNRELEASED, **build.labels(expiry(spec.timeout_seconds, now))}
         if len(labels) > MOST_LABELS:
-            raise UsageError(f"-inherit-labels: until it is released, the image would have {len(labels)} labels")
+            raise UsageError(
+                Message("{}: until it is released, the image would have {} labels", INHERIT_LABELS, len(labels))
+            )
     elif output.family:
         body["family"] = output.family
     if labels:

@@ -6,6 +6,7 @@ from typing import Any
 
 from cos_customizer.customizer.errors import ConflictError, CustomizerError, NotFoundError
 from cos_customizer.customizer.families.image_expiry import FamilyImage, Rollback, plan_rollback
+from cos_customizer.customizer.fields import FieldPath, Message
 from cos_customizer.gcp import calls, deprecation
 from cos_customizer.gcp.clients import Clients
 from cos_customizer.gcp.families import current_image, family_images
@@ -28,7 +29,7 @@ def look(clients: Clients, project: str, family: str, now: float, to: str = "") 
     images = family_images(clients, project, [family])
     if not images:
         raise NotFoundError(
-            f"-image-family: project {project} has no image in family {family}",
+            Message("{}: project {} has no image in family {}", FieldPath("image_family"), project, family),
             f"`gcloud compute images list --project={project} --no-standard-images --show-deprecated` lists what is.",
         )
     return plan_rollback(images, current_image(clients, project, family), now, to)

@@ -9,6 +9,7 @@ from google.api_core import exceptions
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from cos_customizer.customizer.errors import CustomizerError, NotFoundError
+from cos_customizer.customizer.fields import FieldPath, Message
 from cos_customizer.gcp import calls
 from cos_customizer.gcp.clients import Clients
 
@@ -48,7 +49,11 @@ def upload(
     except exceptions.NotFound as error:
         raise NotFoundError(
             f"could not {doing}: there is no bucket {bucket}",
-            f"`gcloud storage buckets create gs://{bucket}` makes one; -gcs-bucket names another.",
+            Message(
+                "`gcloud storage buckets create gs://{}` makes one; {} names another.",
+                bucket,
+                FieldPath("scratch.bucket"),
+            ),
         ) from error
     except Exception as error:
         raise calls.translated(error, doing) from error

@@ -9,6 +9,7 @@ from google.cloud import compute_v1
 from cos_customizer.customizer.errors import CustomizerError, NotFoundError
 from cos_customizer.customizer.families.removal import Removal
 from cos_customizer.customizer.families.sweep import OBJECTS, Temporary, judge, plan_sweep
+from cos_customizer.customizer.fields import FieldPath, Message
 from cos_customizer.customizer.names import BUILD_LABEL, STATE_LABEL, UNRELEASED
 from cos_customizer.gcp import calls, deletion
 from cos_customizer.gcp.clients import Clients
@@ -116,7 +117,9 @@ def _objects(clients: Clients, bucket: str) -> list[Temporary]:
             )
         )
     except exceptions.NotFound as error:
-        raise NotFoundError(f"could not {doing}: there is no such bucket", "-gcs-bucket names it.") from error
+        raise NotFoundError(
+            f"could not {doing}: there is no such bucket", Message("{} names it.", FieldPath("gcs_buckets"))
+        ) from error
     except Exception as error:
         raise calls.translated(error, doing) from error
     return [

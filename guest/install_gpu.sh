@@ -30,7 +30,7 @@ choose_installer() {
   if [[ $installer == auto ]]; then
     installer=container
     if [[ $deps_dir || $version == *.run ]]; then
-      why="for the sake of -deps-dir"
+      why="it needs files of the build context"
     elif type -P cos-extensions >/dev/null; then
       installer=cos-extensions why="the image has it"
     else
@@ -41,14 +41,14 @@ choose_installer() {
   if [[ $installer == cos-extensions ]]; then
     type -P cos-extensions >/dev/null ||
       give_up "the image has no cos-extensions, which comes with Container-Optimized OS since milestone 85"
-    [[ ! $deps_dir && $version != *.run ]] || give_up "cos-extensions takes drivers from Google only, not from -deps-dir"
+    [[ ! $deps_dir && $version != *.run ]] || give_up "cos-extensions takes drivers from Google only, not from the build context"
     return
   fi
   type -P docker >/dev/null || give_up "the image has no docker to run the legacy installer"
-  [[ $verify ]] || give_up "-no-gpu needs cos-extensions: the legacy installer ends by trying the driver on a GPU"
+  [[ $verify ]] || give_up "without a GPU, cos-extensions is needed: the legacy installer ends by trying the driver on a GPU"
   case $version in
     latest | default | R[0-9]*)
-      give_up "-version=$version needs cos-extensions: the legacy installer does not know it; name a full version"
+      give_up "version $version needs cos-extensions: the legacy installer does not know it; name a full version"
       ;;
   esac
 }
@@ -89,7 +89,7 @@ install_by_container() {
   # Only where they are set: some releases of the installer take an empty value for a place to download from.
   [[ ! $deps_dir ]] || inputs=(-e "COS_DOWNLOAD_GCS=$(url_of "$given")")
   if [[ $version == *.run ]]; then
-    [[ -f $given/$version ]] || give_up "there is no $version in -deps-dir ${deps_dir:-(which is not set)}"
+    [[ -f $given/$version ]] || give_up "there is no $version in the build context: deps_dir is ${deps_dir:-not set}"
     if [[ $md5sum ]]; then
       found=$(md5sum <"$given/$version") || give_up "cannot read $version"
       [[ ${found%% *} == "$md5sum" ]] || give_up "$version has the MD5 sum ${found%% *}, not $md5sum"

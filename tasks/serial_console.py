@@ -10,6 +10,7 @@ from typing import IO
 
 from cos_customizer.customizer.durations import human_duration
 from cos_customizer.customizer.errors import BuildFailedError, ConflictError, CustomizerError, NotFoundError
+from cos_customizer.customizer.fields import FieldPath, Message
 from cos_customizer.customizer.reporting.events import Note, Stage
 from cos_customizer.gcp.serial_console import SerialConsole
 from cos_customizer.guest.progress import GuestProgress
@@ -35,10 +36,17 @@ class _Hint:
 _HINTS = (
     _Hint(
         "Could not resolve host",
-        "the builder VM resolves names in its network; -network and -subnet choose another.",
+        Message(
+            "the builder VM resolves names in its network; {} and {} choose another.",
+            FieldPath("builder.network"),
+            FieldPath("builder.subnet"),
+        ),
     ),
     _Hint("Read-only file system", "on COS the root is read-only; /var and /home can be written and are kept."),
-    _Hint("No space left on device", "-disk-size-gb gives the builder VM, and the output image, a larger disk."),
+    _Hint(
+        "No space left on device",
+        Message("{} gives the builder VM, and the output image, a larger disk.", FieldPath("builder.disk_size_gb")),
+    ),
     _Hint(
         "Permission denied",
         "most of COS's file systems are mounted noexec: run programs of yours through their interpreter.",
@@ -157,7 +165,10 @@ class GuestConsole:
         if self._verifies:
             raise BuildFailedError(
                 f"the image does not boot: in {human_duration(BOOT_PATIENCE)} the test VM has run nothing",
-                "the serial log of port 1 says how far it came; -keep-failed-image keeps the image to look at.",
+                Message(
+                    "the serial log of port 1 says how far it came; {} keeps the image to look at.",
+                    FieldPath("verify.keep_failed_image"),
+                ),
             )
         self._silence_due = time.monotonic() + _SILENCE
         report(

@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from cos_customizer.cli.commands.run_cloudbuild import run_cloudbuild
-from cos_customizer.cli.go_flags import Flag, GoCommand, GoGroup
+from cos_customizer.cli.flags import ChoiceFlag, Flag, IntegerFlag, ListFlag, SwitchFlag
+from cos_customizer.cli.go_flags import GoCommand, GoGroup
 from cos_customizer.customizer.errors import CustomizerError, UsageError
 from cos_customizer.emulator import service
 from cos_customizer.emulator.machines.backend import EmulatorError
@@ -22,32 +23,29 @@ _STATE_DIR = Flag(
 )
 _START_FLAGS = (
     _STATE_DIR,
-    Flag(
+    ChoiceFlag(
         "machines",
         "What instances are: qemu, real virtual machines; or scripted, which only play a serial transcript that was "
         "given to the emulator, for tests.",
-        kind="choice",
         choices=("qemu", "scripted"),
         default="qemu",
         value="KIND",
         example="-machines=scripted",
     ),
-    Flag(
+    IntegerFlag(
         "port",
         "Port of Compute Engine and Cloud Logging on 127.0.0.1; 0 takes a free one.",
-        kind="int",
         default=0,
     ),
-    Flag("storage-port", "Port of Cloud Storage on 127.0.0.1; 0 takes a free one.", kind="int", default=0),
-    Flag(
+    IntegerFlag("storage-port", "Port of Cloud Storage on 127.0.0.1; 0 takes a free one.", default=0),
+    ListFlag(
         "project",
         "Project whose bucket PROJECT_cloudbuild exists from the beginning; any other project's is made when it is "
-        "first used. May be repeated. Default: my-project.",
-        kind="list",
+        "first used. Default: my-project.",
         value="PROJECT,…",
         example="-project=my-project",
     ),
-    Flag("foreground", "Stay in the foreground until interrupted.", kind="bool"),
+    SwitchFlag("foreground", "Stay in the foreground until interrupted."),
 )
 
 

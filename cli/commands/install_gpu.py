@@ -6,54 +6,28 @@ from typing import Any
 
 import click
 
-from cos_customizer.cli.go_flags import Flag, GoCommand, spec_fields
+from cos_customizer.cli.command import BUILD_STEPS, command
+from cos_customizer.cli.flags import ChoiceFlag, Flag, NegatingFlag, SwitchFlag, spec_fields
+from cos_customizer.cli.go_flags import see_help
 from cos_customizer.cli.state import BuildState, StateDirectory
 from cos_customizer.cli.workdir import WORKDIR_FLAG, workdir_of
 from cos_customizer.customizer.errors import UsageError
+from cos_customizer.customizer.fields import FieldPath, Message, message_of
 from cos_customizer.customizer.spec import gpu_drivers
+from cos_customizer.customizer.spec.gpu_drivers import OPTIONS
+
+_STEP = FieldPath("steps.install-gpu")
 
 FLAGS = (
+    Flag("version", OPTIONS["steps.install-gpu.version"], value="VERSION", example="-version=396.26"),
     Flag(
-        "version",
-        "Driver to install: a version; or, where the image has cos-extensions, latest, default or a branch such as "
-        "R535; or the name of a file in -deps-dir. Required.",
-        value="VERSION",
-        example="-version=396.26",
-        field="version",
+        "md5sum", OPTIONS["steps.install-gpu.md5sum"], value="MD5", example="-md5sum=f2c1a1e1e8a7c2a7a6cf1c3c5b4d3e2f"
     ),
     Flag(
-        "md5sum",
-        "MD5 sum of the driver. It is compared with the published ones before the build, and verified by the "
-        "legacy installer.",
-        value="MD5",
-        example="-md5sum=f2c1a1e1e8a7c2a7a6cf1c3c5b4d3e2f",
-        field="md5sum",
+        "install-dir", OPTIONS["steps.install-gpu.install_dir"], value="DIRECTORY", example="-install-dir=/home/nvidia"
     ),
-    Flag(
-        "install-dir",
-        "Directory on the image for the driver and setup_gpu.sh, below /var or /home: those outlive a reboot.",
-        value="DIRECTORY",
-        default=gpu_drivers.DEFAULT_INSTALL_DIR,
-        example="-install-dir=/home/nvidia",
-        field="install_dir",
-    ),
-    Flag(
-        "gpu-type",
-        "Accelerator to try the driver with: the builder VM gets one, and its zone needs quota for it. It has no "
-        "impact on the driver. That of finish-image-build wins.",
-        value="TYPE",
-        default=gpu_drivers.DEFAULT_GPU_TYPE,
-        example="-gpu-type=nvidia-tesla-t4",
-        field="gpu_type",
-    ),
-    Flag(
-        "no-gpu",
-        "Build without a GPU: the driver is downloaded and prepared for that of -gpu-type, and not tried. Needs an "
-        "image with cos-extensions.",
-        kind="bool",
-        field="attach_gpu",
-        negated=True,
-    ),
+    Flag("gpu-type", OPTIONS["steps.install-gpu.gpu_type"], value="TYPE", example="-gpu-type=nvidia-tesla-t4"),
+    NegatingFlag("no-gpu", OPTIONS["steps.install-gpu.attach_gpu"]),
     Flag(
         "deps-dir",
         "Directory, relative to the working directory and inside the build context, with inputs of the legacy "
@@ -61,52 +35,45 @@ FLAGS = (
         value="DIRECTORY",
         completer=click.Path(),
         example="-deps-dir=gpu",
+        field="steps.install-gpu.deps_dir",
     ),
-    Flag(
+    ChoiceFlag(
         "installer",
-        "What installs the driver: cos-extensions, which comes with COS since milestone 85; container, the legacy "
-        "installer; auto, the first of them that can.",
-        kind="choice",
+        OPTIONS["steps.install-gpu.installer"],
         value="INSTALLER",
         choices=gpu_drivers.INSTALLERS,
-        default="auto",
         example="-installer=cos-extensions",
-        field="installer",
     ),
     Flag(
         "installer-container",
-        "Container image of the legacy installer.",
+        OPTIONS["steps.install-gpu.installer_container"],
         value="IMAGE",
-        default=gpu_drivers.DEFAULT_CONTAINER,
         example="-installer-container=gcr.io/my-project/cos-gpu-installer:v1",
-        field="installer_container",
     ),
-    Flag(
+    SwitchFlag(
         "get-driver-version",
         "Print the driver versions that there are, newest first, and exit. Needs no build, and no credentials.",
-        kind="bool",
     ),
-    Flag("get-valid-drivers", "The same as -get-driver-version.", kind="bool"),
+    SwitchFlag("get-valid-drivers", "The same as -get-driver-version."),
     WORKDIR_FLAG,
 )
 
 
-@click.command(
-    "install-gpu", cls=GoCommand, params=list(FLAGS), short_help="Install a GPU driver, and a script that sets it up."
-)
+@command("install-gpu", FLAGS, section=BUILD_STEPS, rank=3)
 @click.pass_context
 def install_gpu(ctx: click.Context, /, **values: Any) -> int:
-    """Install an NVIDIA GPU driver, and setup_gpu.sh beside it, which must run at every boot.
+    """Install a GPU driver, and a script that sets it up.
 
-    The driver is only written down here; finish-image-build installs it, in the order of the steps, on a builder VM
-    that has a GPU to try it with. It can be given once in an image build.
+    The driver is NVIDIA's; the script, setup_gpu.sh, lies beside it, and must run at every boot. The driver is only
+    written down here; finish-image-build installs it, in the order of the steps, on a builder VM that has a GPU to try
+    it with. It can be given once in an image build.
     """
     if values["get_driver_version"] or values["get_valid_drivers"]:
         for version in _published():
             click.echo(version)
         return 0
     step = _checked(values)
-    state = StateDirectory.named(workdir_of(ctx, values))
+    state = StateDirectory.named(workdir_of(ctx, values["local_state_workdir"]))
     known = state.read()
     if any(other["type"] == "install-gpu" for other in known.spec.get("steps", [])):
         raise UsageError(
@@ -115,12 +82,12 @@ def install_gpu(ctx: click.Context, /, **values: Any) -> int:
         )
     if values["deps_dir"]:
         step["deps_dir"] = _in_context(values["deps_dir"], known)
-        gpu_drivers.check_in_context(step["version"], step["deps_dir"], known.scripts)
+        gpu_drivers.check_in_context(step["version"], step["deps_dir"], known.files)
         _check_file(Path(values["deps_dir"], step["version"]), step.get("md5sum", ""))
     if known.spec["source"].get("architecture"):
         gpu_drivers.check_architecture(known.spec["source"]["architecture"])
     if gpu_drivers.is_looked_up(step["version"]):
-        gpu_drivers.check_published(step["version"], step.get("md5sum", ""), _published())
+        _check_published(step["version"], step.get("md5sum", ""))
     number = state.add_step({"type": "install-gpu", **step})
     tried = "not tried: no GPU" if values["no_gpu"] else f"tried with {values['gpu_type']}"
     topic = f"step {number}"
@@ -132,7 +99,9 @@ def _checked(values: dict[str, Any]) -> dict[str, Any]:
     """The step as its flags say it, after all checks that need no state and no cloud."""
     from cos_customizer.customizer.names import check_resource_name
 
-    step = spec_fields(FLAGS, values)
+    if not values["version"]:
+        raise UsageError("-version must be set", see_help("install-gpu"))
+    step = spec_fields(FLAGS, values, "steps.install-gpu.")
     for name, check in (
         ("version", gpu_drivers.check_version),
         ("md5sum", gpu_drivers.check_md5sum),
@@ -142,9 +111,7 @@ def _checked(values: dict[str, Any]) -> dict[str, Any]:
         try:
             value = check(step.get(name, ""))
         except ValueError as error:
-            text = str(error)
-            flag = "-" + name.replace("_", "-")
-            raise UsageError(text if text.startswith("-") else f"{flag}: {text}") from None
+            raise UsageError(Message("{}: {}", FieldPath(name).below(_STEP), error)) from None
         if value:
             step[name] = value
     try:
@@ -157,8 +124,20 @@ def _checked(values: dict[str, Any]) -> dict[str, Any]:
             attach_gpu=not values["no_gpu"],
         )
     except ValueError as error:
-        raise UsageError(str(error), "see: cos-customizer help install-gpu.") from None
+        text = message_of(error)
+        message = text.below(_STEP) if isinstance(text, Message) else text
+        raise UsageError(message, see_help("install-gpu")) from None
     return step
+
+
+def _check_published(version: str, md5sum: str) -> None:
+    drivers = _published()
+    try:
+        gpu_drivers.check_published(version, md5sum, drivers)
+    except UsageError as error:
+        if version not in drivers:
+            error.hint += " -get-driver-version lists all."
+        raise
 
 
 def _published() -> gpu_drivers.Drivers:

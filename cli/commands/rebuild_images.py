@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cos_customizer.cli.go_flags import Flag, GoCommand
+from cos_customizer.cli.command import FAMILIES, command
+from cos_customizer.cli.flags import Flag, ListFlag, SwitchFlag
 from cos_customizer.cli.tables import table
 from cos_customizer.flows.interrupts import ignore_signals
 
@@ -17,14 +18,13 @@ if TYPE_CHECKING:
     from cos_customizer.customizer.spec.model import BuildSpec
 
 FLAGS = (
-    Flag(
+    ListFlag(
         "recipe",
-        "Files of recipes, or patterns such as recipes/*.yaml. Required. May be repeated.",
-        kind="list",
+        "Files of recipes, or patterns such as recipes/*.yaml. Required.",
         value="FILE,…",
         example="-recipe='recipes/*.yaml'",
     ),
-    Flag("force", "Build all of them, changed or not.", kind="bool"),
+    SwitchFlag("force", "Build all of them, changed or not."),
     Flag(
         "deployment",
         "Let each build be a run of this deployment on the configured Prefect server, all at once, spread over its "
@@ -32,27 +32,22 @@ FLAGS = (
         value="FLOW/NAME",
         example="-deployment=build-image/build-image",
     ),
-    Flag("dry-run", "Build nothing: only print what each recipe comes to, and why.", kind="bool"),
+    SwitchFlag("dry-run", "Build nothing: only print what would become of each recipe, and why."),
 )
 
 
-@click.command(
-    "rebuild-images",
-    cls=GoCommand,
-    params=list(FLAGS),
-    short_help="Build the images of recipes anew, those in which something has changed.",
-)
-def rebuild_images(**values: Any) -> int:
+@command("rebuild-images", FLAGS, section=FAMILIES, rank=1)
+def rebuild_images(recipe: list[str], force: bool, deployment: str | None, dry_run: bool) -> int:
     """Build the images of recipes anew, those in which something has changed.
 
-    Each recipe names its output family. Built is what the family's newest released image was not made from: another
-    source image, recipe or build context. The new image's name is the recipe's with the date appended. A recipe that
-    fails, fails alone; the exit code is then 1.
+    Each recipe names its output family. An image is built if its source image, recipe or build context differ from
+    those that the family's newest released image was made from. The new image's name is the recipe's with the date
+    appended. A recipe that fails, fails alone; the exit code is then 1.
     """
     from cos_customizer.gcp.rebuild import plan_all, recipe_files
 
-    files = recipe_files(values["recipe"])
-    if values["dry_run"]:
+    files = recipe_files(recipe)
+    if dry_run:
         from cos_customizer.gcp.clients import connect
         from cos_customizer.gcp.rebuild import plan_rebuild, row_of
 
@@ -61,9 +56,9 @@ def rebuild_images(**values: Any) -> int:
         def plan(_file: str, spec: "BuildSpec", directory: Path, *arguments: Any) -> Any:
             return plan_rebuild(clients, spec, directory, *arguments)
 
-        planned = plan_all(files, values["force"], plan, lambda _row: None)
+        planned = plan_all(files, force, plan, lambda _row: None)
         return _show([row_of(file, found) for file, found in planned.items()])
-    return _show(_rebuild(files, values["force"], values["deployment"] or ""))
+    return _show(_rebuild(files, force, deployment or ""))
 
 
 def _rebuild(files: "Sequence[str]", force: bool, deployment: str) -> "Sequence[Rebuild]":

@@ -1,52 +1,55 @@
-"""`rollback`: make the image before the current one the one that a family gives."""
+"""`rollback`: roll a family back to its previous image."""
 
 import time
-from typing import Any
 
 import click
 
-from cos_customizer.cli.checks import checked, required
-from cos_customizer.cli.go_flags import Flag, GoCommand
+from cos_customizer.cli.checks import checked
+from cos_customizer.cli.command import FAMILIES, command
+from cos_customizer.cli.flags import Flag, SwitchFlag
 
 FLAGS = (
-    Flag("project", "Project of the images. Required.", value="PROJECT", example="-project=my-project"),
-    Flag("image-family", "Family to roll back. Required.", value="FAMILY", example="-image-family=my-family"),
+    Flag("project", "Project of the images.", value="PROJECT", example="-project=my-project", needed=True),
+    Flag(
+        "image-family",
+        "Family to roll back.",
+        value="FAMILY",
+        example="-image-family=my-family",
+        field="image_family",
+        needed=True,
+    ),
     Flag(
         "to",
-        "Name of the image that the family is to give, older or newer than the current one. By default the newest one "
-        "that is older, ready, released, and neither obsolete nor deleted.",
+        "Name of the image that is to become the family's current one; it may be older or newer than that of now. By "
+        "default the newest one that is older, ready, released, and neither obsolete nor deleted.",
         value="IMAGE",
         example="-to=my-image-20261101",
+        field="to",
     ),
-    Flag("dry-run", "Change nothing: only print what would be.", kind="bool"),
+    SwitchFlag("dry-run", "Change nothing: only print what would be."),
 )
 
 
-@click.command(
-    "rollback",
-    cls=GoCommand,
-    params=list(FLAGS),
-    short_help="Make the image before the current one the one that a family gives.",
-)
-def rollback(**values: Any) -> int:
-    """Make the image before the current one the one that a family gives.
+@command("rollback", FLAGS, section=FAMILIES, rank=3)
+def rollback(project: str, image_family: str, to: str | None, dry_run: bool) -> int:
+    """Roll a family back to its previous image.
 
-    Its deprecation is cleared, with all dates; then the current image is deprecated and names it as its replacement.
-    The family gives an image all the time. A second rollback goes one image further back; -to goes to any image of the
-    family, also forward again: all active images that are newer are deprecated, and so is the current one.
+    The deprecation of the previous image is cleared, with all dates; then the current image is deprecated and names it
+    as its replacement. The family has a current image all the time. A second rollback goes one image further back; -to
+    goes to any image of the family, also forward again: all active images that are newer are deprecated, and so is the
+    current one.
     """
     from cos_customizer.customizer import names
 
-    required(values, "rollback", "project", "image-family")
-    (project,) = checked("project", [values["project"]], names.check_project)
-    (family,) = checked("image-family", [values["image_family"]], names.check_resource_name)
-    to = checked("to", [values["to"]], names.check_resource_name)[0] if values["to"] else ""
+    checked("project", [project], names.check_project)
+    (family,) = checked("image-family", [image_family], names.check_resource_name)
+    to = checked("to", [to], names.check_resource_name)[0] if to else ""
     from cos_customizer.gcp import rollback as changes
     from cos_customizer.gcp.clients import connect
 
     clients = connect()
     plan = changes.look(clients, project, family, time.time(), to)
-    if values["dry_run"]:
+    if dry_run:
         if plan.undeprecate:
             click.echo(f"{'undeprecate':<14}{plan.target.name}")
         for image in plan.deprecate:
@@ -54,6 +57,6 @@ def rollback(**values: Any) -> int:
     else:
         changes.carry_out(clients, project, family, plan, lambda what, image: click.echo(f"{what:<14}{image.name}"))
     changed = plan.undeprecate or plan.deprecate
-    word = "already gives" if not changed else "would give" if values["dry_run"] else "gives"
+    word = "already gives" if not changed else "would give" if dry_run else "gives"
     click.echo(f"family {family} {word} {plan.target.name}")
     return 0

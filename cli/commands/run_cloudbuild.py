@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cos_customizer.cli.go_flags import Flag, GoCommand
+from cos_customizer.cli.flags import ChoiceFlag, DurationFlag, Flag, MapFlag
+from cos_customizer.cli.go_flags import GoCommand
 from cos_customizer.customizer.durations import parse_duration
 from cos_customizer.customizer.errors import CustomizerError, UsageError
 from cos_customizer.emulator import service
@@ -28,10 +29,9 @@ _VARIABLES = ("CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE", "STORAGE_EMULATOR_HOST"
 _OPTIONAL_VARIABLES = ("CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING",)
 
 FLAGS = (
-    Flag(
+    MapFlag(
         "substitutions",
-        "Values of substitutions, over those of the workflow. May be repeated; a value cannot hold a comma.",
-        kind="map",
+        "Values of substitutions, over those of the workflow. A value cannot hold a comma.",
         value="_NAME=VALUE,…",
         example="-substitutions=_ZONE=us-west1-b",
     ),
@@ -43,18 +43,16 @@ FLAGS = (
         completer=click.Path(file_okay=False),
         example="-source=.",
     ),
-    Flag("timeout", "Time limit of the build, over the workflow's own.", kind="duration", example="-timeout=20m"),
-    Flag(
+    DurationFlag("timeout", "Time limit of the build, over the workflow's own.", example="-timeout=20m"),
+    DurationFlag(
         "grace",
         "Let steps that are ended before they are done (by a timeout, another step, or Ctrl-C) have SIGTERM and this "
         "long to clean up. By default they are killed at once, as Cloud Build does it.",
-        kind="duration",
         example="-grace=30s",
     ),
-    Flag(
+    ChoiceFlag(
         "container-tool",
         "Run each step as a container of its image, by this tool. By default a step is a process of this installation.",
-        kind="choice",
         choices=("docker", "podman", "buildah"),
         value="TOOL",
         example="-container-tool=docker",

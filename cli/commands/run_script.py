@@ -1,51 +1,43 @@
 """`run-script`: write down a script to run on the builder VM."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from cos_customizer.cli.go_flags import Flag, GoCommand
+from cos_customizer.cli.command import BUILD_STEPS, command
+from cos_customizer.cli.flags import Candidates, Flag, MapFlag
+from cos_customizer.cli.go_flags import see_help
 from cos_customizer.cli.state import StateDirectory
 from cos_customizer.cli.workdir import WORKDIR_FLAG, workdir_of
 from cos_customizer.customizer.errors import CustomizerError, UsageError
+from cos_customizer.customizer.spec.script_checks import OPTIONS, check_environment_size, normalize_script
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 
-class _ScriptInContext(click.ParamType):  # type: ignore[type-arg]
-    """Completes to the files of the archived build context."""
+def _files_of_the_context(ctx: click.Context, incomplete: str) -> "list[CompletionItem[str]]":
+    from click.shell_completion import CompletionItem
 
-    name = "script"
-
-    def shell_complete(
-        self,
-        ctx: click.Context,
-        param: click.Parameter,  # noqa: ARG002
-        incomplete: str,
-    ) -> "list[CompletionItem[str]]":
-        from click.shell_completion import CompletionItem
-
-        try:
-            scripts = StateDirectory.named(workdir_of(ctx, ctx.params)).read().scripts
-        except CustomizerError:
-            return [CompletionItem(incomplete, type="file")]
-        return [CompletionItem(script) for script in scripts if script.startswith(incomplete)]
+    try:
+        files = StateDirectory.named(workdir_of(ctx, ctx.params.get(WORKDIR_FLAG.name or ""))).read().files
+    except CustomizerError:
+        return [CompletionItem(incomplete, type="file")]
+    return [CompletionItem(file) for file in files if file.startswith(incomplete)]
 
 
 FLAGS = (
     Flag(
         "script",
-        "Path of the script, relative to the root of the build context. Required.",
+        OPTIONS["steps.run-script.script"],
         value="PATH",
-        completer=_ScriptInContext(),
+        completer=Candidates("script", _files_of_the_context),
         example="-script=preload.sh",
     ),
-    Flag(
+    MapFlag(
         "env",
-        "Environment variables of the script. May be repeated; a value cannot hold a comma. Values are stored in the "
-        "local state and travel in the builder VM's metadata: pass the name of a secret, not the secret.",
-        kind="map",
+        OPTIONS["steps.run-script.env"],
+        also="They are stored in the local state, too. A value cannot hold a comma.",
         value="NAME=VALUE,…",
         example="-env=RELEASE=1,FOO=bar",
         secret=True,
@@ -54,32 +46,29 @@ FLAGS = (
 )
 
 
-@click.command(
-    "run-script", cls=GoCommand, params=list(FLAGS), short_help="Run a script of the build context on the builder VM."
-)
+@command("run-script", FLAGS, section=BUILD_STEPS, rank=2)
 @click.pass_context
-def run_script(ctx: click.Context, /, **values: Any) -> int:
+def run_script(ctx: click.Context, /, script: str | None, env: dict[str, str], local_state_workdir: str | None) -> int:
     """Run a script of the build context on the builder VM.
 
     The script is only written down here; finish-image-build runs all scripts in the order of their run-script steps,
     each with the build context as working directory. A script that fails, fails the build.
     """
     from cos_customizer.customizer import names
-    from cos_customizer.customizer.spec.script_checks import check_environment_size, normalize_script
 
+    if not script:
+        raise UsageError("-script must be set", see_help("run-script"))
     try:
-        script = normalize_script(values["script"] or "")
+        script = normalize_script(script)
     except ValueError as error:
-        text = str(error)
-        raise UsageError(text if text.startswith("-script") else f"-script: {text}") from None
-    env: dict[str, str] = values["env"]
+        raise UsageError(f"-script: {error}") from None
     try:
         for name in env:
             names.check_environment_name(name)
         check_environment_size(env)
     except ValueError as error:
         raise UsageError(f"-env: {error}") from None
-    state = StateDirectory.named(workdir_of(ctx, values))
+    state = StateDirectory.named(workdir_of(ctx, local_state_workdir))
     state.read().check_script("-script", script)
     number = state.add_step({"type": "run-script", "script": script, **({"env": env} if env else {})})
     topic = f"step {number}"

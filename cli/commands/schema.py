@@ -2,10 +2,10 @@
 
 import click
 
-from cos_customizer.cli.go_flags import GoCommand
+from cos_customizer.cli.command import RECIPES, command
 
 
-@click.command("schema", cls=GoCommand, short_help="Print the JSON schema of recipes, for editors.")
+@command("schema", section=RECIPES, rank=2)
 def schema() -> None:
     """Print the JSON schema of recipes, for editors.
 

@@ -5,10 +5,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from cos_customizer.cli.go_flags import Flag, GoCommand, spec_fields
+from cos_customizer.cli.command import BUILD_STEPS, command
+from cos_customizer.cli.flags import ChoiceFlag, Flag, IntegerFlag, SwitchFlag, spec_fields
 from cos_customizer.cli.state import StateDirectory
 from cos_customizer.cli.workdir import WORKDIR_FLAG, workdir_of
 from cos_customizer.customizer.errors import UsageError
+from cos_customizer.customizer.fields import Message, joined
+from cos_customizer.customizer.spec.options import OPTIONS
 
 if TYPE_CHECKING:
     from cos_customizer.customizer.spec.base import Model
@@ -17,83 +20,36 @@ if TYPE_CHECKING:
 Part = TypeVar("Part", bound="Model")
 
 FLAGS = (
-    Flag(
-        "image-project",
-        "Project of the source image, the image to customize. Required.",
-        value="PROJECT",
-        example="-image-project=cos-cloud",
-        field="source.project",
-    ),
-    Flag(
-        "image-name",
-        "Name of the source image. One of -image-name, -image-milestone and -image-family must be given.",
-        value="NAME",
-        example="-image-name=cos-stable-68-10718-86-0",
-        field="source.name",
-    ),
-    Flag(
-        "image-milestone",
-        "COS milestone of the source image: the newest image on it by build number is taken. Only with "
-        "-image-project=cos-cloud.",
-        kind="int",
-        value="NUMBER",
-        example="-image-milestone=125",
-        field="source.milestone",
-    ),
-    Flag(
-        "image-family",
-        "Family of the source image: its newest image that is not deprecated is taken.",
-        value="FAMILY",
-        example="-image-family=cos-stable",
-        field="source.family",
-    ),
-    Flag(
+    Flag("image-project", OPTIONS["source.project"], value="PROJECT", example="-image-project=cos-cloud"),
+    Flag("image-name", OPTIONS["source.name"], value="NAME", example="-image-name=cos-stable-68-10718-86-0"),
+    IntegerFlag("image-milestone", OPTIONS["source.milestone"], value="NUMBER", example="-image-milestone=125"),
+    Flag("image-family", OPTIONS["source.family"], value="FAMILY", example="-image-family=cos-stable"),
+    ChoiceFlag(
         "image-architecture",
-        "CPU architecture of the image that -image-milestone is to find: x86_64 or arm64.",
-        kind="choice",
+        OPTIONS["source.architecture"],
+        also="It is x86_64 or arm64.",
         value="ARCHITECTURE",
         choices=("x86_64", "arm64"),
-        default="x86_64",
         example="-image-architecture=arm64",
-        field="source.architecture",
     ),
     Flag(
         "build-context",
-        "Directory or file, relative to the working directory, whose contents are copied to the builder VM; "
-        "scripts run in it.",
+        "Directory or file, relative to the working directory, whose contents are copied to the builder VM; scripts "
+        "run in it.",
         value="PATH",
-        default=".",
+        default=OPTIONS["context.path"].default,
         completer=click.Path(),
         example="-build-context=image-files",
         field="context.path",
     ),
-    Flag(
-        "gcs-bucket",
-        "Cloud Storage bucket for scratch space: the build context and the serial log travel through it. Required.",
-        value="BUCKET",
-        example="-gcs-bucket=my-project_cloudbuild",
-        field="scratch.bucket",
-    ),
-    Flag(
-        "gcs-workdir",
-        "Directory in that bucket for scratch space. Builds may share it. Required.",
-        value="DIRECTORY",
-        example="-gcs-workdir=image-build-42",
-        field="scratch.workdir",
-    ),
-    Flag(
-        "force", "Start over where an image build has been started already: its local state is replaced.", kind="bool"
-    ),
+    Flag("gcs-bucket", OPTIONS["scratch.bucket"], value="BUCKET", example="-gcs-bucket=my-project_cloudbuild"),
+    Flag("gcs-workdir", OPTIONS["scratch.workdir"], value="DIRECTORY", example="-gcs-workdir=image-build-42"),
+    SwitchFlag("force", "Start over where an image build has been started already: its local state is replaced."),
     WORKDIR_FLAG,
 )
 
 
-@click.command(
-    "start-image-build",
-    cls=GoCommand,
-    params=list(FLAGS),
-    short_help="Begin an image build: choose the source image and the build context.",
-)
+@command("start-image-build", FLAGS, section=BUILD_STEPS, rank=1)
 @click.pass_context
 def start_image_build(ctx: click.Context, /, **values: Any) -> int:
     """Begin an image build: choose the source image and the build context.
@@ -101,7 +57,7 @@ def start_image_build(ctx: click.Context, /, **values: Any) -> int:
     Finds the source image, archives the build context, and writes both down in the local state for the steps that
     follow. No cloud resource is created. It comes before all other steps, once for each image build.
     """
-    state = StateDirectory.named(workdir_of(ctx, values))
+    state = StateDirectory.named(workdir_of(ctx, values["local_state_workdir"]))
     spec = spec_fields(FLAGS, values)
     source = _check(spec)
     context = Path(values["build_context"] or ".")
@@ -134,31 +90,30 @@ def _check(spec: dict[str, Any]) -> "SourceImage":
     """Check everything that can be checked without talking to Google."""
     from pydantic import ValidationError
 
-    from cos_customizer.customizer.spec.model import Scratch, SourceImage, describe_fault
+    from cos_customizer.customizer.spec.faults import explain
+    from cos_customizer.customizer.spec.model import Scratch, SourceImage
 
     source = spec.setdefault("source", {})
-    source["architecture"] = source.get("architecture", "x86_64").upper()
+    source["architecture"] = source.get("architecture", OPTIONS["source.architecture"].default).upper()
     bucket = spec.setdefault("scratch", {}).get("bucket", "")
     if bucket.startswith("gs://"):
         raise UsageError(
             f"-gcs-bucket: {bucket!r} is a URL, not a bucket",
             f"write -gcs-bucket={bucket.split('/')[2]}; -gcs-workdir names the directory in it.",
         )
-    faults: list[str] = []
+    faults: list[Message] = []
 
     def read(part: str, model: type[Part]) -> Part | None:
         try:
             return model.model_validate(spec[part])
         except ValidationError as error:
-            faults.extend(
-                describe_fault((part, *fault["loc"]), fault["type"], fault["msg"]) for fault in error.errors()
-            )
+            faults.extend(explain({**fault, "loc": (part, *fault["loc"])}) for fault in error.errors())
             return None
 
     image = read("source", SourceImage)
     read("scratch", Scratch)
     if faults or image is None:
-        raise UsageError("; ".join(faults), "see: cos-customizer help start-image-build.")
+        raise UsageError(joined("; ", faults), "see: cos-customizer help start-image-build.")
     return image
 
 

@@ -2,12 +2,10 @@
 
 import time
 from datetime import datetime
-from typing import Any
 
-import click
-
-from cos_customizer.cli.checks import checked, required
-from cos_customizer.cli.go_flags import Flag, GoCommand
+from cos_customizer.cli.checks import checked
+from cos_customizer.cli.command import FAMILIES, command
+from cos_customizer.cli.flags import Flag, ListFlag, SwitchFlag
 from cos_customizer.cli.removals import show_removals
 from cos_customizer.customizer.errors import UsageError
 from cos_customizer.customizer.families.removal import raise_failures
@@ -15,24 +13,23 @@ from cos_customizer.customizer.families.removal import raise_failures
 FLAGS = (
     Flag(
         "project",
-        "Project whose VMs and disks are looked at, in all zones. Required.",
+        "Project whose VMs and disks are looked at, in all zones.",
         value="PROJECT",
         example="-project=my-project",
+        needed=True,
     ),
-    Flag(
+    ListFlag(
         "image-project",
-        "Projects whose images in the state unreleased are looked at. By default that of -project. May be repeated.",
-        kind="list",
+        "Projects whose images in the state unreleased are looked at. By default that of -project.",
         value="PROJECT,…",
         example="-image-project=my-images",
     ),
-    Flag(
+    ListFlag(
         "gcs-bucket",
-        "Buckets whose objects are looked at. By default PROJECT_cloudbuild, if there is such a bucket. May be "
-        "repeated.",
-        kind="list",
+        "Buckets whose objects are looked at. By default PROJECT_cloudbuild, if there is such a bucket.",
         value="BUCKET,…",
         example="-gcs-bucket=my-bucket",
+        field="gcs_buckets",
     ),
     Flag(
         "as-of",
@@ -41,38 +38,37 @@ FLAGS = (
         value="TIME",
         example="-as-of=2026-12-01T00:00:00Z",
     ),
-    Flag(
+    SwitchFlag(
         "dry-run",
         "Delete nothing: only print the table. -dry-run=false deletes.",
-        kind="bool",
         default=True,
     ),
 )
 
 
-@click.command("sweep", cls=GoCommand, params=list(FLAGS), short_help="Delete what builds have left behind.")
-def sweep(**values: Any) -> int:
-    """Delete what builds have left behind: a killed build's VMs, disks and objects, and images never released.
+@command("sweep", FLAGS, section=FAMILIES, rank=4)
+def sweep(project: str, image_project: list[str], gcs_bucket: list[str], as_of: str | None, dry_run: bool) -> int:
+    """Delete what builds have left behind.
 
-    Only what bears the label cos-customizer-build and is past the time in its label cos-customizer-expires is deleted;
-    of images only those in the state unreleased and in no family. What belongs to a build that runs is not past it.
+    That is a killed build's VMs, disks and objects, and images that were never released. Only what bears the label
+    cos-customizer-build and is past the time in its label cos-customizer-expires is deleted; of images only those in
+    the state unreleased and in no family. What belongs to a running build has not expired.
     """
     from cos_customizer.customizer import names
 
-    required(values, "sweep", "project")
-    (project,) = checked("project", [values["project"]], names.check_project)
-    images = checked("image-project", values["image_project"], names.check_project)
-    buckets = checked("gcs-bucket", values["gcs_bucket"], names.check_bucket)
-    now = _as_of(values["as_of"], values["dry_run"]) if values["as_of"] else time.time()
+    checked("project", [project], names.check_project)
+    images = checked("image-project", image_project, names.check_project)
+    buckets = checked("gcs-bucket", gcs_bucket, names.check_bucket)
+    now = _as_of(as_of, dry_run) if as_of else time.time()
     from cos_customizer.gcp import sweep as sweeping
     from cos_customizer.gcp.clients import connect
 
     clients = connect()
     decided = sweeping.look(clients, sweeping.Ground(project, images, buckets), now)
     removals = [removal for _, removal in decided]
-    if not values["dry_run"]:
+    if not dry_run:
         removals = sweeping.carry_out(clients, project, decided, now)
-    show_removals(removals, "where", values["dry_run"])
+    show_removals(removals, "where", dry_run)
     raise_failures(removals)
     return 0
 

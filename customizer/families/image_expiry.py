@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from cos_customizer.customizer.durations import human_time
 from cos_customizer.customizer.errors import CustomizerError, NotFoundError
 from cos_customizer.customizer.families.removal import Removal
+from cos_customizer.customizer.fields import FieldPath, Message
 
 DEFAULT_KEEP_LAST = 2
 """The image in use, and the one that a rollback leads to."""
+_TO = FieldPath("to")
 
 
 @dataclass(frozen=True)
@@ -147,12 +149,12 @@ def _named(images: Iterable[FamilyImage], name: str) -> FamilyImage:
     image = next((image for image in images if image.name == name), None)
     if image is None:
         known = ", ".join(image.name for image in _newest_first(images, lambda image: image.released)[:5])
-        raise NotFoundError(f"-to: the family has no image {name}", f"it has {known}." if known else "")
+        raise NotFoundError(Message("{}: the family has no image {}", _TO, name), f"it has {known}." if known else "")
     if image.status != "READY":
-        raise CustomizerError(f"-to: image {name} is not ready: its status is {image.status}")
+        raise CustomizerError(Message("{}: image {} is not ready: its status is {}", _TO, name, image.status))
     if image.state:
         raise CustomizerError(
-            f"-to: image {name} was never released: its state is {image.state}",
+            Message("{}: image {} was never released: its state is {}", _TO, name, image.state),
             "a build releases what it has verified.",
         )
     return image
@@ -162,7 +164,7 @@ def _previous(images: Iterable[FamilyImage], current: FamilyImage | None, now: f
     if current is None:
         raise NotFoundError(
             "the family gives no image now: all are deprecated, so there is none to go back from",
-            "-to=IMAGE names the one that it is to give.",
+            Message("{} names the one that it is to give.", _TO),
         )
     older = _newest_first(images, lambda image: image.age < current.age and image.released)
     usable = [image for image in older if image.deprecation in ("", "DEPRECATED")]
@@ -170,13 +172,15 @@ def _previous(images: Iterable[FamilyImage], current: FamilyImage | None, now: f
         others = [f"{image.name} is {image.deprecation.lower()}" for image in older]
         raise NotFoundError(
             f"there is no image to go back to: {current.name} is the oldest of the family that can be used",
-            f"{others[0]}; -to={older[0].name} takes it all the same." if others else "expire-images keeps -keep-last.",
+            Message("{}; {} takes it all the same.", others[0], FieldPath("to", older[0].name))
+            if others
+            else Message("expire-images keeps as many as {} says.", FieldPath("keep_last")),
         )
     previous = usable[0]
     if previous.deleted is not None and previous.deleted <= now:
         raise CustomizerError(
             f"the previous image {previous.name} is to be deleted since {human_time(previous.deleted)}",
-            f"-to={previous.name} takes it all the same, and clears that date.",
+            Message("{} takes it all the same, and clears that date.", FieldPath("to", previous.name)),
         )
     return previous
 

@@ -10,7 +10,8 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 
 from cos_customizer.customizer.errors import UsageError
-from cos_customizer.customizer.spec.script_checks import near_names
+from cos_customizer.customizer.fields import FieldPath, Message, Option, by_path
+from cos_customizer.customizer.spelling import did_you_mean
 
 BUCKET = "nvidia-drivers-us-public"
 """Public bucket with NVIDIA's drivers: `tesla/{version}/NVIDIA-Linux-x86_64-{version}….run`."""
@@ -25,10 +26,68 @@ _ALIAS = re.compile(r"latest|default|R[0-9]+")
 _DRIVER_FILE = re.compile(rf"NVIDIA-Linux-x86_64-(?P<version>{_VERSION})(-[-A-Za-z0-9_.]*)?\.run")
 _OBJECT = re.compile(rf"{PREFIX}(?P<version>{_VERSION})/(?P<file>NVIDIA-Linux-x86_64-(?P=version)[^/]*)")
 _OFF_THE_PATH = "390.46"
-"""A version that is there, and supported, under a path of another shape."""
+"""A supported version that the bucket keeps under another path."""
 
 _PERSISTENT = ("/var", "/home")
 _EMPTIED = ("/var/cache", "/var/tmp", "/var/log", "/var/run", "/var/lock", "/var/lib/cloud", "/var/lib/systemd")  # noqa: S108
+
+VERSION = FieldPath("steps.install-gpu.version")
+MD5SUM = FieldPath("steps.install-gpu.md5sum")
+DEPS_DIR = FieldPath("steps.install-gpu.deps_dir")
+GPU_TYPE = FieldPath("steps.install-gpu.gpu_type")
+
+OPTIONS = by_path(
+    Option(
+        VERSION.path,
+        Message(
+            "Driver to install: a version; or, where the image has cos-extensions, latest, default or a branch such as "
+            "R535; or the name of a file in {}.",
+            DEPS_DIR,
+        ),
+        required=True,
+    ),
+    Option(
+        MD5SUM.path,
+        "MD5 sum of the driver. It is compared with the published ones before the build, and verified by the legacy "
+        "installer.",
+        "",
+    ),
+    Option(
+        "steps.install-gpu.install_dir",
+        "Directory on the image for the driver and setup_gpu.sh, below /var or /home: those outlive a reboot.",
+        DEFAULT_INSTALL_DIR,
+    ),
+    Option(
+        GPU_TYPE.path,
+        "Accelerator to try the driver with: the builder VM gets one, and its zone needs quota for it. It has no "
+        "impact on the driver. One that the builder VM is given for itself wins.",
+        DEFAULT_GPU_TYPE,
+    ),
+    Option(
+        "steps.install-gpu.attach_gpu",
+        Message(
+            "Give the builder VM a GPU to try the driver with; without one, the driver is downloaded and prepared for "
+            "that of {}, which needs an image with cos-extensions.",
+            GPU_TYPE,
+        ),
+        True,
+    ),
+    Option(
+        DEPS_DIR.path,
+        Message(
+            "Directory in the build context with inputs of the legacy installer: a driver's file that {} names, above "
+            "all.",
+            VERSION,
+        ),
+    ),
+    Option(
+        "steps.install-gpu.installer",
+        "What installs the driver: cos-extensions, which comes with COS since milestone 85; container, the legacy "
+        "installer; auto, the first of them that can.",
+        "auto",
+    ),
+    Option("steps.install-gpu.installer_container", "Container image of the legacy installer.", DEFAULT_CONTAINER),
+)
 
 Drivers = Mapping[str, Mapping[str, str]]
 """Version → file in the bucket → its MD5 in hexadecimal; empty where Cloud Storage has none."""
@@ -41,11 +100,11 @@ def check_version(text: str) -> str:
         ValueError: it cannot.
     """
     if not text:
-        raise ValueError("-version must be set")
+        raise ValueError("the version of a driver must be set")
     if not (re.fullmatch(_VERSION, text) or _ALIAS.fullmatch(text) or _DRIVER_FILE.fullmatch(text)):
         raise ValueError(
             f"{text!r} is not a driver version: write 535.104.05, latest, default, a branch such as R535, or the name "
-            "of a file in -deps-dir such as NVIDIA-Linux-x86_64-450.51.06.run"
+            "of a driver's file such as NVIDIA-Linux-x86_64-450.51.06.run"
         )
     return text
 
@@ -132,28 +191,36 @@ def check_combination(
         attach_gpu: whether the builder VM gets a GPU.
 
     Raises:
-        ValueError: it does not; the message names the flags.
+        ValueError: it does not; the message names the fields, relative to the step.
     """
+    given, dependencies = FieldPath("version", version), FieldPath("deps_dir")
+    asked_for = FieldPath("installer", installer)
     if is_driver_file(version) and deps_dir is None:
-        raise ValueError("-deps-dir must be set when -version names a driver's file")
+        raise ValueError(Message("{} must be set when {} names a driver's file", dependencies, FieldPath("version")))
     if is_alias(version) and md5sum:
-        raise ValueError(f"-md5sum needs a full version: -version={version} can be another driver tomorrow")
+        raise ValueError(
+            Message("{} needs a full version: {} can be another driver tomorrow", FieldPath("md5sum"), given)
+        )
     if installer == "cos-extensions":
         if deps_dir is not None:
             raise ValueError(
-                "-deps-dir cannot be used with -installer=cos-extensions, which takes drivers from Google only"
+                Message("{} cannot be used with {}, which takes drivers from Google only", dependencies, asked_for)
             )
         if container != DEFAULT_CONTAINER:
-            raise ValueError("-installer-container cannot be used with -installer=cos-extensions")
+            raise ValueError(Message("{} cannot be used with {}", FieldPath("installer_container"), asked_for))
         return
-    for condition, flag in ((installer == "container", "-installer=container"), (deps_dir is not None, "-deps-dir")):
-        if condition and is_alias(version):
+    for legacy, field in ((installer == "container", asked_for), (deps_dir is not None, dependencies)):
+        if legacy and is_alias(version):
             raise ValueError(
-                f"-version={version} cannot be used with {flag}: the legacy installer takes full versions only"
+                Message("{} cannot be used with {}: the legacy installer takes full versions only", given, field)
             )
-        if condition and not attach_gpu:
+        if legacy and not attach_gpu:
             raise ValueError(
-                f"-no-gpu cannot be used with {flag}: the legacy installer tries the driver, and needs a GPU for that"
+                Message(
+                    "{} cannot be used with {}: the legacy installer tries the driver, and needs a GPU for that",
+                    FieldPath("attach_gpu", False),
+                    field,
+                )
             )
 
 
@@ -190,12 +257,11 @@ def check_in_context(version: str, deps_dir: str, files: Collection[str]) -> Non
     there = [name.removeprefix(prefix) for name in files if name.startswith(prefix)]
     hint = "the build context is as start-image-build archived it: have the files there before that step."
     if not there:
-        raise UsageError(f"-deps-dir: there are no files in {deps_dir!r} in the build context", hint)
+        raise UsageError(Message("{}: there are no files in {!r} in the build context", DEPS_DIR, deps_dir), hint)
     if is_driver_file(version) and version not in there:
-        near = near_names(version, there)
         raise UsageError(
-            f"-version: there is no {version!r} in -deps-dir {deps_dir!r} in the build context",
-            f"did you mean {' or '.join(near)}?" if near else hint,
+            Message("{}: there is no {!r} in {} {!r} in the build context", VERSION, version, DEPS_DIR, deps_dir),
+            did_you_mean(version, there) or hint,
         )
 
 
@@ -234,10 +300,12 @@ def check_published(version: str, md5sum: str, drivers: Drivers) -> None:
         at = bisect.bisect(known, _order(version), key=_order)
         near = known[max(0, at - 2) : at + 2]
         raise UsageError(
-            f"-version: there is no driver {version} in gs://{BUCKET}",
-            f"the nearest are {', '.join(near)}; `cos-customizer install-gpu -get-driver-version` lists all.",
+            Message("{}: there is no driver {} in gs://{}", VERSION, version, BUCKET),
+            f"the nearest are {', '.join(near)}.",
         )
     files = drivers[version]
     if md5sum and files and all(files.values()) and md5sum not in files.values():
         shown = ", ".join(f"{name} has {known}" for name, known in sorted(files.items()) if is_driver_file(name))
-        raise UsageError(f"-md5sum: {md5sum} is the sum of no file of driver {version}", f"in gs://{BUCKET}, {shown}.")
+        raise UsageError(
+            Message("{}: {} is the sum of no file of driver {}", MD5SUM, md5sum, version), f"in gs://{BUCKET}, {shown}."
+        )

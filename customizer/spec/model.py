@@ -6,16 +6,19 @@ one schema, four uses.
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from cos_customizer.customizer import names
 from cos_customizer.customizer.durations import parse_duration
 from cos_customizer.customizer.errors import UsageError
-from cos_customizer.customizer.spec.base import Model, set_by
+from cos_customizer.customizer.fields import FieldPath, Message, joined
+from cos_customizer.customizer.spec.base import Model, field
+from cos_customizer.customizer.spec.faults import explain
 from cos_customizer.customizer.spec.gpu_types import KNOWN_GPU_TYPES, holder_of
+from cos_customizer.customizer.spec.options import GPU_TYPE, OPTIONS, OUTPUT_LABELS, OUTPUT_SUFFIX
 from cos_customizer.customizer.spec.script_checks import mask_environment
 from cos_customizer.customizer.spec.steps.install_gpu import InstallGpu
-from cos_customizer.customizer.spec.steps.kinds import STEP_KINDS, Step
+from cos_customizer.customizer.spec.steps.kinds import Step
 from cos_customizer.customizer.spec.steps.run_script import RunScript
 from cos_customizer.customizer.spec.values import (
     MOST_LABELS,
@@ -41,183 +44,94 @@ _CENTURY = 100 * 365 * 24 * 3600
 class SourceImage(Model):
     """The image to customize. Exactly one of name, milestone and family."""
 
-    project: Project = Field(description="Project of the source image.", json_schema_extra=set_by("-image-project"))
-    name: ResourceName | None = Field(
-        None, description="Name of the source image.", json_schema_extra=set_by("-image-name")
-    )
-    milestone: int | None = Field(
-        None,
-        gt=0,
-        description="COS milestone: the newest image on it is taken. Only in project cos-cloud.",
-        json_schema_extra=set_by("-image-milestone"),
-    )
-    family: ResourceName | None = Field(
-        None,
-        description="Image family: its newest image that is not deprecated is taken.",
-        json_schema_extra=set_by("-image-family"),
-    )
-    architecture: Literal["X86_64", "ARM64"] = Field(
-        "X86_64", description="CPU architecture of the image.", json_schema_extra=set_by("-image-architecture")
-    )
+    project: Project = field(OPTIONS["source.project"])
+    name: ResourceName | None = field(OPTIONS["source.name"])
+    milestone: int | None = field(OPTIONS["source.milestone"], gt=0)
+    family: ResourceName | None = field(OPTIONS["source.family"])
+    architecture: Literal["X86_64", "ARM64"] = field(OPTIONS["source.architecture"])
 
     @model_validator(mode="after")
     def _one_way_to_name_it(self) -> "SourceImage":
         given = [value for value in (self.name, self.milestone, self.family) if value is not None]
         if len(given) != 1:
-            raise ValueError("exactly one of -image-name, -image-milestone and -image-family must be set")
+            raise ValueError(
+                Message("exactly one of {}, {} and {} must be set", *map(FieldPath, ("name", "milestone", "family")))
+            )
         if self.milestone is not None and self.project != names.COS_PROJECT:
-            raise ValueError(f"-image-milestone needs -image-project={names.COS_PROJECT}, not {self.project!r}")
+            cos = FieldPath("project", names.COS_PROJECT)
+            raise ValueError(Message("{} needs {}, not {!r}", FieldPath("milestone"), cos, self.project))
         return self
 
 
 class BuildContext(Model):
     """The files that scripts run among."""
 
-    path: ContextPath = Field(
-        ".",
-        description="A directory or file, or a gzipped tar archive of one: a file `*.tar.gz` or `*.tgz`, or an object "
-        "in Cloud Storage (`gs://bucket/object`).",
-        json_schema_extra=set_by("-build-context"),
-    )
-    sha256: str | None = Field(
-        None,
-        pattern="^[0-9a-f]{64}$",
-        description="Digest of the archive's uncompressed tar stream; checked if set.",
-    )
+    path: ContextPath = field(OPTIONS["context.path"])
+    sha256: str | None = field(OPTIONS["context.sha256"], pattern="^[0-9a-f]{64}$")
 
 
 class Scratch(Model):
     """Where in Cloud Storage the build keeps its objects."""
 
-    bucket: Bucket = Field(description="Cloud Storage bucket (no gs://).", json_schema_extra=set_by("-gcs-bucket"))
-    workdir: Workdir = Field(
-        description="Directory in the bucket; several builds may share it.", json_schema_extra=set_by("-gcs-workdir")
-    )
+    bucket: Bucket = field(OPTIONS["scratch.bucket"])
+    workdir: Workdir = field(OPTIONS["scratch.workdir"])
 
 
 class BuilderVm(Model):
     """The VM that the steps run on."""
 
-    project: Project = Field(description="Project to build in.", json_schema_extra=set_by("-project"))
-    zones: Zones = Field(
-        min_length=1,
-        description="Zones to build in; on a stock-out the next one is tried.",
-        json_schema_extra=set_by("-zone"),
-    )
-    machine_type: ResourceName | None = Field(
-        None,
-        description="Machine type; by default n1-standard-1, or the smallest that holds the GPU.",
-        json_schema_extra=set_by("-machine-type"),
-    )
-    gpu_type: ResourceName | None = Field(
-        None, description="Accelerator type to attach.", json_schema_extra=set_by("-gpu-type")
-    )
-    disk_type: ResourceName | None = Field(
-        None,
-        description="Type of the boot disk; by default pd-standard, or what the GPU's machine family takes.",
-        json_schema_extra=set_by("-disk-type"),
-    )
-    disk_size_gb: int = Field(
-        0,
-        ge=0,
-        le=65536,
-        description="Size of the boot disk, and so of the output image, in GB; 0: the source image's.",
-        json_schema_extra=set_by("-disk-size-gb"),
-    )
-    network: NonEmpty = Field(
-        "default",
-        description="VPC network: a name, or projects/{project}/global/networks/{network}.",
-        json_schema_extra=set_by("-network"),
-    )
-    subnet: NonEmpty | None = Field(
-        None,
-        description="Subnet: a name in the zone's region, or projects/{project}/regions/{region}/subnetworks/{subnet}.",
-        json_schema_extra=set_by("-subnet"),
-    )
-    external_ip: bool = Field(
-        True,
-        description="Whether the VM gets an external address.",
-        json_schema_extra=set_by("-no-external-ip"),
-    )
-    service_account: ServiceAccount = Field(
-        "default", description="E-mail of the VM's service account.", json_schema_extra=set_by("-service-account")
-    )
-    network_tags: list[ResourceName] = Field(
-        default_factory=list, description="Network tags of the VM.", json_schema_extra=set_by("-network-tags")
-    )
-    labels: BuilderLabels = Field(
-        default_factory=dict, description="Labels of the VM and its disk.", json_schema_extra=set_by("-builder-labels")
-    )
-    kms_key: KmsKey | None = Field(
-        None,
-        description="Cloud KMS key that encrypts the boot disk and the output image.",
-        json_schema_extra=set_by("-kms-key"),
-    )
+    project: Project = field(OPTIONS["builder.project"])
+    zones: Zones = field(OPTIONS["builder.zones"], min_length=1)
+    machine_type: ResourceName | None = field(OPTIONS["builder.machine_type"])
+    gpu_type: ResourceName | None = field(OPTIONS["builder.gpu_type"])
+    disk_type: ResourceName | None = field(OPTIONS["builder.disk_type"])
+    disk_size_gb: int = field(OPTIONS["builder.disk_size_gb"], ge=0, le=65536)
+    network: NonEmpty = field(OPTIONS["builder.network"])
+    subnet: NonEmpty | None = field(OPTIONS["builder.subnet"])
+    external_ip: bool = field(OPTIONS["builder.external_ip"])
+    service_account: ServiceAccount = field(OPTIONS["builder.service_account"])
+    network_tags: list[ResourceName] = field(OPTIONS["builder.network_tags"])
+    labels: BuilderLabels = field(OPTIONS["builder.labels"])
+    kms_key: KmsKey | None = field(OPTIONS["builder.kms_key"])
 
 
 class OutputImage(Model):
     """The image to make. Exactly one of name and suffix."""
 
-    project: Project = Field(description="Project of the output image.", json_schema_extra=set_by("-image-project"))
-    name: ResourceName | None = Field(
-        None, description="Name of the output image.", json_schema_extra=set_by("-image-name")
-    )
-    suffix: NonEmpty | None = Field(
-        None,
-        description="Appended to the source image's name to make the output image's.",
-        json_schema_extra=set_by("-image-suffix"),
-    )
-    family: ResourceName | None = Field(
-        None, description="Family of the output image.", json_schema_extra=set_by("-image-family")
-    )
-    labels: ImageLabels = Field(
-        default_factory=dict, description="Labels of the output image.", json_schema_extra=set_by("-labels")
-    )
-    inherit_labels: bool = Field(
-        False,
-        description="Whether the source image's labels are taken over (`labels` win).",
-        json_schema_extra=set_by("-inherit-labels"),
-    )
-    licenses: Licenses = Field(
-        default_factory=list,
-        description="Licences: projects/{project}/global/licenses/{license}.",
-        json_schema_extra=set_by("-licenses"),
-    )
-    storage_location: NonEmpty | None = Field(
-        None,
-        description="Cloud Storage location that keeps the image: a region or multi-region.",
-        json_schema_extra=set_by("-storage-location"),
-    )
-    deprecate_old_images: bool = Field(
-        False,
-        description="Whether the family's older images are deprecated.",
-        json_schema_extra=set_by("-deprecate-old-images"),
-    )
-    old_image_ttl: int = Field(
-        0,
-        ge=0,
-        le=_CENTURY,
-        description="Seconds after which images that are deprecated now count as deleted; 0: never.",
-        json_schema_extra=set_by("-old-image-ttl"),
-    )
+    project: Project = field(OPTIONS["output.project"])
+    name: ResourceName | None = field(OPTIONS["output.name"])
+    suffix: NonEmpty | None = field(OPTIONS["output.suffix"])
+    family: ResourceName | None = field(OPTIONS["output.family"])
+    labels: ImageLabels = field(OPTIONS["output.labels"])
+    inherit_labels: bool = field(OPTIONS["output.inherit_labels"])
+    licenses: Licenses = field(OPTIONS["output.licenses"])
+    storage_location: NonEmpty | None = field(OPTIONS["output.storage_location"])
+    deprecate_old_images: bool = field(OPTIONS["output.deprecate_old_images"])
+    old_image_ttl: int = field(OPTIONS["output.old_image_ttl"], ge=0, le=_CENTURY)
 
     @model_validator(mode="after")
     def _goes_together(self) -> "OutputImage":
         if (self.name is None) == (self.suffix is None):
-            raise ValueError("exactly one of -image-name and -image-suffix must be set")
+            raise ValueError(Message("exactly one of {} and {} must be set", FieldPath("name"), FieldPath("suffix")))
+        deprecation = FieldPath("deprecate_old_images")
         if self.deprecate_old_images and self.family is None:
-            raise ValueError("-deprecate-old-images needs -image-family")
+            raise ValueError(Message("{} needs {}", deprecation, FieldPath("family")))
         if self.old_image_ttl and not self.deprecate_old_images:
-            raise ValueError("-old-image-ttl needs -deprecate-old-images")
+            raise ValueError(Message("{} needs {}", FieldPath("old_image_ttl"), deprecation))
         return self
 
     def name_for(self, source_name: str) -> str:
         """The output image's name, given the source image's.
 
         Raises:
-            ValueError: the suffix makes a name that Compute Engine would refuse.
+            UsageError: the suffix makes a name that Compute Engine would refuse.
         """
-        return self.name if self.name is not None else names.check_resource_name(f"{source_name}{self.suffix}")
+        if self.name is not None:
+            return self.name
+        try:
+            return names.check_resource_name(f"{source_name}{self.suffix}")
+        except ValueError as error:
+            raise UsageError(Message("{}: {}", OUTPUT_SUFFIX, error)) from None
 
 
 class BuildSpec(Model):
@@ -232,16 +146,8 @@ class BuildSpec(Model):
     verify: Verification = Field(
         default_factory=Verification, description="How the image is tried before it is released to its family."
     )
-    timeout: Timeout = Field(
-        "1h0m0s",
-        description="The build's time limit as a Go duration (1h30m, 90s).",
-        json_schema_extra=set_by("-timeout"),
-    )
-    cloud_logging: bool = Field(
-        False,
-        description="Whether the build's events and serial lines go to Cloud Logging too, in the builder's project.",
-        json_schema_extra=set_by("-cloud-logging"),
-    )
+    timeout: Timeout = field(OPTIONS["timeout"])
+    cloud_logging: bool = field(OPTIONS["cloud_logging"])
 
     @model_validator(mode="after")
     def _fits_the_gpu(self) -> "BuildSpec":
@@ -253,9 +159,14 @@ class BuildSpec(Model):
         gpu_type, machine_type = self.gpu_type, self.builder.machine_type
         family = holder_of(gpu_type).family if gpu_type in KNOWN_GPU_TYPES else None
         if self.verify.asked_for and len(self.output.labels) > MOST_LABELS - 3:
-            raise ValueError(f"-labels: an image that is verified has room for {MOST_LABELS - 3} until it is released")
+            raise ValueError(
+                Message(
+                    "{}: an image that is verified has room for {} until it is released", OUTPUT_LABELS, MOST_LABELS - 3
+                )
+            )
         if family and machine_type and not machine_type.startswith(f"{family}-"):
-            raise ValueError(f"-machine-type={machine_type} cannot hold -gpu-type={gpu_type}: {family} can")
+            machine, gpu = FieldPath("builder.machine_type", machine_type), FieldPath(GPU_TYPE.path, gpu_type)
+            raise ValueError(Message("{} cannot hold {}: {} can", machine, gpu, family))
         return self
 
     @property
@@ -286,10 +197,6 @@ def _masked(step: RunScript) -> RunScript:
     return step.model_copy(update={"env": mask_environment(step.env)})
 
 
-Place = tuple[str | int, ...]
-"""Where something is in a specification: field names, keys of mappings, numbers of items from 0."""
-
-
 def parse_spec(data: Any) -> BuildSpec:
     """Check and read a specification.
 
@@ -297,55 +204,9 @@ def parse_spec(data: Any) -> BuildSpec:
         data: JSON-like data of the shape of `BuildSpec`.
 
     Raises:
-        UsageError: it is not one; every fault is named by its field and flag.
+        UsageError: it is not one; every fault is named by its field.
     """
     try:
         return BuildSpec.model_validate(data)
     except ValidationError as error:
-        faults = [describe_fault(fault["loc"], fault["type"], fault["msg"]) for fault in error.errors()]
-        raise UsageError("; ".join(faults)) from None
-
-
-def describe_fault(where: Place, kind: str, message: str) -> str:
-    """One fault of a specification, named by field and flag."""
-    field = ".".join(map(str, without_kinds(where)))
-    flag = _flag_of(where)
-    name = f"{flag} ({field})" if flag else field or "the specification of a build"
-    text = message.removeprefix("Value error, ").rstrip(".")
-    if kind == "union_tag_invalid":
-        return f"{field}.type must be one of {', '.join(STEP_KINDS)}"
-    if kind == "missing":
-        return f"{name} must be set"
-    if kind == "extra_forbidden":
-        return f"{field} is not a field of a build's specification"
-    if kind == "model_type":
-        return f"{name} must be a mapping of field names to values"
-    return f"{name}: {text}" if flag or kind != "value_error" else text
-
-
-def without_kinds(place: Place) -> Place:
-    """A place without the parts that only say of which kind a step is: `steps.0.run-script.env` is `steps.0.env`."""
-    return tuple(
-        part
-        for before, part in zip(("", *place), place, strict=False)
-        if not (isinstance(before, int) and part in STEP_KINDS)
-    )
-
-
-def _flag_of(where: Place) -> str:
-    model: Any = BuildSpec
-    for part in where:
-        if isinstance(part, int):
-            continue
-        if model is None:
-            model = STEP_KINDS.get(part)
-            continue
-        field = model.model_fields.get(part) if isinstance(model, type) and issubclass(model, BaseModel) else None
-        if field is None:
-            break
-        extra = field.json_schema_extra
-        if isinstance(extra, dict) and "flag" in extra:
-            return str(extra["flag"])  # which sets all that is in the field
-        kinds = (field.annotation, *getattr(field.annotation, "__args__", ()))
-        model = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
-    return ""
+        raise UsageError(joined("; ", [explain(fault) for fault in error.errors()])) from None

@@ -15,13 +15,17 @@ import yaml
 from pydantic import ValidationError
 
 from cos_customizer.customizer.errors import UsageError
-from cos_customizer.customizer.spec.model import BuildSpec, Place, without_kinds
-from cos_customizer.customizer.spec.recipe_faults import dotted, explain, hint_for
+from cos_customizer.customizer.fields import FieldPath, Message, joined
+from cos_customizer.customizer.spec.faults import Place, dotted, explain, hint_for, without_kinds
+from cos_customizer.customizer.spec.model import BuildSpec
 from cos_customizer.customizer.spec.script_checks import MASK
 from cos_customizer.customizer.spec.steps.run_script import RunScript
 
 STANDARD_INPUT = Path("-")
 """The path that means standard input."""
+
+SETTING = FieldPath("setting")
+"""What gives a recipe's field another value, in messages."""
 
 _TEXT = "tag:yaml.org,2002:str"
 _AS_YAML = ("[", "{", '"', "'")
@@ -46,7 +50,7 @@ class Recipe:
         name: what to call it in messages: the file's path, or `standard input`.
         data: JSON-like data of the shape of `BuildSpec`; all scalars are texts or None. `context.path` is relative to
             the working directory, as the recipe's own path is, or absolute, or begins with `gs://`.
-        origins: where each place in the data comes from, for messages: `hello.yaml:12`, or the `-set` that made it.
+        origins: where each place in the data comes from, for messages: `hello.yaml:12`, or the setting that made it.
     """
 
     name: str
@@ -67,7 +71,7 @@ class Recipe:
             data, place = _apply(data, setting)
             replaced = place[:-1] if place and isinstance(place[-1], int) else place  # items of a list may have moved
             origins = {other: origin for other, origin in origins.items() if other[: len(replaced)] != replaced}
-            origins[place] = f"-set {dotted(place)}"
+            origins[place] = Message("{} {}", SETTING, dotted(place))
         return Recipe(self.name, data, origins)
 
     def spec(self) -> BuildSpec:
@@ -75,15 +79,16 @@ class Recipe:
 
         Raises:
             UsageError: it is not one; every fault is named by its field and where that comes from. Or values of
-                environment variables are masked, as `-dry-run` prints them.
+                environment variables are masked, as a dry run prints them.
         """
         try:
             spec = BuildSpec.model_validate(self.data)
         except ValidationError as error:
             faults = error.errors()
-            texts = [f"{self._origin(fault['loc'])}: {explain(fault)}" for fault in faults]
-            hint = next(filter(None, map(hint_for, faults)), "`cos-customizer schema` prints what a recipe may hold.")
-            raise UsageError("\n".join(texts), hint) from None
+            texts = [Message("{}: {}", self._origin(fault["loc"]), explain(fault, "a recipe")) for fault in faults]
+            hints = (hint_for(fault, BuildSpec) for fault in faults)
+            hint = next(filter(None, hints), "`cos-customizer schema` prints what a recipe may hold.")
+            raise UsageError(joined("\n", texts), hint) from None
         self._refuse_masked(spec)
         return spec
 
@@ -99,8 +104,13 @@ class Recipe:
         ]
         if masked:
             raise UsageError(
-                "\n".join(f"{self._origin(place)}: {dotted(place)} is masked ({MASK})" for place in masked),
-                f"-dry-run does not print values: fill them in, or pass -set {dotted(masked[0])}=VALUE.",
+                joined(
+                    "\n",
+                    [Message("{}: {} is masked ({})", self._origin(place), dotted(place), MASK) for place in masked],
+                ),
+                Message(
+                    "a dry run does not print values: fill them in, or pass {} {}=VALUE.", SETTING, dotted(masked[0])
+                ),
             )
 
     def _origin(self, place: Place) -> str:
@@ -114,7 +124,7 @@ class Recipe:
 def read_recipe(path: Path) -> Recipe:
     """Read a recipe from a file.
 
-    The first document of the file counts: so the output of `-dry-run` is one. `context.path` is relative to the file's
+    The first document of the file counts: so the output of a dry run is one. `context.path` is relative to the file's
     directory; what is returned is relative to the working directory if `path` is, so that it means the same in another
     checkout.
 
@@ -160,7 +170,7 @@ def parse_recipe(text: bytes | str, name: str, directory: Path) -> Recipe:
         mark = error.problem_mark or error.context_mark
         where = f"{name}:{mark.line + 1}" if mark else name
         raise UsageError(f"{where}: this is not YAML that a recipe can be: {error.problem or error.context}") from None
-    except (yaml.YAMLError, ValueError) as error:  # a character that YAML does not know; a date that is none
+    except (yaml.YAMLError, ValueError) as error:  # a character that YAML does not know; an impossible date
         raise UsageError(f"{name}: this is not YAML that a recipe can be: {_first_line(error)}") from None
     except RecursionError:
         raise UsageError(f"{name}: the recipe is nested too deeply") from None
@@ -197,10 +207,16 @@ def apply_settings(data: dict[str, Any], settings: Iterable[str]) -> dict[str, A
 def _apply(data: dict[str, Any], setting: str) -> tuple[dict[str, Any], Place]:
     key, equals, text = setting.partition("=")
     if not equals or not key:
-        raise UsageError("-set: a setting is of the form key=value", "for example: -set output.name=my-image.")
+        raise UsageError(
+            Message("{}: a setting is of the form key=value", SETTING),
+            Message("for example: {} output.name=my-image.", SETTING),
+        )
     parts = key.split(".")
     if not all(parts):
-        raise UsageError(f"-set {key}: a part of the key is empty", "for example: -set steps.0.env.FOO=bar.")
+        raise UsageError(
+            Message("{} {}: a part of the key is empty", SETTING, key),
+            Message("for example: {} steps.0.env.FOO=bar.", SETTING),
+        )
     return _replaced(data, parts, 0, _value(key, text))
 
 
@@ -215,9 +231,13 @@ def _value(key: str, text: str) -> Any:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         problem = error.problem if isinstance(error, yaml.MarkedYAMLError) else type(error).__name__
         raise UsageError(
-            f"-set {key}: the value is not YAML: {problem}",
-            "a value that begins with [, { or a quotation mark is read as YAML; quote it to pass it as a text: "
-            f"-set \"{key}='[text'\".",
+            Message("{} {}: the value is not YAML: {}", SETTING, key, problem),
+            Message(
+                "a value that begins with [, {{ or a quotation mark is read as YAML; quote it to pass it as a text: "
+                "{} \"{}='[text'\".",
+                SETTING,
+                key,
+            ),
         ) from None
 
 
@@ -233,7 +253,8 @@ def _replaced(container: Any, parts: list[str], depth: int, value: Any) -> tuple
     else:
         above = ".".join(parts[:depth])
         raise UsageError(
-            f"-set {'.'.join(parts)}: {above} is a single value, and has nothing below it", f"-set {above}=… sets it."
+            Message("{} {}: {} is a single value, and has nothing below it", SETTING, ".".join(parts), above),
+            Message("{} {}=… sets it.", SETTING, above),
         )
     below: Place = ()
     if depth + 1 < len(parts):
@@ -252,7 +273,7 @@ def _index(items: list[Any], parts: list[str], depth: int) -> int:
         return int(part)
     count = f"{len(items)} item{'' if len(items) == 1 else 's'}"
     raise UsageError(
-        f"-set {'.'.join(parts)}: {where} is a list of {count}, and {part!r} is none of them",
+        Message("{} {}: {} is a list of {}, and {!r} is none of them", SETTING, ".".join(parts), where, count, part),
         f"items are counted from 0; {where}.{len(items)} appends one.",
     )
 

@@ -9,7 +9,7 @@ from cos_customizer.customizer.spec.script_checks import MASK
 
 Schema = dict[str, Any]
 
-_NOISE = ("title", "flag", "discriminator")
+_NOISE = ("title", "discriminator")
 _UNQUOTED = ["string", "number", "boolean"]
 """What YAML may take a text for; a recipe takes it as it is written."""
 

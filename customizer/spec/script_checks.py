@@ -1,8 +1,19 @@
-"""Checks of customization steps that the light commands share with the specification (no pydantic here)."""
+"""What a run-script step may ask for, as its command shares it with the specification (no pydantic here)."""
 
-import difflib
 import posixpath
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
+
+from cos_customizer.customizer.fields import Option, by_path
+
+OPTIONS = by_path(
+    Option("steps.run-script.script", "Path of the script, relative to the root of the build context.", required=True),
+    Option(
+        "steps.run-script.env",
+        "Environment variables of the script. They travel in the builder VM's metadata: pass the name of a secret, not "
+        "the secret.",
+        dict,
+    ),
+)
 
 ENVIRONMENT_LIMIT = 128 * 1024 - 1
 """Bytes that a step's environment may have.
@@ -23,7 +34,7 @@ def normalize_script(path: str) -> str:
         ValueError: it is empty, absolute, leads out of the build context, or cannot be passed on.
     """
     if not path:
-        raise ValueError("-script must be set")
+        raise ValueError("the path of a script must be set")
     if not _is_text(path):
         raise ValueError(f"{path!r} cannot be passed on to the builder VM: it is not valid UTF-8, or has a NUL")
     normal = posixpath.normpath(path)
@@ -34,13 +45,6 @@ def normalize_script(path: str) -> str:
     if normal == ".":
         raise ValueError(f"{path!r} is a directory, not a script")
     return normal
-
-
-def near_names(wanted: str, names: Collection[str], limit: int = 3) -> list[str]:
-    """Names like the one wanted, best first: what a typing error may have meant."""
-    same_file = [name for name in names if posixpath.basename(name) == posixpath.basename(wanted)]
-    close = difflib.get_close_matches(wanted, names, n=limit, cutoff=0.6)
-    return list(dict.fromkeys([*same_file, *close]))[:limit]
 
 
 def check_environment_size(env: Mapping[str, str]) -> None:

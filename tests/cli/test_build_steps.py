@@ -10,11 +10,14 @@ import yaml
 from google.cloud import compute_v1
 from support.command_line import run
 
-from cos_customizer.cli.commands import finish_image_build, install_gpu, start_image_build
+from cos_customizer.cli.commands import finish_image_build, install_gpu, run_script, start_image_build
 from cos_customizer.cli.commands.finish_image_build import FLAGS, specification
-from cos_customizer.cli.go_flags import Flag
+from cos_customizer.cli.flags import Flag, NegatingFlag
 from cos_customizer.cli.state import BuildState, StateDirectory
+from cos_customizer.customizer.spec import gpu_drivers, script_checks
 from cos_customizer.customizer.spec.model import BuildSpec
+from cos_customizer.customizer.spec.options import OPTIONS
+from cos_customizer.customizer.spec.steps.kinds import STEP_KINDS
 from cos_customizer.customizer.spec.steps.run_script import RunScript
 from cos_customizer.emulator.server import Emulator
 from cos_customizer.gcp.clients import connect
@@ -64,7 +67,7 @@ def test_start_resolves_and_archives(home: Path, emulator: Emulator) -> None:
     assert started.out.startswith(f"source image  cos-cloud/{IMAGE} · context 2 files, 43 bytes, sha256 ")
     state = StateDirectory(home / ".cos-customizer-workdir").read()
     assert state.spec["source"] == {"project": "cos-cloud", "name": IMAGE, "architecture": "X86_64"}
-    assert state.scripts == ("lib/more.sh", "preload.sh")
+    assert state.files == ("lib/more.sh", "preload.sh")
     assert state.archive.stat().st_size > 0
 
 
@@ -136,7 +139,7 @@ def test_the_state_is_not_part_of_the_context(home: Path, emulator: Emulator, mo
     assert run(*START, f"-image-name={IMAGE}").code == 0
     assert run(*START, f"-image-name={IMAGE}", "-force").code == 0
     state = StateDirectory(Path.cwd() / ".cos-customizer-workdir").read()
-    assert state.scripts == ("lib/more.sh", "preload.sh")
+    assert state.files == ("lib/more.sh", "preload.sh")
 
 
 def test_the_state_cannot_be_the_context(home: Path) -> None:
@@ -277,29 +280,27 @@ def test_a_flag_sets_its_field(started: StateDirectory, flag: str, field: str, e
     assert value == expected
 
 
-@pytest.mark.parametrize("flag", [*start_image_build.FLAGS, *FLAGS], ids=lambda flag: f"-{flag.flag}")
-def test_flag_and_specification_name_each_other(flag: Flag) -> None:
-    if not flag.field:
-        return
-    model: Any = BuildSpec
-    *parents, last = flag.field.split(".")
+STEPS = (start_image_build, run_script, install_gpu, finish_image_build)
+SETTERS = [flag for step in STEPS for flag in step.FLAGS if flag.field]
+
+
+@pytest.mark.parametrize("flag", SETTERS, ids=lambda flag: flag.flag)
+def test_a_flag_names_a_field_that_there_is(flag: Flag) -> None:
+    names = flag.field.split(".")
+    kind = STEP_KINDS.get(names[1]) if names[0] == "steps" else None
+    model: Any = kind or BuildSpec
+    *parents, last = names[2:] if kind else names
     for parent in parents:
         model = model.model_fields[parent].annotation
-    assert model.model_fields[last].json_schema_extra["flag"] == f"-{flag.flag}"
+    assert last in model.model_fields
 
 
-def test_every_field_that_has_a_flag_is_set_by_it() -> None:
-    declared = {flag.flag for flag in (*start_image_build.FLAGS, *install_gpu.FLAGS, *FLAGS)} | {"script", "env"}
-
-    def flags_in(schema: Any) -> set[str]:
-        if isinstance(schema, list):
-            return set().union(*map(flags_in, schema))
-        if not isinstance(schema, dict):
-            return set()
-        own = {schema["flag"].lstrip("-")} if isinstance(schema.get("flag"), str) else set()
-        return own.union(*map(flags_in, schema.values()))
-
-    assert flags_in(BuildSpec.model_json_schema()) <= declared
+def test_every_option_has_one_flag_which_takes_its_words() -> None:
+    options = OPTIONS | script_checks.OPTIONS | gpu_drivers.OPTIONS
+    assert sorted(flag.field for flag in SETTERS) == sorted(options.keys() - {"context.sha256"})
+    local = ("build-context", "deps-dir")  # which are relative to the working directory
+    same = [flag for flag in SETTERS if not isinstance(flag, NegatingFlag) and flag.flag not in local]
+    assert [flag.flag for flag in same if options[flag.field].text not in flag.about] == []
 
 
 BAD_FINISHES = [

@@ -5,20 +5,34 @@ from typing import Any
 import click
 import pytest
 
-from cos_customizer.cli.go_flags import Flag, GoCommand, spec_fields
-from cos_customizer.customizer.errors import UsageError
+from cos_customizer.cli.flags import (
+    ChoiceFlag,
+    DurationFlag,
+    Flag,
+    IntegerFlag,
+    ListFlag,
+    MapFlag,
+    NegatingFlag,
+    SwitchFlag,
+    TextsFlag,
+    flag_names,
+    spec_fields,
+)
+from cos_customizer.cli.go_flags import GoCommand
+from cos_customizer.customizer.errors import CustomizerError, UsageError
+from cos_customizer.customizer.fields import FieldPath, Message, Option
 
 FLAGS = [
     Flag("name", "A text.", field="part.name"),
-    Flag("count", "A number.", kind="int", default=0),
-    Flag("timeout", "A duration.", kind="duration", default="1h0m0s"),
-    Flag("force", "A switch.", kind="bool"),
-    Flag("no-ip", "A switch that sets a field to false.", kind="bool", field="part.ip", negated=True),
-    Flag("labels", "A map.", kind="map", field="part.labels"),
-    Flag("env", "A map of secrets.", kind="map", secret=True),
-    Flag("zone", "A list.", kind="list", field="part.zones"),
-    Flag("set", "Texts.", kind="texts"),
-    Flag("arch", "A choice.", kind="choice", choices=("x86_64", "arm64"), default="x86_64"),
+    IntegerFlag("count", "A number.", default=0),
+    DurationFlag("timeout", "A duration.", default="1h0m0s"),
+    SwitchFlag("force", "A switch."),
+    NegatingFlag("no-ip", Option("part.ip", "Give it an address.", True)),
+    MapFlag("labels", "A map.", field="part.labels"),
+    MapFlag("env", "A map of secrets.", secret=True),
+    ListFlag("zone", "A list.", field="part.zones"),
+    TextsFlag("set", "Texts."),
+    ChoiceFlag("arch", "A choice.", choices=("x86_64", "arm64"), default="x86_64"),
 ]
 DEFAULTS: dict[str, Any] = {
     "name": None,
@@ -157,3 +171,60 @@ def test_help_is_shown(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
 def test_values_go_to_the_fields_that_the_flags_name() -> None:
     values = parse("-name=x", "-no-ip", "-labels=a=1", "-count=3", "-zone=")
     assert spec_fields(FLAGS, values) == {"part": {"name": "x", "ip": False, "labels": {"a": "1"}}}
+
+
+NAMED: list[tuple[FieldPath, str]] = [
+    (FieldPath("part.name"), "-name"),
+    (FieldPath("part.name", "x"), "-name=x"),
+    (FieldPath("part.name", exact=True), "-name (part.name)"),
+    (FieldPath("part.ip", False), "-no-ip"),
+    (FieldPath("part.ip", True), "-no-ip=false"),
+    (FieldPath("part.zones.3", exact=True), "-zone (part.zones.3)"),
+    (FieldPath("part.labels.a.b"), "-labels"),
+    (FieldPath("part.colour", "blue"), "part.colour: blue"),
+    (FieldPath("part"), "part"),
+    (FieldPath("name").below(FieldPath("part")), "-name"),
+    (FieldPath("name").below(FieldPath("parts.0", kind="part.0")), "-name"),
+]
+
+
+@pytest.mark.parametrize(("field", "shown"), NAMED, ids=[f"{field!r}" for field, _ in NAMED])
+def test_a_field_is_called_by_the_flag_that_sets_it_or_what_holds_it(field: FieldPath, shown: str) -> None:
+    assert flag_names(FLAGS)(field) == shown
+
+
+def test_an_error_of_the_core_reaches_people_with_the_command_s_flags() -> None:
+    @click.command("failing", cls=GoCommand, params=FLAGS)
+    def failing(**_values: Any) -> None:
+        raise CustomizerError(Message("{} needs {}", FieldPath("part.name"), FieldPath("part.ip", False)), "try again.")
+
+    with pytest.raises(CustomizerError) as caught:
+        failing.main([], "failing", standalone_mode=False)
+    assert (caught.value.message, caught.value.hint) == ("-name needs -no-ip", "try again.")
+
+
+def test_a_flag_that_its_command_does_not_run_without_is_asked_for() -> None:
+    @click.command("needy", cls=GoCommand, params=[Flag("name", "A text.", needed=True)])
+    def needy(name: str) -> str:
+        return name
+
+    assert needy.main(["-name=x"], "needy", standalone_mode=False) == "x"
+    for arguments in ([], ["-name="]):
+        with pytest.raises(UsageError, match="-name must be given"):
+            needy.main(arguments, "needy", standalone_mode=False)
+    assert needy.params[0].help == "A text. Required."
+
+
+def test_help_has_the_field_s_text_in_the_words_of_the_flags() -> None:
+    text = Message("Where to look, with {} and {}.", FieldPath("part.name"), FieldPath("part.ip"))
+    flags = [
+        Flag("name", "A text.", field="part.name"),
+        NegatingFlag("no-ip", Option("part.ip", Message("Give {} an address.", FieldPath("part.name")), True)),
+        ListFlag("zone", Option("part.zones", text), also="In turn."),
+    ]
+    GoCommand("test", params=list(flags))
+    assert [flag.help for flag in flags] == [
+        "A text.",
+        "Do not give -name an address.",
+        "Where to look, with -name and -no-ip. In turn. May be repeated.",
+    ]

@@ -8,7 +8,6 @@ import pytest
 import yaml
 from support.command_line import run
 
-from cos_customizer.cli.commands.install_gpu import FLAGS
 from cos_customizer.cli.state import StateDirectory
 from cos_customizer.customizer.spec.gpu_drivers import DEFAULT_CONTAINER
 from cos_customizer.customizer.spec.model import BuildSpec, parse_spec
@@ -121,15 +120,6 @@ def test_a_flag_sets_its_field_and_nothing_is_looked_up(
     assert {name: step[name] for name in expected} == expected
 
 
-@pytest.mark.parametrize("flag", [flag for flag in FLAGS if flag.field], ids=lambda flag: f"-{flag.flag}")
-def test_flag_and_field_name_each_other_and_agree_on_the_default(flag: Any) -> None:
-    field = InstallGpu.model_fields[flag.field]
-    extra: Any = field.json_schema_extra
-    assert extra["flag"] == f"-{flag.flag}"
-    if flag.default_text:
-        assert field.default == flag.default_text
-
-
 REFUSED: list[tuple[list[str], str]] = [
     ([], "-version must be set"),
     (["-version="], "-version must be set"),
@@ -188,6 +178,7 @@ def test_an_unknown_version_is_refused_with_the_nearest_ones(home: Path, emulato
     assert refused.code == 2
     assert "there is no driver 396.27 in gs://nvidia-drivers-us-public" in refused.err
     assert "396.26, 396.37" in refused.err
+    assert "-get-driver-version lists all" in refused.err
 
 
 def test_an_md5_sum_that_is_not_the_published_driver_s_is_refused(home: Path, emulator: Emulator) -> None:

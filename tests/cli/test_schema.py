@@ -68,19 +68,19 @@ def test_what_may_be_written_is_accepted_and_read(more: str) -> None:
 
 
 BEYOND = {
-    "-gcs-workdir (scratch.workdir): 'a\\nb'",
-    "-builder-labels (builder.labels): a builder VM can have at most 62",
-    "-labels (output.labels.a): Input should be a valid string",  # of YAML it is one
-    "-env (steps.0.env.A): Input should be a valid string",
-    "-licenses (output.licenses)",
-    "-script (steps.1.script): '/b' is absolute",
-    "-verify-script (verify.scripts.0.script): '../a.sh' is outside",
-    "-labels: an image that is verified has room for 61",
-    "-labels (output.labels): 'cos-customizer-state' is cos-customizer's own",
-    "-service-account (builder.service_account)",
-    "-env (steps.0.env): the environment has",
-    "-machine-type=n1-standard-4 cannot hold",
-    "-timeout (timeout)",
+    "scratch.workdir: 'a\\nb'",
+    "builder.labels: a builder VM can have at most 62",
+    "output.labels.a: input should be a valid string",  # of YAML it is one
+    "steps.0.env.A: input should be a valid string",
+    "output.licenses",
+    "steps.1.script: '/b' is absolute",
+    "verify.scripts.0.script: '../a.sh' is outside",
+    "output.labels: an image that is verified has room for 61",
+    "output.labels: 'cos-customizer-state' is cos-customizer's own",
+    "builder.service_account",
+    "steps.0.env: the environment has",
+    "builder.machine_type: n1-standard-4 cannot hold",
+    "timeout",
 }
 """What the specification refuses beyond the schema."""
 

@@ -40,7 +40,7 @@ def test_what_is_committed_is_read(directory: StateDirectory) -> None:
     archive = begin(directory)
     state = directory.read()
     assert state.spec == {**SPEC, "context": {"sha256": "0" * 64, "path": str(archive)}}
-    assert state.scripts == ("preload.sh",)
+    assert state.files == ("preload.sh",)
     assert state.build_context == "/workspace"
     assert state.archive.read_bytes() == b"archive"
 

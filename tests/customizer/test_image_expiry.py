@@ -134,12 +134,12 @@ def test_where_a_rollback_leads(
     ("images", "current", "to", "message", "hint"),
     [
         ((image(1),), 1, "", "no image to go back to: i1 is the oldest", "expire-images keeps"),
-        ((deprecated(1, deprecation="OBSOLETE"), image(2)), 2, "", "no image to go back to", "i1 is obsolete; -to=i1"),
-        ((deprecated(1), deprecated(2)), 0, "", "gives no image now", "-to=IMAGE"),
-        ((expired(1), image(2)), 2, "", "i1 is to be deleted since 2027-01-14", "-to=i1 takes it all the same"),
-        ((deprecated(1), image(2)), 2, "i7", "-to: the family has no image i7", "it has i2, i1."),
-        ((deprecated(1, state="failed"), image(2)), 2, "i1", "-to: image i1 was never released", "verified"),
-        ((deprecated(1, status="PENDING"), image(2)), 2, "i1", "-to: image i1 is not ready", ""),
+        ((deprecated(1, deprecation="OBSOLETE"), image(2)), 2, "", "no image to go back to", "i1 is obsolete; to: i1"),
+        ((deprecated(1), deprecated(2)), 0, "", "gives no image now", "to names the one"),
+        ((expired(1), image(2)), 2, "", "i1 is to be deleted since 2027-01-14", "to: i1 takes it all the same"),
+        ((deprecated(1), image(2)), 2, "i7", "to: the family has no image i7", "it has i2, i1."),
+        ((deprecated(1, state="failed"), image(2)), 2, "i1", "to: image i1 was never released", "verified"),
+        ((deprecated(1, status="PENDING"), image(2)), 2, "i1", "to: image i1 is not ready", ""),
     ],
 )
 def test_why_a_rollback_is_refused(

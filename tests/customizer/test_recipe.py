@@ -125,13 +125,13 @@ def test_null_takes_a_field_out_and_a_list_closes_up() -> None:
 BAD_SETTINGS = [
     ("output", "of the form key=value"),
     ("=x", "of the form key=value"),
-    ("output..name=hunter2", "-set output..name: a part of the key is empty"),
+    ("output..name=hunter2", "setting output..name: a part of the key is empty"),
     ("steps.3.env.A=hunter2", "steps is a list of 2 items, and '3' is none of them"),
     ("steps.one=hunter2", "'one' is none of them"),
     ("steps.-1=hunter2", "'-1' is none of them"),
     ("output.name.x=hunter2", "output.name is a single value"),
-    ("output.labels=[hunter2", "-set output.labels: the value is not YAML"),
-    ("output.labels={a: *hunter2}", "-set output.labels: the value is not YAML"),
+    ("output.labels=[hunter2", "setting output.labels: the value is not YAML"),
+    ("output.labels={a: *hunter2}", "setting output.labels: the value is not YAML"),
 ]
 
 
@@ -205,9 +205,9 @@ def test_a_fault_of_a_setting_is_named_by_the_setting() -> None:
     settings = ["output.name=My", "steps.0.env={A: '***'}", "steps.0.scrip=x"]
     with pytest.raises(UsageError) as caught:
         recipe().with_settings(settings).spec()
-    assert "-set output.name: output.name: 'My' is not a valid name" in caught.value.message
-    assert "-set steps.0.scrip: steps.0.scrip is not a field" in caught.value.message
-    with pytest.raises(UsageError, match=r"-set steps.0.env: steps.0.env.A is masked"):
+    assert "setting output.name: output.name: 'My' is not a valid name" in caught.value.message
+    assert "setting steps.0.scrip: steps.0.scrip is not a field" in caught.value.message
+    with pytest.raises(UsageError, match=r"setting steps.0.env: steps.0.env.A is masked"):
         recipe().with_settings(settings[1:2]).spec()
     filled = recipe(RECIPE.replace("bar", "'***'")).with_settings(["steps.0.env.FOO=bar"])
     assert filled.spec() == recipe().spec()

@@ -95,7 +95,7 @@ def test_a_failed_script_shows_its_exit_code_and_its_last_40_lines(emulator: Emu
     assert error.message == "step 1/2 failed: run-script first.sh exited with 3"
     assert len(error.output) == 40
     assert error.output[-2:] == ("line 59", "curl: (6) Could not resolve host: internal.example")
-    assert "-network" in error.hint
+    assert "builder.network and builder.subnet choose another" in error.hint
     assert result.outcome == "failed"
     assert [step.state for step in result.steps] == ["failed", "not-run"]
     assert result.serial_log
@@ -411,7 +411,7 @@ def test_an_image_whose_family_cannot_be_tidied_is_made_and_the_rest_is_said(
         ({"source": {"name": None, "milestone": 7}}, NotFoundError, "milestone 7"),
         ({"scratch": {"bucket": "no-such-bucket"}}, NotFoundError, "no bucket no-such-bucket"),
         ({"scripts": ("missing.sh",)}, UsageError, "could not find script missing.sh"),
-        ({"output": {"name": None, "suffix": "_A"}}, UsageError, "-image-suffix"),
+        ({"output": {"name": None, "suffix": "_A"}}, UsageError, "output.suffix"),
         ({"builder": {"zones": ["mars-a"]}}, CustomizerError, "mars-a"),
         ({"builder": {"machine_type": "n1-huge-1"}}, CustomizerError, "n1-huge-1"),
     ],

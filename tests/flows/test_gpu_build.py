@@ -68,16 +68,16 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"version": "535.104.06"}, "there is no driver 535.104.06", "535.104.05"),
     (
         {"md5sum": "0" * 32},
-        f"-md5sum: {'0' * 32} is the sum of no file of driver",
+        f"steps.install-gpu.md5sum: {'0' * 32} is the sum of no file of driver",
         "NVIDIA-Linux-x86_64-535.104.05.run",
     ),
-    ({"gpu_type": "nvidia-tesla-k80"}, "-gpu-type: no zone has nvidia-tesla-k80", "accelerator-types list"),
+    ({"gpu_type": "nvidia-tesla-k80"}, "builder.gpu_type: no zone has nvidia-tesla-k80", "accelerator-types list"),
     (
         {"gpu_type": "nvidia-tesla-p100", "zones": ("us-west1-c",)},
-        "-zone: us-west1-c has no nvidia-tesla-p100",
+        "builder.zones: us-west1-c has no nvidia-tesla-p100",
         "zones that have it: us-west1-",
     ),
-    ({"deps_dir": "gpu"}, "-deps-dir: there are no files in 'gpu'", "the build context"),
+    ({"deps_dir": "gpu"}, "steps.install-gpu.deps_dir: there are no files in 'gpu'", "the build context"),
 ]
 
 
@@ -96,7 +96,7 @@ def test_a_quota_that_is_used_up_is_explained_and_nothing_is_left(emulator: Emul
     emulator.quotas.set_limit("us-west1", "NVIDIA_T4_GPUS", 0)
     with pytest.raises(QuotaError, match="NVIDIA_T4_GPUS") as caught:
         build_image(make_gpu_spec())
-    assert "-no-gpu" in caught.value.hint
+    assert "attach_gpu: false builds without a GPU" in caught.value.hint
     assert leftovers(emulator) == []
 
 

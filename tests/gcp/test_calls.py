@@ -178,7 +178,7 @@ ANSWERS: dict[str, tuple[Answer, type[errors.CustomizerError], str, str]] = {
         fault(412, POLICY, "conditionNotMet"),
         errors.PermissionDeniedError,
         POLICY.rstrip("."),
-        "-no-external-ip",
+        "builder.external_ip: false",
     ),
     "no permission": (
         fault(403, "Required 'compute.images.get' permission for 'projects/p'", "forbidden"),
@@ -264,9 +264,9 @@ def test_whatever_google_s_libraries_raise_is_understood(
 
 
 CODES = [
-    ("ZONE_RESOURCE_POOL_EXHAUSTED", errors.StockOutError, "-zone takes a list"),
-    ("ZONE_RESOURCE_POOL_EXHAUSTED_WITH_DETAILS", errors.StockOutError, "-zone takes a list"),
-    ("STOCKOUT", errors.StockOutError, "-zone takes a list"),
+    ("ZONE_RESOURCE_POOL_EXHAUSTED", errors.StockOutError, "builder.zones takes a list"),
+    ("ZONE_RESOURCE_POOL_EXHAUSTED_WITH_DETAILS", errors.StockOutError, "builder.zones takes a list"),
+    ("STOCKOUT", errors.StockOutError, "builder.zones takes a list"),
     ("QUOTA_EXCEEDED", errors.QuotaError, "more quota"),
     ("RESOURCE_NOT_FOUND", errors.NotFoundError, ""),
     ("RESOURCE_ALREADY_EXISTS", errors.AlreadyExistsError, ""),

@@ -105,7 +105,7 @@ def test_cloud_logging_may_be_elsewhere_but_a_build_on_this_machine_logs_on_it(
     else:
         with pytest.raises(UsageError, match=LOGGING_OVERRIDE) as caught:
             endpoints.check_logging()
-        assert "-cloud-logging" in caught.value.hint
+        assert "cloud_logging" in caught.value.hint
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ def test_a_driver_of_the_build_context_is_downloaded_from_the_machine_s_root(dep
     vm.has("cos-extensions")
     done = vm.install(version=OWN_DRIVER, deps_dir=deps_dir, md5sum=md5sum)
     assert done.code == 0, done.output
-    assert done.output.splitlines()[0].endswith("installed by container (for the sake of -deps-dir)")
+    assert done.output.splitlines()[0].endswith("installed by container (it needs files of the build context)")
     base = f"file:///root{vm.state}/context{url}"
     assert done.calls[-1] == run_line(
         vm,
@@ -173,12 +173,18 @@ def test_a_failure_of_cos_extensions_shows_what_the_image_supports(vm: Vm) -> No
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
-        ({"installer": "container", "verify": ""}, "-no-gpu needs cos-extensions: the legacy installer ends by trying"),
-        ({"deps_dir": "gpu", "verify": ""}, "-no-gpu needs cos-extensions: the legacy installer ends by trying"),
-        ({"deps_dir": "gpu", "version": "latest"}, "-version=latest needs cos-extensions: the legacy installer does"),
-        ({"installer": "container", "version": "R535"}, "-version=R535 needs cos-extensions: the legacy installer"),
-        ({"deps_dir": "gpu", "version": OWN_DRIVER}, f"there is no {OWN_DRIVER} in -deps-dir gpu"),
-        ({"version": OWN_DRIVER}, f"there is no {OWN_DRIVER} in -deps-dir (which is not set)"),
+        (
+            {"installer": "container", "verify": ""},
+            "without a GPU, cos-extensions is needed: the legacy installer",
+        ),
+        (
+            {"deps_dir": "gpu", "verify": ""},
+            "without a GPU, cos-extensions is needed: the legacy installer",
+        ),
+        ({"deps_dir": "gpu", "version": "latest"}, "version latest needs cos-extensions: the legacy installer does"),
+        ({"installer": "container", "version": "R535"}, "version R535 needs cos-extensions: the legacy installer"),
+        ({"deps_dir": "gpu", "version": OWN_DRIVER}, f"there is no {OWN_DRIVER} in the build context: deps_dir is gpu"),
+        ({"version": OWN_DRIVER}, f"there is no {OWN_DRIVER} in the build context: deps_dir is not set"),
     ],
 )
 def test_what_the_legacy_installer_cannot_do(
@@ -191,8 +197,8 @@ def test_what_the_legacy_installer_cannot_do(
     ("settings", "programs", "reason"),
     [
         ({"installer": "cos-extensions"}, (), "the image has no cos-extensions, which comes with Container-Optimized"),
-        ({"verify": ""}, (), "-no-gpu needs cos-extensions"),
-        ({"version": "default"}, (), "-version=default needs cos-extensions: the legacy installer does not know it"),
+        ({"verify": ""}, (), "without a GPU, cos-extensions is needed"),
+        ({"version": "default"}, (), "version default needs cos-extensions: the legacy installer does not know it"),
         ({"installer": "cos-extensions", "deps_dir": "gpu"}, ("cos-extensions",), "takes drivers from Google only"),
         ({"installer": "cos-extensions", "version": OWN_DRIVER}, ("cos-extensions",), "drivers from Google only"),
     ],

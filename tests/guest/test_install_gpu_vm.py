@@ -140,7 +140,7 @@ def test_drivers_are_installed_and_set_up_at_the_next_boot(backend: Backend, sto
 
     own = part(text, "own-file")
     assert "exit: 0" in own
-    why = "installed by container (for the sake of -deps-dir)"
+    why = "installed by container (it needs files of the build context)"
     assert f"install-gpu: driver NVIDIA-Linux-x86_64-450.51.06.run, {why}" in own
     deps = "file:///root/var/lib/.cos-customizer/context/gpu%20%2541"
     assert {
@@ -164,8 +164,8 @@ def test_drivers_are_installed_and_set_up_at_the_next_boot(backend: Backend, sto
     assert "exit: 1" in log
 
     for case, message in (
-        ("no-gpu", "install-gpu: -no-gpu needs cos-extensions"),
-        ("alias", "install-gpu: -version=latest needs cos-extensions"),
+        ("no-gpu", "install-gpu: without a GPU, cos-extensions is needed"),
+        ("alias", "install-gpu: version latest needs cos-extensions"),
         ("no-such", "install-gpu: the image has no cos-extensions, which comes with"),
     ):
         lines = part(text, case)

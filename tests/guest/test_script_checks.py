@@ -1,4 +1,4 @@
-"""Checks of customization steps: script paths, near names, environments."""
+"""Checks of customization steps: script paths, environments."""
 
 import random
 import string
@@ -9,7 +9,6 @@ from cos_customizer.customizer.spec.script_checks import (
     ENVIRONMENT_LIMIT,
     check_environment_size,
     mask_environment,
-    near_names,
     normalize_script,
 )
 from cos_customizer.guest.user_data import ContextObject, GuestStep, render_user_data
@@ -48,25 +47,6 @@ def test_a_script_has_one_name_however_it_is_written_and_lies_in_the_context(pat
     with pytest.raises(ValueError, match=r"absolute|outside|directory|must be set|passed on") as caught:
         normalize_script(path)
     assert not isinstance(caught.value, UnicodeError)
-
-
-@pytest.mark.parametrize(
-    ("wanted", "near"),
-    [
-        ("preload", ["preload.sh"]),
-        ("preloda.sh", ["preload.sh"]),
-        ("mylib.sh", ["lib/mylib.sh", "other/mylib.sh"]),
-        ("scripts/preload.sh", ["preload.sh"]),
-        ("zzz", []),
-        ("", []),
-    ],
-)
-def test_near_names_are_what_a_typing_error_may_have_meant(wanted: str, near: list[str]) -> None:
-    assert near_names(wanted, ["lib/mylib.sh", "other/mylib.sh", "preload.sh", "README"])[: len(near) or 3] == near
-
-
-def test_at_most_three_near_names_are_offered() -> None:
-    assert len(near_names("a.sh", [f"{number}/a.sh" for number in range(9)])) == 3
 
 
 @pytest.mark.parametrize("character", ["x", "ü", "世", "🎉"])

@@ -280,7 +280,7 @@ def test_a_script_that_fills_the_disk_fails_the_build(cloud: Emulator, make_spec
     with pytest.raises(BuildFailedError, match=r"first\.sh exited with 1") as caught:
         build_image(make_spec(timeout="5m", source={"name": None, "family": "cos-stable"}, output={"name": "full"}))
     assert any("No space left on device" in line for line in caught.value.output)
-    assert "-disk-size-gb" in caught.value.hint
+    assert "builder.disk_size_gb" in caught.value.hint
     assert leftovers(cloud) == []
 
 

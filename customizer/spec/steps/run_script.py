@@ -2,10 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator
 
-from cos_customizer.customizer.spec.base import Model, set_by
-from cos_customizer.customizer.spec.script_checks import normalize_script
+from cos_customizer.customizer.spec.base import Model, field
+from cos_customizer.customizer.spec.script_checks import OPTIONS, normalize_script
 from cos_customizer.customizer.spec.values import Environment
 
 
@@ -13,12 +13,8 @@ class RunScript(Model):
     """A step that runs a script on the builder VM, with the build context as its working directory."""
 
     type: Literal["run-script"] = "run-script"
-    script: Annotated[str, AfterValidator(normalize_script)] = Field(
-        description="Path of the script in the build context.", json_schema_extra=set_by("-script")
-    )
-    env: Environment = Field(
-        default_factory=dict, description="Environment variables of the script.", json_schema_extra=set_by("-env")
-    )
+    script: Annotated[str, AfterValidator(normalize_script)] = field(OPTIONS["steps.run-script.script"])
+    env: Environment = field(OPTIONS["steps.run-script.env"])
 
     @property
     def label(self) -> str:

@@ -1,0 +1,175 @@
+"""What the fields of a specification mean, and their defaults: for models, flags and documents (no pydantic here).
+
+Those of a kind of step stand with the checks of that kind.
+"""
+
+from cos_customizer.customizer import names
+from cos_customizer.customizer.fields import FieldPath, Message, Option, by_path
+
+BUILDER_PROJECT = FieldPath("builder.project")
+GPU_TYPE, ZONES = FieldPath("builder.gpu_type"), FieldPath("builder.zones")
+SOURCE_NAME, SOURCE_MILESTONE, SOURCE_FAMILY = map(FieldPath, ("source.name", "source.milestone", "source.family"))
+OUTPUT_FAMILY, OUTPUT_SUFFIX = FieldPath("output.family"), FieldPath("output.suffix")
+OUTPUT_LABELS, INHERIT_LABELS = FieldPath("output.labels"), FieldPath("output.inherit_labels")
+DEPRECATE_OLD_IMAGES = FieldPath("output.deprecate_old_images")
+VERIFY_SCRIPTS = FieldPath("verify.scripts")
+
+OPTIONS = by_path(
+    Option("source.project", "Project of the source image, the image to customize.", required=True),
+    Option(
+        SOURCE_NAME.path,
+        Message(
+            "Name of the source image. One of {}, {} and {} must be given.",
+            SOURCE_NAME,
+            SOURCE_MILESTONE,
+            SOURCE_FAMILY,
+        ),
+    ),
+    Option(
+        SOURCE_MILESTONE.path,
+        Message(
+            "COS milestone of the source image: the newest image on it by build number is taken. Only with {}.",
+            FieldPath("source.project", names.COS_PROJECT),
+        ),
+    ),
+    Option(SOURCE_FAMILY.path, "Family of the source image: its newest image that is not deprecated is taken."),
+    Option(
+        "source.architecture",
+        Message("CPU architecture of the image that {} is to find.", SOURCE_MILESTONE),
+        "X86_64",
+    ),
+    Option(
+        "context.path",
+        "A directory or file, or a gzipped tar archive of one: a file `*.tar.gz` or `*.tgz`, or an object in Cloud "
+        "Storage (`gs://bucket/object`).",
+        ".",
+    ),
+    Option("context.sha256", "Digest of the archive's uncompressed tar stream; checked if set."),
+    Option(
+        "scratch.bucket",
+        "Cloud Storage bucket (no gs://) for scratch space: the build context and the serial log travel through it.",
+        required=True,
+    ),
+    Option("scratch.workdir", "Directory in that bucket for scratch space. Builds may share it.", required=True),
+    Option(BUILDER_PROJECT.path, "Project to build in: the builder VM lives there.", required=True),
+    Option(
+        ZONES.path,
+        "Zones to build in: when one has no capacity for the builder VM, the next one is tried.",
+        required=True,
+    ),
+    Option(
+        "builder.machine_type",
+        Message(
+            "Machine type of the builder VM. By default n1-standard-1, or the smallest that holds the GPU of {}, or "
+            "t2a-standard-1 for an arm64 image.",
+            GPU_TYPE,
+        ),
+    ),
+    Option(
+        GPU_TYPE.path,
+        "Accelerator to attach to the builder VM; its zone needs quota for it. By default that of install-gpu.",
+    ),
+    Option(
+        "builder.disk_type",
+        "Type of the builder VM's disk. By default pd-standard, or what the GPU's machine family takes.",
+    ),
+    Option(
+        "builder.disk_size_gb",
+        "Size in GB of the builder VM's disk, and so of the output image. 0: the source image's size.",
+        0,
+    ),
+    Option(
+        "builder.network",
+        "VPC network of the builder VM: a name, or projects/{project}/global/networks/{network}.",
+        "default",
+    ),
+    Option(
+        "builder.subnet",
+        "Subnet of the builder VM: a name in the zone's region, or "
+        "projects/{project}/regions/{region}/subnetworks/{subnet}.",
+    ),
+    Option(
+        "builder.external_ip",
+        "Give the builder VM an external address; without one, its subnet needs Private Google Access to reach Cloud "
+        "Storage.",
+        True,
+    ),
+    Option("builder.service_account", "E-mail address of the builder VM's service account.", "default"),
+    Option("builder.network_tags", "Network tags of the builder VM, for firewall rules.", list),
+    Option("builder.labels", "Labels of the builder VM and its disk.", dict),
+    Option("builder.kms_key", "Cloud KMS key that encrypts the builder VM's disk and the output image."),
+    Option("output.project", "Project of the output image.", required=True),
+    Option(
+        "output.name",
+        Message(
+            "Name of the output image. This or {} must be given. If it is there already, nothing is done.",
+            OUTPUT_SUFFIX,
+        ),
+    ),
+    Option(OUTPUT_SUFFIX.path, "Name the output image after the source image, with this appended."),
+    Option(OUTPUT_FAMILY.path, "Family of the output image."),
+    Option(OUTPUT_LABELS.path, "Labels of the output image.", dict),
+    Option(
+        INHERIT_LABELS.path,
+        Message("Give the output image the source image's labels too; those of {} win.", OUTPUT_LABELS),
+        False,
+    ),
+    Option(
+        "output.licenses",
+        "Licences of the output image, each as projects/{project}/global/licenses/{license}.",
+        list,
+    ),
+    Option(
+        "output.storage_location",
+        "Region or multi-region that keeps the output image. By default the multi-region that is nearest to the disk.",
+    ),
+    Option(
+        DEPRECATE_OLD_IMAGES.path,
+        Message(
+            "Deprecate the other images of the output image's family that have no deprecation status. Needs {}.",
+            OUTPUT_FAMILY,
+        ),
+        False,
+    ),
+    Option(
+        "output.old_image_ttl",
+        Message(
+            "Time to live in seconds of the images that {} deprecates: after it they count as deleted (Compute Engine "
+            "itself deletes nothing). 0: no such date is set.",
+            DEPRECATE_OLD_IMAGES,
+        ),
+        0,
+    ),
+    Option(
+        "verify.boot",
+        Message("Before the image is released, see whether a test VM boots from it; {} implies it.", VERIFY_SCRIPTS),
+        False,
+    ),
+    Option(
+        VERIFY_SCRIPTS.path,
+        "Before the image is released, boot a test VM from it and run these scripts of the build context there, in "
+        "order. Only if all succeed does the image get its family, and are old images deprecated.",
+        list,
+    ),
+    Option(
+        "verify.keep_failed_image",
+        "Keep an image that fails its verification, in no family and labelled cos-customizer-state=failed, to look at "
+        "it. Otherwise it is deleted.",
+        False,
+    ),
+    Option(
+        "timeout",
+        "Time limit of the build as a Go duration (1h30m, 90s). What the build has made is removed within it. Stay "
+        "below the time limit of whatever runs the build (Cloud Build's timeout).",
+        "1h0m0s",
+    ),
+    Option(
+        "cloud_logging",
+        Message(
+            "Send the build's events and the lines of its serial console to Cloud Logging too: log cos-customizer in "
+            "the project of {}. It cannot fail a build.",
+            BUILDER_PROJECT,
+        ),
+        False,
+    ),
+)
