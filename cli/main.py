@@ -2,11 +2,11 @@
 
 import importlib
 import io
-import pkgutil
 import signal
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -94,7 +94,7 @@ class Program(GoGroup):
 
 def _light_commands() -> list[str]:
     """The names of the commands that can be imported for being listed."""
-    names = (module.name.replace("_", "-") for module in pkgutil.iter_modules(commands.__path__))
+    names = (path.stem.replace("_", "-") for path in Path(*commands.__path__).glob("[a-z]*.py"))
     return [name for name in names if name not in _HEAVY]
 
 

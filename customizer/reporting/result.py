@@ -1,4 +1,4 @@
-"""What a build has come to: the flow's return value and the content of `-output-file`."""
+"""What a build has come to: the flow's return value and the content of the output file."""
 
 from typing import Literal
 

@@ -228,7 +228,7 @@ REFUSED = [
     ((), 2, "no recipe was given"),
     (("-recipe=recipes/*.yaml",), 2, "no recipe matches 'recipes/*.yaml'"),
     (("-recipe=none.yaml", "-dry-run"), 1, "1 of 1 recipes failed: none.yaml: cannot read recipe 'none.yaml'"),
-    (("-recipe=suffix.yaml,good.yaml", "-dry-run"), 1, "1 of 2 recipes failed: suffix.yaml: output.suffix (-image-suf"),
+    (("-recipe=suffix.yaml,good.yaml", "-dry-run"), 1, "1 of 2 recipes failed: suffix.yaml: output.suffix: "),
     (("-recipe=nofamily.yaml,good.yaml", "-dry-run"), 1, "nofamily.yaml: output.family must be set"),
 ]
 
