@@ -9,11 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
-from uuid import UUID, uuid4
-
-if TYPE_CHECKING:
-    from prefect import Task
+from typing import Any, ParamSpec, TypeVar
+from uuid import UUID
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -31,7 +28,10 @@ class _Order:
     last: list[UUID] = field(default_factory=list)
     together: list[UUID] | None = None
 
-    def ran(self, task_run: UUID) -> None:
+    def ran(self, task_run: UUID | None) -> None:
+        """Note a task run that is over; None if Prefect could not begin it."""
+        if task_run is None:
+            return
         if self.together is None:
             self.last = [task_run]
         else:
@@ -78,40 +78,41 @@ def operation(run_name: str, *, always: bool = False) -> Callable[[Callable[P, R
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         @functools.cache
-        def as_task() -> "Task[P, R]":
+        def as_task() -> Any:
             from prefect import task
             from prefect.cache_policies import NO_CACHE
 
-            return task(task_run_name=run_name, cache_policy=NO_CACHE, persist_result=False, retries=0)(
-                noting_its_start
-            )
+            make = task(task_run_name=run_name, cache_policy=NO_CACHE, persist_result=False, retries=0)
+            return make(noting_its_start)
 
         @functools.wraps(function)
         def noting_its_start(*args: P.args, **kwargs: P.kwargs) -> R:
-            _started.set(True)
+            _this_run.set(_id_of_this_run())
             return function(*args, **kwargs)
 
         @functools.wraps(function)
         def run(*args: P.args, **kwargs: P.kwargs) -> R:
             if not _in_flow():
                 return function(*args, **kwargs)
-            token = _started.set(False)
+            order, token = _order.get() or _Order(), _this_run.set(None)
             try:
-                return _run_task(as_task(), args, kwargs)
+                result: R = as_task()(*args, wait_for=_stand_ins(order.last), **kwargs)
             except Exception:
-                if always and not _started.get():
+                if always and _this_run.get() is None:
                     return function(*args, **kwargs)
                 raise
             finally:
-                _started.reset(token)
+                order.ran(_this_run.get())
+                _this_run.reset(token)
+            return result
 
         return run
 
     return decorate
 
 
-_started: ContextVar[bool] = ContextVar("started", default=False)
-"""Whether the function of the task run that was begun last has been called."""
+_this_run: ContextVar[UUID | None] = ContextVar("this_run", default=None)
+"""Id of the task run that was begun last, as soon as its function has been called."""
 
 
 def _in_flow() -> bool:
@@ -120,26 +121,20 @@ def _in_flow() -> bool:
     return context is not None and context.FlowRunContext.get() is not None and context.TaskRunContext.get() is None
 
 
-def _run_task(task: "Task[P, R]", args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
-    """Run a task as calling it does, with its place in the graph.
+def _id_of_this_run() -> UUID | None:
+    from prefect.context import TaskRunContext
 
-    A dependency is not awaited, and may have failed: `wait_for` of Prefect's own would let no task follow a failed one,
-    and clean-up does.
+    context = TaskRunContext.get()
+    return context.task_run.id if context is not None else None
+
+
+def _stand_ins(earlier: list[UUID]) -> list[Any]:
+    """What Prefect takes for the states of earlier task runs, so that it notes that the next one depends on them.
+
+    They say that the runs have completed, whatever became of them: else no task could follow one that failed, as the
+    tasks of a clean-up do.
     """
-    from prefect.client.schemas.objects import TaskRunResult
-    from prefect.task_engine import run_task_sync
-    from prefect.utilities.callables import get_call_parameters
+    from prefect.client.schemas.objects import StateDetails
+    from prefect.states import Completed
 
-    order, task_run = _order.get() or _Order(), uuid4()
-    before: Any = {TaskRunResult(id=earlier) for earlier in order.last}
-    try:
-        result: Any = run_task_sync(
-            task,
-            task_run_id=task_run,
-            parameters=get_call_parameters(task.fn, args, kwargs),
-            dependencies={"wait_for": before} if before else None,
-        )
-    finally:
-        order.ran(task_run)
-    done: R = result
-    return done
+    return [Completed(data=True, state_details=StateDetails(task_run_id=task_run)) for task_run in earlier]
