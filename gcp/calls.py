@@ -185,8 +185,9 @@ def wait(clients: Clients, operation: compute_v1.Operation, doing: str) -> compu
     Raises:
         CustomizerError: The operation ended in an error, of the kind that fits.
     """
-    while operation.status != compute_v1.Operation.Status.DONE:
+    if operation.status != compute_v1.Operation.Status.DONE:
         method, request = _waiting(clients, operation)
+    while operation.status != compute_v1.Operation.Status.DONE:
         asked = time.monotonic()
         try:
             # The bound is for what comes after a wait that was cut off, however long that lasted.

@@ -41,7 +41,7 @@ def killed(spec: BuildSpec, moment: Any, monkeypatch: pytest.MonkeyPatch) -> Flo
             raise RuntimeError("killed")
 
     with monkeypatch.context() as patch, listening(end):
-        patch.setattr("cos_customizer.flows.build_image._undo", lambda *_: None)
+        patch.setattr("cos_customizer.flows.build._undo", lambda *_: None)
         patch.setattr(hooks, "_register", lambda *_: None)
         state = build_image(spec, return_state=True)
     assert state.is_failed(), state
@@ -123,7 +123,7 @@ def test_the_flow_runs_its_hooks_itself_when_it_fails(
     emulator: Emulator, make_spec: SpecMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     emulator.scripts.add(script(STARTED, marker("BuildStep: 1 failed exit 1"), marker("BuildFailed: step 1 exit 1")))
-    monkeypatch.setattr("cos_customizer.flows.build_image._undo", lambda *_: None)
+    monkeypatch.setattr("cos_customizer.flows.build._undo", lambda *_: None)
     assert build_image(make_spec(), return_state=True).is_failed()
     assert leftovers(emulator) == []
 
@@ -137,7 +137,7 @@ def test_a_flow_that_crashes_runs_its_hooks_too(
         if isinstance(event, StepChange):
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr("cos_customizer.flows.build_image._undo", lambda *_: None)
+    monkeypatch.setattr("cos_customizer.flows.build._undo", lambda *_: None)
     with listening(interrupt), pytest.raises(KeyboardInterrupt):
         build_image(make_spec())
     assert leftovers(emulator) == []
