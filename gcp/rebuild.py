@@ -116,14 +116,14 @@ Plan = Callable[[str, BuildSpec, Path, bool, date, Collection[str]], RebuildPlan
 Planned = dict[str, RebuildPlan | CustomizerError]
 
 
-def plan_all(files: Sequence[str], force: bool, plan: Plan, tell: Callable[[Rebuild], object]) -> Planned:
+def plan_all(files: Sequence[str], force: bool, plan: Plan, on_planned: Callable[[Rebuild], object]) -> Planned:
     """What each recipe comes to; one that cannot be planned fails alone.
 
     Args:
         files: of the recipes.
         force: build all of them.
         plan: `plan_rebuild`, or a task that does it: called with the file and that function's arguments.
-        tell: told of each recipe once it is planned.
+        on_planned: called with each recipe once it is planned.
 
     Returns:
         By file, the plan or why there is none.
@@ -143,7 +143,7 @@ def plan_all(files: Sequence[str], force: bool, plan: Plan, tell: Callable[[Rebu
             names += [found.spec.output.name or ""] if found.why else []
         except CustomizerError as error:
             planned[file] = error
-        tell(row_of(file, planned[file]))
+        on_planned(row_of(file, planned[file]))
     return planned
 
 

@@ -269,10 +269,10 @@ def test_what_a_killed_worker_leaves_is_swept_up_and_nothing_else(
     now = 0.0
     for machine in emulator.list("projects/my-project/zones/-/instances"):
         now = max(now, float(machine.get("labels", {}).get("cos-customizer-expires", "0")))
-    ground = sweep.Ground("my-project")
-    sweep.carry_out(connect(), "my-project", sweep.look(connect(), ground, now - 60), now - 60)
+    scope = sweep.SweepScope("my-project")
+    sweep.apply(connect(), "my-project", sweep.plan(connect(), scope, now - 60), now - 60)
     assert {name for name in leftovers(emulator) if "cos-customizer" in name}, "its time was not up"
-    sweep.carry_out(connect(), "my-project", sweep.look(connect(), ground, now + 60), now + 60)
+    sweep.apply(connect(), "my-project", sweep.plan(connect(), scope, now + 60), now + 60)
     assert set(leftovers(emulator)) == {"bystander"}
     assert images(emulator) == before
 
