@@ -79,14 +79,14 @@ def start(
     )
     running = background.find(Path(options.state_dir))
     if running:
-        _tell(f"already running (process {running.pid}, {running.machines} machines)")
+        _report(f"already running (process {running.pid}, {running.machines} machines)")
         _print_environment(running.environment)
         return
     try:
         if foreground:
-            background.run(options, lambda ready: _print_environment(ready.environment), _tell)
+            background.run(options, lambda ready: _print_environment(ready.environment), _report)
             return
-        _print_environment(background.start(options, _tell).environment)
+        _print_environment(background.start(options, _report).environment)
     except EmulatorError as error:
         raise _translated(error) from error
 
@@ -94,7 +94,7 @@ def start(
 @emulator.command("stop", cls=GoCommand, params=[_STATE_DIR], short_help="Stop it and all its machines.")
 def stop(state_dir: str | None) -> None:
     """Stop the emulator and all its machines. Images, disks, stopped instances, objects and log entries are kept."""
-    _tell("stopped" if background.stop(_state_dir(state_dir)) else "not running")
+    _report("stopped" if background.stop(_state_dir(state_dir)) else "not running")
 
 
 @emulator.command("status", cls=GoCommand, params=[_STATE_DIR], short_help="Say whether it runs, and where.")
@@ -140,7 +140,7 @@ def _translated(error: EmulatorError) -> CustomizerError:
     return CustomizerError(str(error), error.hint)
 
 
-def _tell(text: str) -> None:
+def _report(text: str) -> None:
     click.echo(f"emulator: {text}", err=True)
 
 
