@@ -27,7 +27,7 @@ def compute(emulator: Emulator) -> Compute:
 
 
 def deprecation(compute: Compute, name: str) -> dict[str, Any]:
-    return dict(compute.emulator.compute(f"projects/{PROJECT}/global/images/{name}").get("deprecated", {}))
+    return dict(compute.emulator.get(f"projects/{PROJECT}/global/images/{name}").get("deprecated", {}))
 
 
 def test_back_and_forward_again(compute: Compute) -> None:

@@ -22,8 +22,8 @@ from support.specifications import SpecMaker
 
 from cos_customizer.customizer.errors import BuildFailedError, BuildTimeoutError
 from cos_customizer.customizer.reporting.events import ConsoleOutput, Event, listening
+from cos_customizer.emulator.background import default_cache_dir
 from cos_customizer.emulator.server import Emulator
-from cos_customizer.emulator.service import default_cache_dir
 from cos_customizer.flows.build_image import build_image
 from cos_customizer.gcp.clients import connect
 
