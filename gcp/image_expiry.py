@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from cos_customizer.customizer.families.image_expiry import DEFAULT_KEEP_LAST, FamilyImage, plan_expiry
 from cos_customizer.customizer.families.removal import Removal
+from cos_customizer.customizer.references import ImageRef
 from cos_customizer.gcp import deletion
 from cos_customizer.gcp.clients import Clients
 from cos_customizer.gcp.families import current_image, family_images, images_in_use
@@ -74,8 +75,10 @@ def carry_out(clients: Clients, project: str, decided: Sequence[Decision]) -> li
     Returns:
         What came of every image, in the same order.
     """
-    going = [deletion.image(clients, project, image.id, removal) for image, removal in decided if _goes(removal)]
-    ended = iter(deletion.delete_all(going))
+    going = [
+        deletion.image(clients, ImageRef(project, image.id), removal) for image, removal in decided if _goes(removal)
+    ]
+    ended = iter(deletion.delete_all(clients, going))
     return [next(ended) if _goes(removal) else removal for _, removal in decided]
 
 

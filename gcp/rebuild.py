@@ -12,6 +12,7 @@ from cos_customizer.customizer.errors import CustomizerError, UsageError
 from cos_customizer.customizer.families.provenance import fingerprint
 from cos_customizer.customizer.families.rebuild import Rebuild, dated_name, why_to_build
 from cos_customizer.customizer.names import UNRELEASED
+from cos_customizer.customizer.references import ImageRef
 from cos_customizer.customizer.spec.model import BuildSpec, SourceImage
 from cos_customizer.customizer.spec.recipe import read_recipe
 from cos_customizer.gcp.clients import Clients
@@ -65,7 +66,7 @@ def plan_rebuild(
     why = why_to_build(newest.name if newest else "", provenance, source.id, source.name, recipe, force)
 
     def taken(name: str) -> bool:
-        image = find_image(clients, output.project, name)
+        image = find_image(clients, ImageRef(output.project, name))
         return name in reserved or (image is not None and not _may_be_taken_up(image, recipe))
 
     if why:

@@ -6,6 +6,7 @@ from typing import Any
 
 from cos_customizer.customizer.errors import ConflictError, CustomizerError, NotFoundError
 from cos_customizer.customizer.families.image_expiry import FamilyImage, Rollback, plan_rollback
+from cos_customizer.customizer.references import ImageRef
 from cos_customizer.gcp import calls, deprecation
 from cos_customizer.gcp.clients import Clients
 from cos_customizer.gcp.families import current_image, family_images
@@ -51,7 +52,7 @@ def carry_out(
         CustomizerError: a change could not be made; the message says which image the family gives now.
     """
     target = rollback.target
-    path = f"projects/{project}/global/images/{target.name}"
+    path = ImageRef(project, target.name).path
     if rollback.undeprecate:
         _deprecate(clients, project, target, {}, "clear the deprecation of")
         tell("undeprecated", target)
@@ -76,4 +77,4 @@ def _deprecate(clients: Clients, project: str, image: FamilyImage, body: dict[st
     doing = f"{verb} image {project}/{image.name}"
     # By its id: another image may have the name by now.
     operation = deprecation.begin(clients, project, image.id, body, str(uuid.uuid4()), doing)
-    calls.wait_for_global_operation(clients, project, operation, doing)
+    calls.wait(clients, operation, doing)

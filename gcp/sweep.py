@@ -10,6 +10,7 @@ from cos_customizer.customizer.errors import CustomizerError, NotFoundError
 from cos_customizer.customizer.families.removal import Removal
 from cos_customizer.customizer.families.sweep import OBJECTS, Temporary, judge, plan_sweep
 from cos_customizer.customizer.names import BUILD_LABEL, STATE_LABEL, UNRELEASED
+from cos_customizer.customizer.references import ImageRef, VmRef
 from cos_customizer.gcp import calls, deletion
 from cos_customizer.gcp.clients import Clients
 from cos_customizer.gcp.families import aggregated
@@ -121,7 +122,10 @@ def _objects(clients: Clients, bucket: str) -> list[Temporary]:
         raise calls.translated(error, doing) from error
     return [
         Temporary(
-            *("object", bucket, blob.name, str(blob.generation)),
+            kind="object",
+            where=bucket,
+            name=blob.name,
+            id=str(blob.generation),
             labels=blob.metadata,
             version=str(blob.metageneration),
         )
@@ -165,7 +169,7 @@ class _Sweeper:
             return [self._delete_object(thing) for thing in things]
         second_looks = [self._look_again(thing) for thing in things]
         going = [look for look in second_looks if isinstance(look, deletion.Deletion)]
-        deleted = iter(deletion.delete_all(going))
+        deleted = iter(deletion.delete_all(self._clients, going))
         return [next(deleted) if isinstance(look, deletion.Deletion) else look for look in second_looks]
 
     def _look_again(self, thing: Temporary) -> deletion.Deletion | Removal:
@@ -185,9 +189,9 @@ class _Sweeper:
 
     def _deletion(self, thing: Temporary, removal: Removal) -> deletion.Deletion:
         if thing.kind == "image":
-            return deletion.image(self._clients, thing.where, thing.id, removal)
-        make = deletion.instance if thing.kind == "VM" else deletion.disk
-        return make(self._clients, self._project, thing.where, thing.id, removal)
+            return deletion.image(self._clients, ImageRef(thing.where, thing.id), removal)
+        make = deletion.vm if thing.kind == "VM" else deletion.disk
+        return make(self._clients, VmRef(self._project, thing.where, thing.id), removal)
 
     def _read(self, thing: Temporary) -> Temporary | None:
         """The thing as it is now, or what has its name now; None if there is none."""
@@ -201,7 +205,7 @@ class _Sweeper:
                 return _disk(thing.where, calls.call(self._clients.disks.get, disk, doing))
         except NotFoundError:
             return None
-        image = find_image(self._clients, thing.where, thing.name)
+        image = find_image(self._clients, ImageRef(thing.where, thing.name))
         return _image(image) if image else None
 
     def _delete_object(self, thing: Temporary) -> Removal:

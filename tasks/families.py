@@ -7,8 +7,9 @@ from pathlib import Path
 from cos_customizer.customizer.families.removal import Removal
 from cos_customizer.customizer.spec.model import BuildSpec
 from cos_customizer.gcp import image_expiry, rebuild, sweep
+from cos_customizer.gcp.clients import clients
 from cos_customizer.gcp.rebuild import RebuildPlan
-from cos_customizer.tasks.operation import clients, operation
+from cos_customizer.tasks.operation import operation
 
 
 @operation("plan {recipe}")

@@ -20,6 +20,8 @@ from cos_customizer.customizer.spec.model import BuildSpec
 from cos_customizer.emulator.server import Emulator
 from cos_customizer.flows import hooks
 from cos_customizer.flows.build_image import build_image
+from cos_customizer.gcp import calls
+from cos_customizer.gcp.clients import Clients
 
 pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.xdist_group("families")]
 
@@ -92,11 +94,15 @@ def test_an_image_that_is_still_being_made_goes_with_its_build(
     emulator.scripts.add(succeeding(*LABELS))
     emulator.faults.add("operation", method="insert", path="/images/", seconds=3.0)
 
-    def made(*arguments: Any) -> None:
-        raise RuntimeError("killed")
+    wait = calls.wait
+
+    def made(clients: Clients, operation: Any, doing: str) -> Any:
+        if doing.startswith("create image"):
+            raise RuntimeError("killed")
+        return wait(clients, operation, doing)
 
     with monkeypatch.context() as patch:
-        patch.setattr("cos_customizer.gcp.calls.wait_for_global_operation", made)
+        patch.setattr("cos_customizer.gcp.calls.wait", made)
         flow_run = killed(make_spec(output={"family": "my-family"}), lambda _: False, monkeypatch)
     (image,) = emulator.list("projects/my-project/global/images")
     assert image["status"] == "PENDING"
