@@ -54,6 +54,8 @@ _BLOCK = re.compile(
 _CHANGING = (
     (re.compile(r"\b[0-9a-f]{64}\b"), "DIGEST"),
     (re.compile(r"nonce=[0-9a-f]+"), "NONCE"),
+    (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z"), "TIMESTAMP"),
+    (re.compile(r"crc32c: \S+"), "CRC32C"),  # of the compressed archive: zlib's versions differ
     (re.compile(r"cos-customizer-expires: '\d+'"), "EXPIRY"),
     (re.compile(r'"(build_id|image_id|source_image_id)": "\w+"'), "ID"),
     (re.compile(r"cos-customizer/[0-9a-f]{10}/"), "BUILD"),
