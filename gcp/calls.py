@@ -239,7 +239,7 @@ def operation_error(code: str, message: str, doing: str) -> CustomizerError:
     if code.startswith("RESOURCE_IN_USE") or code == "RESOURCE_NOT_READY":
         return ConflictError(text)
     if code in ("PERMISSIONS_ERROR", "SERVICE_ACCOUNT_ACCESS_DENIED"):
-        return PermissionDeniedError(text, "the README lists the IAM roles that a build needs.")
+        return PermissionDeniedError(text, "docs/google-cloud.md lists the IAM roles that a build needs.")
     if code == "CONDITION_NOT_MET":
         return PermissionDeniedError(text, _ORGANIZATION_POLICY_HINT)
     return CustomizerError(text)
@@ -331,5 +331,5 @@ def _translated_answer(error: exceptions.GoogleAPICallError, doing: str) -> Cust
             return QuotaError(text, _quota_hint(text))
         if any(reason in _RATE_REASONS for reason in reasons):
             return QuotaError(text, "too many calls a minute in this project; try again later.")
-        return PermissionDeniedError(text, "the README lists the IAM roles that a build needs.")
+        return PermissionDeniedError(text, "docs/google-cloud.md lists the IAM roles that a build needs.")
     return CustomizerError(text)
