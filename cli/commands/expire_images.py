@@ -9,7 +9,7 @@ from cos_customizer.cli.command import FAMILIES, command
 from cos_customizer.cli.flags import Flag, IntegerFlag, ListFlag, SwitchFlag
 from cos_customizer.cli.removals import show_removals
 from cos_customizer.customizer.errors import UsageError
-from cos_customizer.customizer.families.image_expiry import DEFAULT_KEEP_LAST
+from cos_customizer.customizer.families.image_expiry import DEFAULT_KEEP_LAST, Retention
 from cos_customizer.customizer.families.removal import raise_failures
 
 FLAGS = (
@@ -72,11 +72,11 @@ def expire_images(
     from cos_customizer.gcp.clients import connect
 
     clients = connect()
-    retention = image_expiry.Retention(project, families, keep_last, include_others, disk_projects)
-    decided = image_expiry.look(clients, retention, time.time())
+    retention = Retention(project, families, keep_last, include_others, disk_projects)
+    decided = image_expiry.plan(clients, retention, time.time())
     removals = [removal for _, removal in decided]
     if not dry_run:
-        removals = image_expiry.carry_out(clients, project, decided)
+        removals = image_expiry.apply(clients, project, decided)
     show_removals(removals, "family", dry_run)
     for family in families:
         if not any(removal.where == family for removal in removals):
