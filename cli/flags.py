@@ -23,7 +23,8 @@ class Flag(click.Option):
         about: what it means, not yet with other flags' names in it; `help` has them.
         example: a value worth showing, written as the whole flag.
         field: dotted path of the field that it sets; empty if none.
-        needed: whether its command refuses to run without it, before all else.
+        needed: whether its command refuses to run without it, before all else. (A field that is required is missed
+            with all other faults of a specification.)
     """
 
     takes_value: ClassVar[bool] = True
@@ -61,9 +62,9 @@ class Flag(click.Option):
         self.flag, self.example, self.field, self.needed = flag, example, field, needed
         if isinstance(about, Option):
             self.field, default = about.path, self.default_of(about)
-            needed = needed or about.required
-            about = self.meaning_of(about)
-        also = f"{also} Required.".lstrip() if needed else also
+        if needed or (isinstance(about, Option) and about.required):
+            also = f"{also} Required.".lstrip()
+        about = self.meaning_of(about) if isinstance(about, Option) else about
         self.about = Message("{} {}", about, also) if also else about
         if completer:
             attributes["type"] = completer

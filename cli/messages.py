@@ -1,4 +1,4 @@
-"""How the command line talks of what went wrong: one format, on the error stream, never a traceback."""
+"""How the command line reports errors: in one format, on the error stream, never as a traceback."""
 
 import os
 import sys
@@ -24,14 +24,14 @@ def printable(text: str) -> str:
 
 
 def silence_standard_output() -> None:
-    """Send what is still to be written to nowhere: whoever read it has gone, and flushing it at exit would fail."""
+    """Discard further output: its reader has gone, and flushing it at exit would fail."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, sys.stdout.fileno())
     os.close(null)
 
 
 def complain(message: str, *, output: Iterable[str] = (), hint: str = "", more: Iterable[str] = ()) -> None:
-    """Tell what went wrong.
+    """Print an error.
 
     Args:
         message: what is wrong.
@@ -47,7 +47,7 @@ def complain(message: str, *, output: Iterable[str] = (), hint: str = "", more: 
 
 
 def report(error: BaseException) -> int:
-    """Tell of an error that ends a command.
+    """Print the error that ends a command.
 
     Args:
         error: any exception.
@@ -88,7 +88,7 @@ def report(error: BaseException) -> int:
 
 
 def _facts(error: BaseException) -> list[str]:
-    """What else a build's result says that somebody needs now."""
+    """Further lines from the result of a build that failed: where its log is, what is left behind."""
     result: Any = getattr(error, "result", None)
     facts = []
     if result is not None and (log := result.verification_log or result.serial_log):

@@ -87,13 +87,13 @@ def _alone() -> Iterator[None]:
 @contextlib.contextmanager
 def _announced() -> Iterator[None]:
     """Say at the first event where the flow run can be watched."""
-    said = False
+    announced = False
 
     def announce(_event: Event) -> None:
-        nonlocal said
-        if said:
+        nonlocal announced
+        if announced:
             return
-        said = True
+        announced = True
         from prefect.context import FlowRunContext
         from prefect.utilities.urls import url_for
 

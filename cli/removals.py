@@ -1,4 +1,4 @@
-"""What is deleted and what is kept, as the commands that delete tell of it."""
+"""The table of what is deleted and what is kept, for the commands that delete."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ def show_removals(removals: Sequence[Removal], where: str, dry_run: bool) -> Non
     Args:
         removals: what was looked at.
         where: heading of what `Removal.where` says: `family`, say.
-        dry_run: whether nothing was deleted; how to delete is then told, if there is anything to delete.
+        dry_run: whether nothing was deleted; the last line then says how to delete, if there is anything to delete.
     """
     if removals:
         rows = [(each.action, each.kind, each.where, each.name, each.reason) for each in removals]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def run_build(
-    spec: "BuildSpec", started: float, output_file: OutputFile, forget: Callable[[], None] = lambda: None
+    spec: "BuildSpec", started: float, output_file: OutputFile, on_ended: Callable[[], None] = lambda: None
 ) -> "BuildResult":
     """Build, show progress, write the result down.
 
@@ -29,8 +29,8 @@ def run_build(
         spec: of the build.
         started: value of `time.monotonic()` when the command began; the build's timeout counts from there.
         output_file: where the result goes.
-        forget: called when the build is over: removes what only this build had use for. Not called on wrong usage, nor
-            on errors before the build has begun: so that it can be tried again.
+        on_ended: called when the build is over: removes what only this build had use for. Not called on wrong usage,
+            nor on errors before the build has begun: so that it can be tried again.
 
     Raises:
         CustomizerError: the build could not begin, or failed; KeyboardInterrupt and SystemExit: it was interrupted.
@@ -55,9 +55,9 @@ def run_build(
         if isinstance(error, UsageError):
             raise
         if begun or not isinstance(error, Exception):
-            forget()
+            on_ended()
         result = ended[-1] if ended else _result_of(error, spec)
-        error.result = result  # type: ignore[attr-defined] # for what is told of it
+        error.result = result  # type: ignore[attr-defined] # for cli.messages
         try:
             output_file.write(result)
         except CustomizerError as unwritten:  # beside the error that there is, not instead of it
@@ -67,7 +67,7 @@ def run_build(
         # At exit, the interpreter would take a second to pick apart what Google's and Prefect's modules hold.
         gc.freeze()
     ignore_signals()
-    forget()
+    on_ended()
     output_file.write(result)
     click.echo(_summary(result, time.monotonic() - started, startup))
     return result
@@ -80,7 +80,7 @@ def _load_flow() -> "Callable[[BuildSpec], BuildResult]":
 
 
 def _result_of(error: BaseException, spec: "BuildSpec") -> "BuildResult":
-    """What became of a build that its flow has said nothing of."""
+    """The result of a build whose flow has published none."""
     from cos_customizer.customizer.reporting.result import BuildResult
 
     outcome = "interrupted" if not isinstance(error, Exception) else "failed"

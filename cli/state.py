@@ -29,7 +29,7 @@ _LOCK_PATIENCE = 10.0
 
 @dataclass(frozen=True)
 class BuildState:
-    """What the steps so far have said.
+    """What the steps so far have written down.
 
     Attributes:
         spec: a partial `BuildSpec` as JSON-like data; `context.path` is the archive.

@@ -1,4 +1,4 @@
-"""What can go wrong, as people are told of it: one base exception, raised with a message and a hint."""
+"""What can go wrong: one base exception, raised with a message and a hint for people."""
 
 from cos_customizer.customizer.fields import Naming, named
 

@@ -19,7 +19,7 @@ from cos_customizer.customizer.spec.gpu_types import (
     DEFAULT_ARM_MACHINE_TYPE,
     DEFAULT_DISK_TYPE,
     DEFAULT_MACHINE_TYPE,
-    holder_of,
+    machine_fit,
 )
 from cos_customizer.customizer.spec.model import BuilderVm, BuildSpec, OutputImage
 from cos_customizer.customizer.spec.options import INHERIT_LABELS
@@ -71,7 +71,7 @@ def machine_type_of(spec: BuildSpec, architecture: str) -> str:
     if spec.builder.machine_type:
         return spec.builder.machine_type
     if spec.gpu_type:
-        return holder_of(spec.gpu_type).default
+        return machine_fit(spec.gpu_type).default
     return DEFAULT_ARM_MACHINE_TYPE if architecture == "ARM64" else DEFAULT_MACHINE_TYPE
 
 
@@ -83,7 +83,7 @@ def disk_type_of(spec: BuildSpec) -> str:
     """
     if spec.builder.disk_type:
         return spec.builder.disk_type
-    return holder_of(spec.gpu_type).disk_type if spec.gpu_type else DEFAULT_DISK_TYPE
+    return machine_fit(spec.gpu_type).disk_type if spec.gpu_type else DEFAULT_DISK_TYPE
 
 
 def user_data(spec: BuildSpec, build: BuildNames, sha256: str) -> str:
@@ -219,7 +219,7 @@ def builder_vm(request: VmRequest, zone: str, now: float) -> dict[str, Any]:
         body["tags"] = {"items": list(builder.network_tags)}
     if spec.gpu_type:
         body["scheduling"]["onHostMaintenance"] = "TERMINATE"
-        if not holder_of(spec.gpu_type).brings_gpus:
+        if not machine_fit(spec.gpu_type).brings_gpus:
             accelerator = f"zones/{zone}/acceleratorTypes/{spec.gpu_type}"
             body["guestAccelerators"] = [{"acceleratorType": accelerator, "acceleratorCount": 1}]
     return body

@@ -116,7 +116,7 @@ def finish_image_build(ctx: click.Context, /, **values: Any) -> int:
     output_file = OutputFile.checked(values["output_file"])
     from cos_customizer.cli.run_build import run_build
 
-    result = run_build(spec, started, output_file, forget=lambda: directory.remove(state))
+    result = run_build(spec, started, output_file, on_ended=lambda: directory.remove(state))
     return 0 if result.outcome in ("built", "exists") else 1
 
 

@@ -12,7 +12,7 @@ DEFAULT_DISK_TYPE = "pd-standard"
 
 
 @dataclass(frozen=True)
-class Holder:
+class MachineFit:
     """Machine types that hold a GPU.
 
     Attributes:
@@ -27,28 +27,28 @@ class Holder:
 
     @property
     def brings_gpus(self) -> bool:
-        """Whether a machine type of this family has its GPUs by itself, none being asked for beside it."""
+        """Whether its machine types come with their GPUs, so that none is attached beside them."""
         return self.family != "n1"
 
 
-_HOLDERS = {
-    "nvidia-tesla-k80": Holder("n1", DEFAULT_MACHINE_TYPE),
-    "nvidia-tesla-p4": Holder("n1", DEFAULT_MACHINE_TYPE),
-    "nvidia-tesla-p100": Holder("n1", DEFAULT_MACHINE_TYPE),
-    "nvidia-tesla-v100": Holder("n1", DEFAULT_MACHINE_TYPE),
-    "nvidia-tesla-t4": Holder("n1", DEFAULT_MACHINE_TYPE),
-    "nvidia-l4": Holder("g2", "g2-standard-4", "pd-balanced"),
-    "nvidia-tesla-a100": Holder("a2", "a2-highgpu-1g"),
-    "nvidia-a100-80gb": Holder("a2", "a2-ultragpu-1g"),
-    "nvidia-h100-80gb": Holder("a3", "a3-highgpu-1g", "pd-balanced"),
-    "nvidia-h100-mega-80gb": Holder("a3", "a3-megagpu-8g", "pd-balanced"),
-    "nvidia-h200-141gb": Holder("a3", "a3-ultragpu-8g", "hyperdisk-balanced"),
+_FITS = {
+    "nvidia-tesla-k80": MachineFit("n1", DEFAULT_MACHINE_TYPE),
+    "nvidia-tesla-p4": MachineFit("n1", DEFAULT_MACHINE_TYPE),
+    "nvidia-tesla-p100": MachineFit("n1", DEFAULT_MACHINE_TYPE),
+    "nvidia-tesla-v100": MachineFit("n1", DEFAULT_MACHINE_TYPE),
+    "nvidia-tesla-t4": MachineFit("n1", DEFAULT_MACHINE_TYPE),
+    "nvidia-l4": MachineFit("g2", "g2-standard-4", "pd-balanced"),
+    "nvidia-tesla-a100": MachineFit("a2", "a2-highgpu-1g"),
+    "nvidia-a100-80gb": MachineFit("a2", "a2-ultragpu-1g"),
+    "nvidia-h100-80gb": MachineFit("a3", "a3-highgpu-1g", "pd-balanced"),
+    "nvidia-h100-mega-80gb": MachineFit("a3", "a3-megagpu-8g", "pd-balanced"),
+    "nvidia-h200-141gb": MachineFit("a3", "a3-ultragpu-8g", "hyperdisk-balanced"),
 }
 
 
-KNOWN_GPU_TYPES = frozenset(_HOLDERS)
+KNOWN_GPU_TYPES = frozenset(_FITS)
 
 
-def holder_of(gpu_type: str) -> Holder:
-    """What holds a GPU of this type; a type that is not known here is taken for one that n1 machines hold."""
-    return _HOLDERS.get(gpu_type, Holder("n1", DEFAULT_MACHINE_TYPE))
+def machine_fit(gpu_type: str) -> MachineFit:
+    """The machine types that hold a GPU of this type; an unknown type is taken for one that n1 machines hold."""
+    return _FITS.get(gpu_type, MachineFit("n1", DEFAULT_MACHINE_TYPE))

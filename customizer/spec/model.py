@@ -14,7 +14,7 @@ from cos_customizer.customizer.errors import UsageError
 from cos_customizer.customizer.fields import FieldPath, Message, joined
 from cos_customizer.customizer.spec.base import Model, field
 from cos_customizer.customizer.spec.faults import explain
-from cos_customizer.customizer.spec.gpu_types import KNOWN_GPU_TYPES, holder_of
+from cos_customizer.customizer.spec.gpu_types import KNOWN_GPU_TYPES, machine_fit
 from cos_customizer.customizer.spec.options import GPU_TYPE, OPTIONS, OUTPUT_LABELS, OUTPUT_SUFFIX
 from cos_customizer.customizer.spec.script_checks import mask_environment
 from cos_customizer.customizer.spec.steps.install_gpu import InstallGpu
@@ -157,7 +157,7 @@ class BuildSpec(Model):
         if drivers and self.source.architecture != "X86_64":
             raise ValueError("install-gpu needs an x86_64 source image: COS has no GPU drivers for others")
         gpu_type, machine_type = self.gpu_type, self.builder.machine_type
-        family = holder_of(gpu_type).family if gpu_type in KNOWN_GPU_TYPES else None
+        family = machine_fit(gpu_type).family if gpu_type in KNOWN_GPU_TYPES else None
         if self.verify.asked_for and len(self.output.labels) > MOST_LABELS - 3:
             raise ValueError(
                 Message(

@@ -27,6 +27,13 @@ def _text_schema(pattern: re.Pattern[str]) -> dict[str, Any]:
     return {"type": "string", "pattern": f"^({pattern.pattern})$"}
 
 
+def _mapping(key: re.Pattern[str], value: dict[str, Any], **rules: Any) -> WithJsonSchema:
+    """What a schema says of mappings from texts that match a pattern to values of a schema."""
+    return WithJsonSchema(
+        {"type": "object", "propertyNames": _text_schema(key), "additionalProperties": value, **rules}
+    )
+
+
 def _check_environment(env: dict[str, str]) -> dict[str, str]:
     for name in env:
         names.check_environment_name(name)
@@ -102,14 +109,7 @@ ResourceName = Annotated[str, AfterValidator(names.check_resource_name), _spelle
 Labels = Annotated[
     dict[str, str],
     AfterValidator(_check_labels),
-    WithJsonSchema(
-        {
-            "type": "object",
-            "propertyNames": _text_schema(names.LABEL_KEY),
-            "additionalProperties": _text_schema(names.LABEL_VALUE),
-            "maxProperties": MOST_LABELS,
-        }
-    ),
+    _mapping(names.LABEL_KEY, _text_schema(names.LABEL_VALUE), maxProperties=MOST_LABELS),
 ]
 BuilderLabels = Annotated[Labels, AfterValidator(_leave_room_for_ours)]
 ImageLabels = Annotated[Labels, AfterValidator(_refuse_ours)]
@@ -117,13 +117,7 @@ Project = Annotated[str, AfterValidator(names.check_project), _spelled(names.PRO
 Environment = Annotated[
     dict[str, str],
     AfterValidator(_check_environment),
-    WithJsonSchema(
-        {
-            "type": "object",
-            "propertyNames": _text_schema(names.ENVIRONMENT_NAME),
-            "additionalProperties": {"type": "string"},
-        }
-    ),
+    _mapping(names.ENVIRONMENT_NAME, {"type": "string"}),
 ]
 Bucket = Annotated[str, AfterValidator(names.check_bucket), _spelled(names.BUCKET)]
 Workdir = Annotated[NonEmpty, AfterValidator(names.check_workdir)]

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 import pytest
 from support.command_line import run
+from support.paths import ROOT
 
 from cos_customizer.cli import reference
 from cos_customizer.cli.main import program
@@ -79,6 +80,13 @@ def test_commands_lists_them_one_a_line() -> None:
     lines = run("commands").out.splitlines()
     assert set(BUILD_STEPS) | {"help", "commands", "flags", "version", "completion", "emulator"} <= set(lines)
     assert not set(MISSING_COMMANDS) & set(lines)
+
+
+def test_every_file_of_a_command_is_a_command_and_nothing_else_lists_them() -> None:
+    files = {path.stem.replace("_", "-") for path in (ROOT / "cli" / "commands").glob("[a-z]*.py")}
+    names = program.list_commands(click.Context(program))
+    assert len(names) == len(set(names))
+    assert files - {"run-cloudbuild"} == set(names), "run-cloudbuild is a command of emulator"
 
 
 def test_flags_lists_those_of_a_command() -> None:
