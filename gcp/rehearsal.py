@@ -141,11 +141,11 @@ class Rehearsal(HTTPAdapter):
         content = _bytes_of(request.body)
         if query.get("uploadType") == ["multipart"]:
             metadata = _first_part(_bytes_of(request.headers["Content-Type"]), content)
-            self._record(request, path, query, metadata)
+            self._record(request, path, query, dict(sorted(metadata.items())))
             return self._answer(request, metadata)
         if request.method == "POST":
             self._upload = json.loads(content)
-            self._record(request, path, query, self._upload)
+            self._record(request, path, query, dict(sorted(self._upload.items())))
             return self._answer(request, {}, headers={"Location": f"{request.url}&upload_id=1"})
         self._record(request, path, {}, {})
         last, total = re.findall(r"\d+|\*", str(request.headers["Content-Range"]))[-2:]
@@ -167,7 +167,7 @@ class Rehearsal(HTTPAdapter):
 
 
 def _in_order(part: Any, name: str = "") -> Any:
-    """A body with its labels sorted: Google's messages keep them in no order."""
+    """A body with its labels sorted, which Google's messages keep in no order."""
     if isinstance(part, list):
         return [_in_order(item) for item in part]
     if not isinstance(part, dict):
