@@ -93,7 +93,7 @@ class Rehearsal(HTTPAdapter):
     ) -> None:
         telling = [(name, value) for name in _TELLING for value in query.get(name, [])]
         words = f"?{urlencode(telling, safe='/')}" if telling else ""
-        self.requests.append(PlannedRequest(request.method or "", unquote(path) + words, body))
+        self.requests.append(PlannedRequest(request.method or "", unquote(path) + words, _in_order(body)))
 
     def _read(
         self,
@@ -141,11 +141,11 @@ class Rehearsal(HTTPAdapter):
         content = _bytes_of(request.body)
         if query.get("uploadType") == ["multipart"]:
             metadata = _first_part(_bytes_of(request.headers["Content-Type"]), content)
-            self._record(request, path, query, metadata)
+            self._record(request, path, query, dict(sorted(metadata.items())))
             return self._answer(request, metadata)
         if request.method == "POST":
             self._upload = json.loads(content)
-            self._record(request, path, query, self._upload)
+            self._record(request, path, query, dict(sorted(self._upload.items())))
             return self._answer(request, {}, headers={"Location": f"{request.url}&upload_id=1"})
         self._record(request, path, {}, {})
         last, total = re.findall(r"\d+|\*", str(request.headers["Content-Range"]))[-2:]
@@ -164,6 +164,16 @@ class Rehearsal(HTTPAdapter):
         body = io.BytesIO(json.dumps(content).encode() if status == 200 else b"")
         head = {"Content-Type": "application/json", **(headers or {})}
         return self.build_response(request, HTTPResponse(body, head, status, preload_content=False))
+
+
+def _in_order(part: Any, name: str = "") -> Any:
+    """A body with its labels sorted, which Google's messages keep in no order."""
+    if isinstance(part, list):
+        return [_in_order(item) for item in part]
+    if not isinstance(part, dict):
+        return part
+    keys = sorted(part) if name == "labels" else list(part)
+    return {key: _in_order(part[key], key) for key in keys}
 
 
 def _operation(path: str) -> dict[str, Any]:
