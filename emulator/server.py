@@ -77,6 +77,8 @@ class Emulator:
         self.calls = Calls()
         self._projects: set[str] = set()
         self._compute = Compute(state_dir, self._backend, self.faults, self._given_attributes)
+        if isinstance(self._backend, ScriptedBackend):
+            self._backend.clock = self._compute.clock
         self.logs = Logs(state_dir, self._compute.clock)
         try:
             self._storage = CloudStorage(state_dir / "storage", storage_port, self.faults, self.calls.record)

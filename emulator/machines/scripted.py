@@ -5,11 +5,11 @@ import base64
 import itertools
 import re
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from cos_customizer.emulator.clock import Clock
 from cos_customizer.emulator.machines.backend import (
     SERIAL_PORTS,
     SERIAL_RING_BYTES,
@@ -19,9 +19,9 @@ from cos_customizer.emulator.machines.backend import (
 )
 
 Event = Mapping[str, Any]
-"""One thing that a scripted machine does. `after` (seconds after the event before, 0 = at once) with either `text` or
-`base64` on a `port` (3 unless told), `power_off`, `crash` (both stop it), or `reboot` (changes nothing to be seen from
-outside; the events after it are what the machine does then). A `text` may hold `${variable}`."""
+"""One thing that a scripted machine does. `after` (seconds on the emulator's clock after the event before, 0 = at once)
+with either `text` or `base64` on a `port` (3 unless told), `power_off`, `crash` (both stop it), or `reboot` (changes
+nothing to be seen from outside; the events after it are what the machine does then). A `text` may hold `${variable}`."""
 
 Play = Callable[[MachineSpec], Sequence[Event]]
 
@@ -163,8 +163,9 @@ class _Ring:
 class ScriptedMachine:
     """Plays events. What is due is worked out when somebody looks, so no thread is needed."""
 
-    def __init__(self, events: Sequence[Event]) -> None:
+    def __init__(self, events: Sequence[Event], clock: Clock) -> None:
         self._events = events
+        self._clock = clock
         self._rings = {port: _Ring() for port in SERIAL_PORTS}
         self._lock = threading.Lock()
         self._running = False
@@ -176,7 +177,7 @@ class ScriptedMachine:
         with self._lock:
             self._running = True
             self._next = 0
-            self._due = time.monotonic()
+            self._due = self._clock.now()
 
     def press_power_button(self) -> None:
         """Stops at once: scripts have no say in it."""
@@ -205,7 +206,7 @@ class ScriptedMachine:
         """Nothing looks at them any more."""
 
     def _play(self) -> None:
-        now = time.monotonic()
+        now = self._clock.now()
         while self._running and self._next < len(self._events):
             event = self._events[self._next]
             due = self._due + float(event.get("after", 0))
@@ -222,12 +223,18 @@ class ScriptedMachine:
 
 
 class ScriptedBackend:
-    """The backend of scripted machines: disks and images have no content."""
+    """The backend of scripted machines: disks and images have no content.
+
+    Attributes:
+        scripts: what they do.
+        clock: the one that they go by.
+    """
 
     name = "scripted"
 
     def __init__(self, scripts: Scripts | None = None) -> None:
         self.scripts = scripts or Scripts()
+        self.clock = Clock()
 
     def prepare(self) -> None:
         """Nothing is needed."""
@@ -247,7 +254,7 @@ class ScriptedBackend:
 
     def machine(self, spec: MachineSpec) -> ScriptedMachine:
         """A machine that plays the script for this instance."""
-        return ScriptedMachine(self.scripts.events(spec))
+        return ScriptedMachine(self.scripts.events(spec), self.clock)
 
     def close(self) -> None:
         """Nothing runs."""
