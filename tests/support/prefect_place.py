@@ -6,30 +6,18 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 from support.paths import ROOT
+from support.waiting import PATIENCE, wait_for
 
 PREFECT = str(Path(sys.executable).with_name("prefect"))
 POOL = "cos-customizer"
-
-T = TypeVar("T")
-
-
-def wait_for(condition: Callable[[], T | None], seconds: float = 120.0) -> T:
-    """The first true value of a condition; how long a machine may take for it is no test of ours."""
-    end = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.2)
-    return value
 
 
 class PrefectPlace:
@@ -153,7 +141,7 @@ class PrefectPlace:
     def _answers(self) -> bool:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with opener.open(f"{self.api}/health", timeout=5):
+            with opener.open(f"{self.api}/health", timeout=PATIENCE):
                 return True
         except (urllib.error.URLError, OSError):
             assert self._processes[0].poll() is None, self.log("server")
