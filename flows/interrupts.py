@@ -70,9 +70,9 @@ class Interrupts:
     One interruption only: a second Ctrl-C or SIGTERM must not cut the undoing short that the first one has begun.
     SIGINT, SIGTERM and SIGHUP do what their handlers did before (a default action that ends the process becomes
     SystemExit, so that `finally` is reached; what was ignored stays so, and a handler that returns has interrupted
-    nothing). In a program whose handler is `EndOnce`, a signal that interrupts is the last one: all are ignored when the
-    context is left, since what Prefect then has to say of the flow run is part of the way out. An alarm that was set
-    before, such as the time limit of a flow around this one, counts as a deadline too, and is set again afterwards.
+    nothing). In a program whose handler is `EndOnce`, a signal that interrupts is the last one: all are ignored when
+    the context is left, since what Prefect then has to say of the flow run is part of the way out. An alarm that was
+    set before, such as the time limit of a flow around this one, counts as a deadline too, and is set again afterwards.
     Works in the main thread, where Prefect runs a sync flow; elsewhere the builder VM's own `maxRunDuration` is what
     bounds a build.
 

@@ -20,8 +20,8 @@ from cos_customizer.emulator.machines.backend import (
 
 Event = Mapping[str, Any]
 """One thing that a scripted machine does. `after` (seconds on the emulator's clock after the event before, 0 = at once)
-with either `text` or `base64` on a `port` (3 unless told), `power_off`, `crash` (both stop it), or `reboot` (changes
-nothing to be seen from outside; the events after it are what the machine does then). A `text` may hold `${variable}`."""
+with either `text` or `base64` on a `port` (3 unless told), `power_off`, `crash` (both stop it), or `reboot` (nothing is
+seen of it from outside; the events after it are what the machine does then). A `text` may hold `${variable}`."""
 
 Play = Callable[[MachineSpec], Sequence[Event]]
 

@@ -14,6 +14,7 @@ from support.containers import image as container_image
 from support.guest_scripts import NONCE, marker, succeeded, succeeding
 from support.leftovers import leftovers
 from support.paths import EXAMPLES
+from support.waiting import PATIENCE
 
 from cos_customizer.emulator.server import Emulator
 from cos_customizer.gcp.clients import connect
@@ -68,7 +69,7 @@ def run_example(emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPa
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=PATIENCE,
         )
 
     return run
