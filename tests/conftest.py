@@ -49,8 +49,8 @@ def storage() -> Iterator[Storage]:
 
 
 @pytest.fixture(scope="session")
-def prefect_server() -> Iterator[None]:
-    """A Prefect server for the flows of this session, as `finish-image-build` brings one along."""
+def session_server() -> Iterator[dict[str, str]]:
+    """A Prefect server for the builds of this session, in this process and others; gives the environment of those."""
     from cos_customizer.flows.local_server import LocalServer
 
     before = dict(os.environ)
@@ -60,11 +60,19 @@ def prefect_server() -> Iterator[None]:
         from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
         refresh_global_settings_context()
+        environment = dict(os.environ.items() - before.items())
+        os.environ.clear()
+        os.environ.update(before)  # tests that do not ask for the server know nothing of it
         # Prefect joins the heartbeat's thread at the end of each flow run, which sleeps for whole seconds.
         with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-            yield
-    os.environ.clear()
-    os.environ.update(before)
+            yield environment
+
+
+@pytest.fixture
+def prefect_server(session_server: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The session's Prefect server is the one that is configured; for flows in this process it is as their own."""
+    for name, value in session_server.items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture

@@ -92,7 +92,8 @@ def test_a_build_from_its_first_step_to_the_image(backend: Backend, storage: Sto
         LITTER + "\necho Hello >/var/lib/hello\nreboot",
         # 4: runs after the reboot, fills the disk, and is content with that.
         FILL_THE_DISK
-        + "echo x >/var/more || echo full\nls -A /root | wc -l\necho boot $(cat /proc/sys/kernel/random/boot_id)\nexit 0",
+        + "echo x >/var/more || echo full\nls -A /root | wc -l\n"
+        + "echo boot $(cat /proc/sys/kernel/random/boot_id)\nexit 0",
         # 5: still has its turn, with the disk full.
         "rm -rf /var/filler* /var/lib/filler-*\n"
         + LITTER
