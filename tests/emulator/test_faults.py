@@ -61,7 +61,7 @@ def test_a_connection_dropped_before_or_after_the_work(emulator: Emulator, when:
 
 def test_a_late_answer(emulator: Emulator, order: Order, monkeypatch: pytest.MonkeyPatch) -> None:
     late: list[float] = []
-    monkeypatch.setattr("cos_customizer.emulator.compute.api.time", SimpleNamespace(sleep=late.append))
+    monkeypatch.setattr("cos_customizer.emulator.web.time", SimpleNamespace(sleep=late.append))
     order("delay", path="/images", seconds=20)
     assert call(emulator, "GET", IMAGES)[0] == call(emulator, "GET", IMAGES)[0] == 200
     assert late == [20]

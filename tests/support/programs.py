@@ -4,13 +4,14 @@ import signal
 import subprocess
 
 
-def read_until(process: "subprocess.Popen[str]", words: str) -> None:
-    """Read what it prints up to the first line with these words in it."""
+def read_until(process: "subprocess.Popen[str]", words: str) -> str:
+    """What it prints up to the first line with these words in it."""
     assert process.stdout is not None
-    line = ""
-    while words not in line:
-        line = process.stdout.readline()
-        assert line, f"it has ended without saying {words!r}: {rest_of(process)}"
+    lines = [""]
+    while words not in lines[-1]:
+        lines.append(process.stdout.readline())
+        assert lines[-1], f"it has ended without saying {words!r}: {rest_of(process)}"
+    return "".join(lines)
 
 
 def rest_of(process: "subprocess.Popen[str]") -> tuple[str, str]:
