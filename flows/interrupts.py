@@ -87,6 +87,7 @@ class Interrupts:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._interrupted: int | None = None
+        self._cause: BaseException | None = None
         self._shielded = False
         self._before: dict[int, Any] = {}
         self._left_alone: set[int] = set()
@@ -142,19 +143,36 @@ class Interrupts:
             signal.signal(number, self._interrupt)
         self._left_alone = set()
 
+    def behind(self, error: BaseException) -> BaseException:
+        """What has interrupted, where that has made a library fail in a way of its own; otherwise the error itself.
+
+        Prefect does so when it is just beginning a task run, and calls that `Task run is not set`.
+
+        Args:
+            error: what came out of the work.
+        """
+        return self._cause if self._cause is not None and isinstance(error, Exception) else error
+
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         # Only the deadline says it again: see `__enter__`.
         again = self._interrupted == number == signal.SIGALRM
         if self._shielded or not (self._interrupted is None or again):
             return
         self._interrupted = number
+        try:
+            self._raise(number, frame)
+        except BaseException as cause:
+            self._cause = cause
+            raise
+        self._interrupted = None  # the handler has only taken note
+
+    def _raise(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGALRM:
             raise DeadlinePassed
         handler = self._before[number]
         if not callable(handler):
             raise SystemExit(128 + number)
         handler(number, frame)
-        self._interrupted = None  # it has only taken note
 
 
 def _worker_may_cancel() -> bool:

@@ -89,7 +89,7 @@ def make_spec(tmp_path: Path) -> SpecMaker:
     for name in ("first.sh", "second.sh"):
         (context / name).write_text(f"echo {name}\n")
 
-    def make(timeout: str = "1m", scripts: tuple[str, ...] = ("first.sh", "second.sh"), **parts: Any) -> BuildSpec:
+    def make(timeout: str = "1h", scripts: tuple[str, ...] = ("first.sh", "second.sh"), **parts: Any) -> BuildSpec:
         defaults: dict[str, dict[str, Any]] = {
             "source": {"project": "cos-cloud", "name": "cos-stable-68-10718-86-0"},
             "context": {"path": str(context)},

@@ -188,6 +188,29 @@ def test_time_that_is_up_before_the_build_begins_is_a_timeout_too(
     assert result.outcome == "timed-out"
 
 
+@pytest.mark.parametrize(
+    ("number", "error", "outcome"),
+    [(signal.SIGALRM, BuildTimeoutError, "timed-out"), (signal.SIGINT, KeyboardInterrupt, "interrupted")],
+)
+def test_an_interruption_is_told_though_a_library_makes_another_error_of_it(
+    emulator: Emulator,
+    make_spec: SpecMaker,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
+    error: type[BaseException],
+    outcome: str,
+) -> None:
+    def resolve(_source: object) -> None:
+        try:
+            signal.raise_signal(number)
+        except BaseException:
+            raise ValueError("Task run is not set") from None  # in Prefect's words
+
+    monkeypatch.setattr("cos_customizer.flows.build.image_tasks.resolve_source", resolve)
+    _, result = failing(make_spec(), error)
+    assert result.outcome == outcome
+
+
 def test_a_serial_log_that_could_not_be_stored_once_is_whole_the_next_time(
     emulator: Emulator, make_spec: SpecMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -460,7 +483,7 @@ def test_a_vm_that_nobody_deletes_is_deleted_by_compute_engine(emulator: Emulato
 
     def hurry(event: Event) -> None:
         if isinstance(event, StepChange):
-            emulator.clock.advance(60 + 301)
+            emulator.clock.advance(3600 + 301)
             found.append(len(emulator.list("projects/my-project/zones/-/instances")))
             found.append(len(emulator.list("projects/my-project/zones/-/disks")))
 

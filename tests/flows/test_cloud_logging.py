@@ -164,8 +164,8 @@ def nowhere(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
             id="no-quota",
         ),
         pytest.param(
-            lambda emulator, _: emulator.faults.add("delay", path=WRITE, seconds=5, count=0),
-            "has not taken all entries within 3 s; ",
+            lambda emulator, _: emulator.faults.add("delay", path=WRITE, seconds=8, count=0),
+            "has not taken all entries within 5 s; ",
             id="slow",
         ),
         pytest.param(
