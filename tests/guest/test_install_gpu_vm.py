@@ -4,12 +4,12 @@ What a real driver would do is not tried here; how the installers are called, an
 """
 
 import hashlib
-import time
 from pathlib import Path
 
 import pytest
 import yaml
-from support.guest_machines import BOOT_LIMIT, Console, Storage, build_of, power_on
+from support.guest_machines import Console, Storage, build_of, power_on
+from support.waiting import wait_for
 
 from cos_customizer.emulator.machines.backend import Backend
 from cos_customizer.guest.protocol import BuildFailed, BuildSucceeded, StepStarted, StepSucceeded
@@ -198,10 +198,7 @@ def test_drivers_are_installed_and_set_up_at_the_next_boot(backend: Backend, sto
     assert console.markers[-1] == BuildSucceeded()
     assert any("-rwxr-xr-x" in line and "setup_gpu.sh" in line for line in text)
 
-    deadline = time.monotonic() + BOOT_LIMIT
-    while b"System halted" not in machine.serial_output(1, 0).contents:
-        assert time.monotonic() < deadline, "does not halt"
-        time.sleep(0.1)
+    wait_for(lambda: b"System halted" in machine.serial_output(1, 0).contents, lambda: "does not halt")
     machine.cut_power()
     backend.create_image("gpu-image", "gpu")
     user_data = yaml.safe_dump({"runcmd": [["bash", "-c", BOOT]]})

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from support.waiting import PATIENCE
 
 from cos_customizer import guest
 
@@ -105,7 +106,7 @@ class Vm:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=60,
+            timeout=PATIENCE,
             env={"PATH": f"{self.programs}:/usr/bin:/bin:/usr/sbin:/sbin", "LC_ALL": "C"},
         )
         return Done(done.returncode, done.stdout, (self.folder / "calls").read_text().splitlines())

@@ -7,7 +7,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from support.containers import image as container_image
 from support.leftovers import leftovers
 from support.paths import EXAMPLES, ROOT
 from support.specifications import SpecMaker
+from support.waiting import wait_for
 
 from cos_customizer.customizer.errors import BuildFailedError, BuildTimeoutError
 from cos_customizer.customizer.reporting.events import ConsoleOutput, Event, listening
@@ -63,13 +63,13 @@ def seen_by(cloud: Emulator, image: str, commands: str, before: list[list[str]] 
     operation = clients.instances.insert_unary(instance_resource=_json(body), **where)
     clients.zone_operations.wait(operation=operation.name, **where)
     try:
-        end = time.monotonic() + 120
-        text = ""
-        while "-- end --" not in text:
-            assert time.monotonic() < end, text
-            time.sleep(1)
-            request = compute_v1.GetSerialPortOutputInstanceRequest(instance=name, port=2, **where)
+        request = compute_v1.GetSerialPortOutputInstanceRequest(instance=name, port=2, **where)
+
+        def seen() -> str:
             text = clients.instances.get_serial_port_output(request).contents
+            return text if "-- end --" in text else ""
+
+        text = wait_for(seen)
     finally:
         operation = clients.instances.delete_unary(instance=name, **where)
         clients.zone_operations.wait(operation=operation.name, **where)
