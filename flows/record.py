@@ -9,8 +9,7 @@ from cos_customizer.customizer.names import BuildNames
 from cos_customizer.customizer.reporting.events import BuildEnded, Stage, publish
 from cos_customizer.customizer.reporting.result import BuildResult, Outcome, StepResult
 from cos_customizer.customizer.spec.model import BuildSpec
-from cos_customizer.customizer.spec.steps.install_gpu import InstallGpu
-from cos_customizer.customizer.spec.steps.run_script import RunScript
+from cos_customizer.customizer.spec.steps.kinds import Step
 from cos_customizer.gcp.images import ResolvedImage
 from cos_customizer.tasks.serial_console import GuestConsole
 
@@ -74,7 +73,7 @@ class Record:
             error=error,
         )
 
-    def _went(self, stage: Stage, steps: Sequence[RunScript | InstallGpu]) -> tuple[StepResult, ...]:
+    def _went(self, stage: Stage, steps: Sequence[Step]) -> tuple[StepResult, ...]:
         if stage in self.consoles:
             return self.consoles[stage].progress.results()
         return tuple(

@@ -29,6 +29,7 @@ from cos_customizer.cli.main import program
 from cos_customizer.cli.reference import commands
 from cos_customizer.customizer.names import BuildNames
 from cos_customizer.customizer.spec.recipe_schema import recipe_schema, schema_text
+from cos_customizer.customizer.spec.steps.kinds import STEP_KINDS
 from cos_customizer.emulator.server import Emulator
 
 ROOT = Path(__file__).parent.parent
@@ -121,8 +122,8 @@ def _flags(command: str) -> str:
 def _fields(path: str) -> str:
     """The fields of a part of a recipe: `source`, or a kind of step."""
     schema = recipe_schema()
-    name = {"run-script": "RunScript", "install-gpu": "InstallGpu"}.get(path)
-    part = schema["$defs"][name or schema["properties"][path]["$ref"].rpartition("/")[2]]
+    kind = STEP_KINDS.get(path)
+    part = schema["$defs"][kind.__name__ if kind else schema["properties"][path]["$ref"].rpartition("/")[2]]
     rows = ["| Field | Value | Default | Meaning |", "|---|---|---|---|"]
     for field, about in part["properties"].items():
         default = about.get("default")

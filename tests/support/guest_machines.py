@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from cos_customizer.emulator.machines.backend import STAND_IN, Backend, Machine, MachineSpec
 from cos_customizer.guest.protocol import PORT, Event, OutputLine, SerialParser
-from cos_customizer.guest.user_data import ContextObject, GpuStep, GuestStep, render_user_data
+from cos_customizer.guest.user_data import ContextObject, GuestStep, render_user_data
 
 BOOT_LIMIT = 240
 """Seconds for a boot and what follows it, on a busy machine."""
@@ -113,7 +113,7 @@ def power_on(backend: Backend, name: str, image: str, attributes: dict[str, str]
 
 
 def build_of(
-    backend: Backend, storage: Storage, name: str, files: Mapping[str, bytes], steps: Sequence[GuestStep | GpuStep]
+    backend: Backend, storage: Storage, name: str, files: Mapping[str, bytes], steps: Sequence[GuestStep]
 ) -> tuple[Machine, Console]:
     """Start a build of these steps, with these files as its context."""
     stream = io.BytesIO()
