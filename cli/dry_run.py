@@ -24,17 +24,18 @@ def dry_run(spec: "BuildSpec", context: str) -> int:
     Raises:
         CustomizerError: the source image cannot be found, or the build could not work.
     """
-    from cos_customizer.gcp.clients import connect
-    from cos_customizer.gcp.plan import plan_build
+    from cos_customizer.flows import dry_run as flow
 
-    requests = plan_build(connect(), spec)
-    recipe = spec.masked().model_dump(mode="json", exclude_none=True)
+    planned = flow.dry_run(spec)
+    recipe = planned.spec.model_dump(mode="json", exclude_none=True)
     recipe["context"]["path"] = context
-    hidden = spec.masked() != spec
     comments = ["A recipe of this build. Its context is what was archived; the digest says which content."]
-    comments += ["Values of environment variables are not shown (***): fill them in to use this."] if hidden else []
+    if spec.masked() != spec:
+        comments.append("Values of environment variables are not shown (***): fill them in to use this.")
+    if planned.result.outcome == "exists":
+        comments.append(f"The image {planned.result.image} is there already: the build would do nothing.")
     documents = [_document(comments, recipe)]
-    documents += [_document([f"{request.method} {request.path}"], request.body) for request in requests]
+    documents += [_document([f"{request.method} {request.path}"], request.body) for request in planned.requests]
     click.echo("---\n".join(documents), nl=False)
     return 0
 

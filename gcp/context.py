@@ -7,6 +7,7 @@ from pathlib import Path
 from cos_customizer.customizer import names
 from cos_customizer.customizer.context import ARCHIVE_SUFFIXES, ContextArchive, archive_context, read_archive
 from cos_customizer.customizer.errors import UsageError
+from cos_customizer.customizer.references import ObjectRef
 from cos_customizer.customizer.spec.model import BuildContext
 from cos_customizer.customizer.spec.steps.kinds import Step
 from cos_customizer.gcp import scratch
@@ -46,7 +47,7 @@ def prepare_archive(clients: Clients, context: BuildContext, steps: Iterable[Ste
     made = directory / "context.tar.gz"
     remote, source = names.bucket_and_object(context.path), Path(context.path)
     if remote is not None:
-        scratch.download(clients, *remote, made)
+        scratch.download(clients, ObjectRef(*remote), made)
         found = read_archive(made, context.path)
     elif source.name.endswith(ARCHIVE_SUFFIXES) and source.is_file():
         made, found = source, read_archive(source, context.path)

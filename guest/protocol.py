@@ -16,6 +16,7 @@ piece. It repeats the last one: a few times before it halts after a success, unt
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 PORT = 3
@@ -221,3 +222,16 @@ def _outcome(detail: str) -> tuple[int | None, str]:
     if match := _EXIT.fullmatch(detail):
         return int(match[1]), f"exited with {match[1]}"
     return None, _readable(detail.encode())
+
+
+def transcript_of_success(nonce: str, labels: Sequence[str]) -> str:
+    """What a guest prints whose steps succeed: the speaking end of this protocol, for who rehearses a build.
+
+    Args:
+        nonce: The build's.
+        labels: Of the steps, in order.
+    """
+    lines = []
+    for number, label in enumerate(labels, start=1):
+        lines += [f"BuildStep[{nonce}]: {number} started {label}", f"BuildStep[{nonce}]: {number} succeeded 0.00"]
+    return "\n".join([*lines, f"BuildSucceeded[{nonce}]:", ""])

@@ -11,9 +11,9 @@ from support.guest_machines import Storage
 from support.specifications import SpecMaker
 
 from cos_customizer.customizer.spec.model import BuildSpec, parse_spec
+from cos_customizer.emulator.background import default_cache_dir
 from cos_customizer.emulator.machines.backend import Backend
 from cos_customizer.emulator.server import Emulator, make_backend
-from cos_customizer.emulator.service import default_cache_dir
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell lets its background jobs ignore Ctrl-C, and what they start inherits that.

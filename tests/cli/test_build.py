@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from support.command_line import run
+from support.dry_runs import IMAGES, INSTANCES, read_dry_run
 from support.guest_scripts import NONCE, succeeding
 from support.paths import ROOT
 
@@ -157,9 +159,8 @@ def test_what_finish_image_build_prints_is_a_recipe_of_the_same_image(finish: li
 
 def changing(document: Any) -> Any:
     """A request without what is different in every second."""
-    text = json.dumps(document)
-    labels = document.get("labels", {}) if isinstance(document, dict) else {}
-    return json.loads(text.replace(labels.get("cos-customizer-expires", "?"), "EXPIRY"))
+    text = re.sub(r'("(?:cos-customizer-expires|customTime)": )"[^"]*"', r'\1"TIME"', json.dumps(document))
+    return json.loads(text)
 
 
 def test_masked_values_are_not_built_with(finish: list[str]) -> None:
@@ -183,7 +184,9 @@ def test_a_context_that_has_changed_since_is_refused(finish: list[str]) -> None:
 
 
 def test_a_dry_run_looks_at_the_context_and_says_where_it_is(workspace: Path) -> None:
-    recipe, vm, image, *_ = planned("-recipe=recipes/hello.yaml", "-set=output.labels={a: 1}", "-set", "timeout=1h")
+    ran = run("build", "-recipe=recipes/hello.yaml", "-set=output.labels={a: 1}", "-set", "timeout=1h", "-dry-run")
+    printed = read_dry_run(ran.out)
+    recipe, (vm,), (image,) = printed.recipe, printed.bodies(f"POST {INSTANCES}"), printed.bodies(f"POST {IMAGES}")
     made = archive_context(Path("recipes/hello"), workspace.parent / "a.tar.gz")
     assert recipe["context"] == {"path": str(workspace / "recipes" / "hello"), "sha256": made.sha256}
     assert made.sha256 in json.dumps(vm)

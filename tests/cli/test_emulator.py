@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from cos_customizer.emulator import service
+from cos_customizer.emulator import background
 
 VARIABLES = {
     "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE",
@@ -27,7 +27,7 @@ COMMAND = (sys.executable, "-c", "import sys; from cos_customizer.cli.main impor
 @pytest.fixture
 def state(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path / "state"
-    service.stop(tmp_path / "state")
+    background.stop(tmp_path / "state")
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_from_start_to_stop(run: Run, state: Path) -> None:
     assert started.returncode == 0, started.stderr
     environment = exports(started.stdout)
     assert set(environment) == VARIABLES
-    running = service.find(state)
+    running = background.find(state)
     assert running is not None
     assert processes_of(running.pid) == [str(running.pid)]
     assert listening(running.pid) == {"0100007F"}
@@ -108,18 +108,18 @@ def test_from_start_to_stop(run: Run, state: Path) -> None:
 @pytest.mark.slow
 def test_an_emulator_that_was_killed_is_not_taken_for_a_running_one(run: Run, state: Path) -> None:
     run("start", "-machines=scripted")
-    first = service.find(state)
+    first = background.find(state)
     assert first is not None
     os.kill(first.pid, signal.SIGKILL)
     deadline = time.monotonic() + 10
-    while service.find(state):
+    while background.find(state):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert (state / "service.json").exists()
     assert run("status").returncode == 1
     started = run("start", "-machines=scripted")
     assert started.returncode == 0, started.stderr
-    second = service.find(state)
+    second = background.find(state)
     assert second is not None
     assert second.pid != first.pid
 
@@ -127,7 +127,7 @@ def test_an_emulator_that_was_killed_is_not_taken_for_a_running_one(run: Run, st
 @pytest.mark.slow
 def test_it_ends_when_its_own_api_is_told_to(run: Run, state: Path) -> None:
     run("start", "-machines=scripted")
-    running = service.find(state)
+    running = background.find(state)
     assert running is not None
     urllib.request.urlopen(urllib.request.Request(running.control + "shutdown", method="POST"), timeout=10).close()
     deadline = time.monotonic() + 10
@@ -162,7 +162,7 @@ def test_what_keeps_it_from_starting_is_said(run: Run, state: Path) -> None:
     assert failed.returncode == 1
     assert "cannot listen on 127.0.0.1" in failed.stderr
     assert "Traceback" not in failed.stderr
-    assert service.find(state) is None
+    assert background.find(state) is None
 
 
 @pytest.mark.parametrize(
@@ -189,8 +189,8 @@ def test_a_stale_file_is_not_a_running_emulator(tmp_path: Path, content: str) ->
         fields = {"pid": os.getpid(), "started": 1, "machines": "qemu", "port": 1, "storage_port": 2}
         content = json.dumps({**fields, "control": "", "environment": {}, "log": ""})
     (tmp_path / "service.json").write_text(content)
-    assert service.find(tmp_path) is None
-    assert service.stop(tmp_path) is False
+    assert background.find(tmp_path) is None
+    assert background.stop(tmp_path) is False
     assert not (tmp_path / "service.json").exists()
 
 
@@ -215,4 +215,4 @@ def test_a_start_that_is_interrupted_leaves_no_process(state: Path, number: sign
     assert (process.returncode, output) == (128 + number, "")
     assert "Traceback" not in errors
     assert processes_of(int(children[0])) == []
-    assert service.find(state) is None
+    assert background.find(state) is None

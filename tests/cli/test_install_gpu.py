@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from support.command_line import run
+from support.dry_runs import INSTANCES, read_dry_run
 
 from cos_customizer.cli.commands.install_gpu import FLAGS
 from cos_customizer.cli.state import StateDirectory
@@ -220,8 +220,8 @@ def dry_run(*flags: str) -> tuple[BuildSpec, dict[str, Any]]:
     """The specification and the builder VM that a dry run prints."""
     ran = run(*FINISH, *flags, "-dry-run")
     assert (ran.err, ran.code) == ("", 0)
-    spec, vm, *_ = yaml.safe_load_all(ran.out)
-    return BuildSpec.model_validate(spec), vm
+    printed = read_dry_run(ran.out)
+    return BuildSpec.model_validate(printed.recipe), printed.bodies(f"POST {INSTANCES}")[0]
 
 
 @pytest.mark.parametrize(

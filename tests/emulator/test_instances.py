@@ -318,7 +318,7 @@ def test_the_clock_begins_anew_with_each_start(compute: Compute) -> None:
 
 
 def test_a_machine_that_hears_no_power_button_is_cut_off(compute: Compute, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cos_customizer.emulator.compute.instances.STOP_SECONDS", 0.2)
+    monkeypatch.setattr("cos_customizer.emulator.compute.power.STOP_SECONDS", 0.2)
     monkeypatch.setattr("cos_customizer.emulator.machines.scripted.ScriptedMachine.press_power_button", lambda _: None)
     compute.create()
     began = time.monotonic()

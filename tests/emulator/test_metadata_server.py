@@ -11,7 +11,8 @@ import pytest
 from werkzeug.test import Client, TestResponse
 
 from cos_customizer.emulator.machines.backend import MachineSpec
-from cos_customizer.emulator.machines.metadata_server import MetadataServer, project_number
+from cos_customizer.emulator.machines.metadata_server import MetadataServer
+from cos_customizer.emulator.projects import project_number
 
 ACCOUNT = "builder@my-project.iam.gserviceaccount.com"
 SPEC = MachineSpec(

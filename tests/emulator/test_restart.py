@@ -11,7 +11,7 @@ import pytest
 from google.cloud.storage import Client
 from support.compute_clients import INSTANCES, PROJECT, ZONE, Compute, body, call
 
-from cos_customizer.emulator.machines.backend import EmulatorError
+from cos_customizer.emulator.errors import EmulatorError
 from cos_customizer.emulator.machines.scripted import ScriptedBackend
 from cos_customizer.emulator.server import Emulator
 
@@ -133,10 +133,10 @@ def test_a_killed_emulator_leaves_nothing_half_made(tmp_path: Path) -> None:
     backend = Recording()
     with Emulator(tmp_path, backend) as emulator:
         compute = Compute(emulator)
-        assert emulator.compute(VM)["status"] == "TERMINATED"
+        assert emulator.get(VM)["status"] == "TERMINATED"
         assert compute.names("instances") == ["vm"]
         assert compute.names("disks") == ["vm"]
-        assert emulator.compute(f"projects/{PROJECT}/global/images/half")["status"] == "FAILED"
+        assert emulator.get(f"projects/{PROJECT}/global/images/half")["status"] == "FAILED"
         assert sum(key.startswith("disk-") for key in backend.deleted) == 2
         assert sum(key.startswith("image-") for key in backend.deleted) == 1
         compute.create("half")  # the name is free

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from cos_customizer.emulator.cloud_build.processes import Processes
-from cos_customizer.emulator.cloud_build.runner import Outcome, run_workflow, shared_place
+from cos_customizer.emulator.cloud_build.runner import Outcome, build_directories, run_workflow
 from cos_customizer.emulator.cloud_build.workflow import Step, parse_workflow
 
 SOON = 20.0
@@ -30,7 +30,7 @@ class Ran:
     def __call__(self, *steps: dict[str, Any], **fields: Any) -> Outcome:
         named = [{"name": "sh", **step} for step in steps]
         text = yaml.safe_dump({"steps": named, **fields}).replace("$", "$$")
-        with shared_place(self.source) as place:
+        with build_directories(self.source) as place:
             self.place = place
             executor = Processes(["sh", "-c"], {"SIDE": str(self.source)}, place)
             return run_workflow(parse_workflow(text, "w", {}, {}), executor, "1", _is_ours, self.tell, self.grace)

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from cos_customizer.emulator.background import default_cache_dir
 from cos_customizer.emulator.machines.backend import STAND_IN, MachineSpec
 from cos_customizer.emulator.machines.qemu import QemuBackend, QemuMachine
-from cos_customizer.emulator.service import default_cache_dir
 
 pytestmark = pytest.mark.vm
 

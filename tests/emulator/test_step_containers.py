@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from cos_customizer.emulator.cloud_build.containers import Containers
-from cos_customizer.emulator.cloud_build.runner import Outcome, run_workflow, shared_place
+from cos_customizer.emulator.cloud_build.runner import Outcome, build_directories, run_workflow
 from cos_customizer.emulator.cloud_build.workflow import parse_workflow
 
 STAND_IN = """\
@@ -41,7 +41,7 @@ def run(
 ) -> tuple[Outcome, list[list[str]]]:
     """Run a workflow of one step; what came of it, and the tool's arguments, with the directories' names replaced."""
     workflow = parse_workflow(yaml.safe_dump({"steps": [step], **fields}), "w", {}, {})
-    with shared_place(directory / "source") as place:
+    with build_directories(directory / "source") as place:
         executor = Containers(tool, image, {"EMULATOR": "here"}, place)
         outcome = run_workflow(workflow, executor, "1", lambda _: True, lambda _: None)
         calls = (directory / "calls").read_text() if (directory / "calls").exists() else ""

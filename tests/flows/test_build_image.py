@@ -123,7 +123,7 @@ def test_a_vm_that_ends_otherwise_fails_the_build(
     events: list[dict[str, Any]],
     message: str,
 ) -> None:
-    monkeypatch.setattr("cos_customizer.tasks.serial_console._STATUS_INTERVAL", 0.5)
+    monkeypatch.setattr("cos_customizer.gcp.guest_console._STATUS_INTERVAL", 0.5)
     emulator.scripts.add(script(*events))
     with pytest.raises(BuildFailedError, match=message):
         build_image(make_spec())
@@ -187,7 +187,7 @@ def test_time_that_is_up_before_the_build_begins_is_a_timeout_too(
 def test_a_serial_log_that_could_not_be_stored_once_is_whole_the_next_time(
     emulator: Emulator, make_spec: SpecMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cos_customizer.tasks.serial_console._STORE_INTERVAL", 0.0)
+    monkeypatch.setattr("cos_customizer.gcp.guest_console._STORE_INTERVAL", 0.0)
     lines = [f"line {number}" for number in range(5)]
     emulator.scripts.add(
         script(STARTED, *(said(f"BuildStatus: {line}\n", 0.2) for line in lines), marker("BuildFailed: step 1 exit 1"))

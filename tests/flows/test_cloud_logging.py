@@ -238,7 +238,7 @@ def test_gcloud_reads_a_build(emulator: Emulator, make_spec: SpecMaker, tmp_path
     emulator.scripts.add(succeeding(*LABELS))
     build_id = build_image(make_spec(cloud_logging=True)).build_id
     query = f'log_id("cos-customizer") AND labels.build_id="{build_id}" AND jsonPayload.serial_port=3'
-    # As the README has it.
+    # As docs/build-steps.md has it.
     command = ["gcloud", "logging", "read", query, "--order=asc", "--format=value(jsonPayload.message)"]
     (tmp_path / "token").write_text("any")
     environment = {

@@ -17,16 +17,17 @@ from prefect.client.schemas.filters import (
     ArtifactFilterFlowRunId,
     FlowRunFilter,
     FlowRunFilterDeploymentId,
+    FlowRunFilterId,
     FlowRunFilterName,
     LogFilter,
     LogFilterFlowRunId,
 )
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import FlowRun, TaskRun
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import AwaitingRetry, Cancelling
-from support.guest_scripts import marker, script, succeeding
+from support.guest_scripts import marker, script, succeeded, succeeding
 from support.leftovers import leftovers
 from support.prefect_place import POOL, PrefectPlace, wait_for
 
@@ -268,10 +269,10 @@ def test_what_a_killed_worker_leaves_is_swept_up_and_nothing_else(
     now = 0.0
     for machine in emulator.list("projects/my-project/zones/-/instances"):
         now = max(now, float(machine.get("labels", {}).get("cos-customizer-expires", "0")))
-    ground = sweep.Ground("my-project")
-    sweep.carry_out(connect(), "my-project", sweep.look(connect(), ground, now - 60), now - 60)
+    scope = sweep.SweepScope("my-project")
+    sweep.apply(connect(), "my-project", sweep.plan(connect(), scope, now - 60), now - 60)
     assert {name for name in leftovers(emulator) if "cos-customizer" in name}, "its time was not up"
-    sweep.carry_out(connect(), "my-project", sweep.look(connect(), ground, now + 60), now + 60)
+    sweep.apply(connect(), "my-project", sweep.plan(connect(), scope, now + 60), now + 60)
     assert set(leftovers(emulator)) == {"bystander"}
     assert images(emulator) == before
 
@@ -299,3 +300,68 @@ def make_vm(name: str) -> None:
     )
     operation = connect().instances.insert_unary(project="my-project", zone="us-west1-b", instance_resource=vm)
     connect().zone_operations.wait(project="my-project", zone="us-west1-b", operation=operation.name)
+
+
+def graph_of(client: SyncPrefectClient, run_id: UUID) -> dict[str, set[str]]:
+    """The task runs of a flow run in the order in which they began, each with those that it depends on."""
+    wanted = FlowRunFilter(id=FlowRunFilterId(any_=[run_id]))
+
+    def recorded() -> list[TaskRun] | None:
+        # They travel as events, which the server writes down in its own time.
+        runs = client.read_task_runs(flow_run_filter=wanted)
+        over = all(run.end_time for run in runs) and any(run.name == "delete build context" for run in runs)
+        return sorted(runs, key=lambda run: (run.start_time is None, run.start_time)) if over else None
+
+    runs = wait_for(recorded)
+    names = {run.id: run.name for run in runs}
+    return {run.name: {names[each.id] for each in run.task_inputs.get("wait_for", ())} for run in runs}  # type: ignore[union-attr]
+
+
+def play_test_vm(emulator: Emulator, *events: dict[str, Any]) -> None:
+    emulator.scripts.add({**script(*events), "match": {"name": "cos-customizer-[0-9a-f]{10}-test"}})
+    emulator.scripts.add({**succeeding(LABEL), "match": {"name": "cos-customizer-[0-9a-f]{10}"}})
+
+
+def test_the_graph_of_a_run_is_the_order_of_the_build_clean_up_included(
+    emulator: Emulator, client: SyncPrefectClient
+) -> None:
+    play_test_vm(emulator, *succeeded())
+    parameters = spec("graphed", family="graphed", deprecate_old_images=True)
+    run_id = start(client, "build-image/build-image", spec={**parameters, "verify": {"boot": True}})
+    assert state_of(ended(client, run_id)) == "COMPLETED"
+    graph = graph_of(client, run_id)
+    order = [
+        "resolve source image",
+        "look for my-project/graphed",
+        "archive build context",
+        "upload build context",
+        "create builder VM in us-west1-b",
+        LABEL,
+        "finish on the builder VM",
+        "wait until the builder VM has halted",
+        "create image graphed",
+        "store the serial log of the builder VM",
+        "delete the builder VM in us-west1-b",
+        "create test VM in us-west1-b",
+        "finish on the test VM",
+        "release graphed",
+        "deprecate old images of graphed",
+        "store the serial log of the test VM",
+        "delete the test VM in us-west1-b",
+        "delete build context",
+    ]
+    assert list(graph) == order
+    assert graph == {name: {before} if before else set() for before, name in zip(["", *order], order, strict=False)}
+
+
+def test_the_graph_of_a_failed_run_leads_from_the_step_that_failed_to_the_clean_up(
+    emulator: Emulator, client: SyncPrefectClient
+) -> None:
+    emulator.scripts.add(script(*FAILS))
+    run_id = start(client, "build-image/build-image", spec=spec("not-graphed"))
+    assert state_of(ended(client, run_id)) == "FAILED"
+    graph = graph_of(client, run_id)
+    assert graph["store the serial log of the builder VM"] == {LABEL}
+    assert graph["delete the builder VM in us-west1-b"] == {"store the serial log of the builder VM"}
+    assert graph["delete build context"] == {"delete the builder VM in us-west1-b"}
+    assert [name for name, before in graph.items() if not before] == ["resolve source image"]

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 import requests
@@ -293,9 +294,18 @@ def test_an_operation_that_ends_in_an_error_raises_what_its_code_means(
     assert hint in caught.value.hint
 
 
-def wait(api: Api) -> compute_v1.Operation:
-    operation = compute_v1.Operation(name="o", status=compute_v1.Operation.Status.RUNNING)
-    return calls.wait_for_global_operation(api.clients, "p", operation, "create image p/i")
+def wait(api: Api, where: str = "https://www.googleapis.com/compute/v1/projects/p/global") -> compute_v1.Operation:
+    running = compute_v1.Operation.Status.RUNNING
+    operation = compute_v1.Operation(name="o", status=running, self_link=f"{where}/operations/o")
+    return calls.wait(api.clients, operation, "create image p/i")
+
+
+@pytest.mark.parametrize("where", ["projects/p/global", "projects/example.com:p/zones/us-west1-b"])
+def test_an_operation_s_address_says_where_to_wait_for_it(api: Api, where: str) -> None:
+    api.answers = [DONE]
+    wait(api, f"https://compute.example/compute/v1/{where}")
+    (request,) = api.requests
+    assert unquote(request).partition("?")[0] == f"POST /compute/v1/{where}/operations/o/wait"
 
 
 def test_an_operation_is_waited_for_through_early_answers_and_lost_connections(api: Api) -> None:
@@ -315,7 +325,7 @@ def test_a_wait_that_is_cut_off_after_a_long_time_is_begun_again(api: Api) -> No
 
 def test_an_operation_that_is_done_is_not_asked_for(api: Api) -> None:
     done = compute_v1.Operation(name="o", status=compute_v1.Operation.Status.DONE)
-    assert calls.wait_for_zone_operation(api.clients, "p", "z", done, "do it") is done
+    assert calls.wait(api.clients, done, "do it") is done
     assert api.requests == []
 
 

@@ -68,7 +68,7 @@ umount --lazy /usr/bin
 docker tag {CONTAINER} {PULLED} && touch "$state/pulled"
 """
 
-# As the README shows it, and once more, with what comes of it on a port that the test reads.
+# As docs/gpu.md shows it, and once more, with what comes of it on a port that the test reads.
 BOOT = r"""
 exec >/dev/ttyS2 2>&1
 stty raw -echo </dev/ttyS2

@@ -3,22 +3,15 @@
 Read from the source by its syntax tree, imports inside of functions included; and what light commands really import.
 """
 
-import ast
 import graphlib
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from support.paths import ROOT
+from support.imports import EMULATOR, MODULES, ROOMS, imports
 
-PACKAGE = "cos_customizer"
-ROOMS = ("cli", "flows", "tasks", "gcp", "guest", "customizer")
-"""From left to right: each may import what stands to its right."""
-EMULATOR = "emulator"
 DOORS = {"cli.commands.emulator", "cli.commands.run_cloudbuild"}
 """The modules outside the emulator that may import it."""
 
@@ -31,71 +24,6 @@ OUTSIDE = {
     "click": ("cli",),
     "rich": ("cli",),
 }
-
-
-@dataclass(frozen=True)
-class Import:
-    """One import statement.
-
-    Attributes:
-        target: the module as imported, `cos_customizer.` left out where it is ours.
-        ours: whether it is a module of this project.
-        deferred: it is inside a function, or for the type checker only.
-        line: of the statement.
-    """
-
-    target: str
-    ours: bool
-    deferred: bool
-    line: int
-
-
-def modules() -> dict[str, Path]:
-    """All modules, by name below the package: `cli.main`, and `cli` for the room itself."""
-    found = {}
-    for room in (*ROOMS, EMULATOR):
-        for path in sorted((ROOT / room).rglob("*.py")):
-            name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-            found[name.removesuffix(".__init__")] = path
-    return found
-
-
-MODULES = modules()
-
-
-def imports(name: str) -> Iterator[Import]:
-    tree = ast.parse(MODULES[name].read_text(encoding="utf-8"))
-    yield from _imports_below(tree, name, False)
-
-
-def _imports_below(node: ast.AST, name: str, deferred: bool) -> Iterator[Import]:
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.Import):
-            for alias in child.names:
-                yield _import(alias.name, deferred, child.lineno)
-        elif isinstance(child, ast.ImportFrom):
-            yield from _imports_from(child, name, deferred)
-        else:
-            inner = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-            typing = isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test)
-            yield from _imports_below(child, name, deferred or inner or typing)
-
-
-def _imports_from(node: ast.ImportFrom, name: str, deferred: bool) -> Iterator[Import]:
-    module = node.module or ""
-    if node.level:
-        package = MODULES[name].name == "__init__.py"
-        parts = [PACKAGE, *name.split(".")]
-        base = parts[: len(parts) - node.level + package]
-        module = ".".join([*base, *([module] if module else [])])
-    for alias in node.names:
-        whole = f"{module}.{alias.name}"
-        yield _import(whole if whole.removeprefix(f"{PACKAGE}.") in MODULES else module, deferred, node.lineno)
-
-
-def _import(target: str, deferred: bool, line: int) -> Import:
-    ours = target == PACKAGE or target.startswith(f"{PACKAGE}.")
-    return Import(target.removeprefix(f"{PACKAGE}."), ours, deferred, line)
 
 
 def may_import(importer: str, target: str) -> bool:

@@ -246,8 +246,8 @@ def test_a_sweep_past_the_expiry_leaves_nothing_of_a_killed_build_and_everything
     assert done.returncode == 0, done.stderr
     assert left <= everything(compute, bucket)  # it might still run
     clients = connect()
-    decided = sweep.look(clients, sweep.Ground("my-project"), later)
-    removals = sweep.carry_out(clients, "my-project", decided, later)
+    decided = sweep.plan(clients, sweep.SweepScope("my-project"), later)
+    removals = sweep.apply(clients, "my-project", decided, later)
     assert everything(compute, bucket) == others
     assert [removal for removal in removals if removal.action == "failed"] == []
 
@@ -321,10 +321,10 @@ def test_a_workflow_that_is_killed_outright_leaves_what_a_sweep_is_told_to_take_
     left = everything(compute, bucket) - others
     assert kinds(left) == {"objects"}, "Compute Engine has deleted the builder VM and its disk by itself"
     clients = connect()
-    decided = sweep.look(clients, sweep.Ground("my-project"), now)
+    decided = sweep.plan(clients, sweep.SweepScope("my-project"), now)
     taken = {f"objects/{thing.name}" for thing, removal in decided if removal.action == "delete"}
     assert left == taken - others
-    sweep.carry_out(clients, "my-project", decided, now)
+    sweep.apply(clients, "my-project", decided, now)
     assert everything(compute, bucket) - others == set()
 
 

@@ -22,14 +22,14 @@ from support.specifications import SpecMaker
 
 from cos_customizer.customizer.errors import BuildFailedError, BuildTimeoutError
 from cos_customizer.customizer.reporting.events import ConsoleOutput, Event, listening
+from cos_customizer.emulator.background import default_cache_dir
 from cos_customizer.emulator.server import Emulator
-from cos_customizer.emulator.service import default_cache_dir
 from cos_customizer.flows.build_image import build_image
 from cos_customizer.gcp.clients import connect
 
 pytestmark = [pytest.mark.vm, pytest.mark.usefixtures("prefect_server")]
 
-README = ROOT / "README.md"
+README, GPU = ROOT / "README.md", ROOT / "docs" / "gpu.md"
 EXAMPLE = EXAMPLES / "minimal"
 
 
@@ -182,13 +182,13 @@ def run_cloudbuild(file: Path, *flags: str) -> "subprocess.CompletedProcess[str]
     return subprocess.run(command, capture_output=True, text=True)
 
 
-def test_the_readmes_driver_is_installed_and_set_up_at_boot_by_the_readmes_cloud_config(
+def test_the_documented_driver_is_installed_and_set_up_at_boot_by_the_documented_cloud_config(
     cloud: Emulator, tmp_path: Path
 ) -> None:
-    readme = README.read_text()
-    workflow = re.search(r"```yaml\n(steps:.*?)```", readme, re.DOTALL)
-    driver = re.search(r"```yaml\n(- name:[^`]*'install-gpu'.*?)```", readme, re.DOTALL)
-    config = re.search(r"```yaml\n#cloud-config\n(.*?)```", readme, re.DOTALL)
+    document = GPU.read_text()
+    workflow = re.search(r"```yaml\n(steps:.*?)```", README.read_text(), re.DOTALL)
+    driver = re.search(r"```yaml\n(- name:[^`]*'install-gpu'.*?)```", document, re.DOTALL)
+    config = re.search(r"```yaml\n#cloud-config\n(.*?)```", document, re.DOTALL)
     assert workflow
     assert driver
     assert config
