@@ -13,6 +13,7 @@ from cos_customizer.cli.commands.build import build
 from cos_customizer.cli.commands.expire_images import expire_images
 from cos_customizer.cli.commands.finish_image_build import finish_image_build
 from cos_customizer.cli.commands.install_gpu import install_gpu
+from cos_customizer.cli.commands.kernel_args import kernel_args
 from cos_customizer.cli.commands.rebuild_images import rebuild_images
 from cos_customizer.cli.commands.rollback import rollback
 from cos_customizer.cli.commands.run_script import run_script
@@ -35,7 +36,7 @@ NOT_YET = {
 NAME = "cos-customizer"
 
 _SECTIONS = {
-    "Build steps": ("start-image-build", "run-script", "install-gpu", "finish-image-build"),
+    "Build steps": ("start-image-build", "run-script", "install-gpu", "kernel-args", "finish-image-build"),
     "Recipes": ("build", "schema"),
     "Image families and leftovers": ("rebuild-images", "expire-images", "rollback", "sweep"),
     "Without a Google account": ("emulator",),
@@ -142,6 +143,7 @@ for _command in (
     start_image_build,
     run_script,
     install_gpu,
+    kernel_args,
     finish_image_build,
     build,
     schema,

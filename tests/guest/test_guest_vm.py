@@ -6,11 +6,11 @@ A boot takes 15 to 25 s without hardware acceleration, so each build tries many 
 import pytest
 import yaml
 from support.guest_machines import Console, Storage, build_of, power_on, stop
+from support.guest_scripts import script_step
 from support.waiting import wait_for
 
 from cos_customizer.emulator.machines.backend import Backend, Machine
 from cos_customizer.guest.protocol import BuildFailed, BuildSucceeded, StepFailed, StepStarted, StepSucceeded
-from cos_customizer.guest.user_data import GuestStep
 
 pytestmark = pytest.mark.vm
 
@@ -19,10 +19,7 @@ SECRET = 's3cret it\'s $(reboot) "of"\nthe builder'
 
 def build(backend: Backend, storage: Storage, name: str, *scripts: str) -> tuple[Machine, Console]:
     """Start a build of these scripts."""
-    steps = [
-        GuestStep("run-script", f"run-script {number}.sh", f"{number}.sh", {"SECRET": SECRET})
-        for number in range(1, len(scripts) + 1)
-    ]
+    steps = [script_step(f"{number}.sh", {"SECRET": SECRET}) for number in range(1, len(scripts) + 1)]
     return build_of(backend, storage, name, {f"{n}.sh": s.encode() for n, s in enumerate(scripts, start=1)}, steps)
 
 

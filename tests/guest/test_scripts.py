@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from support.guest_scripts import driver_step, script_step
 from support.waiting import PATIENCE, wait_for
 
 from cos_customizer import guest
@@ -27,7 +28,7 @@ from cos_customizer.guest.protocol import (
     StepStarted,
     StepSucceeded,
 )
-from cos_customizer.guest.user_data import ContextObject, GpuStep, GuestStep, render_plan
+from cos_customizer.guest.user_data import ContextObject, GuestStep, render_plan
 
 FOLDER = Path(guest.__file__).parent
 TOKEN = "ya29.secret-Token_1"
@@ -103,7 +104,7 @@ class Guest:
     said: bytearray
     context: ContextObject = NO_CONTEXT
 
-    def bash(self, script: str, *steps: GuestStep | GpuStep, cloud: Cloud | None = None) -> list[Event]:
+    def bash(self, script: str, *steps: GuestStep, cloud: Cloud | None = None) -> list[Event]:
         """Run a piece of bash in place of build.sh's `main`, and read what it said."""
         run, state = self.folder / "run", self.folder / "state"
         run.mkdir(exist_ok=True)
@@ -113,6 +114,9 @@ class Guest:
             set -u; shopt -s nullglob dotglob globstar
             directory={run} state={state}
             for part in protocol context steps; do . {FOLDER}/$part.sh; done
+            mkdir -p $directory/steps
+            cp {FOLDER}/steps/*.sh $directory/steps
+            for file in $directory/steps/*.sh; do . $file; done
             . $directory/plan.sh
             metadata_server={cloud.url if cloud else "http://127.0.0.1:9"}/computeMetadata/v1
             exec 3>{self.port} 2>&3
@@ -136,7 +140,7 @@ class Guest:
     def fetch(self, cloud: Cloud) -> list[Event]:
         return self.bash("fetch_context", cloud=cloud)
 
-    def build(self, *steps: GuestStep | GpuStep, before: str = "") -> list[Event]:
+    def build(self, *steps: GuestStep, before: str = "") -> list[Event]:
         """Run the steps, without fetching and cleaning up; what is in `state/context` is the build context."""
         script = "recall_steps; record_plan; plan; yield_to_shutdown; conclude 'BuildSucceeded[n0nce]:'"
         return self.bash(f"{before}\n{script}", *steps)
@@ -145,7 +149,7 @@ class Guest:
         path = self.folder / "state" / "context" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(script)
-        return GuestStep("run-script", f"run-script {name}", name, {"FROM_ENV": "it's\n$here"})
+        return script_step(name, {"FROM_ENV": "it's\n$here"})
 
 
 @pytest.fixture
@@ -308,7 +312,7 @@ def test_the_exit_code_decides(script: str, code: int, machine: Guest) -> None:
 
 def test_a_script_that_is_not_there_fails(machine: Guest) -> None:
     machine.write("a.sh", "")
-    *_, output, _, failed = machine.build(GuestStep("run-script", "run-script b.sh", "b.sh"))
+    *_, output, _, failed = machine.build(script_step("b.sh"))
     assert failed == BuildFailed(1, 127, "exited with 127")
     assert isinstance(output, OutputLine)
     assert "b.sh: No such file" in output.text
@@ -316,7 +320,7 @@ def test_a_script_that_is_not_there_fails(machine: Guest) -> None:
 
 def test_a_kind_of_step_that_the_guest_does_not_know_fails(machine: Guest) -> None:
     machine.write("a.sh", "")
-    *_, failed = machine.build(GuestStep("install-x", "install-x", "a.sh"))
+    *_, failed = machine.build(GuestStep("install-x", "install-x"))
     assert failed == BuildFailed(1, None, "is of a kind unknown to the builder VM: install-x")
 
 
@@ -365,12 +369,12 @@ def test_a_step_cut_off_by_a_reboot_fails(machine: Guest) -> None:
     assert failed == BuildFailed(1, None, "was interrupted: something killed the build's own processes")
 
 
-DRIVER = GpuStep("install-gpu 396.26", "396.26", "/var/lib/nvidia", "auto", "image")
+DRIVER = driver_step()
 
 
 def test_a_driver_s_installation_cut_off_by_a_reset_runs_again_at_most_twice(machine: Guest) -> None:
     script = machine.write("a.sh", "echo once")
-    reset = 'install_gpu() { echo "$1"; kill -9 $$; sleep 1; }'
+    reset = 'step_install_gpu() { echo "$1"; kill -9 $$; sleep 1; }'
     for attempt in range(3):
         before = len(machine.said)
         with pytest.raises(subprocess.CalledProcessError):
@@ -387,8 +391,8 @@ def test_a_driver_s_installation_cut_off_by_a_reset_runs_again_at_most_twice(mac
 def test_a_driver_s_installation_that_succeeds_after_a_reset_is_done(machine: Guest) -> None:
     machine.write("a.sh", "")
     with pytest.raises(subprocess.CalledProcessError):
-        machine.build(DRIVER, before="install_gpu() { kill -9 $$; sleep 1; }")
-    *_, started, _, _, end = machine.build(DRIVER, before="install_gpu() { echo table; }")
+        machine.build(DRIVER, before="step_install_gpu() { kill -9 $$; sleep 1; }")
+    *_, started, _, _, end = machine.build(DRIVER, before="step_install_gpu() { echo table; }")
     assert (started, end) == (StepStarted(1, DRIVER.label), BuildSucceeded())
     assert machine.build(DRIVER) == [BuildSucceeded()], "and is not run a third time"
     (machine.folder / "state" / "done" / "1").rename(machine.folder / "state" / "started" / "1")

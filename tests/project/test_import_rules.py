@@ -57,6 +57,14 @@ def test_heavy_packages_stay_in_their_rooms(name: str) -> None:
     assert wrong == []
 
 
+def test_a_kind_of_step_is_asked_and_not_known_by_its_class() -> None:
+    """Who adds a kind has nothing to change elsewhere. Verification is by scripts: it alone names one."""
+    kinds = {name for name in MODULES if name.startswith("customizer.spec.steps.") and not name.endswith(".kinds")}
+    assert {name for name in MODULES if any(found.target in kinds for found in imports(name))} == {
+        "customizer.spec.verification"
+    }
+
+
 def test_no_module_imports_itself_by_way_of_others() -> None:
     graph = {
         name: {found.target for found in imports(name) if found.ours and not found.deferred and found.target in MODULES}

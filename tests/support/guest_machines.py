@@ -14,7 +14,7 @@ from support.waiting import PATIENCE, wait_for
 
 from cos_customizer.emulator.machines.backend import STAND_IN, Backend, Machine, MachineSpec
 from cos_customizer.guest.protocol import PORT, Event, OutputLine, SerialParser
-from cos_customizer.guest.user_data import ContextObject, GpuStep, GuestStep, render_user_data
+from cos_customizer.guest.user_data import ContextObject, GuestStep, render_user_data
 
 HOST = "169.254.169.1"
 """This machine's loopback, as the guest sees it."""
@@ -112,7 +112,7 @@ def power_on(backend: Backend, name: str, image: str, attributes: dict[str, str]
 
 
 def build_of(
-    backend: Backend, storage: Storage, name: str, files: Mapping[str, bytes], steps: Sequence[GuestStep | GpuStep]
+    backend: Backend, storage: Storage, name: str, files: Mapping[str, bytes], steps: Sequence[GuestStep]
 ) -> tuple[Machine, Console]:
     """Start a build of these steps, with these files as its context."""
     stream = io.BytesIO()
