@@ -3,27 +3,12 @@
 from typing import TYPE_CHECKING, Any
 
 import click
-import yaml
 
 from cos_customizer.cli.messages import printable
+from cos_customizer.customizer.yaml_text import to_yaml
 
 if TYPE_CHECKING:
     from cos_customizer.customizer.spec.model import BuildSpec
-
-
-class _Dumper(yaml.SafeDumper):
-    """YAML for people: texts of several lines as blocks, nothing written as a reference to something above."""
-
-    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002
-        """Whether to write the same object in full every time."""
-        return True
-
-
-def _text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
-
-
-_Dumper.add_representer(str, _text)
 
 
 def dry_run(spec: "BuildSpec", context: str) -> int:
@@ -50,11 +35,22 @@ def dry_run(spec: "BuildSpec", context: str) -> int:
     if planned.result.outcome == "exists":
         comments.append(f"The image {planned.result.image} is there already: the build would do nothing.")
     documents = [_document(comments, recipe)]
-    documents += [_document([f"{request.method} {request.path}"], request.body) for request in planned.requests]
+    documents += [
+        _document([f"{request.method} {request.path}"], _ordered(request.body)) for request in planned.requests
+    ]
     click.echo("---\n".join(documents), nl=False)
     return 0
 
 
+def _ordered(content: Any) -> Any:
+    """The content with the fields of all mappings in one order, names first: Google's libraries write them in any."""
+    if isinstance(content, list):
+        return [_ordered(item) for item in content]
+    if isinstance(content, dict):
+        return {key: _ordered(content[key]) for key in sorted(content, key=lambda key: (key != "name", key))}
+    return content
+
+
 def _document(comments: list[str], content: dict[str, Any]) -> str:
     head = "".join(f"# {printable(comment)}\n" for comment in comments)
-    return head + yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    return head + to_yaml(content)

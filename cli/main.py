@@ -7,8 +7,6 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
 import click
 
@@ -20,7 +18,7 @@ from cos_customizer.cli.messages import report
 from cos_customizer.cli.missing import MISSING_COMMANDS
 from cos_customizer.cli.workdir import WORKDIR_FLAG
 from cos_customizer.customizer.errors import CustomizerError, UsageError
-from cos_customizer.flows.interrupts import SIGNALS, ignore_signals
+from cos_customizer.flows.interrupts import SIGNALS, EndOnce, ignore_signals
 
 NAME = "cos-customizer"
 
@@ -141,14 +139,6 @@ def program(ctx: click.Context, /, version: bool, **_values: str) -> None:
         raise UsageError("no command was given", "`cos-customizer help` explains them.")
 
 
-def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
-    """Once: a second signal must not cut short what the first one has begun."""
-    ignore_signals()
-    if number == signal.SIGINT:
-        raise KeyboardInterrupt
-    raise SystemExit(128 + number)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program.
 
@@ -159,9 +149,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code.
     """
     started = time.monotonic()
+    end = EndOnce()  # a second signal must not cut short what the first one has begun
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _interrupt)
+            signal.signal(number, end)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")

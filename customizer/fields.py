@@ -86,6 +86,11 @@ def named(text: str, name: Naming) -> str:
     return text.named(name) if isinstance(text, Message) else text
 
 
+def placed(text: str, place: FieldPath) -> str:
+    """A text, where the paths of fields that it mentions are relative to a place."""
+    return text.below(place) if isinstance(text, Message) else text
+
+
 def _named(value: Any, name: Naming) -> Any:
     return name(value) if isinstance(value, FieldPath) else value.named(name) if isinstance(value, Message) else value
 

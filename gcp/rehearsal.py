@@ -141,11 +141,11 @@ class Rehearsal(HTTPAdapter):
         content = _bytes_of(request.body)
         if query.get("uploadType") == ["multipart"]:
             metadata = _first_part(_bytes_of(request.headers["Content-Type"]), content)
-            self._record(request, path, query, dict(sorted(metadata.items())))
+            self._record(request, path, query, metadata)
             return self._answer(request, metadata)
         if request.method == "POST":
             self._upload = json.loads(content)
-            self._record(request, path, query, dict(sorted(self._upload.items())))
+            self._record(request, path, query, self._upload)
             return self._answer(request, {}, headers={"Location": f"{request.url}&upload_id=1"})
         self._record(request, path, {}, {})
         last, total = re.findall(r"\d+|\*", str(request.headers["Content-Range"]))[-2:]
@@ -166,14 +166,13 @@ class Rehearsal(HTTPAdapter):
         return self.build_response(request, HTTPResponse(body, head, status, preload_content=False))
 
 
-def _in_order(part: Any, name: str = "") -> Any:
-    """A body with its labels sorted, which Google's messages keep in no order."""
+def _in_order(part: Any) -> Any:
+    """A body with its fields in one order, names first: Google's messages keep them in none."""
     if isinstance(part, list):
         return [_in_order(item) for item in part]
     if not isinstance(part, dict):
         return part
-    keys = sorted(part) if name == "labels" else list(part)
-    return {key: _in_order(part[key], key) for key in keys}
+    return {key: _in_order(part[key]) for key in sorted(part, key=lambda key: (key != "name", key))}
 
 
 def _operation(path: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from cos_customizer.cli.go_flags import see_help
 from cos_customizer.cli.state import BuildState, StateDirectory
 from cos_customizer.cli.workdir import WORKDIR_FLAG, workdir_of
 from cos_customizer.customizer.errors import UsageError
-from cos_customizer.customizer.fields import FieldPath, Message, message_of
+from cos_customizer.customizer.fields import FieldPath, Message, message_of, placed
 from cos_customizer.customizer.spec import gpu_drivers
 from cos_customizer.customizer.spec.gpu_drivers import OPTIONS
 
@@ -124,9 +124,7 @@ def _checked(values: dict[str, Any]) -> dict[str, Any]:
             attach_gpu=not values["no_gpu"],
         )
     except ValueError as error:
-        text = message_of(error)
-        message = text.below(_STEP) if isinstance(text, Message) else text
-        raise UsageError(message, see_help("install-gpu")) from None
+        raise UsageError(placed(message_of(error), _STEP), see_help("install-gpu")) from None
     return step
 
 

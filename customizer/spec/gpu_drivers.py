@@ -8,6 +8,7 @@ import bisect
 import posixpath
 import re
 from collections.abc import Collection, Iterable, Mapping
+from typing import NamedTuple
 
 from cos_customizer.customizer.errors import UsageError
 from cos_customizer.customizer.fields import FieldPath, Message, Option, by_path
@@ -88,6 +89,19 @@ OPTIONS = by_path(
     ),
     Option("steps.install-gpu.installer_container", "Container image of the legacy installer.", DEFAULT_CONTAINER),
 )
+
+
+class Driver(NamedTuple):
+    """A GPU driver to install.
+
+    Attributes:
+        version: as `check_version` takes it.
+        md5sum: of one of its files; may be empty.
+    """
+
+    version: str
+    md5sum: str
+
 
 Drivers = Mapping[str, Mapping[str, str]]
 """Version → file in the bucket → its MD5 in hexadecimal; empty where Cloud Storage has none."""

@@ -10,11 +10,13 @@ from google.cloud import compute_v1
 from support.command_line import run
 from support.dry_runs import DISKS, IMAGES, INSTANCES, UPLOAD, read_dry_run
 
-from cos_customizer.cli.commands import finish_image_build, install_gpu, run_script, start_image_build
+from cos_customizer.cli.command import BUILD_STEPS
+from cos_customizer.cli.commands import finish_image_build
 from cos_customizer.cli.commands.finish_image_build import FLAGS, specification
 from cos_customizer.cli.flags import Flag, NegatingFlag
+from cos_customizer.cli.main import program
 from cos_customizer.cli.state import BuildState, StateDirectory
-from cos_customizer.customizer.spec import gpu_drivers, script_checks
+from cos_customizer.customizer.spec import gpu_drivers, kernel_arguments, script_checks
 from cos_customizer.customizer.spec.model import BuildSpec
 from cos_customizer.customizer.spec.options import OPTIONS
 from cos_customizer.customizer.spec.steps.kinds import STEP_KINDS
@@ -167,6 +169,10 @@ def test_builds_side_by_side(home: Path, emulator: Emulator) -> None:
     assert not (home / ".cos-customizer-workdir").exists()
 
 
+def test_every_kind_of_step_is_a_command() -> None:
+    assert set(STEP_KINDS) <= {step.name for step in program.commands_in(BUILD_STEPS)}
+
+
 # run-script
 
 
@@ -280,8 +286,7 @@ def test_a_flag_sets_its_field(started: StateDirectory, flag: str, field: str, e
     assert value == expected
 
 
-STEPS = (start_image_build, run_script, install_gpu, finish_image_build)
-SETTERS = [flag for step in STEPS for flag in step.FLAGS if flag.field]
+SETTERS = [flag for step in program.commands_in(BUILD_STEPS) for flag in step.flags() if flag.field]
 
 
 @pytest.mark.parametrize("flag", SETTERS, ids=lambda flag: flag.flag)
@@ -296,7 +301,7 @@ def test_a_flag_names_a_field_that_there_is(flag: Flag) -> None:
 
 
 def test_every_option_has_one_flag_which_takes_its_words() -> None:
-    options = OPTIONS | script_checks.OPTIONS | gpu_drivers.OPTIONS
+    options = OPTIONS | script_checks.OPTIONS | gpu_drivers.OPTIONS | kernel_arguments.OPTIONS
     assert sorted(flag.field for flag in SETTERS) == sorted(options.keys() - {"context.sha256"})
     local = ("build-context", "deps-dir")  # which are relative to the working directory
     same = [flag for flag in SETTERS if not isinstance(flag, NegatingFlag) and flag.flag not in local]

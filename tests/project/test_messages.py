@@ -16,7 +16,7 @@ FLAGS = {flag.name.lstrip("-") for command in commands(program) for flag in comm
 FLAG = re.compile(rf"(?<![-\w$}}])-(?:{'|'.join(FLAGS)})(?![-\w])")
 """One of our flags as we write it: one hyphen, at the beginning of a word."""
 NOT_OURS = {
-    ("guest/install_gpu.sh", '("-version=$version"'),  # cos-extensions has a flag of this name
+    ("guest/steps/install_gpu.sh", '("-version=$version"'),  # cos-extensions has a flag of this name
 }
 
 
