@@ -3,27 +3,12 @@
 from typing import TYPE_CHECKING, Any
 
 import click
-import yaml
 
 from cos_customizer.cli.messages import printable
+from cos_customizer.customizer.yaml_text import to_yaml
 
 if TYPE_CHECKING:
     from cos_customizer.customizer.spec.model import BuildSpec
-
-
-class _Dumper(yaml.SafeDumper):
-    """YAML for people: texts of several lines as blocks, nothing written as a reference to something above."""
-
-    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002
-        """Whether to write the same object in full every time."""
-        return True
-
-
-def _text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
-
-
-_Dumper.add_representer(str, _text)
 
 
 def dry_run(spec: "BuildSpec", context: str) -> int:
@@ -68,4 +53,4 @@ def _ordered(content: Any) -> Any:
 
 def _document(comments: list[str], content: dict[str, Any]) -> str:
     head = "".join(f"# {printable(comment)}\n" for comment in comments)
-    return head + yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    return head + to_yaml(content)

@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 
+_LOOK = 0.02
+"""Seconds after which whoever sleeps sees that the clock was turned."""
 _PACIFIC = timezone(timedelta(hours=-8))
 
 
@@ -39,6 +41,17 @@ class Clock:
         for listener in self._listeners:
             listener()
         return self.now()
+
+    def sleep(self, seconds: float, awake: threading.Event) -> None:
+        """Wait until so much time has passed on this clock, or the event is set.
+
+        Args:
+            seconds: how long.
+            awake: ends the waiting.
+        """
+        end = self.now() + seconds
+        while (left := end - self.now()) > 0 and not awake.wait(min(left, _LOOK)):
+            pass
 
     def on_advance(self, listener: Callable[[], None]) -> None:
         """Call `listener` each time the clock has been turned forward."""

@@ -18,8 +18,8 @@ class Fault:
             `http`: the request is answered with `status` and `reason` and not carried out.
             `drop`: the connection is cut without an answer, `when` the request was carried out or before.
             `delay`: the answer comes `seconds` late.
-            `operation`: the operation ends in error `code` after `seconds`; with `leave`, what it was making stays
-            behind, as FAILED. An empty `code` only slows the operation down.
+            `operation`: the operation ends in error `code` after `seconds` (on the emulator's clock); with `leave`,
+            what it was making stays behind, as FAILED. An empty `code` only slows the operation down.
             `silent`: a VM that prints nothing.
             `serial-loss`: `bytes` of a VM's output are lost at the next read.
             `crash`: a VM stops dead `seconds` after it was started (on the emulator's clock).

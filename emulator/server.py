@@ -71,6 +71,8 @@ class Emulator:
         self.faults = Faults()
         self.calls = RequestLog()
         self._projects: set[str] = set()
+        if isinstance(self._backend, ScriptedBackend):
+            self._backend.clock = self.clock
         self._engine = ComputeEngine(state_dir, self.clock, self.faults, self._backend, self._given_attributes)
         self.logs = LogEntries(state_dir, self.clock)
         try:

@@ -62,11 +62,14 @@ def _run_and_undo(record: Record, interrupts: Interrupts) -> Outcome:
         finally:
             interrupts.shield()  # again: an interruption can come just before it is up
             _undo(record, undoing)
-    except DeadlinePassed:
-        raise record.timed_out() from None
     except BaseException as error:
-        record.close(error)
-        raise
+        cause = interrupts.behind(error)
+        if isinstance(cause, DeadlinePassed):
+            raise record.timed_out() from None
+        record.close(cause)
+        if cause is error:
+            raise
+        raise cause from None
 
 
 def _run(record: Record, undoing: Undoing) -> Outcome:

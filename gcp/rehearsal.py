@@ -93,7 +93,7 @@ class Rehearsal(HTTPAdapter):
     ) -> None:
         telling = [(name, value) for name in _TELLING for value in query.get(name, [])]
         words = f"?{urlencode(telling, safe='/')}" if telling else ""
-        self.requests.append(PlannedRequest(request.method or "", unquote(path) + words, body))
+        self.requests.append(PlannedRequest(request.method or "", unquote(path) + words, _in_order(body)))
 
     def _read(
         self,
@@ -164,6 +164,15 @@ class Rehearsal(HTTPAdapter):
         body = io.BytesIO(json.dumps(content).encode() if status == 200 else b"")
         head = {"Content-Type": "application/json", **(headers or {})}
         return self.build_response(request, HTTPResponse(body, head, status, preload_content=False))
+
+
+def _in_order(part: Any) -> Any:
+    """A body with its fields in one order, names first: Google's messages keep them in none."""
+    if isinstance(part, list):
+        return [_in_order(item) for item in part]
+    if not isinstance(part, dict):
+        return part
+    return {key: _in_order(part[key]) for key in sorted(part, key=lambda key: (key != "name", key))}
 
 
 def _operation(path: str) -> dict[str, Any]:

@@ -21,11 +21,10 @@ from cos_customizer.customizer.spec.gpu_types import (
     holder_of,
 )
 from cos_customizer.customizer.spec.model import BuilderVm, BuildSpec, OutputImage
-from cos_customizer.customizer.spec.steps.install_gpu import InstallGpu
-from cos_customizer.customizer.spec.steps.run_script import RunScript
+from cos_customizer.customizer.spec.steps.kinds import Step
 from cos_customizer.customizer.spec.values import MOST_LABELS
 from cos_customizer.gcp.images import ResolvedImage
-from cos_customizer.guest.user_data import ContextObject, GpuStep, GuestStep, render_user_data
+from cos_customizer.guest.user_data import ContextObject, GuestStep, render_user_data
 
 SCOPES = (
     "https://www.googleapis.com/auth/devstorage.read_write",
@@ -95,19 +94,17 @@ def user_data(spec: BuildSpec, build: BuildNames, sha256: str) -> str:
     Raises:
         UsageError: it does not fit into instance metadata.
     """
-    steps = [_guest_step(step, verify=spec.gpu_type is not None) for step in spec.steps]
+    steps = [_guest_step(step, gpu=spec.gpu_type is not None) for step in spec.steps]
     return _rendered(spec, build, steps, sha256, build.nonce, "-env")
 
 
 def test_user_data(spec: BuildSpec, build: BuildNames, sha256: str) -> str:
     """As `user_data`, for the test VM: its plan has the scripts that verify the image."""
-    steps = [_guest_step(step, verify=False) for step in spec.verify.scripts]
+    steps = [_guest_step(step, gpu=False) for step in spec.verify.scripts]
     return _rendered(spec, build, steps, sha256, build.test_nonce, "verify.scripts")
 
 
-def _rendered(
-    spec: BuildSpec, build: BuildNames, steps: list[GuestStep | GpuStep], sha256: str, nonce: str, named: str
-) -> str:
+def _rendered(spec: BuildSpec, build: BuildNames, steps: list[GuestStep], sha256: str, nonce: str, named: str) -> str:
     archive = ContextObject(spec.scratch.bucket, build.context_archive(spec.scratch.workdir), sha256)
     try:
         return render_user_data(steps, archive, nonce)
@@ -115,21 +112,8 @@ def _rendered(
         raise UsageError(f"{named}: {error}") from None
 
 
-def _guest_step(step: RunScript | InstallGpu, *, verify: bool) -> GuestStep | GpuStep:
-    if isinstance(step, RunScript):
-        return GuestStep("run-script", step.label, step.script, step.env)
-    return GpuStep(
-        label=step.label,
-        version=step.version,
-        install_dir=step.install_dir,
-        installer=step.installer,
-        container=step.installer_container,
-        md5sum=step.md5sum,
-        deps_dir=step.deps_dir or "",
-        verify=verify,
-        # The installer names GPUs as Compute Engine does, in capitals: NVIDIA_L4.
-        target_gpu="" if verify else step.gpu_type.upper().replace("-", "_"),
-    )
+def _guest_step(step: Step, *, gpu: bool) -> GuestStep:
+    return GuestStep(step.type, step.label, step.settings(gpu=gpu), step.repeatable)
 
 
 @dataclass(frozen=True)

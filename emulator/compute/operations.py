@@ -170,7 +170,7 @@ class Operations:
         try:
             fault = self._faults.take("operation", method=target.action, path=target.path, name=last(target.path))
             if fault:
-                self._closing.wait(fault.seconds)
+                self._clock.sleep(fault.seconds, self._closing)
                 if fault.code:
                     if undo:
                         undo(fault.leave)

@@ -5,18 +5,18 @@ import base64
 import itertools
 import re
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from cos_customizer.emulator.clock import Clock
 from cos_customizer.emulator.errors import EmulatorError
 from cos_customizer.emulator.machines.backend import SERIAL_PORTS, SERIAL_RING_BYTES, MachineSpec, SerialChunk
 
 Event = Mapping[str, Any]
-"""One thing that a machine does: `after` (seconds after the event before, 0 = at once), with either `text` or `base64`
-on a `port` (3 by default), `power_off`, `crash` (both stop the machine), or `reboot` (not to be seen from outside; the
-events after it are those of the next boot). A `text` may contain `${variable}`."""
+"""One thing that a machine does: `after` (seconds after the event before, on the emulator's clock; 0 = at once), with
+either `text` or `base64` on a `port` (3 by default), `power_off`, `crash` (both stop it), or `reboot` (nothing is seen
+of it; the events after it are those of the next boot). A `text` may contain `${variable}`."""
 
 Play = Callable[[MachineSpec], Sequence[Event]]
 
@@ -168,8 +168,9 @@ class _Ring:
 class ScriptedMachine:
     """Plays events. They are played when the machine is looked at, as far as they are due: no thread is needed."""
 
-    def __init__(self, events: Sequence[Event]) -> None:
+    def __init__(self, events: Sequence[Event], clock: Clock) -> None:
         self._events = events
+        self._clock = clock
         self._rings = {port: _Ring() for port in SERIAL_PORTS}
         self._lock = threading.Lock()
         self._running = False
@@ -181,7 +182,7 @@ class ScriptedMachine:
         with self._lock:
             self._running = True
             self._next = 0
-            self._due = time.monotonic()
+            self._due = self._clock.now()
 
     def press_power_button(self) -> None:
         """Stop at once."""
@@ -210,7 +211,7 @@ class ScriptedMachine:
         """Do nothing: a transcript does not read them."""
 
     def _play(self) -> None:
-        now = time.monotonic()
+        now = self._clock.now()
         while self._running and self._next < len(self._events):
             event = self._events[self._next]
             due = self._due + float(event.get("after", 0))
@@ -227,12 +228,18 @@ class ScriptedMachine:
 
 
 class ScriptedBackend:
-    """The backend of scripted machines: disks and images have no content."""
+    """The backend of scripted machines: disks and images have no content.
+
+    Attributes:
+        transcripts: what they do.
+        clock: the one that they go by.
+    """
 
     name = "scripted"
 
     def __init__(self, transcripts: Transcripts | None = None) -> None:
         self.transcripts = transcripts or Transcripts()
+        self.clock = Clock()
 
     def prepare(self) -> None:
         """Do nothing."""
@@ -252,7 +259,7 @@ class ScriptedBackend:
 
     def machine(self, spec: MachineSpec) -> ScriptedMachine:
         """Return a machine that plays the transcript of this instance."""
-        return ScriptedMachine(self.transcripts.events(spec))
+        return ScriptedMachine(self.transcripts.events(spec), self.clock)
 
     def close(self) -> None:
         """Do nothing."""

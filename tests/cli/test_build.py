@@ -30,7 +30,9 @@ FINISH = ("finish-image-build", "-zone=us-west1-b", "-project=my-project", "-ima
 
 
 @pytest.fixture
-def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, emulator: Emulator) -> Iterator[Path]:
+def workspace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, emulator: Emulator, session_server: dict[str, str]
+) -> Iterator[Path]:
     """A working directory with the example's recipes; temporary files go to a directory that ends empty."""
     cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     for name in ("home", "workspace", "temporary"):
@@ -43,6 +45,8 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, emulator: Emulato
     monkeypatch.chdir(tmp_path / "workspace")
     for name in [name for name in os.environ if name.startswith("PREFECT_")]:
         monkeypatch.delenv(name)
+    for name, value in session_server.items():
+        monkeypatch.setenv(name, value)
     yield tmp_path / "workspace"
     assert list((tmp_path / "temporary").iterdir()) == []
 
@@ -75,13 +79,13 @@ def planned(*arguments: str) -> list[Any]:
 def test_every_example_builds(recipe: str, workspace: Path, emulator: Emulator) -> None:
     path = Path("recipes", f"{recipe}.yaml")
     play(emulator, path)
-    ran = build(f"-recipe={path}", "-output-file=out.json")
-    assert (ran.returncode, ran.stderr) == (0, "")
+    ran = run("build", f"-recipe={path}", "-output-file=out.json")
+    assert (ran.code, ran.err) == (0, "")
     spec = read_recipe(path).spec()
     result = json.loads(Path("out.json").read_text())
     assert result["outcome"] == "built"
     assert [step["label"] for step in result["steps"]] == [step.label for step in spec.steps]
-    assert ran.stdout.splitlines()[-1].startswith(f"{result['image']} built in ")
+    assert ran.out.splitlines()[-1].startswith(f"{result['image']} built in ")
     (image,) = emulator.list("projects/my-project/global/images")
     assert image["name"] == result["image"]
     assert image["name"].endswith(spec.output.suffix or "?")
@@ -90,9 +94,9 @@ def test_every_example_builds(recipe: str, workspace: Path, emulator: Emulator) 
     assert emulator.list("projects/my-project/zones/-/instances") == []
     assert not Path("~/.cos-customizer-workdir").expanduser().exists()
 
-    again = build(f"-recipe={path}")
-    assert (again.returncode, again.stderr) == (0, "")
-    assert again.stdout.splitlines()[-1].startswith(f"{image['name']} was there already")
+    again = run("build", f"-recipe={path}")
+    assert (again.code, again.err) == (0, "")
+    assert again.out.splitlines()[-1].startswith(f"{image['name']} was there already")
 
 
 @pytest.mark.slow

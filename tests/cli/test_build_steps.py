@@ -13,8 +13,10 @@ from support.dry_runs import DISKS, IMAGES, INSTANCES, UPLOAD, read_dry_run
 from cos_customizer.cli.commands import finish_image_build, install_gpu, start_image_build
 from cos_customizer.cli.commands.finish_image_build import FLAGS, specification
 from cos_customizer.cli.go_flags import Flag
+from cos_customizer.cli.main import program
 from cos_customizer.cli.state import BuildState, StateDirectory
 from cos_customizer.customizer.spec.model import BuildSpec
+from cos_customizer.customizer.spec.steps.kinds import STEP_KINDS
 from cos_customizer.customizer.spec.steps.run_script import RunScript
 from cos_customizer.emulator.server import Emulator
 from cos_customizer.gcp.clients import connect
@@ -162,6 +164,10 @@ def test_builds_side_by_side(home: Path, emulator: Emulator) -> None:
     for name in ("a", "b"):
         assert len(StateDirectory(home / name).read().spec["steps"]) == 1
     assert not (home / ".cos-customizer-workdir").exists()
+
+
+def test_every_kind_of_step_is_a_command() -> None:
+    assert set(STEP_KINDS) <= program.commands.keys()
 
 
 # run-script

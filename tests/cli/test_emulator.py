@@ -5,13 +5,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.waiting import PATIENCE, wait_for
 
 from cos_customizer.emulator import background
 
@@ -34,7 +34,7 @@ def state(tmp_path: Path) -> Iterator[Path]:
 def run(state: Path) -> Run:
     def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
         command = [*COMMAND, *arguments, f"-state-dir={state}"]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, **options)
+        return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False, **options)
 
     return run
 
@@ -82,7 +82,7 @@ def test_from_start_to_stop(run: Run, state: Path) -> None:
     assert running is not None
     assert processes_of(running.pid) == [str(running.pid)]
     assert listening(running.pid) == {"0100007F"}
-    with urllib.request.urlopen(running.control + "status", timeout=10) as answer:
+    with urllib.request.urlopen(running.control + "status", timeout=PATIENCE) as answer:
         assert json.load(answer)["projects"] == ["one", "two"]
 
     again = run("start", "-machines=scripted")
@@ -111,10 +111,7 @@ def test_an_emulator_that_was_killed_is_not_taken_for_a_running_one(run: Run, st
     first = background.find(state)
     assert first is not None
     os.kill(first.pid, signal.SIGKILL)
-    deadline = time.monotonic() + 10
-    while background.find(state):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_for(lambda: not background.find(state))
     assert (state / "service.json").exists()
     assert run("status").returncode == 1
     started = run("start", "-machines=scripted")
@@ -129,11 +126,10 @@ def test_it_ends_when_its_own_api_is_told_to(run: Run, state: Path) -> None:
     run("start", "-machines=scripted")
     running = background.find(state)
     assert running is not None
-    urllib.request.urlopen(urllib.request.Request(running.control + "shutdown", method="POST"), timeout=10).close()
-    deadline = time.monotonic() + 10
-    while processes_of(running.pid):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    urllib.request.urlopen(
+        urllib.request.Request(running.control + "shutdown", method="POST"), timeout=PATIENCE
+    ).close()
+    wait_for(lambda: not processes_of(running.pid))
     assert not (state / "service.json").exists()
 
 
@@ -146,7 +142,7 @@ def test_in_the_foreground_it_runs_until_interrupted(state: Path) -> None:
         lines = [process.stdout.readline() for _ in VARIABLES]
         assert set(exports("".join(lines))) == VARIABLES
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=PATIENCE)
     finally:
         process.kill()
     assert process.returncode == 0
@@ -175,7 +171,7 @@ def test_what_keeps_it_from_starting_is_said(run: Run, state: Path) -> None:
     ],
 )
 def test_a_wrong_command_line_is_explained(arguments: tuple[str, ...], code: int, words: str) -> None:
-    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert (done.returncode, done.stdout) == (code, "")
     assert words in done.stderr
     assert "Traceback" not in done.stderr
@@ -197,7 +193,7 @@ def test_a_stale_file_is_not_a_running_emulator(tmp_path: Path, content: str) ->
 def test_looking_for_it_loads_neither_server_nor_google() -> None:
     code = "import sys\nimport cos_customizer.cli.commands.emulator\n"
     code += "print([name for name in ('flask', 'google.cloud') if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=True)
     assert done.stdout == "[]\n"
 
 
@@ -211,7 +207,7 @@ def test_a_start_that_is_interrupted_leaves_no_process(state: Path, number: sign
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     assert len(children) == 1
     process.send_signal(number)
-    output, errors = process.communicate(timeout=30)
+    output, errors = process.communicate(timeout=PATIENCE)
     assert (process.returncode, output) == (128 + number, "")
     assert "Traceback" not in errors
     assert processes_of(int(children[0])) == []

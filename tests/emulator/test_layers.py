@@ -17,7 +17,7 @@ ALLOWED = {
     "projects": "errors",
     "web": "errors faults http_server request_log",
     "cloud_build": "errors",
-    "machines": "errors files http_server projects",
+    "machines": "clock errors files http_server projects",
     "storage": "errors faults files http_server",
     "logging": "clock errors filter_language projects web",
     "compute": "clock errors faults filter_language machines projects web",

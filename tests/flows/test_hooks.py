@@ -2,7 +2,7 @@
 
 import logging
 import signal
-import time
+import threading
 import uuid
 from typing import Any
 
@@ -13,6 +13,7 @@ from prefect.states import Crashed
 from support.guest_scripts import marker, script, succeeding
 from support.leftovers import leftovers
 from support.specifications import SpecMaker
+from support.waiting import wait_for
 
 from cos_customizer.customizer.names import BuildNames
 from cos_customizer.customizer.reporting.events import BuildEnded, Event, Note, StepChange, listening
@@ -92,7 +93,7 @@ def test_an_image_that_is_still_being_made_goes_with_its_build(
     emulator: Emulator, make_spec: SpecMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     emulator.scripts.add(succeeding(*LABELS))
-    emulator.faults.add("operation", method="insert", path="/images/", seconds=3.0)
+    emulator.faults.add("operation", method="insert", path="/images/", seconds=600)
 
     wait = calls.wait
 
@@ -106,7 +107,16 @@ def test_an_image_that_is_still_being_made_goes_with_its_build(
         flow_run = killed(make_spec(output={"family": "my-family"}), lambda _: False, monkeypatch)
     (image,) = emulator.list("projects/my-project/global/images")
     assert image["status"] == "PENDING"
+    emulator.calls.clear()
+
+    def finish_it() -> None:
+        wait_for(lambda: emulator.calls.count(method="DELETE", path="/images/") or emulator.calls.count(path="/wait"))
+        emulator.clock.advance(600)
+
+    finisher = threading.Thread(target=finish_it)
+    finisher.start()
     run_hook(flow_run)
+    finisher.join()
     assert images(emulator) == []
     assert leftovers(emulator) == []
 
@@ -162,9 +172,7 @@ def flow_run_of(spec: Any, run_count: int = 1) -> FlowRun:
 
 def test_a_hook_with_nothing_to_undo_is_quick(emulator: Emulator, make_spec: SpecMaker) -> None:
     emulator.calls.clear()
-    began = time.monotonic()
     run_hook(flow_run_of(make_spec().model_dump(mode="json")))
-    assert time.monotonic() - began < 10
     assert emulator.calls.count() < 10  # two VMs and disks, an object, a list of images
 
 

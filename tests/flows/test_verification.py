@@ -1,13 +1,12 @@
 """Tested before released: an image that fails is never what a family gives."""
 
-import signal
 import time
 from typing import Any
 
 import pytest
 from google.api_core.exceptions import NotFound
 from google.cloud import compute_v1
-from support.builds import failing, images, make_image
+from support.builds import failing, images, make_image, time_is_up
 from support.guest_scripts import NONCE, marker, said, succeeded, succeeding
 from support.leftovers import leftovers
 from support.specifications import SpecMaker
@@ -138,13 +137,8 @@ def test_a_build_whose_time_is_up_while_the_image_is_verified_leaves_no_image(
 ) -> None:
     play(emulator, PASSES[0])
 
-    def hurry(event: Event) -> None:
-        """The time that is left passes at once, however long the machine took to come here."""
-        if isinstance(event, StepChange) and event.stage == "verify":
-            signal.setitimer(signal.ITIMER_REAL, 0.2)
-
     spec = make_spec(output=OUTPUT, verify=VERIFIED, timeout="5m")
-    with listening(hurry):
+    with time_is_up(lambda event: isinstance(event, StepChange) and event.stage == "verify"):
         failing(spec, BuildTimeoutError, r"while verifying the image, during step 1/1 \(run-script first.sh\)")
     assert images(emulator) == {}
     assert leftovers(emulator) == []

@@ -145,7 +145,7 @@ def test_the_user_data_carries_the_steps_and_where_the_context_is() -> None:
         for file in yaml.safe_load(request_bodies.user_data(spec, BUILD, "5f" * 32))["write_files"]
         if file["path"].endswith("/plan.sh")
     )
-    assert "step 1 run-script 'run-script a b.sh' 'a b.sh'" in plan
+    assert "step 1 run-script 'run-script a b.sh' 'script=a b.sh'" in plan
     for said in ("5f" * 32, "my-project_cloudbuild", "image-build-42%2Fcos-customizer%2F0123456789%2Fcontext.tar.gz"):
         assert said in plan
     assert BUILD.nonce in plan

@@ -3,14 +3,17 @@
 Read from the source by its syntax tree, imports inside of functions included; and what light commands really import.
 """
 
+import ast
 import graphlib
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.imports import EMULATOR, MODULES, ROOMS, imports
+from support.imports import EMULATOR, MODULES, PACKAGE, ROOMS, imports
+from support.paths import ROOT
 
 DOORS = {"cli.commands.emulator", "cli.commands.run_cloudbuild"}
 """The modules outside the emulator that may import it."""
@@ -52,6 +55,14 @@ def test_heavy_packages_stay_in_their_rooms(name: str) -> None:
         if not found.ours and room not in OUTSIDE.get(found.target.partition(".")[0], (room,))
     ]
     assert wrong == []
+
+
+def test_a_kind_of_step_is_asked_and_not_known_by_its_class() -> None:
+    """Who adds a kind has nothing to change elsewhere. Verification is by scripts: it alone names one."""
+    kinds = {name for name in MODULES if name.startswith("customizer.spec.steps.") and not name.endswith(".kinds")}
+    assert {name for name in MODULES if any(found.target in kinds for found in imports(name))} == {
+        "customizer.spec.verification"
+    }
 
 
 def test_no_module_imports_itself_by_way_of_others() -> None:
@@ -100,6 +111,55 @@ def test_every_kind_of_import_is_seen(tmp_path: Path, monkeypatch: pytest.Monkey
         ("click", False, True),
         ("google.auth", False, True),
     ]
+
+
+TESTS = ROOT / "tests"
+SUPPORT = {path.stem: path for path in sorted((TESTS / "support").glob("*.py"))}
+TOOLS = {path.stem for path in (ROOT / "make").glob("*.py")}
+OF_ALL_ROOMS = {"project", "whole_job"}
+"""Folders of tests that may import everything."""
+
+
+def needs(path: Path) -> set[str]:
+    """The rooms that a test file imports, itself or by way of support, and the tools of make/."""
+    found: set[str] = set()
+    for name in _imported(path):
+        top, _, rest = name.partition(".")
+        module = rest.partition(".")[0]
+        if top == PACKAGE and module:
+            found.add(module)
+        elif top == "support" and module in SUPPORT:
+            found |= needs(SUPPORT[module])
+        elif top in TOOLS:
+            found.add("make")
+    return found
+
+
+def _imported(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def may_be_tested_with(room: str) -> set[str]:
+    """The rooms that tests of a room may import: itself, those to its right, and the emulator as their cloud."""
+    return {EMULATOR} if room == EMULATOR else {EMULATOR, *ROOMS[ROOMS.index(room) :]}
+
+
+@pytest.mark.parametrize("path", sorted(TESTS.glob("*/test_*.py")), ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_a_test_imports_its_own_room_and_those_to_its_right(path: Path) -> None:
+    room = path.parent.name
+    assert room in OF_ALL_ROOMS or needs(path) <= may_be_tested_with(room)
+
+
+def test_what_a_test_needs_is_seen_through_support(tmp_path: Path) -> None:
+    file = tmp_path / "test_odd.py"
+    file.write_text(
+        "def f():\n    from support.builds import failing\nimport release\nfrom cos_customizer import guest\n"
+    )
+    assert needs(file) == {"customizer", "emulator", "flows", "gcp", "guest", "make"}
 
 
 LIGHT = {
