@@ -6,7 +6,7 @@ export PYTHON VENV
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-slow test-container test-vm container host-packages check-gpu lint bench release \
+.PHONY: help demo test test-all test-fast test-container test-vm container host-packages check-gpu lint bench release \
   docs pictures venv lock clean
 
 help: ## list these targets
@@ -15,13 +15,13 @@ help: ## list these targets
 demo: ## build the README's example on a real VM on this machine, and boot the result
 	@make/demo.sh
 
-test: host-packages test-fast test-slow test-container test-vm ## run all tests
+test: venv ## run the tests that start no VM and no container: within five minutes on two cores
+	$(VENV)/bin/pytest -m "not vm and not container" -n 2 --dist loadgroup
 
-test-fast: venv ## run the tests that start nothing of their own: within two minutes
+test-all: host-packages test test-container test-vm ## run all tests: `make test`, then containers and VMs
+
+test-fast: venv ## run those of `make test` that start no programs of their own
 	$(VENV)/bin/pytest -m "not slow and not vm and not container" -n 2 --dist loadgroup
-
-test-slow: venv ## run the tests that start a Prefect server or other programs, but boot no VM
-	$(VENV)/bin/pytest -m "slow and not vm and not container" -n 2 --dist loadgroup
 
 test-container: venv ## build the container image and run the tests that start containers of it
 	$(VENV)/bin/pytest -m "container and not vm"

@@ -50,13 +50,16 @@ def measure(cloud: Cloud) -> Iterator[Figure]:
 
 def _follow(cloud: Cloud, names: list[str]) -> tuple[int, float, int, int]:
     """Follow them; further threads, further MiB, bytes lost, consoles that said something."""
+    from cos_customizer.customizer.references import VmRef
     from cos_customizer.gcp.clients import connect
     from cos_customizer.gcp.serial_console import SerialConsole
 
     clients = connect(cloud.environment)
-    SerialConsole(clients, PROJECT, ZONE, names[0], 3).read()  # what is there once, whatever the number of consoles
+    SerialConsole(
+        clients, VmRef(PROJECT, ZONE, names[0]), 3
+    ).read()  # what is there once, whatever the number of consoles
     threads, memory = threading.active_count(), _resident_mib()
-    consoles = [SerialConsole(clients, PROJECT, ZONE, name, 3) for name in names]
+    consoles = [SerialConsole(clients, VmRef(PROJECT, ZONE, name), 3) for name in names]
     most_threads = most_memory = 0.0
     lost, heard = 0, set()
     due = [(time.monotonic(), number) for number in range(len(consoles))]

@@ -2,7 +2,9 @@
 
 import statistics
 import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from benchmarks.bench import PROGRAM, Cloud, Figure
 
@@ -26,12 +28,25 @@ def measure(cloud: Cloud) -> Iterator[Figure]:
     arguments = ("start-image-build", "-force", f"-gcs-bucket={'my-project'}_cloudbuild", *start)
     yield Figure("start-image-build", cloud.run(PROGRAM, *arguments).seconds, None, "s")
     yield Figure("start-image-build, modules of Prefect", _imports(cloud, ("prefect",), *arguments), 0, "")
+    emulator = statistics.median(_emulator_starts(cloud.directory))
+    yield Figure("an emulator's start and end, times of import click", emulator / click, 2, "x")
     versions = _median(cloud, PROGRAM, "install-gpu", "-get-driver-version")
     yield Figure("install-gpu -get-driver-version", versions, 2, "s")
     for command in light:
         cloud.steps()
         count = _imports(cloud, ("prefect", "google", "grpc"), *command)
         yield Figure(f"{command[0]}, modules of Prefect and Google", count, 0, "")
+
+
+def _emulator_starts(directory: Path) -> Iterator[float]:
+    """Seconds that an emulator takes to start and to end in this process, each time anew."""
+    from cos_customizer.emulator.server import Emulator
+
+    for number in range(_TIMES):
+        began = time.monotonic()
+        with Emulator(directory / f"emulator-{number}"):
+            pass
+        yield time.monotonic() - began
 
 
 def _median(cloud: Cloud, *command: str, anew: bool = False) -> float:

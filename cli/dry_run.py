@@ -3,27 +3,12 @@
 from typing import TYPE_CHECKING, Any
 
 import click
-import yaml
 
 from cos_customizer.cli.messages import printable
+from cos_customizer.customizer.yaml_text import to_yaml
 
 if TYPE_CHECKING:
     from cos_customizer.customizer.spec.model import BuildSpec
-
-
-class _Dumper(yaml.SafeDumper):
-    """YAML for people: texts of several lines as blocks, nothing written as a reference to something above."""
-
-    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002
-        """Whether to write the same object in full every time."""
-        return True
-
-
-def _text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
-
-
-_Dumper.add_representer(str, _text)
 
 
 def dry_run(spec: "BuildSpec", context: str) -> int:
@@ -39,21 +24,33 @@ def dry_run(spec: "BuildSpec", context: str) -> int:
     Raises:
         CustomizerError: the source image cannot be found, or the build could not work.
     """
-    from cos_customizer.gcp.clients import connect
-    from cos_customizer.gcp.plan import plan_build
+    from cos_customizer.flows import dry_run as flow
 
-    requests = plan_build(connect(), spec)
-    recipe = spec.masked().model_dump(mode="json", exclude_none=True)
+    planned = flow.dry_run(spec)
+    recipe = planned.spec.model_dump(mode="json", exclude_none=True)
     recipe["context"]["path"] = context
-    hidden = spec.masked() != spec
     comments = ["A recipe of this build. Its context is what was archived; the digest says which content."]
-    comments += ["Values of environment variables are not shown (***): fill them in to use this."] if hidden else []
+    if spec.masked() != spec:
+        comments.append("Values of environment variables are not shown (***): fill them in to use this.")
+    if planned.result.outcome == "exists":
+        comments.append(f"The image {planned.result.image} is there already: the build would do nothing.")
     documents = [_document(comments, recipe)]
-    documents += [_document([f"{request.method} {request.path}"], request.body) for request in requests]
+    documents += [
+        _document([f"{request.method} {request.path}"], _ordered(request.body)) for request in planned.requests
+    ]
     click.echo("---\n".join(documents), nl=False)
     return 0
 
 
+def _ordered(content: Any) -> Any:
+    """The content with the fields of all mappings in one order, names first: Google's libraries write them in any."""
+    if isinstance(content, list):
+        return [_ordered(item) for item in content]
+    if isinstance(content, dict):
+        return {key: _ordered(content[key]) for key in sorted(content, key=lambda key: (key != "name", key))}
+    return content
+
+
 def _document(comments: list[str], content: dict[str, Any]) -> str:
     head = "".join(f"# {printable(comment)}\n" for comment in comments)
-    return head + yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    return head + to_yaml(content)

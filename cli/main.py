@@ -5,8 +5,6 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from types import FrameType
-from typing import NoReturn
 
 import click
 
@@ -15,6 +13,7 @@ from cos_customizer.cli.commands.build import build
 from cos_customizer.cli.commands.expire_images import expire_images
 from cos_customizer.cli.commands.finish_image_build import finish_image_build
 from cos_customizer.cli.commands.install_gpu import install_gpu
+from cos_customizer.cli.commands.kernel_args import kernel_args
 from cos_customizer.cli.commands.rebuild_images import rebuild_images
 from cos_customizer.cli.commands.rollback import rollback
 from cos_customizer.cli.commands.run_script import run_script
@@ -25,7 +24,7 @@ from cos_customizer.cli.go_flags import Flag, GoGroup
 from cos_customizer.cli.messages import report
 from cos_customizer.cli.workdir import WORKDIR_FLAG
 from cos_customizer.customizer.errors import CustomizerError, UsageError
-from cos_customizer.flows.interrupts import SIGNALS, ignore_signals
+from cos_customizer.flows.interrupts import SIGNALS, EndOnce, ignore_signals
 
 NOT_YET = {
     "seal-oem": "The OEM partition cannot be sealed yet.",
@@ -37,7 +36,7 @@ NOT_YET = {
 NAME = "cos-customizer"
 
 _SECTIONS = {
-    "Build steps": ("start-image-build", "run-script", "install-gpu", "finish-image-build"),
+    "Build steps": ("start-image-build", "run-script", "install-gpu", "kernel-args", "finish-image-build"),
     "Recipes": ("build", "schema"),
     "Image families and leftovers": ("rebuild-images", "expire-images", "rollback", "sweep"),
     "Without a Google account": ("emulator",),
@@ -144,6 +143,7 @@ for _command in (
     start_image_build,
     run_script,
     install_gpu,
+    kernel_args,
     finish_image_build,
     build,
     schema,
@@ -160,14 +160,6 @@ for _command in (
     program.add_command(_command)
 
 
-def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
-    """Once: a second signal must not cut short what the first one has begun."""
-    ignore_signals()
-    if number == signal.SIGINT:
-        raise KeyboardInterrupt
-    raise SystemExit(128 + number)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program.
 
@@ -178,9 +170,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code.
     """
     started = time.monotonic()
+    end = EndOnce()  # a second signal must not cut short what the first one has begun
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _interrupt)
+            signal.signal(number, end)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")

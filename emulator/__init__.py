@@ -1,1 +1,6 @@
-"""A local Compute Engine, with its metadata server and Cloud Storage: build images without a Google account."""
+"""A local Compute Engine, Cloud Storage and Cloud Logging, and a runner of Cloud Build workflows."""
+
+import logging
+
+LOG = logging.getLogger(__name__)
+"""The logger of the whole emulator."""

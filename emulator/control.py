@@ -1,77 +1,102 @@
 """The emulator's own API, below `/emulator/`: what tests and curious users may do that no cloud allows."""
 
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 from flask import Blueprint, Response, request
 
-from cos_customizer.emulator.compute.api import answer, compute, context, json_body
+from cos_customizer.emulator.compute.engine import ComputeEngine
 from cos_customizer.emulator.errors import ApiError
 from cos_customizer.emulator.faults import Faults
-from cos_customizer.emulator.machines.scripted import ScriptedBackend, Scripts
+from cos_customizer.emulator.machines.scripted import ScriptedBackend, Transcripts
+from cos_customizer.emulator.web import answer, context, json_object, service
 
-control = Blueprint("control", __name__, url_prefix="/emulator")
+control_api = Blueprint("control", __name__, url_prefix="/emulator")
 
 
-@control.get("/status")
+@dataclass(frozen=True)
+class Controls:
+    """What this API does with the emulator as a whole.
+
+    Attributes:
+        status: describes it, for people.
+        shutdown: begins to end it.
+    """
+
+    status: Callable[[], dict[str, Any]]
+    shutdown: Callable[[], None]
+
+
+def _engine() -> ComputeEngine:
+    return service(ComputeEngine)
+
+
+@control_api.get("/status")
 def _status() -> Response:
-    return answer(context.status())
+    return answer(service(Controls).status())
 
 
-@control.route("/clock", methods=["GET", "POST"])
+@control_api.post("/shutdown")
+def _shutdown() -> Response:
+    service(Controls).shutdown()
+    return answer({})
+
+
+@control_api.route("/clock", methods=["GET", "POST"])
 def _clock() -> Response:
+    clock = _engine().clock
     if request.method == "POST":
-        body = json_body()
+        body = json_object()
         try:
-            compute.clock.advance(float(body["advance"]))
+            clock.advance(float(body["advance"]))
         except (KeyError, TypeError, ValueError) as error:
             raise ApiError(400, "invalid", f'Send {{"advance": seconds}} with at least 0 ({error}).') from None
-    return answer({"now": compute.clock.now(), "timestamp": compute.clock.timestamp()})
+    return answer({"now": clock.now(), "timestamp": clock.timestamp()})
 
 
-@control.post("/stock-outs")
+@control_api.post("/stock-outs")
 def _stock_out() -> Response:
-    body = json_body()
+    body, instances = json_object(), _engine().instances
     if not isinstance(body.get("zone"), str):
         raise ApiError(400, "invalid", 'Send {"zone": "us-west1-b", "on": true}.')
-    compute.instances.stock_out(body["zone"], bool(body.get("on", True)))
-    return answer({"stockedOut": compute.instances.stocked_out()})
+    instances.stock_out(body["zone"], bool(body.get("on", True)))
+    return answer({"stockedOut": instances.stocked_out()})
 
 
-@control.route("/quotas", methods=["GET", "POST"])
+@control_api.route("/quotas", methods=["GET", "POST"])
 def _quotas() -> Response:
+    quotas = _engine().quotas
     if request.method == "POST":
-        body = json_body()
+        body = json_object()
         try:
-            compute.quotas.set_limit(str(body.get("region", "")), str(body["metric"]), float(body["limit"]))
+            quotas.set_limit(str(body.get("region", "")), str(body["metric"]), float(body["limit"]))
         except (KeyError, TypeError, ValueError) as error:
             example = '{"region": "us-west1", "metric": "NVIDIA_T4_GPUS", "limit": 0}'
             raise ApiError(400, "invalid", f"Send {example} ({error!r}).") from None
-    return answer({"limits": compute.quotas.limits()})
+    return answer({"limits": quotas.limits()})
 
 
-@control.route("/calls", methods=["GET", "DELETE"])
+@control_api.route("/calls", methods=["GET", "DELETE"])
 def _calls() -> Response:
+    log = context().request_log
     if request.method == "DELETE":
-        context.calls.clear()
+        log.clear()
     query = {key: request.args.get(key, "") for key in ("service", "method", "path")}
     try:
-        return answer(context.calls.report(**query))
+        return answer(log.report(**query))
     except re.error as error:
         raise ApiError(400, "invalid", f"Not a regular expression: {query['path']} ({error}).") from None
 
 
-@control.post("/shutdown")
-def _shutdown() -> Response:
-    context.shutdown()
-    return answer({})
-
-
-@control.route("/<any(faults, scripts):kind>", methods=["GET", "POST", "DELETE"])
-def _ordered(kind: str) -> Response:
-    ordered = _collection(kind)
+@control_api.route("/<any(faults, scripts):kind>", methods=["GET", "POST", "DELETE"])
+def _all(kind: str) -> Response:
+    ordered = _ordered(kind)
     if request.method == "POST":
+        body = json_object()
         try:
-            number = compute.faults.add(**json_body()) if kind == "faults" else _scripts().add(json_body())
+            number = ordered.add(**body) if isinstance(ordered, Faults) else ordered.add(body)
         except (TypeError, ValueError) as error:
             raise ApiError(400, "invalid", f"{error}") from None
         return answer({"id": number})
@@ -80,18 +105,18 @@ def _ordered(kind: str) -> Response:
     return answer({kind: ordered.list()})
 
 
-@control.delete("/<any(faults, scripts):kind>/<int:number>")
+@control_api.delete("/<any(faults, scripts):kind>/<int:number>")
 def _one(kind: str, number: int) -> Response:
-    ordered = _collection(kind)
+    ordered = _ordered(kind)
     ordered.clear(number)
     return answer({kind: ordered.list()})
 
 
-def _collection(kind: str) -> Faults | Scripts:
-    return compute.faults if kind == "faults" else _scripts()
-
-
-def _scripts() -> Scripts:
-    if not isinstance(compute.backend, ScriptedBackend):
-        raise ApiError(400, "invalid", f"Scripts are for scripted machines; these are {compute.backend.name}.")
-    return compute.backend.scripts
+def _ordered(kind: str) -> Faults | Transcripts:
+    """Return what was ordered by this name of the API."""
+    if kind == "faults":
+        return context().faults
+    backend = _engine().backend
+    if not isinstance(backend, ScriptedBackend):
+        raise ApiError(400, "invalid", f"Scripts are for scripted machines; these are {backend.name}.")
+    return backend.transcripts

@@ -1,4 +1,4 @@
-"""Errors as Compute Engine reports them: the answer to a refused request, and the end of a failed operation."""
+"""Errors: of the emulator itself, and as the APIs report them (a refused request, a failed operation)."""
 
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -17,6 +17,18 @@ _CANONICAL = {
     503: "UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
 }
+
+
+class EmulatorError(Exception):
+    """The emulator cannot do what it was asked to.
+
+    Attributes:
+        hint: what the user can do about it; empty if there is nothing to say.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
 
 
 class ApiError(Exception):
@@ -64,7 +76,7 @@ class OperationError(Exception):
         self.details = list(details)
 
     def fields(self) -> dict[str, Any]:
-        """What the failure adds to the operation resource."""
+        """The fields that the failure adds to the operation resource."""
         error: dict[str, Any] = {"code": self.code, "message": self.message}
         if self.details:
             error["errorDetails"] = self.details
@@ -89,7 +101,7 @@ def invalid(field: str, value: object, why: str) -> ApiError:
 
 
 def not_found(path: str) -> ApiError:
-    """There is no such resource; `path` is like `projects/p/global/images/i`."""
+    """The resource does not exist; `path` is like `projects/p/global/images/i`."""
     return ApiError(404, "notFound", f"The resource '{path}' was not found")
 
 
@@ -110,6 +122,6 @@ def not_ready(path: str) -> ApiError:
     return ApiError(400, "resourceNotReady", f"The resource '{path}' is not ready")
 
 
-def unsupported(what: str) -> ApiError:
-    """Compute Engine can do this; the local one says plainly that it cannot."""
-    return ApiError(501, "notImplemented", f"The local Compute Engine does not support {what}.")
+def unsupported(feature: str) -> ApiError:
+    """Compute Engine has this feature, the local one has not."""
+    return ApiError(501, "notImplemented", f"The local Compute Engine does not support {feature}.")

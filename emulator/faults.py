@@ -1,4 +1,4 @@
-"""Faults that a test (or a curious user) orders: what goes wrong in a cloud, on demand."""
+"""Faults on demand, ordered by tests and curious users: what goes wrong in a cloud."""
 
 import itertools
 import re
@@ -11,22 +11,22 @@ Kind = Literal["http", "drop", "delay", "operation", "silent", "serial-loss", "c
 
 @dataclass
 class Fault:
-    """Something that goes wrong, for the next `count` occasions that match.
+    """Something that goes wrong on the next `count` occasions that match.
 
     Attributes:
         kind: what happens.
             `http`: the request is answered with `status` and `reason` and not carried out.
             `drop`: the connection is cut without an answer, `when` the request was carried out or before.
             `delay`: the answer comes `seconds` late.
-            `operation`: the operation ends in error `code` after `seconds`; with `leave`, what it was making stays
-            behind, as FAILED. An empty `code` only slows the operation down.
+            `operation`: the operation ends in error `code` after `seconds` (on the emulator's clock); with `leave`,
+            what it was making stays behind, as FAILED. An empty `code` only slows the operation down.
             `silent`: a VM that prints nothing.
             `serial-loss`: `bytes` of a VM's output are lost at the next read.
             `crash`: a VM stops dead `seconds` after it was started (on the emulator's clock).
         method: HTTP method, empty for any.
         path: regular expression searched in the request's path (for operations: the target's path), empty for any.
         name: regular expression that a VM's whole name matches, empty for any.
-        count: how many occasions it is good for; 0 means without end.
+        count: how many times it happens; 0 means without end.
         port: serial port of a `serial-loss`.
     """
 
@@ -59,7 +59,7 @@ class Fault:
 
 
 class Faults:
-    """The faults that are ordered. All methods may be called from any thread."""
+    """The ordered faults. All methods may be called from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -85,17 +85,20 @@ class Faults:
         return fault.id
 
     def list(self) -> list[dict[str, Any]]:
-        """The faults still to come."""
+        """Return the faults still to come."""
         with self._lock:
             return [asdict(fault) for fault in self._faults]
 
     def clear(self, fault_id: int | None = None) -> None:
-        """Take back one fault, or all."""
+        """Remove one fault, or all."""
         with self._lock:
-            self._faults = [f for f in self._faults if fault_id is not None and f.id != fault_id]
+            if fault_id is None:
+                self._faults = []
+            else:
+                self._faults = [fault for fault in self._faults if fault.id != fault_id]
 
     def take(self, *kinds: Kind, method: str = "", path: str = "", name: str = "", port: int = 0) -> Fault | None:
-        """The first fault of these kinds that matches the occasion; it is used up once."""
+        """Return the first fault of these kinds that matches the occasion, or None; it is used up once."""
         with self._lock:
             for fault in self._faults:
                 if (

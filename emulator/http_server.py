@@ -16,7 +16,8 @@ from typing import Any
 from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 from werkzeug.wrappers import Response
 
-LOG = logging.getLogger("cos_customizer.emulator")
+from cos_customizer.emulator import LOG
+
 DROP_CONNECTION = "X-Emulator-Drop"
 """An application's answer with this header is not sent: the connection is cut instead."""
 
@@ -77,7 +78,7 @@ class HttpServer(ThreadedWSGIServer):
     Args:
         app: the WSGI application.
         port: TCP port; 0 takes a free one, `port` then says which.
-        record: told of each request.
+        record: called after each request.
 
     Raises:
         OSError: the port is taken.
@@ -103,8 +104,8 @@ class HttpServer(ThreadedWSGIServer):
         self._thread.start()
 
     def stop(self) -> None:
-        """Finish what is being answered, then answer nobody: clients that kept their connection must notice too."""
-        if self._thread.is_alive():  # never started, it would be waited for in vain
+        """Finish running requests, then cut all connections: clients that keep theirs must notice."""
+        if self._thread.is_alive():  # a server that has never started would be waited for in vain
             end_serving(self)
         self.server_close()
         deadline = time.monotonic() + _FINISH_SECONDS
@@ -125,7 +126,7 @@ class HttpServer(ThreadedWSGIServer):
 
 
 def end_serving(server: socketserver.BaseServer) -> None:
-    """Make `serve_forever`, which runs in another thread, return without waiting for its next look around."""
+    """Make `serve_forever` in another thread return at once, not when it polls next."""
     ending = threading.Thread(target=server.shutdown)
     ending.start()
     while ending.is_alive():

@@ -1,17 +1,19 @@
-"""A record of the requests that were answered: what a client really asked for, and how often."""
+"""A log of the requests that were answered: what clients really asked for, and how often."""
 
 import re
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from dataclasses import asdict, dataclass
 from typing import Any
 
+INTERNAL = ("/emulator/", "/batch/")
+"""Paths that are not logged: the emulator's own API, and batches, whose parts are requests of their own."""
 _KEPT = 20_000
 
 
 @dataclass(frozen=True)
-class Call:
+class LoggedRequest:
     """One request.
 
     Attributes:
@@ -30,21 +32,21 @@ class Call:
     seconds: float
 
 
-class Calls:
-    """The last 20,000 calls, without those to the emulator's own API. Methods may be called from any thread."""
+class RequestLog:
+    """The last 20,000 requests, except the internal ones. Methods may be called from any thread."""
 
     def __init__(self) -> None:
-        self._calls: deque[Call] = deque(maxlen=_KEPT)
+        self._requests: deque[LoggedRequest] = deque(maxlen=_KEPT)
         self._lock = threading.Lock()
 
     def record(self, service: str, method: str, path: str, status: int, seconds: float) -> None:
-        """Note a call."""
-        if not path.startswith(("/emulator/", "/batch/")):
+        """Add a request."""
+        if not path.startswith(INTERNAL):
             with self._lock:
-                self._calls.append(Call(service, method, path, status, time.time(), seconds))
+                self._requests.append(LoggedRequest(service, method, path, status, time.time(), seconds))
 
-    def list(self, service: str = "", method: str = "", path: str = "") -> list[Call]:
-        """The calls that match, the oldest first.
+    def list(self, service: str = "", method: str = "", path: str = "") -> list[LoggedRequest]:
+        """Return the requests that match, the oldest first.
 
         Args:
             service: `compute`, `storage`, `logging` or empty.
@@ -52,27 +54,24 @@ class Calls:
             path: regular expression searched in path and query, or empty.
         """
         with self._lock:
-            calls = list(self._calls)
+            requests = list(self._requests)
         return [
-            call
-            for call in calls
-            if service in ("", call.service) and method in ("", call.method) and re.search(path, call.path)
+            each
+            for each in requests
+            if service in ("", each.service) and method in ("", each.method) and re.search(path, each.path)
         ]
 
     def count(self, service: str = "", method: str = "", path: str = "") -> int:
-        """How many calls match; see `list`."""
+        """Return how many requests match; see `list`."""
         return len(self.list(service, method, path))
 
     def clear(self) -> None:
-        """Begin anew."""
+        """Forget all requests."""
         with self._lock:
-            self._calls.clear()
+            self._requests.clear()
 
     def report(self, service: str = "", method: str = "", path: str = "") -> dict[str, Any]:
-        """The calls that match in JSON form, with counts by service and method."""
-        calls = self.list(service, method, path)
-        counts: dict[str, int] = {}
-        for call in calls:
-            key = f"{call.service} {call.method}"
-            counts[key] = counts.get(key, 0) + 1
-        return {"count": len(calls), "counts": counts, "calls": [asdict(call) for call in calls]}
+        """Return the requests that match in JSON form, with counts by service and method."""
+        requests = self.list(service, method, path)
+        counts = Counter(f"{each.service} {each.method}" for each in requests)
+        return {"count": len(requests), "counts": counts, "calls": [asdict(each) for each in requests]}

@@ -3,45 +3,39 @@
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
-
-from flask import Flask
+from typing import Any, Self
 
 from cos_customizer.emulator.clock import Clock
-from cos_customizer.emulator.compute.api import Context, api
-from cos_customizer.emulator.compute.batch import batch
-from cos_customizer.emulator.compute.engine import Compute
+from cos_customizer.emulator.compute.api import compute_api
+from cos_customizer.emulator.compute.batch import batch_api
+from cos_customizer.emulator.compute.engine import ComputeEngine
 from cos_customizer.emulator.compute.quotas import Quotas
-from cos_customizer.emulator.compute.resources import READ_ONLY_PROJECT, Resource
-from cos_customizer.emulator.control import control
+from cos_customizer.emulator.compute.store import Resource
+from cos_customizer.emulator.control import Controls, control_api
+from cos_customizer.emulator.errors import EmulatorError
 from cos_customizer.emulator.faults import Faults
 from cos_customizer.emulator.http_server import HttpServer
-from cos_customizer.emulator.logging.api import log_api
-from cos_customizer.emulator.logging.entries import Logs
-from cos_customizer.emulator.machines.backend import Backend, EmulatorError
-from cos_customizer.emulator.machines.scripted import ScriptedBackend, Scripts
-from cos_customizer.emulator.request_log import Calls
-from cos_customizer.emulator.storage.server import CloudStorage
+from cos_customizer.emulator.logging.api import logging_api
+from cos_customizer.emulator.logging.entries import LogEntries
+from cos_customizer.emulator.machines.backend import Backend, MachineKind
+from cos_customizer.emulator.machines.metadata_server import GATEWAY_IP
+from cos_customizer.emulator.machines.scripted import ScriptedBackend, Transcripts
+from cos_customizer.emulator.projects import READ_ONLY_PROJECT
+from cos_customizer.emulator.request_log import RequestLog
+from cos_customizer.emulator.storage.cloud_storage import CloudStorage
+from cos_customizer.emulator.web import Context, application
 
-GUEST_HOST = "169.254.169.1"
-"""The host's loopback interface as a guest sees it."""
-
-MachineKind = Literal["qemu", "scripted"]
-
-_APP = Flask("emulator")
-_APP.url_map.strict_slashes = False
-for _blueprint in (api, batch, control, log_api):
-    _APP.register_blueprint(_blueprint)
+_APP = application(compute_api, batch_api, logging_api, control_api)
 
 
 class Emulator:
     """A local Compute Engine, Cloud Storage and Cloud Logging.
 
-    A context manager: entered, it answers; left, nothing remains.
+    A context manager: it answers inside, and leaves no process or port behind.
 
     Args:
-        state_dir: where everything is kept; what a former emulator left there is taken over.
-        backend: the machines, or the name of a kind.
+        state_dir: where everything is kept; it goes on from what an earlier emulator has left there.
+        backend: the machines, or the name of their kind.
         projects: their buckets `<project>_cloudbuild` exist from the beginning.
         port: port of the Compute Engine API, and of Cloud Logging's; 0 takes a free one.
         storage_port: port of Cloud Storage; 0 takes a free one.
@@ -50,7 +44,7 @@ class Emulator:
 
     Attributes:
         clock: the emulator's clock, which can be advanced.
-        faults: what is to go wrong.
+        faults: that are ordered.
         calls: the requests that were answered.
         logs: the log entries that were written.
         port: port of the Compute Engine API.
@@ -73,47 +67,46 @@ class Emulator:
     ) -> None:
         state_dir = Path(state_dir)
         self._backend = make_backend(backend, state_dir, cache_dir) if isinstance(backend, str) else backend
+        self.clock = Clock()
         self.faults = Faults()
-        self.calls = Calls()
+        self.calls = RequestLog()
         self._projects: set[str] = set()
-        self._compute = Compute(state_dir, self._backend, self.faults, self._given_attributes)
-        self.logs = Logs(state_dir, self._compute.clock)
+        if isinstance(self._backend, ScriptedBackend):
+            self._backend.clock = self.clock
+        self._engine = ComputeEngine(state_dir, self.clock, self.faults, self._backend, self._given_attributes)
+        self.logs = LogEntries(state_dir, self.clock)
         try:
             self._storage = CloudStorage(state_dir / "storage", storage_port, self.faults, self.calls.record)
             for project in projects:
                 self._use_project(project)
-            context = Context(self._compute, self.logs, self.calls, self._use_project, self.status, shutdown)
+            services = (self._engine, self.logs, Controls(self.status, shutdown))
+            context = Context(services, self.faults, self.calls, self._use_project)
             self._http = HttpServer(context.wsgi(_APP), port, self.calls.record)
         except OSError as error:
             self.logs.close()
-            self._compute.close()
+            self._engine.close()
             raise EmulatorError(f"cannot listen on 127.0.0.1: {error}", "choose other ports") from error
         self.port: int = self._http.port
         self.storage_port: int = self._storage.port
 
     @property
-    def clock(self) -> Clock:
-        """The emulator's clock."""
-        return self._compute.clock
-
-    @property
     def quotas(self) -> Quotas:
-        """How many GPUs may run."""
-        return self._compute.quotas
+        """The limits of how many GPUs may run."""
+        return self._engine.quotas
 
     @property
-    def scripts(self) -> Scripts:
-        """What scripted machines do.
+    def scripts(self) -> Transcripts:
+        """The transcripts that scripted machines play.
 
         Raises:
             EmulatorError: the machines are of another kind.
         """
         if not isinstance(self._backend, ScriptedBackend):
             raise EmulatorError(f"scripts are for scripted machines; these are {self._backend.name}")
-        return self._backend.scripts
+        return self._backend.transcripts
 
     def prepare(self) -> None:
-        """Make sure that machines can run; the first time this may build the stand-in image, which takes a minute.
+        """Make sure that machines can run. The first time this may build the stand-in image, which takes a minute.
 
         Raises:
             EmulatorError: something is missing.
@@ -127,11 +120,11 @@ class Emulator:
         return self
 
     def stop(self) -> None:
-        """Answer nobody any more, stop all machines, keep the state."""
-        self._compute.end_waiting()
+        """Stop answering, stop all machines, and keep the state."""
+        self._engine.end_waiting()
         self._http.stop()
         self.logs.close()
-        self._compute.close()
+        self._engine.close()
         self._storage.stop()
 
     def __enter__(self) -> Self:
@@ -143,42 +136,42 @@ class Emulator:
         self.stop()
 
     def environment(self) -> dict[str, str]:
-        """The environment variables that point clients here."""
+        """Return the environment variables that point clients to this emulator."""
         return {
             "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE": f"http://127.0.0.1:{self.port}/compute/v1/",
             "STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{self.storage_port}",
             "CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING": f"http://127.0.0.1:{self.port}/",
         }
 
-    def compute(self, path: str) -> Resource:
-        """A resource, for example `projects/p/zones/z/instances/i`.
+    def get(self, path: str) -> Resource:
+        """Return a resource of Compute Engine, for example `projects/p/zones/z/instances/i`.
 
         Raises:
             ApiError: 404.
         """
-        return self._compute.get(path)
+        return self._engine.get(path)
 
     def list(self, collection: str) -> list[Resource]:
-        """The resources of a collection, for example `projects/p/global/images`; a zone `-` means all zones."""
-        return [resource for _, resource in self._compute.under(collection)]
+        """Return the resources of a collection, for example `projects/p/global/images`; a zone `-` means all zones."""
+        return [resource for _, resource in self._engine.under(collection)]
 
     def stock_out(self, zone: str, on: bool = True) -> None:
-        """Let a zone have no machines left to offer, or again some."""
-        self._compute.instances.stock_out(zone, on)
+        """Let a zone run out of machines, or have some again."""
+        self._engine.instances.stock_out(zone, on)
 
     def status(self) -> dict[str, Any]:
-        """What there is: counts of resources, ports, kind of machines, clock."""
+        """Return counts of resources, ports, kind of machines, and the time."""
         return {
             "machines": self._backend.name,
             "port": self.port,
             "storagePort": self.storage_port,
             "projects": sorted(self._projects),
             "clock": self.clock.timestamp(),
-            **self._compute.status(),
+            **self._engine.status(),
         }
 
     def _given_attributes(self) -> dict[str, str]:
-        return {"storage-endpoint": f"http://{GUEST_HOST}:{self.storage_port}"}
+        return {"storage-endpoint": f"http://{GATEWAY_IP}:{self.storage_port}"}
 
     def _use_project(self, project: str) -> None:
         if project not in self._projects and project != READ_ONLY_PROJECT:
@@ -187,7 +180,7 @@ class Emulator:
 
 
 def make_backend(kind: MachineKind, state_dir: Path, cache_dir: Path | None) -> Backend:
-    """The machines of a kind.
+    """Return the machines of a kind.
 
     Args:
         kind: `qemu` or `scripted`.

@@ -13,16 +13,15 @@ from uuid import UUID
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
 from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext
-from prefect.runtime import flow_run
 
 from cos_customizer.customizer.durations import human_time
 from cos_customizer.customizer.reporting import console_links, summary
-from cos_customizer.customizer.reporting.events import BuildEnded, Event, Note, StepChange, listening
+from cos_customizer.customizer.reporting.events import BuildEnded, Event, Note, StepChange, listening, publish
 from cos_customizer.customizer.reporting.result import BuildResult
 from cos_customizer.customizer.spec.model import BuildSpec
 from cos_customizer.flows import local_server
 from cos_customizer.flows.record import Record
-from cos_customizer.tasks.reporting import report, report_table
+from cos_customizer.flows.run_log import report_table
 
 _UPDATE_INTERVAL = 2.0
 """Seconds between two updates of the progress: a build may have many quick steps."""
@@ -48,7 +47,7 @@ def shown(record: Record) -> Iterator[None]:
     if local_server.is_throw_away():
         yield
         return
-    with listening(_Showing(record).hear):
+    with listening(_Showing(record).on_event):
         yield
 
 
@@ -56,15 +55,14 @@ class _Showing:
     def __init__(self, record: Record) -> None:
         self._record = record
         self._spec = record.spec
-        self._run = _run_id()
         self._total = len(self._spec.steps) + len(self._spec.verify.scripts)
         self._done = 0
         self._progress: UUID | None = None
         self._due = 0.0
         self._works = True
 
-    def hear(self, event: Event) -> None:
-        if not self._works or _run_id() != self._run:  # another build may be at work in this process
+    def on_event(self, event: Event) -> None:
+        if not self._works:
             return
         if isinstance(event, StepChange):
             first = 0 if event.stage == "build" else len(self._spec.steps)
@@ -79,7 +77,7 @@ class _Showing:
     def _show_progress(self, event: StepChange) -> None:
         record, build = self._record, self._record.build
         vm = build.builder_vm if event.stage == "build" else build.test_vm
-        link = console_links.vm(self._spec.builder.project, record.zone, vm)
+        link = console_links.vm(self._spec.builder.project, record.zones[event.stage], vm)
         text = f"{event.label} {event.state}, on [{vm}]({link})"
         self._set_progress(100.0 * self._done / self._total, text)
 
@@ -113,10 +111,6 @@ def _deprecations(spec: BuildSpec, result: BuildResult) -> list[dict[str, Any]]:
     return [{"image": name, "replaced by": result.image, "counts as deleted": deleted} for name in result.deprecated]
 
 
-def _run_id() -> str:
-    return str(flow_run.id)
-
-
 def _add_tags(tags: list[str]) -> None:
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
@@ -134,6 +128,6 @@ def _try(what: str, show: Callable[[], object]) -> bool:
     try:
         show()
     except Exception as error:  # the Prefect API's trouble, not the build's
-        report(Note("prefect", f"no {what} in Prefect's UI: {error}", "warning"))
+        publish(Note("prefect", f"no {what} in Prefect's UI: {error}", "warning"))
         return False
     return True

@@ -3,19 +3,18 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from datetime import UTC, datetime
 
 from prefect.runtime import flow_run
 
 from cos_customizer.customizer.errors import CustomizerError
-from cos_customizer.customizer.reporting.events import Event, Note, listening
+from cos_customizer.customizer.references import ImageRef
+from cos_customizer.customizer.reporting.events import Event, Note, listening, publish
 from cos_customizer.customizer.reporting.log_entries import BuildFacts, EventEntries, source_path
 from cos_customizer.flows.record import Record
+from cos_customizer.gcp.clients import clients
 from cos_customizer.gcp.cloud_logging import LogWriter
 from cos_customizer.gcp.endpoints import Endpoints
-from cos_customizer.tasks.operation import clients
-from cos_customizer.tasks.reporting import report
 
 _TOPIC = "log entries"
 
@@ -38,15 +37,11 @@ def logged(record: Record) -> Iterator[None]:
         return
     Endpoints.from_environment(os.environ).check_logging()
     log = _BuildLog(record)
-    before = _log.set(log)
-    try:
-        with listening(log.hear):
-            try:
-                yield
-            finally:
-                log.close(min(5.0, max(1.0, record.spec.timeout_seconds / 20)))
-    finally:
-        _log.reset(before)
+    with listening(log.on_event):
+        try:
+            yield
+        finally:
+            log.close(min(5.0, max(1.0, record.spec.timeout_seconds / 20)))
 
 
 class _BuildLog:
@@ -65,15 +60,13 @@ class _BuildLog:
         return BuildFacts(
             build_id=record.build.id,
             flow_run_id=self._flow_run_id,
-            output_image=f"projects/{spec.output.project}/global/images/{name}" if name else "",
+            output_image=ImageRef(spec.output.project, name).path if name else "",
             source_image=record.source.path if record.source else source_path(spec.source),
-            zone=record.zone,
+            zone=record.zones.get("build") or record.zones.get("verify", ""),
         )
 
-    def hear(self, event: Event) -> None:
-        """Log an event, unless it is of another build in this process."""
-        if _log.get() is not self:
-            return
+    def on_event(self, event: Event) -> None:
+        """Log an event."""
         try:
             for entry in self._events.entries(event, self._facts(), datetime.now(UTC)):
                 self._writer.write(entry)
@@ -90,7 +83,7 @@ class _BuildLog:
         """
         if self._writer.left_out:
             note = f"{self._writer.left_out:,} serial lines were left out: Cloud Logging took them too slowly"
-            self.hear(Note(_TOPIC, note, "warning"))
+            self.on_event(Note(_TOPIC, note, "warning"))
         undelivered = self._writer.close(patience)
         if self._writer.trouble:
             self._warn(self._writer.trouble, undelivered)
@@ -103,7 +96,4 @@ class _BuildLog:
         self._told = True
         missing = f"; {undelivered:,} entries are missing there" if undelivered else ""
         hint = f" ({trouble.hint.rstrip('.')})" if trouble.hint else ""
-        report(Note(_TOPIC, f"{trouble.message}{missing}{hint}", "warning"))
-
-
-_log: ContextVar[_BuildLog | None] = ContextVar("cloud_logging", default=None)
+        publish(Note(_TOPIC, f"{trouble.message}{missing}{hint}", "warning"))

@@ -6,12 +6,11 @@ from typing import Annotated
 from prefect import flow
 from pydantic import Field
 
-from cos_customizer.customizer.families.image_expiry import DEFAULT_KEEP_LAST
+from cos_customizer.customizer.families.image_expiry import DEFAULT_KEEP_LAST, Retention
 from cos_customizer.customizer.families.removal import Removal, raise_failures
 from cos_customizer.customizer.spec.values import Project, ResourceName
-from cos_customizer.gcp.image_expiry import Retention
+from cos_customizer.flows.run_log import report_removals
 from cos_customizer.tasks import families
-from cos_customizer.tasks.tables import tell_removals
 
 
 @flow(name="expire-images", flow_run_name="expire images of {project}", persist_result=False)
@@ -42,9 +41,9 @@ def expire_images(
         CustomizerError: one could not be deleted; the others were.
     """
     retention = Retention(project, image_families, keep_last, include_others, disk_projects)
-    decided = families.look_at_images(retention, time.time())
+    decided = families.plan_expiry(retention, time.time())
     removals = [removal for _, removal in decided] if dry_run else families.delete_expired_images(project, decided)
     what = f"Images of {', '.join(image_families)} in {project}{' (dry run)' if dry_run else ''}"
-    tell_removals(removals, "expire-images", "family", what)
+    report_removals(removals, "expire-images", "family", what)
     raise_failures(removals)
     return removals

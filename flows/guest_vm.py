@@ -1,39 +1,36 @@
-"""A VM of a build, the builder VM or the test VM: made where there is room, followed, gone at the end."""
+"""A VM of a build, the builder VM or the test VM: created where there is capacity, followed, deleted at the end."""
 
 import time
-from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import IO, Any
 
 from cos_customizer.customizer.durations import human_duration
 from cos_customizer.customizer.errors import CustomizerError, StockOutError
-from cos_customizer.customizer.names import BuildNames
-from cos_customizer.customizer.reporting.events import Note, Stage
+from cos_customizer.customizer.references import ObjectRef, VmRef
+from cos_customizer.customizer.reporting.events import Note, Stage, publish
 from cos_customizer.flows.record import Record
 from cos_customizer.flows.undoing import Undoing
 from cos_customizer.gcp import instances, request_bodies, scratch
+from cos_customizer.gcp.clients import clients
+from cos_customizer.gcp.guest_console import GuestConsole
 from cos_customizer.gcp.serial_console import SerialConsole
 from cos_customizer.guest.protocol import PORT
-from cos_customizer.tasks import builder_vm as vm_tasks
-from cos_customizer.tasks import serial_console as console_tasks
-from cos_customizer.tasks.operation import clients
-from cos_customizer.tasks.reporting import report
+from cos_customizer.tasks import vm as vm_tasks
 
 _SERIAL_LOG_LIFE = 30 * 24 * 3600
 
 
 @dataclass(frozen=True)
 class GuestVm:
-    """A VM that runs a plan and tells of it on its serial port.
+    """A VM that runs a plan and reports on it on its serial port.
 
     Attributes:
-        record: notes on the build.
-        undoing: takes back what this VM leaves.
-        stage: what the VM is for.
-        labels: of the plan's steps, in order.
+        record: Notes on the build.
+        undoing: Takes back what this VM leaves.
+        stage: What the VM is for.
+        labels: Of the plan's steps, in order.
     """
 
     record: Record
@@ -47,100 +44,94 @@ class GuestVm:
         return "builder VM" if self.stage == "build" else "test VM"
 
     @property
-    def name(self) -> str:
-        """Of the VM and its boot disk."""
+    def nonce(self) -> str:
+        """Marks its lines on the serial port."""
         build = self.record.build
-        return build.builder_vm if self.stage == "build" else build.test_vm
+        return build.nonce if self.stage == "build" else build.test_nonce
 
-    def create(self, zones: list[str], body_in: Callable[[str], dict[str, Any]]) -> str:
-        """Make the VM in the first zone that has capacity.
+    def ref(self, zone: str) -> VmRef:
+        """What names it, were it in a zone."""
+        build = self.record.build
+        name = build.builder_vm if self.stage == "build" else build.test_vm
+        return VmRef(self.record.spec.builder.project, zone, name)
+
+    def create(self, zones: list[str], body_in: Callable[[str], dict[str, Any]]) -> VmRef:
+        """Create the VM in the first zone that has capacity.
 
         Args:
-            zones: to try in turn.
-            body_in: makes the body of `instances.insert`, given the zone.
+            zones: To try in turn.
+            body_in: Makes the body of `instances.insert`, given the zone.
 
         Returns:
-            The zone.
+            The VM.
 
         Raises:
-            StockOutError: none has capacity.
-            CustomizerError: the VM could not be made.
+            StockOutError: None has capacity.
+            CustomizerError: The VM could not be created.
         """
-        project, build = self.record.spec.builder.project, self.record.build
         for zone in zones:
-            body = body_in(zone)
-            undo = partial(self._delete, zone)
-            self.undoing.add(f"{self.what} {self.name} in {zone}", undo)
+            vm, body = self.ref(zone), body_in(zone)
+            what, undo = f"{self.what} {vm.name} in {zone}", partial(vm_tasks.delete_vm, self.what, vm)
+            self.undoing.add(what, undo)
             try:
-                vm_tasks.create_vm(self.what, project, zone, body, build)
+                vm_tasks.create_vm(self.what, vm, body, self.record.build)
             except StockOutError as error:
                 if zone == zones[-1]:
                     raise
-                report(Note("stock-out", f"{error.message}; trying the next zone", "warning"))
-                undo()  # what it may have left, before anything else is made; again at the end, which costs nothing
+                publish(Note("stock-out", f"{error.message}; trying the next zone", "warning"))
+                # What it may have left, before anything else is made; again at the end, which costs nothing.
+                self.undoing.note(what, undo())
             else:
+                self.record.zones[self.stage] = zone
                 life = human_duration(request_bodies.life_of_builder_vm(self.record.spec.timeout_seconds))
                 machine = body["machineType"].rpartition("/")[2]
-                report(Note(self.what, f"{self.name} in {zone} ({machine}), at most {life} of life"))
-                return zone
+                publish(Note(self.what, f"{vm.name} in {zone} ({machine}), at most {life} of life"))
+                return vm
         raise AssertionError("a specification has at least one zone")
 
-    def follow(self, zone: str) -> None:
+    def follow(self, vm: VmRef) -> GuestConsole:
         """Follow the plan to its end, one task run for each step.
 
         Args:
-            zone: of the VM.
+            vm: From `create`.
+
+        Returns:
+            Where the VM reports.
 
         Raises:
-            BuildFailedError: a step has failed, or the VM is gone.
+            BuildFailedError: A step has failed, or the VM is gone.
         """
-        console = self._open_console(zone)
+        console = self._open_console(vm)
         for number, label in enumerate(self.labels, start=1):
-            console_tasks.follow_step(console, number, label)
-        console_tasks.follow_end(console, self.what)
+            vm_tasks.follow_step(console, number, label)
+        vm_tasks.follow_end(console, self.what)
+        return console
 
-    def hear_again(self) -> None:
-        """Hear the guest once more: a VM that has restarted by itself after its last word has begun its plan anew."""
-        console = self.record.consoles[self.stage]
-        with suppress(CustomizerError):
-            console.read()
-        console.raise_failure()
-
-    def _open_console(self, zone: str) -> console_tasks.GuestConsole:
-        project, build = self.record.spec.builder.project, self.record.build
-        console = console_tasks.GuestConsole(
-            SerialConsole(clients(), project, zone, self.name, PORT),
-            lambda: instances.vm_status(clients(), project, zone, self.name),
+    def _open_console(self, vm: VmRef) -> GuestConsole:
+        console = GuestConsole(
+            SerialConsole(clients(), vm, PORT),
+            lambda: instances.vm_status(clients(), vm),
             self._store_serial_log,
-            build.nonce if self.stage == "build" else build.test_nonce,
+            self.nonce,
             self.labels,
             self.stage,
         )
         self.record.consoles[self.stage] = console
-        self.undoing.add("serial log", partial(_keep_serial_log, console))
+        self.undoing.add("serial log", partial(_keep_serial_log, self.what, console))
         return console
 
     def _store_serial_log(self, log: IO[bytes]) -> None:
         """Keep what the console has said: it dies with the VM."""
         spec, build = self.record.spec, self.record.build
-        prefix = build.scratch(spec.scratch.workdir)
-        bucket, name = spec.scratch.bucket, prefix + ("serial.log" if self.stage == "build" else "verify-serial.log")
+        name = "serial.log" if self.stage == "build" else "verify-serial.log"
+        target = ObjectRef(spec.scratch.bucket, build.scratch(spec.scratch.workdir) + name)
         expires = time.time() + _SERIAL_LOG_LIFE
-        scratch.upload(clients(), bucket, name, log, build.labels(expires), expires)
-        self.record.serial_logs[self.stage] = f"gs://{bucket}/{name}"
-
-    def _delete(self, zone: str) -> "Counter[str]":
-        return delete_vm(self.record.spec.builder.project, zone, self.name, self.record.build)
+        scratch.upload(clients(), target, log, build.labels(expires), expires)
+        self.record.serial_logs[self.stage] = target.url
 
 
-def delete_vm(project: str, zone: str, name: str, build: BuildNames) -> "Counter[str]":
-    """Delete a VM of a build, and its disk, as an undoing: says how many of what were there."""
-    vms, disks = instances.delete_vm(clients(), project, zone, name, build)
-    return Counter({"VM": vms, "disk": disks})
-
-
-def _keep_serial_log(console: console_tasks.GuestConsole) -> None:
+def _keep_serial_log(what: str, console: GuestConsole) -> None:
     try:
-        console.store()
+        vm_tasks.store_serial_log(what, console)
     except CustomizerError as error:  # nothing is left behind by that
-        report(Note("serial log", error.message, "warning"))
+        publish(Note("serial log", error.message, "warning"))

@@ -4,7 +4,8 @@ A worker kills a cancelled run 30 seconds after asking it to end, and a process 
 process then runs the hooks of the flow, which it imports for that. They find what the build has made by its names.
 """
 
-from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -14,19 +15,29 @@ from prefect.flows import Flow
 from prefect.logging.loggers import flow_run_logger
 
 from cos_customizer.customizer.names import BuildNames
+from cos_customizer.customizer.references import ObjectRef, VmRef
 from cos_customizer.customizer.spec.model import BuildSpec, parse_spec
-from cos_customizer.flows.guest_vm import delete_vm
+from cos_customizer.flows.record import Record
 from cos_customizer.flows.undoing import Undoing
-from cos_customizer.gcp import images, scratch
-from cos_customizer.tasks.operation import clients
+from cos_customizer.gcp import images, instances, scratch
+from cos_customizer.gcp.clients import clients
 
 _undone: set[str] = set()
 """Ids of builds that have undone their own work in this process."""
 
 
-def note_undone(build: BuildNames) -> None:
-    """Remember that a build has left nothing, so that no hook looks for it again in this process."""
-    _undone.add(build.id)
+@contextmanager
+def undone_here(record: Record) -> Iterator[None]:
+    """If the build in this context leaves nothing behind, no hook looks for it again in this process.
+
+    Args:
+        record: Notes on the build.
+    """
+    try:
+        yield
+    finally:
+        if record.is_undone:
+            _undone.add(record.build.id)
 
 
 def undo_build(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:
@@ -51,10 +62,10 @@ def undo_build(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> No
         for build in builds:
             _register(undoing, spec, build)
         undoing.run()
-    except Exception as error:  # of Google's libraries, Prefect's client, a specification that is none
+    except Exception as error:  # of Google's libraries, Prefect's client, an invalid specification
         logger.warning("what the build has left could not be looked for: %s", error)
         return
-    if +undoing.removed:
+    if undoing.removed:
         logger.info("cleaned up after %s: %s", state.name or state.type.value, undoing.summary())
     for leftover in undoing.leftovers:
         logger.error("left behind: %s", leftover)
@@ -74,14 +85,11 @@ def _builds_of(flow_run: FlowRun) -> list[BuildNames]:
 
 
 def _register(undoing: Undoing, spec: BuildSpec, build: BuildNames) -> None:
-    bucket, name = spec.scratch.bucket, build.context_archive(spec.scratch.workdir)
-    undoing.add(f"gs://{bucket}/{name}", lambda: Counter({"object": scratch.delete(clients(), bucket, name)}))
+    target = ObjectRef(spec.scratch.bucket, build.context_archive(spec.scratch.workdir))
+    undoing.add(target.url, partial(scratch.delete, clients(), target))
     for zone in spec.builder.zones:
-        for vm in (build.builder_vm, build.test_vm):
-            undoing.add(f"VM {vm} in {zone}", partial(delete_vm, spec.builder.project, zone, vm, build))
-    undoing.add(f"unfinished image in {spec.output.project}", partial(_delete_images, spec.output.project, build))
-
-
-def _delete_images(project: str, build: BuildNames) -> "Counter[str]":
-    names = images.unfinished_images(clients(), project, build)
-    return Counter(image=sum(images.delete_unfinished_image(clients(), project, name, build) for name in names))
+        for name in (build.builder_vm, build.test_vm):
+            vm = VmRef(spec.builder.project, zone, name)
+            undoing.add(f"VM {name} in {zone}", partial(instances.delete_vm, clients(), vm))
+    project = spec.output.project
+    undoing.add(f"unfinished image in {project}", partial(images.delete_unfinished_images, clients(), project, build))

@@ -6,7 +6,7 @@ import threading
 import time
 from contextvars import ContextVar
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 command_started: ContextVar[float | None] = ContextVar("command_started", default=None)
 """Value of `time.monotonic()` when the command began whose time the build's timeout limits; None: when the flow did."""
@@ -26,6 +26,33 @@ def ignore_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
+class EndOnce:
+    """Handler of a program that ends at the first signal, with its exit code: what comes later must not change that."""
+
+    def __init__(self) -> None:
+        self._came = False
+
+    def __call__(self, number: int, _frame: FrameType | None) -> None:
+        """Ignore all signals from here on, and raise what ends the program."""
+        # Asked for again, since Prefect, in leaving a flow, puts back the handlers that it found.
+        if not self._came:
+            self._came = True
+            _end(number)
+
+
+def _end(number: int) -> NoReturn:
+    ignore_signals()
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    raise SystemExit(128 + number)
+
+
+def _ends_program(handler: Any) -> bool:
+    """Whether a signal that was left to this handler ends the program, be it by way of `Interrupts` further out."""
+    around = getattr(handler, "__self__", None)
+    return isinstance(handler, EndOnce) or (isinstance(around, Interrupts) and around.ends_program)
+
+
 def time_left(timeout: float) -> float:
     """Seconds that a build may still work, of its timeout: a share of it is kept back for undoing.
 
@@ -43,9 +70,11 @@ class Interrupts:
     One interruption only: a second Ctrl-C or SIGTERM must not cut the undoing short that the first one has begun.
     SIGINT, SIGTERM and SIGHUP do what their handlers did before (a default action that ends the process becomes
     SystemExit, so that `finally` is reached; what was ignored stays so, and a handler that returns has interrupted
-    nothing). An alarm that was set before, such as the time limit of a flow around this one, counts as a deadline too,
-    and is set again afterwards. Works in the main thread, where Prefect runs a sync flow; elsewhere the builder VM's
-    own `maxRunDuration` is what bounds a build.
+    nothing). In a program whose handler is `EndOnce`, a signal that interrupts is the last one: all are ignored when
+    the context is left, since what Prefect then has to say of the flow run is part of the way out. An alarm that was
+    set before, such as the time limit of a flow around this one, counts as a deadline too, and is set again afterwards.
+    Works in the main thread, where Prefect runs a sync flow; elsewhere the builder VM's own `maxRunDuration` is what
+    bounds a build.
 
     In a process that a Prefect worker has started, SIGTERM is left to Prefect's own handler until the shield is up: a
     worker announces that it cancels before it sends its one SIGTERM, and Prefect, where it finds another handler, takes
@@ -58,6 +87,7 @@ class Interrupts:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._interrupted: int | None = None
+        self._cause: BaseException | None = None
         self._shielded = False
         self._before: dict[int, Any] = {}
         self._left_alone: set[int] = set()
@@ -95,10 +125,16 @@ class Interrupts:
     def _restore(self) -> None:
         if self._before:
             signal.setitimer(signal.ITIMER_REAL, 0)
+            last = self._interrupted in SIGNALS and self.ends_program
             for number, handler in self._before.items():
-                signal.signal(number, handler)
+                signal.signal(number, signal.SIG_IGN if last and number in SIGNALS else handler)
         if self._outer_deadline is not None:
             signal.setitimer(signal.ITIMER_REAL, max(0.001, self._outer_deadline - time.monotonic()))
+
+    @property
+    def ends_program(self) -> bool:
+        """Whether a signal that interrupts ends the program too."""
+        return any(_ends_program(handler) for handler in self._before.values())
 
     def shield(self) -> None:
         """From here on nothing interrupts any more."""
@@ -107,19 +143,36 @@ class Interrupts:
             signal.signal(number, self._interrupt)
         self._left_alone = set()
 
+    def behind(self, error: BaseException) -> BaseException:
+        """What has interrupted, where that has made a library fail in a way of its own; otherwise the error itself.
+
+        Prefect does so when it is just beginning a task run, and calls that `Task run is not set`.
+
+        Args:
+            error: what came out of the work.
+        """
+        return self._cause if self._cause is not None and isinstance(error, Exception) else error
+
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         # Only the deadline says it again: see `__enter__`.
         again = self._interrupted == number == signal.SIGALRM
         if self._shielded or not (self._interrupted is None or again):
             return
         self._interrupted = number
+        try:
+            self._raise(number, frame)
+        except BaseException as cause:
+            self._cause = cause
+            raise
+        self._interrupted = None  # the handler has only taken note
+
+    def _raise(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGALRM:
             raise DeadlinePassed
         handler = self._before[number]
         if not callable(handler):
             raise SystemExit(128 + number)
         handler(number, frame)
-        self._interrupted = None  # it has only taken note
 
 
 def _worker_may_cancel() -> bool:

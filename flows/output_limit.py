@@ -15,11 +15,10 @@ from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
 from cos_customizer.customizer.durations import human_duration
-from cos_customizer.customizer.reporting.events import Note
+from cos_customizer.customizer.reporting.events import Note, publish
 from cos_customizer.customizer.spec.model import BuildSpec
 from cos_customizer.flows import local_server
 from cos_customizer.flows.interrupts import command_started
-from cos_customizer.tasks.reporting import report
 
 _LEASE = 120.0
 """Seconds after which the family of a build that was killed is free again; renewed while the build is at work."""
@@ -54,7 +53,7 @@ def one_at_a_time(spec: BuildSpec) -> Iterator[None]:
             _make(name)
             _wait(held, name, family)
         except Exception as error:  # a server that knows no such limits, or does not let us have one
-            report(Note("family", f"other builds of {family} are not kept waiting: {error}", "warning"))
+            publish(Note("family", f"other builds of {family} are not kept waiting: {error}", "warning"))
         yield
     finally:
         with suppress(Exception):  # the lease expires anyway
@@ -76,11 +75,11 @@ def _wait(held: ExitStack, name: str, family: str) -> None:
     while not _entered(held, name):
         if not told:
             told = True
-            report(Note("family", f"waiting for another build of {family} (limit {name} of the Prefect server)"))
+            publish(Note("family", f"waiting for another build of {family} (limit {name} of the Prefect server)"))
         time.sleep(_INTERVAL)  # here, and not in Prefect's client: a signal ends this at once
     if told:
         waited = time.monotonic() - began
-        report(Note("family", f"waited {human_duration(waited)} for other builds of {family}"))
+        publish(Note("family", f"waited {human_duration(waited)} for other builds of {family}"))
         started = command_started.get()
         if started is not None:
             command_started.set(started + waited)

@@ -15,12 +15,12 @@ from prefect.states import Cancelling
 
 from cos_customizer.customizer.errors import CustomizerError, UsageError
 from cos_customizer.customizer.families.rebuild import Rebuild, raise_failures
-from cos_customizer.customizer.reporting.events import Note
+from cos_customizer.customizer.reporting.events import Note, publish
 from cos_customizer.flows.build_image import build_image
 from cos_customizer.flows.interrupts import Interrupts
+from cos_customizer.flows.run_log import report_table
 from cos_customizer.gcp.rebuild import Planned, RebuildPlan, plan_all, recipe_files, row_of
 from cos_customizer.tasks.families import plan_rebuild
-from cos_customizer.tasks.reporting import report, report_table
 
 _LONGEST = 7 * 24 * 3600.0
 _POLL_INTERVAL = 5.0
@@ -67,7 +67,7 @@ def rebuild_images(
 
 def _tell(row: Rebuild) -> None:
     what = row.why if row.outcome != "up-to-date" else f"up to date ({row.image})"
-    report(Note("recipe", f"{row.recipe}: {what}", "error" if row.outcome == "failed" else "info"))
+    publish(Note("recipe", f"{row.recipe}: {what}", "error" if row.outcome == "failed" else "info"))
 
 
 def _build_here(planned: Planned) -> list[Rebuild]:
@@ -126,7 +126,7 @@ def _await(runs: dict[str, UUID]) -> dict[str, str]:
                     del waiting[file]
                     if not run.state.is_completed():
                         failures[file] = f"{run.state.name}: {run.state.message or 'no reason was given'}"
-                    report(Note("run", f"{file}: {run.name} is {str(run.state.name).lower()}"))
+                    publish(Note("run", f"{file}: {run.name} is {str(run.state.name).lower()}"))
             except HTTPError:  # a server that restarts is no reason to cancel builds that know nothing of it
                 if time.monotonic() - heard > _SERVER_PATIENCE:
                     raise

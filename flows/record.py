@@ -9,10 +9,9 @@ from cos_customizer.customizer.names import BuildNames
 from cos_customizer.customizer.reporting.events import BuildEnded, Stage, publish
 from cos_customizer.customizer.reporting.result import BuildResult, Outcome, StepResult
 from cos_customizer.customizer.spec.model import BuildSpec
-from cos_customizer.customizer.spec.steps.install_gpu import InstallGpu
-from cos_customizer.customizer.spec.steps.run_script import RunScript
+from cos_customizer.customizer.spec.steps.kinds import Step
+from cos_customizer.gcp.guest_console import GuestConsole
 from cos_customizer.gcp.images import ResolvedImage
-from cos_customizer.tasks.serial_console import GuestConsole
 
 
 class Record:
@@ -28,13 +27,15 @@ class Record:
         self.build = build
         self.started = time.monotonic()
         self.source: ResolvedImage | None = None
+        self.context_sha256 = ""
         self.output_name = ""
         self.output: ResolvedImage | None = None
-        self.zone = ""
+        self.zones: dict[Stage, str] = {}
         self.consoles: dict[Stage, GuestConsole] = {}
         self.deprecated: list[str] = []
         self.serial_logs: dict[Stage, str] = {}
         self.leftovers: list[str] = []
+        self.is_undone = False
         self.durations: dict[str, float] = {}
 
     @contextmanager
@@ -63,7 +64,7 @@ class Record:
             image_id=output.id if output else "",
             source_image=source.path if source else "",
             source_image_id=source.id if source else "",
-            zone=self.zone,
+            zone=self.zones.get("build") or self.zones.get("verify", ""),
             steps=self._went("build", self.spec.steps),
             verification=self._went("verify", self.spec.verify.scripts),
             durations={**self.durations, "total": round(time.monotonic() - self.started, 3)},
@@ -74,7 +75,7 @@ class Record:
             error=error,
         )
 
-    def _went(self, stage: Stage, steps: Sequence[RunScript | InstallGpu]) -> tuple[StepResult, ...]:
+    def _went(self, stage: Stage, steps: Sequence[Step]) -> tuple[StepResult, ...]:
         if stage in self.consoles:
             return self.consoles[stage].progress.results()
         return tuple(
@@ -104,7 +105,7 @@ class Record:
                 return "after the last step"
             if number := console.progress.current:
                 return f"during {console.progress.label(number)}"
-        return "while the builder VM was starting" if self.zone else "before a builder VM was made"
+        return "while the builder VM was starting" if self.zones else "before a builder VM was made"
 
     def close(self, error: BaseException) -> None:
         """Tell what has become of a build that did not succeed.

@@ -29,7 +29,6 @@ REQUEST_TIMEOUT = 30.0
 """Seconds that one ordinary request may take."""
 _SEND_TIMEOUT = 10.0
 _RETRY_BOUND = 120.0
-_DELETE_PATIENCE = 180.0
 _WAIT_REQUEST_TIMEOUT = 150.0  # the server answers a wait within two minutes
 
 _TRANSIENT = (
@@ -43,6 +42,7 @@ _TRANSIENT = (
     requests.exceptions.ChunkedEncodingError,
     auth_exceptions.TransportError,
 )
+_OPERATION = re.compile(r"projects/(?P<project>[^/]+)/(zones/(?P<zone>[^/]+)|global)/operations/")
 _ZONE_NOT_FOUND = re.compile(r"projects/([^/']+)/zones/[^/']+' was not found")
 _RATE_REASONS = ("rateLimitExceeded", "userRateLimitExceeded", "RATE_LIMIT_EXCEEDED")
 
@@ -171,36 +171,22 @@ def _signals_held() -> Iterator[None]:
             pass_on(*seen)
 
 
-def wait_for_zone_operation(
-    clients: Clients, project: str, zone: str, operation: compute_v1.Operation, doing: str
-) -> compute_v1.Operation:
-    """Wait until an operation on a zonal resource is done.
+def wait(clients: Clients, operation: compute_v1.Operation, doing: str) -> compute_v1.Operation:
+    """Wait until an operation is done, on a zonal resource or on an image: its own address says which it is.
 
     Args:
         clients: Google's clients.
-        project: of the operation.
-        zone: of the operation.
-        operation: as the mutating call returned it.
-        doing: what is being done, for error messages.
+        operation: As the mutating call returned it.
+        doing: What is being done, for error messages.
+
+    Returns:
+        The operation in its last state.
 
     Raises:
-        CustomizerError: the operation ended in an error, of the kind that fits.
+        CustomizerError: The operation ended in an error, of the kind that fits.
     """
-    request = compute_v1.WaitZoneOperationRequest(project=project, zone=zone, operation=operation.name)
-    return _wait(clients.zone_operations.wait, request, operation, doing)
-
-
-def wait_for_global_operation(
-    clients: Clients, project: str, operation: compute_v1.Operation, doing: str
-) -> compute_v1.Operation:
-    """Wait until an operation on an image is done; arguments and errors as `wait_for_zone_operation`."""
-    request = compute_v1.WaitGlobalOperationRequest(project=project, operation=operation.name)
-    return _wait(clients.global_operations.wait, request, operation, doing)
-
-
-def _wait(
-    method: Callable[..., Any], request: Any, operation: compute_v1.Operation, doing: str
-) -> compute_v1.Operation:
+    if operation.status != compute_v1.Operation.Status.DONE:
+        method, request = _waiting(clients, operation)
     while operation.status != compute_v1.Operation.Status.DONE:
         asked = time.monotonic()
         try:
@@ -219,39 +205,16 @@ def _wait(
     return operation
 
 
-def delete(
-    method: Callable[..., compute_v1.Operation],
-    request: Callable[[str], Any],
-    wait: Callable[[compute_v1.Operation, str], object],
-    doing: str,
-) -> bool:
-    """Delete something and wait until it is gone; try again for some time while it is busy.
-
-    Args:
-        method: of a Google client; deletes.
-        request: makes the method's request message; what it is given sets the request ids of tries apart, because a
-            refusal is remembered with its id.
-        wait: waits for an operation: `wait_for_zone_operation` or its like, all but the last two arguments given.
-        doing: what is being done, for error messages.
-
-    Returns:
-        Whether it was there.
-
-    Raises:
-        CustomizerError: it is there and could not be deleted.
-    """
-    end = time.monotonic() + _DELETE_PATIENCE
-    while True:
-        try:
-            wait(call(method, request(str(time.monotonic_ns())), doing), doing)
-        except NotFoundError:
-            return False
-        except ConflictError:  # it is still being made, or something is still made of it
-            if time.monotonic() > end:
-                raise
-            time.sleep(1)
-        else:
-            return True
+def _waiting(clients: Clients, operation: compute_v1.Operation) -> tuple[Callable[..., compute_v1.Operation], Any]:
+    """The method that waits for an operation, and its request."""
+    address = _OPERATION.search(operation.self_link)
+    assert address, f"no address of an operation: {operation.self_link!r}"
+    project, zone, name = address["project"], address["zone"], operation.name
+    if zone:
+        return clients.zone_operations.wait, compute_v1.WaitZoneOperationRequest(
+            project=project, zone=zone, operation=name
+        )
+    return clients.global_operations.wait, compute_v1.WaitGlobalOperationRequest(project=project, operation=name)
 
 
 def operation_error(code: str, message: str, doing: str) -> CustomizerError:
@@ -276,7 +239,7 @@ def operation_error(code: str, message: str, doing: str) -> CustomizerError:
     if code.startswith("RESOURCE_IN_USE") or code == "RESOURCE_NOT_READY":
         return ConflictError(text)
     if code in ("PERMISSIONS_ERROR", "SERVICE_ACCOUNT_ACCESS_DENIED"):
-        return PermissionDeniedError(text, "the README lists the IAM roles that a build needs.")
+        return PermissionDeniedError(text, "docs/google-cloud.md lists the IAM roles that a build needs.")
     if code == "CONDITION_NOT_MET":
         return PermissionDeniedError(text, _ORGANIZATION_POLICY_HINT)
     return CustomizerError(text)
@@ -368,5 +331,5 @@ def _translated_answer(error: exceptions.GoogleAPICallError, doing: str) -> Cust
             return QuotaError(text, _quota_hint(text))
         if any(reason in _RATE_REASONS for reason in reasons):
             return QuotaError(text, "too many calls a minute in this project; try again later.")
-        return PermissionDeniedError(text, "the README lists the IAM roles that a build needs.")
+        return PermissionDeniedError(text, "docs/google-cloud.md lists the IAM roles that a build needs.")
     return CustomizerError(text)

@@ -1,21 +1,25 @@
 """The one place that builds Google clients: credentials, and nothing else. Where they lead is in `endpoints`."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from functools import cached_property, lru_cache
+from typing import Any, TypeVar
 
 import google.auth
 import google.cloud.storage as gcs
 from google.api_core.client_options import ClientOptions
 from google.auth.credentials import AnonymousCredentials
-from google.cloud import (
-    compute_v1,
-)
+from google.cloud import compute_v1
+from requests import Session
+from requests.adapters import HTTPAdapter
 
 from cos_customizer.customizer.errors import CustomizerError
 from cos_customizer.gcp.endpoints import Endpoints, look_for_local, pass_by_proxies
+
+T = TypeVar("T")
 
 _SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 
@@ -27,55 +31,71 @@ class Clients:
     Attributes:
         endpoints: where the APIs are.
         credentials: of google-auth.
+        adapter: carries every request of Compute Engine's and Cloud Storage's clients in place of their own transport;
+            None: that.
     """
 
     endpoints: Endpoints
     credentials: Any
+    adapter: HTTPAdapter | None = None
 
-    def _compute(self, kind: Any) -> Any:
+    def _compute(self, kind: type[T]) -> T:
+        make: Any = kind
         options = ClientOptions(api_endpoint=self.endpoints.compute) if self.endpoints.compute else None
-        return kind(credentials=self.credentials, client_options=options)
+        client = make(credentials=self.credentials, client_options=options)
+        # The transport offers no way to its session, and takes none.
+        self._carry(client.transport._session)  # noqa: SLF001
+        known: T = client
+        return known
+
+    def _carry(self, session: Session) -> None:
+        """Let the adapter have a client's requests, if there is one."""
+        if self.adapter is not None:
+            for scheme in ("https://", "http://"):
+                session.mount(scheme, self.adapter)
 
     @cached_property
     def images(self) -> compute_v1.ImagesClient:
         """Images."""
-        return self._compute(compute_v1.ImagesClient)  # type: ignore[no-any-return]
+        return self._compute(compute_v1.ImagesClient)
 
     @cached_property
     def instances(self) -> compute_v1.InstancesClient:
         """Instances and their serial ports."""
-        return self._compute(compute_v1.InstancesClient)  # type: ignore[no-any-return]
+        return self._compute(compute_v1.InstancesClient)
 
     @cached_property
     def disks(self) -> compute_v1.DisksClient:
         """Disks."""
-        return self._compute(compute_v1.DisksClient)  # type: ignore[no-any-return]
+        return self._compute(compute_v1.DisksClient)
 
     @cached_property
     def instance_templates(self) -> compute_v1.InstanceTemplatesClient:
         """Instance templates."""
-        return self._compute(compute_v1.InstanceTemplatesClient)  # type: ignore[no-any-return]
+        return self._compute(compute_v1.InstanceTemplatesClient)
 
     @cached_property
     def accelerator_types(self) -> compute_v1.AcceleratorTypesClient:
         """Which zone has which GPUs."""
-        return self._compute(compute_v1.AcceleratorTypesClient)  # type: ignore[no-any-return]
+        return self._compute(compute_v1.AcceleratorTypesClient)
 
     @cached_property
     def zone_operations(self) -> compute_v1.ZoneOperationsClient:
         """Operations on zonal resources."""
-        return self._compute(compute_v1.ZoneOperationsClient)  # type: ignore[no-any-return]
+        return self._compute(compute_v1.ZoneOperationsClient)
 
     @cached_property
     def global_operations(self) -> compute_v1.GlobalOperationsClient:
         """Operations on images."""
-        return self._compute(compute_v1.GlobalOperationsClient)  # type: ignore[no-any-return]
+        return self._compute(compute_v1.GlobalOperationsClient)
 
     @cached_property
     def storage(self) -> Any:
         """Cloud Storage. The project matters to bucket creation only, which is not ours to do."""
         options = ClientOptions(api_endpoint=self.endpoints.storage) if self.endpoints.storage else None
-        return gcs.Client(project="-", credentials=self.credentials, client_options=options)
+        client = gcs.Client(project="-", credentials=self.credentials, client_options=options)
+        self._carry(client._http)  # noqa: SLF001 - as above
+        return client
 
     def logging(self, project: str) -> Any:
         """Cloud Logging, imported here because few builds use it. It speaks HTTP, as the emulator does.
@@ -116,3 +136,34 @@ def connect(environment: Mapping[str, str] = os.environ) -> Clients:
             "an account: `cos-customizer emulator start`.",
         ) from error
     return Clients(endpoints, credentials)
+
+
+_in_use: ContextVar[Clients | None] = ContextVar("clients", default=None)
+
+
+def clients() -> Clients:
+    """The clients to use: those of `using`, or those for the endpoints that the environment names, made once for each.
+
+    Raises:
+        CustomizerError: As `connect`.
+    """
+    return _in_use.get() or _clients_for(Endpoints.from_environment(os.environ))
+
+
+@contextmanager
+def using(clients: Clients) -> Iterator[None]:
+    """Use these clients, and no others, while the context lasts.
+
+    Args:
+        clients: From then on what `clients()` returns.
+    """
+    token = _in_use.set(clients)
+    try:
+        yield
+    finally:
+        _in_use.reset(token)
+
+
+@lru_cache(maxsize=8)
+def _clients_for(_endpoints: Endpoints) -> Clients:
+    return connect()

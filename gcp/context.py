@@ -7,11 +7,9 @@ from pathlib import Path
 from cos_customizer.customizer import names
 from cos_customizer.customizer.context import ARCHIVE_SUFFIXES, ContextArchive, archive_context, read_archive
 from cos_customizer.customizer.errors import UsageError
-from cos_customizer.customizer.spec.gpu_drivers import check_in_context
+from cos_customizer.customizer.references import ObjectRef
 from cos_customizer.customizer.spec.model import BuildContext
-from cos_customizer.customizer.spec.script_checks import near_names
 from cos_customizer.customizer.spec.steps.kinds import Step
-from cos_customizer.customizer.spec.steps.run_script import RunScript
 from cos_customizer.gcp import scratch
 from cos_customizer.gcp.clients import Clients
 
@@ -49,7 +47,7 @@ def prepare_archive(clients: Clients, context: BuildContext, steps: Iterable[Ste
     made = directory / "context.tar.gz"
     remote, source = names.bucket_and_object(context.path), Path(context.path)
     if remote is not None:
-        scratch.download(clients, *remote, made)
+        scratch.download(clients, ObjectRef(*remote), made)
         found = read_archive(made, context.path)
     elif source.name.endswith(ARCHIVE_SUFFIXES) and source.is_file():
         made, found = source, read_archive(source, context.path)
@@ -57,7 +55,7 @@ def prepare_archive(clients: Clients, context: BuildContext, steps: Iterable[Ste
         found = archive_context(source, made, named="context.path")
     _check_digest(context, found)
     for step in steps:
-        _check_files(context, step, found)
+        step.check_files(found.scripts, context.path)
     return Archive(made, found.sha256)
 
 
@@ -66,16 +64,4 @@ def _check_digest(context: BuildContext, found: ContextArchive) -> None:
         raise UsageError(
             f"build context {context.path} has digest {found.sha256}, not {context.sha256}",
             "it has changed since the specification was written; without context.sha256 any content is taken.",
-        )
-
-
-def _check_files(context: BuildContext, step: Step, found: ContextArchive) -> None:
-    if not isinstance(step, RunScript):
-        if step.deps_dir is not None:
-            check_in_context(step.version, step.deps_dir, found.scripts)
-    elif step.script not in found.scripts:
-        near = near_names(step.script, found.scripts)
-        raise UsageError(
-            f"could not find script {step.script} in build context {context.path}",
-            f"did you mean {', '.join(near)}?" if near else "paths are relative to the build context's root.",
         )

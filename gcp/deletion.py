@@ -1,19 +1,21 @@
-"""Deleting many things: all are begun, then waited for; one that fails does not stop the others."""
+"""Deleting things: all are begun, then waited for; one that fails does not stop the others."""
 
+import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from google.cloud import compute_v1
 
-from cos_customizer.customizer.errors import CustomizerError, NotFoundError
+from cos_customizer.customizer.errors import ConflictError, CustomizerError, NotFoundError
 from cos_customizer.customizer.families.removal import Removal
+from cos_customizer.customizer.references import ImageRef, VmRef
 from cos_customizer.gcp import calls
 from cos_customizer.gcp.clients import Clients
 
-Ended = Callable[[], Removal]
+BUSY_PATIENCE = 180.0
+"""Seconds for which a build tries again to delete what is busy: still being made, or something is still made of it."""
 
 
 @dataclass(frozen=True)
@@ -21,81 +23,95 @@ class Deletion:
     """How to delete one thing.
 
     Attributes:
-        removal: what is deleted, and why.
-        method: of a Google client; deletes.
-        request: of the method, with a request id.
-        wait: waits for an operation: `calls.wait_for_zone_operation` or its like, all but the last two arguments given.
+        removal: What is deleted, and why.
+        method: Of a Google client; deletes.
+        request: The method's request message, without a request id.
     """
 
     removal: Removal
     method: Callable[..., compute_v1.Operation]
     request: Any
-    wait: Callable[[compute_v1.Operation, str], object]
+
+    @property
+    def doing(self) -> str:
+        """What is being done, for error messages."""
+        return f"delete {self.removal.kind} {self.removal.name}"
 
 
-def image(clients: Clients, project: str, id: str, removal: Removal) -> Deletion:  # noqa: A002 - the API's word
+def image(clients: Clients, image: ImageRef, removal: Removal) -> Deletion:
     """How to delete an image.
 
-    Named by its id, as the API takes it in a name's place, so that another image which has got the name meanwhile is
+    If it is named by its id, as the API takes it in a name's place, another image which has got the name meanwhile is
     not deleted in its stead (the discovery document has the pattern `[a-z]…|[1-9][0-9]{0,19}`:
     https://compute.googleapis.com/discovery/v1/apis/compute/v1/rest).
 
     Args:
         clients: Google's clients.
-        project: of the image.
-        id: numeric id.
-        removal: what is deleted, and why.
+        image: Named by its name or its id.
+        removal: What is deleted, and why.
     """
-    request = compute_v1.DeleteImageRequest(project=project, image=id, request_id=str(uuid.uuid4()))
-    wait = partial(calls.wait_for_global_operation, clients, project)
-    return Deletion(removal, clients.images.delete_unary, request, wait)
+    request = compute_v1.DeleteImageRequest(project=image.project, image=image.name)
+    return Deletion(removal, clients.images.delete_unary, request)
 
 
-def instance(clients: Clients, project: str, zone: str, id: str, removal: Removal) -> Deletion:  # noqa: A002
+def vm(clients: Clients, vm: VmRef, removal: Removal) -> Deletion:
     """How to delete a VM; arguments as for `image`."""
-    request = compute_v1.DeleteInstanceRequest(project=project, zone=zone, instance=id, request_id=str(uuid.uuid4()))
-    wait = partial(calls.wait_for_zone_operation, clients, project, zone)
-    return Deletion(removal, clients.instances.delete_unary, request, wait)
+    request = compute_v1.DeleteInstanceRequest(project=vm.project, zone=vm.zone, instance=vm.name)
+    return Deletion(removal, clients.instances.delete_unary, request)
 
 
-def disk(clients: Clients, project: str, zone: str, id: str, removal: Removal) -> Deletion:  # noqa: A002
-    """How to delete a disk; arguments as for `image`."""
-    request = compute_v1.DeleteDiskRequest(project=project, zone=zone, disk=id, request_id=str(uuid.uuid4()))
-    wait = partial(calls.wait_for_zone_operation, clients, project, zone)
-    return Deletion(removal, clients.disks.delete_unary, request, wait)
+def disk(clients: Clients, disk: VmRef, removal: Removal) -> Deletion:
+    """How to delete a VM's boot disk, or another disk; arguments as for `image`."""
+    request = compute_v1.DeleteDiskRequest(project=disk.project, zone=disk.zone, disk=disk.name)
+    return Deletion(removal, clients.disks.delete_unary, request)
 
 
-def delete_all(deletions: Sequence[Deletion]) -> list[Removal]:
+def delete_all(clients: Clients, deletions: Sequence[Deletion], patience: float = 0.0) -> list[Removal]:
     """Delete things of one kind, all at once.
 
     Args:
-        deletions: what to delete.
+        clients: Google's clients.
+        deletions: What to delete.
+        patience: Seconds for which what is busy is tried again.
 
     Returns:
         What came of each: `deleted`, `gone` if it was not there, or `failed` with the reason.
     """
-    begun = [_begin(deletion) for deletion in deletions]
-    return [ended() for ended in begun]
+    end = time.monotonic() + patience
+    ended: dict[int, Removal] = {}
+    while left := [number for number in range(len(deletions)) if number not in ended]:
+        refused = _delete_once(clients, {number: deletions[number] for number in left}, ended)
+        for number, error in refused.items():
+            if not isinstance(error, ConflictError) or time.monotonic() >= end:
+                ended[number] = _failure(deletions[number].removal, error)
+        if len(ended) < len(deletions):
+            time.sleep(1)
+    return [ended[number] for number in range(len(deletions))]
 
 
-def _begin(deletion: Deletion) -> Ended:
-    doing = f"delete {deletion.removal.kind} {deletion.removal.name}"
-    outcome = _outcome(deletion.removal, lambda: calls.call(deletion.method, deletion.request, doing))
-    if isinstance(outcome, Removal):
-        return lambda: outcome
+def _delete_once(
+    clients: Clients, deletions: dict[int, Deletion], ended: dict[int, Removal]
+) -> dict[int, CustomizerError]:
+    """Begin all deletions, then wait for them: `ended` gets what has succeeded; returns why others have not."""
+    begun: dict[int, compute_v1.Operation] = {}
+    refused: dict[int, CustomizerError] = {}
+    for number, deletion in deletions.items():
+        deletion.request.request_id = str(uuid.uuid4())  # a new one for each try: a refusal is remembered with its id
+        try:
+            begun[number] = calls.call(deletion.method, deletion.request, deletion.doing)
+        except CustomizerError as error:
+            refused[number] = error
+    for number, operation in begun.items():
+        try:
+            calls.wait(clients, operation, deletions[number].doing)
+        except CustomizerError as error:
+            refused[number] = error
+        else:
+            ended[number] = deletions[number].removal.ended("deleted")
+    return refused
 
-    def wait() -> Removal:
-        done = _outcome(deletion.removal, lambda: deletion.wait(outcome, doing))
-        return done if isinstance(done, Removal) else deletion.removal.ended("deleted")
 
-    return wait
-
-
-def _outcome(removal: Removal, work: Callable[[], Any]) -> Any:
-    """What `work` returns, or what its error makes of the removal."""
-    try:
-        return work()
-    except NotFoundError:
+def _failure(removal: Removal, error: CustomizerError) -> Removal:
+    if isinstance(error, NotFoundError):
         return removal.ended("gone", "somebody else has deleted it")
-    except CustomizerError as error:
-        return removal.ended("failed", error.message)
+    return removal.ended("failed", error.message)

@@ -13,26 +13,32 @@ from cos_customizer.gcp.clients import Clients
 from cos_customizer.gcp.images import ResolvedImage, list_images, message
 
 
-def images_to_deprecate(
-    clients: Clients, project: str, family: str, name: str, new_image: ResolvedImage | None = None
+def deprecate_older(
+    clients: Clients, family: str, new_image: ResolvedImage, body: dict[str, Any], build: BuildNames
 ) -> list[str]:
-    """Names of the images that a new one of their family replaces: those without a deprecation status that are older.
+    """Deprecate the images that a new one of their family replaces: those without a deprecation status that are older.
 
     An image newer than ours is left alone: of two builds that race, the later image stays.
 
     Args:
         clients: Google's clients.
-        project: of the family.
-        family: its name; if it is empty, there is nothing to deprecate.
-        name: of the image that replaces them.
-        new_image: that image; None if it is still to be made.
+        family: Its name.
+        new_image: The image that replaces them.
+        body: Of `images.deprecate`.
+        build: The build's names.
+
+    Returns:
+        Names of those that were deprecated: one that is gone meanwhile is not missed.
+
+    Raises:
+        CustomizerError: Some could not be deprecated; the others are all the same.
     """
-    if not family:
-        return []
+    project, name = new_image.project, new_image.name
     # The server's filter is not trusted: what it returns is looked at again.
     found = list_images(clients, project, f"(family = {family}) (name != {name})")
     others = [image for image in found if image.family == family and image.name != name and not image.deprecation]
-    return [image.name for image in others if new_image is None or image.age < new_image.age]
+    older = [image.name for image in others if image.age < new_image.age]
+    return _deprecate(clients, project, older, body, build)
 
 
 def begin(
@@ -58,22 +64,8 @@ def begin(
     return operation
 
 
-def deprecate(clients: Clients, project: str, images: list[str], body: dict[str, Any], build: BuildNames) -> list[str]:
-    """Deprecate images, all at once.
-
-    Args:
-        clients: Google's clients.
-        project: of the images.
-        images: names.
-        body: of `images.deprecate`.
-        build: the build's names.
-
-    Returns:
-        Names of those that were deprecated: one that is gone meanwhile is not missed.
-
-    Raises:
-        CustomizerError: some could not be deprecated; the others are all the same.
-    """
+def _deprecate(clients: Clients, project: str, images: list[str], body: dict[str, Any], build: BuildNames) -> list[str]:
+    """Deprecate images, all at once; arguments and errors as `deprecate_older`."""
     failures: list[CustomizerError] = []
     started = []
     for name in images:
@@ -84,7 +76,7 @@ def deprecate(clients: Clients, project: str, images: list[str], body: dict[str,
     done = []
     for name, operation, doing in started:
         with _noting(failures):
-            calls.wait_for_global_operation(clients, project, operation, doing)
+            calls.wait(clients, operation, doing)
             done.append(name)
     if failures:
         raise CustomizerError("; ".join(failure.message for failure in failures), failures[0].hint) from failures[0]

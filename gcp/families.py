@@ -6,12 +6,12 @@ from typing import Any
 
 from google.cloud import compute_v1
 
-from cos_customizer.customizer.errors import NotFoundError
 from cos_customizer.customizer.families.image_expiry import FamilyImage
 from cos_customizer.customizer.names import UNRELEASED
+from cos_customizer.customizer.references import ImageRef
 from cos_customizer.gcp import calls
 from cos_customizer.gcp.clients import Clients
-from cos_customizer.gcp.images import ResolvedImage, list_images
+from cos_customizer.gcp.images import ResolvedImage, image_from_family, list_images
 
 
 def family_images(clients: Clients, project: str, families: Sequence[str]) -> list[FamilyImage]:
@@ -65,12 +65,8 @@ def current_image(clients: Clients, project: str, family: str) -> str:
     Raises:
         CustomizerError: the API does not say.
     """
-    request = compute_v1.GetFromFamilyImageRequest(project=project, family=family)
-    try:
-        found = calls.call(clients.images.get_from_family, request, f"read image family {project}/{family}")
-    except NotFoundError:
-        return ""
-    return str(found.id)
+    image = image_from_family(clients, project, family)
+    return image.id if image else ""
 
 
 def images_in_use(
@@ -90,7 +86,7 @@ def images_in_use(
     Raises:
         CustomizerError: the API does not say, of one project.
     """
-    ids = {f"projects/{project}/global/images/{image.name}": image.id for image in images}
+    ids = {ImageRef(project, image.name).path: image.id for image in images}
     used: dict[str, str] = {}
     for where in projects:
         of = "" if where == project else f"{where}/"

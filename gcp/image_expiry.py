@@ -1,10 +1,10 @@
-"""Deleting a family's images past their date of deletion: a look, then the deed."""
+"""Deleting a family's images past their date of deletion: plan first, then delete."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from cos_customizer.customizer.families.image_expiry import DEFAULT_KEEP_LAST, FamilyImage, plan_expiry
+from cos_customizer.customizer.families.image_expiry import FamilyImage, Retention, plan_expiry
 from cos_customizer.customizer.families.removal import Removal
+from cos_customizer.customizer.references import ImageRef
 from cos_customizer.gcp import deletion
 from cos_customizer.gcp.clients import Clients
 from cos_customizer.gcp.families import current_image, family_images, images_in_use
@@ -12,26 +12,7 @@ from cos_customizer.gcp.families import current_image, family_images, images_in_
 Decision = tuple[FamilyImage, Removal]
 
 
-@dataclass(frozen=True)
-class Retention:
-    """Whose images are looked at, and what is kept.
-
-    Attributes:
-        project: of the images.
-        families: names.
-        keep_last: how many of a family's newest ready and released images are kept whatever their date.
-        include_others: delete images that this tool has not made, too.
-        disk_projects: whose disks and instance templates are asked for the images they are made from; none: `project`.
-    """
-
-    project: str
-    families: Sequence[str]
-    keep_last: int = DEFAULT_KEEP_LAST
-    include_others: bool = False
-    disk_projects: Sequence[str] = ()
-
-
-def look(clients: Clients, retention: Retention, now: float) -> list[Decision]:
+def plan(clients: Clients, retention: Retention, now: float) -> list[Decision]:
     """Decide on every image of the families. Nothing is changed.
 
     Args:
@@ -60,22 +41,24 @@ def look(clients: Clients, retention: Retention, now: float) -> list[Decision]:
 def _plan(
     images: list[FamilyImage], current: dict[str, str], used: dict[str, str], retention: Retention, now: float
 ) -> list[Decision]:
-    return plan_expiry(images, current, used, now, retention.keep_last, retention.include_others)
+    return plan_expiry(images, current, used, retention, now)
 
 
-def carry_out(clients: Clients, project: str, decided: Sequence[Decision]) -> list[Removal]:
+def apply(clients: Clients, project: str, decided: Sequence[Decision]) -> list[Removal]:
     """Delete what is to be deleted.
 
     Args:
         clients: Google's clients.
         project: of the images.
-        decided: by `look`.
+        decided: by `plan`.
 
     Returns:
         What came of every image, in the same order.
     """
-    going = [deletion.image(clients, project, image.id, removal) for image, removal in decided if _goes(removal)]
-    ended = iter(deletion.delete_all(going))
+    going = [
+        deletion.image(clients, ImageRef(project, image.id), removal) for image, removal in decided if _goes(removal)
+    ]
+    ended = iter(deletion.delete_all(clients, going))
     return [next(ended) if _goes(removal) else removal for _, removal in decided]
 
 

@@ -5,7 +5,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
 from typing import Any
 
 from google.cloud import compute_v1
@@ -13,9 +12,11 @@ from google.cloud import compute_v1
 from cos_customizer.customizer import names
 from cos_customizer.customizer.errors import CustomizerError, NotFoundError
 from cos_customizer.customizer.families.provenance import Provenance
+from cos_customizer.customizer.families.removal import Removal
 from cos_customizer.customizer.names import STATE_LABEL, BuildNames
+from cos_customizer.customizer.references import ImageRef
 from cos_customizer.customizer.spec.model import SourceImage
-from cos_customizer.gcp import calls
+from cos_customizer.gcp import calls, deletion
 from cos_customizer.gcp.clients import Clients
 
 
@@ -49,9 +50,14 @@ class ResolvedImage:
     label_fingerprint: str = ""
 
     @property
+    def ref(self) -> ImageRef:
+        """What names it."""
+        return ImageRef(self.project, self.name)
+
+    @property
     def path(self) -> str:
         """`projects/{project}/global/images/{image}`."""
-        return f"projects/{self.project}/global/images/{self.name}"
+        return self.ref.path
 
     @property
     def age(self) -> tuple[datetime, int]:
@@ -95,20 +101,39 @@ def _resolved(project: str, image: compute_v1.Image) -> ResolvedImage:
     )
 
 
-def find_image(clients: Clients, project: str, name: str) -> ResolvedImage | None:
+def find_image(clients: Clients, image: ImageRef) -> ResolvedImage | None:
     """An image by name, or None if there is none.
 
     Args:
         clients: Google's clients.
-        project: of the image.
-        name: of the image.
+        image: The image.
 
     Raises:
-        CustomizerError: the API does not say.
+        CustomizerError: The API does not say.
     """
-    request = compute_v1.GetImageRequest(project=project, image=name)
+    request = compute_v1.GetImageRequest(project=image.project, image=image.name)
+    doing = f"read image {image.project}/{image.name}"
     try:
-        return _resolved(project, calls.call(clients.images.get, request, f"read image {project}/{name}"))
+        return _resolved(image.project, calls.call(clients.images.get, request, doing))
+    except NotFoundError:
+        return None
+
+
+def image_from_family(clients: Clients, project: str, family: str) -> ResolvedImage | None:
+    """The current image of a family: the newest one that is not deprecated; None if there is none.
+
+    Args:
+        clients: Google's clients.
+        project: The family's project.
+        family: Its name.
+
+    Raises:
+        CustomizerError: The API does not say.
+    """
+    request = compute_v1.GetFromFamilyImageRequest(project=project, family=family)
+    doing = f"read image family {project}/{family}"
+    try:
+        return _resolved(project, calls.call(clients.images.get_from_family, request, doing))
     except NotFoundError:
         return None
 
@@ -130,7 +155,7 @@ def resolve_source(clients: Clients, source: SourceImage) -> ResolvedImage:
         image = _from_family(clients, source.project, source.family)
     else:
         assert source.name is not None
-        found = find_image(clients, source.project, source.name)
+        found = find_image(clients, ImageRef(source.project, source.name))
         if found is None:
             raise NotFoundError(
                 f"could not find source image {source.name} in project {source.project}", _listing_hint(source.project)
@@ -151,15 +176,13 @@ def _listing_hint(project: str) -> str:
 
 
 def _from_family(clients: Clients, project: str, family: str) -> ResolvedImage:
-    request = compute_v1.GetFromFamilyImageRequest(project=project, family=family)
-    try:
-        image = calls.call(clients.images.get_from_family, request, f"read image family {project}/{family}")
-    except NotFoundError:
+    image = image_from_family(clients, project, family)
+    if image is None:
         raise NotFoundError(
             f"could not find an image that is not deprecated in family {family} of project {project}",
             _listing_hint(project),
-        ) from None
-    return _resolved(project, image)
+        )
+    return image
 
 
 def _on_milestone(clients: Clients, source: SourceImage) -> ResolvedImage:
@@ -223,7 +246,7 @@ def wait_until_ready(clients: Clients, image: ResolvedImage, interval: float = 2
     """
     while image.status == "PENDING":
         time.sleep(interval)
-        again = find_image(clients, image.project, image.name)
+        again = find_image(clients, image.ref)
         if again is None:
             raise NotFoundError(
                 f"image {image.project}/{image.name} was being made and is gone", "start the build again."
@@ -261,9 +284,8 @@ def insert_image(
         force_create=force,
         request_id=build.request_id("images.insert", project, name),
     )
-    operation = calls.send(clients.images.insert_unary, request, doing)
-    calls.wait_for_global_operation(clients, project, operation, doing)
-    image = find_image(clients, project, name)
+    calls.wait(clients, calls.send(clients.images.insert_unary, request, doing), doing)
+    image = find_image(clients, ImageRef(project, name))
     if image is None or image.status == "FAILED":
         raise CustomizerError(f"could not {doing}: Compute Engine reports the image as failed")
     return wait_until_ready(clients, image)
@@ -277,46 +299,54 @@ def is_unfinished(image: ResolvedImage) -> bool:
     return image.status != "READY" or (image.state == names.UNRELEASED and not image.family)
 
 
-def unfinished_images(clients: Clients, project: str, build: BuildNames) -> list[str]:
-    """Names of the images that a build has begun and not finished; see `is_unfinished`.
-
-    Args:
-        clients: Google's clients.
-        project: of the images.
-        build: the build, which need not have come to know its image's name.
-    """
-    return [image.name for image in list_images(clients, project) if image.made_by(build) and is_unfinished(image)]
-
-
 def delete_unfinished_image(
-    clients: Clients, project: str, name: str, build: BuildNames, even_ready: bool = False
-) -> bool:
-    """Delete the output image if this build, and no other, has begun it and nobody has finished it.
+    clients: Clients, image: ImageRef, build: BuildNames, even_ready: bool = False
+) -> list[Removal]:
+    """Delete an image if this build, and no other, has begun it and nobody has finished it.
 
     Args:
         clients: Google's clients.
-        project: of the image.
-        name: of the image.
-        build: the build that may have begun it.
-        even_ready: whether an image that looks finished is not: that of a build which does not verify, and was
+        image: The image.
+        build: The build that may have begun it.
+        even_ready: Whether an image that looks finished is not: that of a build which does not verify, and was
             interrupted before it came to know of it.
 
     Returns:
-        Whether there was one.
+        What came of it; nothing if there is no such image.
+
+    Raises:
+        CustomizerError: The API does not say.
     """
-    image = find_image(clients, project, name)
-    if image is None or not image.made_by(build):
-        return False
-    if not (even_ready or is_unfinished(image)):
-        return False
-    return calls.delete(
-        clients.images.delete_unary,
-        lambda attempt: compute_v1.DeleteImageRequest(
-            project=project, image=name, request_id=build.request_id("images.delete", project, name, attempt)
-        ),
-        partial(calls.wait_for_global_operation, clients, project),
-        f"delete unfinished image {project}/{name}",
-    )
+    found = find_image(clients, image)
+    if found is None or not found.made_by(build) or not (even_ready or is_unfinished(found)):
+        return []
+    return _delete_unfinished(clients, [found])
+
+
+def delete_unfinished_images(clients: Clients, project: str, build: BuildNames) -> list[Removal]:
+    """Delete the images that a build has begun and not finished, whatever they are called.
+
+    Args:
+        clients: Google's clients.
+        project: Of the images.
+        build: The build, which need not have come to know its image's name.
+
+    Returns:
+        What came of each.
+
+    Raises:
+        CustomizerError: The API does not say.
+    """
+    found = [image for image in list_images(clients, project) if image.made_by(build) and is_unfinished(image)]
+    return _delete_unfinished(clients, found)
+
+
+def _delete_unfinished(clients: Clients, found: list[ResolvedImage]) -> list[Removal]:
+    deletions = [
+        deletion.image(clients, image.ref, Removal("image", image.family, image.name, "delete", "unfinished"))
+        for image in found
+    ]
+    return deletion.delete_all(clients, deletions, deletion.BUSY_PATIENCE)
 
 
 def message(kind: Any, body: dict[str, Any]) -> Any:

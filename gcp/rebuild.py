@@ -12,6 +12,7 @@ from cos_customizer.customizer.errors import CustomizerError, UsageError
 from cos_customizer.customizer.families.provenance import fingerprint
 from cos_customizer.customizer.families.rebuild import Rebuild, dated_name, why_to_build
 from cos_customizer.customizer.names import UNRELEASED
+from cos_customizer.customizer.references import ImageRef
 from cos_customizer.customizer.spec.model import BuildSpec, SourceImage
 from cos_customizer.customizer.spec.recipe import read_recipe
 from cos_customizer.gcp.clients import Clients
@@ -65,7 +66,7 @@ def plan_rebuild(
     why = why_to_build(newest.name if newest else "", provenance, source.id, source.name, recipe, force)
 
     def taken(name: str) -> bool:
-        image = find_image(clients, output.project, name)
+        image = find_image(clients, ImageRef(output.project, name))
         return name in reserved or (image is not None and not _may_be_taken_up(image, recipe))
 
     if why:
@@ -115,14 +116,14 @@ Plan = Callable[[str, BuildSpec, Path, bool, date, Collection[str]], RebuildPlan
 Planned = dict[str, RebuildPlan | CustomizerError]
 
 
-def plan_all(files: Sequence[str], force: bool, plan: Plan, tell: Callable[[Rebuild], object]) -> Planned:
+def plan_all(files: Sequence[str], force: bool, plan: Plan, on_planned: Callable[[Rebuild], object]) -> Planned:
     """What each recipe comes to; one that cannot be planned fails alone.
 
     Args:
         files: of the recipes.
         force: build all of them.
         plan: `plan_rebuild`, or a task that does it: called with the file and that function's arguments.
-        tell: told of each recipe once it is planned.
+        on_planned: called with each recipe once it is planned.
 
     Returns:
         By file, the plan or why there is none.
@@ -142,7 +143,7 @@ def plan_all(files: Sequence[str], force: bool, plan: Plan, tell: Callable[[Rebu
             names += [found.spec.output.name or ""] if found.why else []
         except CustomizerError as error:
             planned[file] = error
-        tell(row_of(file, planned[file]))
+        on_planned(row_of(file, planned[file]))
     return planned
 
 

@@ -44,7 +44,7 @@ def set_labels(clients: Clients, image: ResolvedImage, labels: Mapping[str, str]
     )
     try:
         operation = calls.call(clients.images.set_labels_unary, request, doing)
-        calls.wait_for_global_operation(clients, image.project, operation, doing)
+        calls.wait(clients, operation, doing)
     except ConflictError:
         now = _read(clients, image)
         if now.labels != labels:
@@ -55,7 +55,7 @@ def set_labels(clients: Clients, image: ResolvedImage, labels: Mapping[str, str]
 
 def _read(clients: Clients, image: ResolvedImage) -> ResolvedImage:
     """The image as it is now."""
-    now = find_image(clients, image.project, image.name)
+    now = find_image(clients, image.ref)
     if now is None or (image.id and now.id != image.id):
         raise NotFoundError(f"image {image.project}/{image.name} is gone: somebody else has deleted it")
     return now
@@ -91,7 +91,7 @@ def release(
             request_id=build.request_id("images.patch", image.project, image.name, family),
         )
         operation = calls.call(clients.images.patch_unary, request, doing)
-        calls.wait_for_global_operation(clients, image.project, operation, doing)
+        calls.wait(clients, operation, doing)
     tries = 0
     while True:
         now, tries = _read(clients, image), tries + 1

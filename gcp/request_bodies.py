@@ -6,12 +6,14 @@ https://cloud.google.com/compute/docs/reference/rest/v1/images/deprecate.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from cos_customizer.customizer.errors import UsageError
 from cos_customizer.customizer.families.provenance import Provenance
 from cos_customizer.customizer.names import STATE_LABEL, TEMPORARY_LABELS, UNRELEASED, BuildNames
+from cos_customizer.customizer.references import VmRef
 from cos_customizer.customizer.spec.gpu_types import (
     DEFAULT_ARM_MACHINE_TYPE,
     DEFAULT_DISK_TYPE,
@@ -19,10 +21,10 @@ from cos_customizer.customizer.spec.gpu_types import (
     holder_of,
 )
 from cos_customizer.customizer.spec.model import BuilderVm, BuildSpec, OutputImage
-from cos_customizer.customizer.spec.steps.install_gpu import InstallGpu
-from cos_customizer.customizer.spec.steps.run_script import RunScript
+from cos_customizer.customizer.spec.steps.kinds import Step
 from cos_customizer.customizer.spec.values import MOST_LABELS
-from cos_customizer.guest.user_data import ContextObject, GpuStep, GuestStep, render_user_data
+from cos_customizer.gcp.images import ResolvedImage
+from cos_customizer.guest.user_data import ContextObject, GuestStep, render_user_data
 
 SCOPES = (
     "https://www.googleapis.com/auth/devstorage.read_write",
@@ -92,19 +94,17 @@ def user_data(spec: BuildSpec, build: BuildNames, sha256: str) -> str:
     Raises:
         UsageError: it does not fit into instance metadata.
     """
-    steps = [_guest_step(step, verify=spec.gpu_type is not None) for step in spec.steps]
+    steps = [_guest_step(step, gpu=spec.gpu_type is not None) for step in spec.steps]
     return _rendered(spec, build, steps, sha256, build.nonce, "-env")
 
 
 def test_user_data(spec: BuildSpec, build: BuildNames, sha256: str) -> str:
     """As `user_data`, for the test VM: its plan has the scripts that verify the image."""
-    steps = [_guest_step(step, verify=False) for step in spec.verify.scripts]
+    steps = [_guest_step(step, gpu=False) for step in spec.verify.scripts]
     return _rendered(spec, build, steps, sha256, build.test_nonce, "verify.scripts")
 
 
-def _rendered(
-    spec: BuildSpec, build: BuildNames, steps: list[GuestStep | GpuStep], sha256: str, nonce: str, named: str
-) -> str:
+def _rendered(spec: BuildSpec, build: BuildNames, steps: list[GuestStep], sha256: str, nonce: str, named: str) -> str:
     archive = ContextObject(spec.scratch.bucket, build.context_archive(spec.scratch.workdir), sha256)
     try:
         return render_user_data(steps, archive, nonce)
@@ -112,38 +112,39 @@ def _rendered(
         raise UsageError(f"{named}: {error}") from None
 
 
-def _guest_step(step: RunScript | InstallGpu, *, verify: bool) -> GuestStep | GpuStep:
-    if isinstance(step, RunScript):
-        return GuestStep("run-script", step.label, step.script, step.env)
-    return GpuStep(
-        label=step.label,
-        version=step.version,
-        install_dir=step.install_dir,
-        installer=step.installer,
-        container=step.installer_container,
-        md5sum=step.md5sum,
-        deps_dir=step.deps_dir or "",
-        verify=verify,
-        # The installer names GPUs as Compute Engine does, in capitals: NVIDIA_L4.
-        target_gpu="" if verify else step.gpu_type.upper().replace("-", "_"),
-    )
+def _guest_step(step: Step, *, gpu: bool) -> GuestStep:
+    return GuestStep(step.type, step.label, step.settings(gpu=gpu), step.repeatable)
 
 
-def test_vm(
-    spec: BuildSpec, build: BuildNames, zone: str, image: str, architecture: str, plan: str, now: float
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class VmRequest:
+    """A VM of a build to ask for, wherever it finds room.
+
+    Attributes:
+        spec: The build's specification.
+        build: The build's names.
+        image: `projects/{project}/global/images/{image}` to boot from.
+        architecture: Of the image, `X86_64` or `ARM64`.
+        user_data: The cloud-config with its plan.
+    """
+
+    spec: BuildSpec
+    build: BuildNames
+    image: str
+    architecture: str
+    user_data: str
+
+
+def test_vm(request: VmRequest, zone: str, now: float) -> dict[str, Any]:
     """The body of `instances.insert` for the test VM: as the builder VM, of the output image.
 
     Args:
-        spec: the build's specification.
-        build: the build's names.
-        zone: to test in.
-        image: `projects/{project}/global/images/{image}` of the output image.
-        architecture: of the image, `X86_64` or `ARM64`.
-        plan: the user-data.
+        request: What to ask for.
+        zone: To test in.
         now: Unix time of the test's start.
     """
-    body = builder_vm(spec, build, zone, image, architecture, plan, now)
+    build = request.build
+    body = builder_vm(request, zone, now)
     body |= {"name": build.test_vm, "description": f"Test VM of cos-customizer build {build.id}"}
     parameters = body["disks"][0]["initializeParams"]
     parameters["diskName"] = build.test_vm
@@ -151,20 +152,15 @@ def test_vm(
     return body
 
 
-def builder_vm(
-    spec: BuildSpec, build: BuildNames, zone: str, source_image: str, architecture: str, plan: str, now: float
-) -> dict[str, Any]:
+def builder_vm(request: VmRequest, zone: str, now: float) -> dict[str, Any]:
     """The body of `instances.insert` for the builder VM.
 
     Args:
-        spec: the build's specification.
-        build: the build's names.
-        zone: to build in.
-        source_image: `projects/{project}/global/images/{image}`.
-        architecture: of the source image, `X86_64` or `ARM64`.
-        plan: the user-data.
+        request: What to ask for.
+        zone: To build in.
         now: Unix time of the build's start.
     """
+    spec, build = request.spec, request.build
     builder = spec.builder
     labels = {**builder.labels, **build.labels(expiry(spec.timeout_seconds, now))}
     disk: dict[str, Any] = {
@@ -172,7 +168,7 @@ def builder_vm(
         "autoDelete": True,
         "initializeParams": {
             "diskName": build.builder_vm,
-            "sourceImage": source_image,
+            "sourceImage": request.image,
             "diskType": f"zones/{zone}/diskTypes/{disk_type_of(spec)}",
             "labels": labels,
         },
@@ -184,7 +180,7 @@ def builder_vm(
     body: dict[str, Any] = {
         "name": build.builder_vm,
         "description": f"Builder VM of cos-customizer build {build.id}",
-        "machineType": f"zones/{zone}/machineTypes/{machine_type_of(spec, architecture)}",
+        "machineType": f"zones/{zone}/machineTypes/{machine_type_of(spec, request.architecture)}",
         "labels": labels,
         "disks": [disk],
         "networkInterfaces": [_network_interface(builder, zone)],
@@ -193,7 +189,7 @@ def builder_vm(
             "items": [
                 {"key": "block-project-ssh-keys", "value": "TRUE"},
                 {"key": "cos-update-strategy", "value": "update_disabled"},
-                {"key": "user-data", "value": plan},
+                {"key": "user-data", "value": request.user_data},
             ]
         },
         "scheduling": {
@@ -249,13 +245,7 @@ def image_labels(output: OutputImage, source_labels: Mapping[str, str]) -> dict[
 
 
 def output_image(
-    spec: BuildSpec,
-    provenance: Provenance,
-    zone: str,
-    source_image: str,
-    name: str,
-    source_labels: Mapping[str, str],
-    now: float,
+    spec: BuildSpec, provenance: Provenance, vm: VmRef, source: ResolvedImage, name: str, now: float
 ) -> dict[str, Any]:
     """The body of `images.insert` for the output image.
 
@@ -264,10 +254,9 @@ def output_image(
     Args:
         spec: the build's specification.
         provenance: where the image comes from; names the build.
-        zone: of the builder VM's disk.
-        source_image: `projects/{project}/global/images/{image}`.
+        vm: whose disk it is made of.
+        source: the source image; its labels are used when they are inherited.
         name: of the output image.
-        source_labels: the source image's labels, used when they are inherited.
         now: Unix time.
 
     Raises:
@@ -276,10 +265,10 @@ def output_image(
     output, build = spec.output, BuildNames(provenance.build)
     body: dict[str, Any] = {
         "name": name,
-        "description": provenance.description(source_image),
-        "sourceDisk": f"projects/{spec.builder.project}/zones/{zone}/disks/{build.builder_vm}",
+        "description": provenance.description(source.path),
+        "sourceDisk": f"projects/{vm.project}/zones/{vm.zone}/disks/{vm.name}",
     }
-    labels = image_labels(output, source_labels)
+    labels = image_labels(output, source.labels)
     if spec.verify.asked_for:
         labels |= {STATE_LABEL: UNRELEASED, **build.labels(expiry(spec.timeout_seconds, now))}
         if len(labels) > MOST_LABELS:

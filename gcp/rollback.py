@@ -5,13 +5,15 @@ from collections.abc import Callable
 from typing import Any
 
 from cos_customizer.customizer.errors import ConflictError, CustomizerError, NotFoundError
-from cos_customizer.customizer.families.image_expiry import FamilyImage, Rollback, plan_rollback
+from cos_customizer.customizer.families.image_expiry import FamilyImage
+from cos_customizer.customizer.families.rollback import Rollback, plan_rollback
+from cos_customizer.customizer.references import ImageRef
 from cos_customizer.gcp import calls, deprecation
 from cos_customizer.gcp.clients import Clients
 from cos_customizer.gcp.families import current_image, family_images
 
 
-def look(clients: Clients, project: str, family: str, now: float, to: str = "") -> Rollback:
+def plan(clients: Clients, project: str, family: str, now: float, to: str = "") -> Rollback:
     """Decide what a rollback changes. Nothing is changed yet.
 
     Args:
@@ -34,8 +36,8 @@ def look(clients: Clients, project: str, family: str, now: float, to: str = "") 
     return plan_rollback(images, current_image(clients, project, family), now, to)
 
 
-def carry_out(
-    clients: Clients, project: str, family: str, rollback: Rollback, tell: Callable[[str, FamilyImage], object]
+def apply(
+    clients: Clients, project: str, family: str, rollback: Rollback, on_change: Callable[[str, FamilyImage], object]
 ) -> None:
     """Change what is to be changed, so that the family gives the one image, then the other, and nothing else.
 
@@ -43,18 +45,18 @@ def carry_out(
         clients: Google's clients.
         project: of the family.
         family: its name.
-        rollback: from `look`.
-        tell: told of each change that was made: `undeprecated` or `deprecated`, and the image.
+        rollback: from `plan`.
+        on_change: called with each change that was made: `undeprecated` or `deprecated`, and the image.
 
     Raises:
         ConflictError: the family gives another image all the same: a newer one has come meanwhile.
         CustomizerError: a change could not be made; the message says which image the family gives now.
     """
     target = rollback.target
-    path = f"projects/{project}/global/images/{target.name}"
+    path = ImageRef(project, target.name).path
     if rollback.undeprecate:
         _deprecate(clients, project, target, {}, "clear the deprecation of")
-        tell("undeprecated", target)
+        on_change("undeprecated", target)
     for image in rollback.deprecate:
         try:
             _deprecate(clients, project, image, {"state": "DEPRECATED", "replacement": path}, "deprecate")
@@ -64,7 +66,7 @@ def carry_out(
                 f"{error.message}",
                 error.hint or "run it again when the cause is gone.",
             ) from error
-        tell("deprecated", image)
+        on_change("deprecated", image)
     if current_image(clients, project, family) != target.id:
         raise ConflictError(
             f"family {family} does not give {target.name}: a newer image has come into it meanwhile",
@@ -76,4 +78,4 @@ def _deprecate(clients: Clients, project: str, image: FamilyImage, body: dict[st
     doing = f"{verb} image {project}/{image.name}"
     # By its id: another image may have the name by now.
     operation = deprecation.begin(clients, project, image.id, body, str(uuid.uuid4()), doing)
-    calls.wait_for_global_operation(clients, project, operation, doing)
+    calls.wait(clients, operation, doing)

@@ -8,7 +8,9 @@ from typing import IO
 from google.api_core import exceptions
 from google.cloud.storage.retry import DEFAULT_RETRY
 
-from cos_customizer.customizer.errors import CustomizerError, NotFoundError
+from cos_customizer.customizer.errors import NotFoundError
+from cos_customizer.customizer.families.removal import Removal
+from cos_customizer.customizer.references import ObjectRef
 from cos_customizer.gcp import calls
 from cos_customizer.gcp.clients import Clients
 
@@ -19,14 +21,13 @@ _TRANSFER_RETRY = DEFAULT_RETRY.with_timeout(120.0)
 
 
 def upload(
-    clients: Clients, bucket: str, name: str, content: Path | IO[bytes], metadata: Mapping[str, str], expires: float
+    clients: Clients, target: ObjectRef, content: Path | IO[bytes], metadata: Mapping[str, str], expires: float
 ) -> None:
     """Store an object, replacing one of the same name.
 
     Args:
         clients: Google's clients.
-        bucket: its name.
-        name: of the object.
+        target: The object.
         content: a file to stream: its path, or open for reading and from then on ours to move in.
         metadata: custom metadata of the object.
         expires: Unix time after which it may be deleted; becomes the object's custom time, on which a bucket's
@@ -36,8 +37,8 @@ def upload(
         NotFoundError: there is no such bucket.
         CustomizerError: it could not be stored.
     """
-    doing = f"store gs://{bucket}/{name}"
-    blob = clients.storage.bucket(bucket).blob(name, chunk_size=_CHUNK)
+    doing = f"store {target.url}"
+    blob = clients.storage.bucket(target.bucket).blob(target.name, chunk_size=_CHUNK)
     blob.metadata = dict(metadata)
     blob.custom_time = datetime.fromtimestamp(expires, UTC)
     try:
@@ -47,20 +48,19 @@ def upload(
             blob.upload_from_file(content, rewind=True, content_type="text/plain; charset=utf-8", retry=_TRANSFER_RETRY)
     except exceptions.NotFound as error:
         raise NotFoundError(
-            f"could not {doing}: there is no bucket {bucket}",
-            f"`gcloud storage buckets create gs://{bucket}` makes one; -gcs-bucket names another.",
+            f"could not {doing}: there is no bucket {target.bucket}",
+            f"`gcloud storage buckets create gs://{target.bucket}` makes one; -gcs-bucket names another.",
         ) from error
     except Exception as error:
         raise calls.translated(error, doing) from error
 
 
-def download(clients: Clients, bucket: str, name: str, destination: Path) -> None:
+def download(clients: Clients, source: ObjectRef, destination: Path) -> None:
     """Fetch an object as it is stored, whatever its content encoding; its checksum is verified. Memory use is bounded.
 
     Args:
         clients: Google's clients.
-        bucket: its name.
-        name: of the object.
+        source: The object.
         destination: the file to write; nothing is left of it on errors.
 
     Raises:
@@ -68,8 +68,8 @@ def download(clients: Clients, bucket: str, name: str, destination: Path) -> Non
         PermissionDeniedError: it may not be read.
         CustomizerError: it could not be fetched.
     """
-    doing = f"fetch gs://{bucket}/{name}"
-    blob = clients.storage.bucket(bucket).blob(name)
+    doing, bucket = f"fetch {source.url}", source.bucket
+    blob = clients.storage.bucket(bucket).blob(source.name)
     try:
         # First what it is: the answer to this call says what is wrong, and the generation which one to fetch.
         blob.reload(timeout=calls.REQUEST_TIMEOUT, retry=calls.RETRY)
@@ -97,25 +97,22 @@ def _is_missing(clients: Clients, bucket: str) -> bool:
         return False
 
 
-def delete(clients: Clients, bucket: str, name: str) -> int:
-    """Delete an object.
+def delete(clients: Clients, target: ObjectRef) -> list[Removal]:
+    """Delete an object of a build.
 
     Args:
         clients: Google's clients.
-        bucket: its name.
-        name: of the object.
+        target: The object.
 
     Returns:
-        1, or 0 if there was none.
-
-    Raises:
-        CustomizerError: it is there and could not be deleted.
+        What came of it.
     """
+    removal = Removal("object", target.bucket, target.name, "delete", "left of a build")
+    blob = clients.storage.bucket(target.bucket).blob(target.name)
     try:
-        clients.storage.bucket(bucket).blob(name).delete(timeout=calls.REQUEST_TIMEOUT, retry=calls.RETRY)
+        blob.delete(timeout=calls.REQUEST_TIMEOUT, retry=calls.RETRY)
     except exceptions.NotFound:
-        return 0
+        return [removal.ended("gone", "somebody else has deleted it")]
     except Exception as error:
-        known = calls.translated(error, f"delete gs://{bucket}/{name}")
-        raise CustomizerError(known.message, known.hint) from error
-    return 1
+        return [removal.ended("failed", calls.translated(error, f"delete {target.url}").message)]
+    return [removal.ended("deleted")]

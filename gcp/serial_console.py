@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from google.cloud import compute_v1
 
+from cos_customizer.customizer.errors import CustomizerError
+from cos_customizer.customizer.references import VmRef
 from cos_customizer.gcp import calls
 from cos_customizer.gcp.clients import Clients
 
@@ -16,6 +18,12 @@ SLOWEST_POLL = 4.0
 READS_PER_SECOND = 20
 """Reads that this process makes at most, of all consoles together: 1,200 a minute of the 1,500 that a project has for
 reads (https://cloud.google.com/compute/api-quota)."""
+
+
+HALTED = b"reboot: System halted"
+"""The kernel's last words on the console, after services are stopped and file systems unmounted."""
+_CONSOLE = 1
+_HALT_PATIENCE = 90.0
 
 
 class _Pace:
@@ -57,10 +65,10 @@ class SerialConsole:
         pause: seconds to wait before the next read.
     """
 
-    def __init__(self, clients: Clients, project: str, zone: str, instance: str, port: int) -> None:
+    def __init__(self, clients: Clients, vm: VmRef, port: int) -> None:
         self._clients = clients
-        self._where = {"project": project, "zone": zone, "instance": instance, "port": port}
-        self._doing = f"read serial port {port} of {instance}"
+        self._where = {"project": vm.project, "zone": vm.zone, "instance": vm.name, "port": port}
+        self._doing = f"read serial port {port} of {vm.name}"
         self.next = 0
         self.pause = FASTEST_POLL
 
@@ -82,3 +90,30 @@ class SerialConsole:
         self.next = answer.next_
         self.pause = FASTEST_POLL if data else min(SLOWEST_POLL, self.pause * 1.25)
         return Output(data, lost)
+
+
+def await_halt(clients: Clients, vm: VmRef) -> bool:
+    """Wait until a VM stands still with a clean disk.
+
+    A VM that has halted still counts as running. That is what we want: if this process is killed while the image is
+    made, Compute Engine deletes the VM when its time is up, which it would not do to a VM that was stopped.
+
+    Args:
+        clients: Google's clients.
+        vm: The VM.
+
+    Returns:
+        False if it has not said so in time; it should then be stopped.
+    """
+    console = SerialConsole(clients, vm, _CONSOLE)
+    seen = b""
+    end = time.monotonic() + _HALT_PATIENCE
+    while time.monotonic() < end:
+        try:
+            seen = seen[-len(HALTED) :] + console.read().data
+        except CustomizerError:
+            return False
+        if HALTED in seen:
+            return True
+        time.sleep(min(console.pause, 1.0))
+    return False

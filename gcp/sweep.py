@@ -1,4 +1,4 @@
-"""Sweeping away what is left of builds: a look at VMs, disks, images and objects, then the deed."""
+"""Sweeping away what is left of builds: plan first, then delete VMs, disks, images and objects."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,20 +8,21 @@ from google.cloud import compute_v1
 
 from cos_customizer.customizer.errors import CustomizerError, NotFoundError
 from cos_customizer.customizer.families.removal import Removal
-from cos_customizer.customizer.families.sweep import OBJECTS, Temporary, judge, plan_sweep
+from cos_customizer.customizer.families.sweep import OBJECTS, Leftover, decide, plan_sweep
 from cos_customizer.customizer.names import BUILD_LABEL, STATE_LABEL, UNRELEASED
+from cos_customizer.customizer.references import ImageRef, VmRef
 from cos_customizer.gcp import calls, deletion
 from cos_customizer.gcp.clients import Clients
 from cos_customizer.gcp.families import aggregated
 from cos_customizer.gcp.images import ResolvedImage, find_image, list_images
 
-Decision = tuple[Temporary, Removal]
+Decision = tuple[Leftover, Removal]
 
 _LABELLED = f"labels.{BUILD_LABEL}:*"
 
 
 @dataclass(frozen=True)
-class Ground:
+class SweepScope:
     """Where to sweep.
 
     Attributes:
@@ -35,12 +36,12 @@ class Ground:
     buckets: Sequence[str] = ()
 
 
-def look(clients: Clients, ground: Ground, now: float) -> list[Decision]:
+def plan(clients: Clients, scope: SweepScope, now: float) -> list[Decision]:
     """Decide on everything that bears our label. Nothing is changed.
 
     Args:
         clients: Google's clients.
-        ground: where to look.
+        scope: where to look.
         now: Unix time.
 
     Returns:
@@ -49,48 +50,48 @@ def look(clients: Clients, ground: Ground, now: float) -> list[Decision]:
     Raises:
         CustomizerError: the API does not say, or a bucket that was named is not there.
     """
-    things = [*_vms(clients, ground.project), *_disks(clients, ground.project)]
-    for project in ground.image_projects or [ground.project]:
+    things = [*_vms(clients, scope.project), *_disks(clients, scope.project)]
+    for project in scope.image_projects or [scope.project]:
         things += _images(clients, project)
-    if ground.buckets:
-        for bucket in ground.buckets:
+    if scope.buckets:
+        for bucket in scope.buckets:
             things += _objects(clients, bucket)
     else:
-        things += _objects_of_project(clients, ground.project)
+        things += _objects_of_project(clients, scope.project)
     return plan_sweep(things, now)
 
 
-def _vms(clients: Clients, project: str) -> list[Temporary]:
+def _vms(clients: Clients, project: str) -> list[Leftover]:
     request = compute_v1.AggregatedListInstancesRequest(project=project, filter=_LABELLED, max_results=500)
     found = aggregated(clients.instances.aggregated_list, request, "instances", project)
     return [_vm(zone, vm) for zone, vm in found]
 
 
-def _vm(zone: str, vm: compute_v1.Instance) -> Temporary:
-    return Temporary("VM", zone, vm.name, str(vm.id), dict(vm.labels))
+def _vm(zone: str, vm: compute_v1.Instance) -> Leftover:
+    return Leftover("VM", zone, vm.name, str(vm.id), dict(vm.labels))
 
 
-def _disks(clients: Clients, project: str) -> list[Temporary]:
+def _disks(clients: Clients, project: str) -> list[Leftover]:
     request = compute_v1.AggregatedListDisksRequest(project=project, filter=_LABELLED, max_results=500)
     found = aggregated(clients.disks.aggregated_list, request, "disks", project)
     return [_disk(zone, disk) for zone, disk in found if not disk.region]
 
 
-def _disk(zone: str, disk: compute_v1.Disk) -> Temporary:
+def _disk(zone: str, disk: compute_v1.Disk) -> Leftover:
     users = tuple(user.rpartition("/")[2] for user in disk.users)
-    return Temporary("disk", zone, disk.name, str(disk.id), dict(disk.labels), users=users)
+    return Leftover("disk", zone, disk.name, str(disk.id), dict(disk.labels), users=users)
 
 
-def _images(clients: Clients, project: str) -> list[Temporary]:
+def _images(clients: Clients, project: str) -> list[Leftover]:
     found = list_images(clients, project, f"labels.{STATE_LABEL} = {UNRELEASED}")
     return [_image(image) for image in found]
 
 
-def _image(image: ResolvedImage) -> Temporary:
-    return Temporary("image", image.project, image.name, image.id, image.labels, image.family)
+def _image(image: ResolvedImage) -> Leftover:
+    return Leftover("image", image.project, image.name, image.id, image.labels, image.family)
 
 
-def _objects_of_project(clients: Clients, project: str) -> list[Temporary]:
+def _objects_of_project(clients: Clients, project: str) -> list[Leftover]:
     # A project of a domain has a bucket of another name, which then must be named.
     try:
         return _objects(clients, f"{project}_cloudbuild") if ":" not in project else []
@@ -98,7 +99,7 @@ def _objects_of_project(clients: Clients, project: str) -> list[Temporary]:
         return []
 
 
-def _objects(clients: Clients, bucket: str) -> list[Temporary]:
+def _objects(clients: Clients, bucket: str) -> list[Leftover]:
     """The objects of a bucket that may be ours, by their names; what they are for, their metadata says.
 
     Source: https://cloud.google.com/storage/docs/json_api/v1/objects/list#list-objects-and-prefixes-using-glob.
@@ -120,8 +121,11 @@ def _objects(clients: Clients, bucket: str) -> list[Temporary]:
     except Exception as error:
         raise calls.translated(error, doing) from error
     return [
-        Temporary(
-            *("object", bucket, blob.name, str(blob.generation)),
+        Leftover(
+            kind="object",
+            where=bucket,
+            name=blob.name,
+            id=str(blob.generation),
             labels=blob.metadata,
             version=str(blob.metageneration),
         )
@@ -130,13 +134,13 @@ def _objects(clients: Clients, bucket: str) -> list[Temporary]:
     ]
 
 
-def carry_out(clients: Clients, project: str, decided: Sequence[Decision], now: float) -> list[Removal]:
+def apply(clients: Clients, project: str, decided: Sequence[Decision], now: float) -> list[Removal]:
     """Delete what is to be deleted: each is looked at once more, for its labels may have changed.
 
     Args:
         clients: Google's clients.
         project: of the VMs and disks.
-        decided: by `look`.
+        decided: by `plan`.
         now: Unix time.
 
     Returns:
@@ -151,7 +155,7 @@ def carry_out(clients: Clients, project: str, decided: Sequence[Decision], now: 
     return [ended.get(n, removal) for n, (_, removal) in enumerate(decided)]
 
 
-def _goes(thing: Temporary, removal: Removal, kind: str) -> bool:
+def _goes(thing: Leftover, removal: Removal, kind: str) -> bool:
     return removal.action == "delete" and thing.kind == kind
 
 
@@ -159,37 +163,37 @@ class _Sweeper:
     def __init__(self, clients: Clients, project: str, now: float) -> None:
         self._clients, self._project, self._now = clients, project, now
 
-    def sweep(self, things: Sequence[Temporary]) -> list[Removal]:
+    def sweep(self, things: Sequence[Leftover]) -> list[Removal]:
         """Delete things of one kind; what came of each."""
         if things and things[0].kind == "object":
             return [self._delete_object(thing) for thing in things]
-        second_looks = [self._look_again(thing) for thing in things]
-        going = [look for look in second_looks if isinstance(look, deletion.Deletion)]
-        deleted = iter(deletion.delete_all(going))
-        return [next(deleted) if isinstance(look, deletion.Deletion) else look for look in second_looks]
+        checked = [self._check_again(thing) for thing in things]
+        going = [look for look in checked if isinstance(look, deletion.Deletion)]
+        deleted = iter(deletion.delete_all(self._clients, going))
+        return [next(deleted) if isinstance(look, deletion.Deletion) else look for look in checked]
 
-    def _look_again(self, thing: Temporary) -> deletion.Deletion | Removal:
-        before = judge(thing, self._now)
+    def _check_again(self, thing: Leftover) -> deletion.Deletion | Removal:
+        before = decide(thing, self._now)
         try:
             again = self._read(thing)
         except CustomizerError as error:
             return before.ended("failed", error.message)
         if again is None or again.id != thing.id:  # a disk goes with its VM
             return before.ended("deleted") if thing.users else before.ended("gone", "somebody else has deleted it")
-        verdict = judge(again, self._now)
+        verdict = decide(again, self._now)
         if verdict.action == "keep":
             return verdict
         if again.users:
             return verdict.ended("keep", f"attached to VM {again.users[0]}")
         return self._deletion(again, verdict)
 
-    def _deletion(self, thing: Temporary, removal: Removal) -> deletion.Deletion:
+    def _deletion(self, thing: Leftover, removal: Removal) -> deletion.Deletion:
         if thing.kind == "image":
-            return deletion.image(self._clients, thing.where, thing.id, removal)
-        make = deletion.instance if thing.kind == "VM" else deletion.disk
-        return make(self._clients, self._project, thing.where, thing.id, removal)
+            return deletion.image(self._clients, ImageRef(thing.where, thing.id), removal)
+        make = deletion.vm if thing.kind == "VM" else deletion.disk
+        return make(self._clients, VmRef(self._project, thing.where, thing.id), removal)
 
-    def _read(self, thing: Temporary) -> Temporary | None:
+    def _read(self, thing: Leftover) -> Leftover | None:
         """The thing as it is now, or what has its name now; None if there is none."""
         doing, where = f"read {thing.kind} {thing.name}", {"project": self._project, "zone": thing.where}
         try:
@@ -201,12 +205,12 @@ class _Sweeper:
                 return _disk(thing.where, calls.call(self._clients.disks.get, disk, doing))
         except NotFoundError:
             return None
-        image = find_image(self._clients, thing.where, thing.name)
+        image = find_image(self._clients, ImageRef(thing.where, thing.name))
         return _image(image) if image else None
 
-    def _delete_object(self, thing: Temporary) -> Removal:
+    def _delete_object(self, thing: Leftover) -> Removal:
         """Delete an object if neither it nor its metadata has changed since it was looked at."""
-        removal = judge(thing, self._now)
+        removal = decide(thing, self._now)
         blob = self._clients.storage.bucket(thing.where).blob(thing.name)
         try:
             blob.delete(

@@ -1,1 +1,1 @@
-"""What runs on the builder VM: bash scripts, the cloud-config that carries them, the serial protocol."""
+"""The builder VM's side: bash scripts, the cloud-config that carries them, the serial protocol."""

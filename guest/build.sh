@@ -20,10 +20,10 @@ cd "$directory" || exit
 . "$directory/steps.sh"
 # shellcheck source=cleanup.sh
 . "$directory/cleanup.sh"
-if [[ -e $directory/install_gpu.sh ]]; then
-  # shellcheck source=install_gpu.sh
-  . "$directory/install_gpu.sh"
-fi
+for file in "$directory"/steps/*.sh; do
+  # shellcheck source=/dev/null # of the kinds of step that the plan has
+  . "$file"
+done
 # shellcheck source=/dev/null # rendered for each build
 . "$directory/plan.sh"
 

@@ -1,6 +1,6 @@
-"""How far a build has come, told from what the guest has said.
+"""How far a build has come, by the guest's serial output.
 
-Lines get lost on a serial port; a later marker tells of earlier steps.
+Lines can get lost on a serial port; a later marker stands for the ends of earlier steps.
 """
 
 from collections import deque
@@ -14,7 +14,7 @@ from cos_customizer.guest import protocol
 StepState = Literal["started", "succeeded", "failed"]
 
 LINES_OF_FAILED_STEP = 40
-"""Lines of a failed step's output that its error shows."""
+"""How many lines of a failed step's output its error shows."""
 
 
 class GuestProgress:
@@ -35,15 +35,15 @@ class GuestProgress:
         self.heard = False
 
     def consume(self, said: Sequence[protocol.Event]) -> list[events.Event]:
-        """Take note of what the guest has said.
+        """Take note of events on the serial port.
 
         Args:
-            said: in order.
+            said: the events, in order.
 
         Returns:
-            What there is to tell people: output in batches, changes of steps.
+            Events for people: output in batches, changes of steps.
         """
-        told: list[events.Event] = []
+        news: list[events.Event] = []
         lines: list[str] = []
         for event in said:
             self.heard = True
@@ -53,10 +53,10 @@ class GuestProgress:
                     self.tail.append(event.text)
                 continue
             if lines:
-                told.append(events.ConsoleOutput(tuple(lines), self._stage))
+                news.append(events.ConsoleOutput(tuple(lines), self._stage))
                 lines = []
-            told += self._marker(event)
-        return [*told, events.ConsoleOutput(tuple(lines), self._stage)] if lines else told
+            news += self._marker(event)
+        return [*news, events.ConsoleOutput(tuple(lines), self._stage)] if lines else news
 
     def ended(self, number: int) -> bool:
         """Whether step `number` (from 1) has ended, or the build has."""
@@ -78,7 +78,7 @@ class GuestProgress:
         return f"step {number}/{len(self._labels)} ({self._labels[number - 1]})"
 
     def results(self) -> tuple[StepResult, ...]:
-        """How each step went."""
+        """The result of each step, in order."""
         return tuple(
             StepResult(
                 number=number,
@@ -95,10 +95,10 @@ class GuestProgress:
                 self.succeeded = False
                 self.failure = protocol.BuildFailed(None, None, "the VM restarted by itself after the steps were done")
                 return []
-            told = self._assume_succeeded(event.step - 1)
+            news = self._assume_succeeded(event.step - 1)
             if not self.over:
                 self.tail.clear()
-            return told + self._change(event.step, "started")
+            return news + self._change(event.step, "started")
         if isinstance(event, protocol.StepSucceeded):
             return self._assume_succeeded(event.step - 1) + self._change(event.step, "succeeded", event.seconds)
         if isinstance(event, protocol.StepFailed):
@@ -114,10 +114,10 @@ class GuestProgress:
         return []
 
     def _assume_succeeded(self, last: int) -> list[events.Event]:
-        told: list[events.Event] = []
+        news: list[events.Event] = []
         for number in range(1, min(last, len(self._labels)) + 1):
-            told += self._change(number, "succeeded")
-        return told
+            news += self._change(number, "succeeded")
+        return news
 
     def _change(
         self,

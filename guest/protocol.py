@@ -1,6 +1,6 @@
-r"""What the builder VM says on its third serial port, read back.
+r"""Reads what the builder VM writes to its third serial port.
 
-Output of the user's scripts stands behind `BuildStatus: `. The markers that decide stand at the start of a line and
+Output of the user's scripts has the prefix `BuildStatus: `. The markers that decide stand at the start of a line and
 bear the build's nonce, so that no script output can pass for one:
 
     BuildStep[nonce]: 1 started run-script preload.sh
@@ -9,17 +9,18 @@ bear the build's nonce, so that no script output can pass for one:
     BuildStep[nonce]: 2 failed exit 3
     BuildFailed[nonce]: step 2 exit 3
 
-or, in the end, `BuildSucceeded[nonce]:`. What is no exit code is a reason in words: `2 failed <reason>`,
+or, in the end, `BuildSucceeded[nonce]:`. Instead of an exit code there may be a reason in words: `2 failed <reason>`,
 `step 2 <reason>`, or a reason alone for what belongs to no step. The guest writes each marker as `\n<marker>\n`, in one
 piece. It repeats the last one: a few times before it halts after a success, until the VM is deleted after a failure.
 `protocol.sh` is the other end.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 PORT = 3
-"""Serial port (1 to 4) that the guest speaks on: `/dev/ttyS2`, on 64-bit Arm `/dev/ttyAMA2`."""
+"""Serial port (1 to 4) that the guest writes to: `/dev/ttyS2`, on 64-bit Arm `/dev/ttyAMA2`."""
 
 LINE_LIMIT = 16 * 1024
 """Bytes after which a line without an end is passed on in pieces, so that memory stays bounded."""
@@ -40,7 +41,7 @@ _VISIBLE |= dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
 
 @dataclass(frozen=True)
 class OutputLine:
-    """A line that a script printed, without its prefix; or anything else that is no marker of this build."""
+    """A line that a script printed, without its prefix; or any other line that is not a marker of this build."""
 
     text: str
 
@@ -63,7 +64,7 @@ class StepSucceeded:
 
 @dataclass(frozen=True)
 class StepFailed:
-    """Step `step` went wrong: `reason` reads on after "step n". No `exit_code`: its script never came to an end."""
+    """Step `step` failed: `reason` continues "step n". `exit_code` is None if its script did not exit by itself."""
 
     step: int
     exit_code: int | None
@@ -74,20 +75,20 @@ class StepFailed:
 class BuildSucceeded:
     """All steps are done and the machine is clean; it halts, and then its disk can be taken.
 
-    A `StepStarted` after this says that the VM restarted by itself (a host failure, say) in the meantime. Nothing on a
-    cleaned disk remembers the build, so the plan has begun again, and this disk is not to be trusted any more.
+    A `StepStarted` after this means that the VM has restarted by itself (after a host failure, say). Nothing on a
+    cleaned disk remembers the build, so the plan has begun again, and this disk can no longer be trusted.
     """
 
 
 @dataclass(frozen=True)
 class BuildFailed:
-    """The build came to nothing.
+    """The build failed.
 
     Attributes:
         step: the step that failed; None for what lies before the first step (fetching the build context) or after the
             last one (cleaning up).
         exit_code: of the step's script, 128 + n when signal n killed it; None if there is none.
-        reason: in words. With a step it reads on after "step n", as in "exited with 3".
+        reason: in words. With a step it continues "step n", as in "exited with 3".
     """
 
     step: int | None
@@ -102,7 +103,7 @@ class SerialParser:
     """Turns a serial port's bytes into events. How the bytes are cut into pieces makes no difference.
 
     Args:
-        nonce: the build's; markers that bear another are plain output.
+        nonce: of the build; markers that bear another are plain output.
     """
 
     def __init__(self, nonce: str) -> None:
@@ -119,7 +120,7 @@ class SerialParser:
             data: the next bytes of the port's output; may end anywhere, even within a character.
 
         Returns:
-            What can be told so far, in order.
+            The events that are complete so far, in order.
         """
         events: list[Event] = []
         self._line += data
@@ -134,7 +135,7 @@ class SerialParser:
         return events
 
     def lost(self) -> None:
-        """Take note that bytes were lost before the next one: half lines on either side are never put together."""
+        """Take note that bytes were lost before the next one: half lines on either side are never joined."""
         self._line.clear()
         self._searched = 0
         self._continued = True
@@ -221,3 +222,16 @@ def _outcome(detail: str) -> tuple[int | None, str]:
     if match := _EXIT.fullmatch(detail):
         return int(match[1]), f"exited with {match[1]}"
     return None, _readable(detail.encode())
+
+
+def transcript_of_success(nonce: str, labels: Sequence[str]) -> str:
+    """What a guest prints whose steps succeed: the speaking end of this protocol, for who rehearses a build.
+
+    Args:
+        nonce: The build's.
+        labels: Of the steps, in order.
+    """
+    lines = []
+    for number, label in enumerate(labels, start=1):
+        lines += [f"BuildStep[{nonce}]: {number} started {label}", f"BuildStep[{nonce}]: {number} succeeded 0.00"]
+    return "\n".join([*lines, f"BuildSucceeded[{nonce}]:", ""])

@@ -97,20 +97,19 @@ print_output_of() {
   return "$code"
 }
 
-# run_script <script> [<name>=<value>…]
-run_script() {
-  local script=$state/context/$1
-  shift
-  exec env -u INVOCATION_ID -u JOURNAL_STREAM -u SYSTEMD_EXEC_PID -u OLDPWD "$@" /bin/bash "$script"
-}
-
 # Sets `now` to the hundredths of a second since boot: unlike the time of day, they do not jump.
 read_clock() {
   read -r now _ </proc/uptime
   now=$((10#${now/./}))
 }
 
-# step <number> <kind> <label> <argument>…: a line of the plan.
+# give_up <reason>: for steps, to end with.
+give_up() {
+  printf '%s: %s\n' "$kind" "$*"
+  exit 1
+}
+
+# step <number> <kind> <label> <name>=<value>…: a line of the plan. A kind is a function in a file of steps/.
 step() {
   local number=$1 kind=$2 label=$3 code now begin
   shift 3
@@ -120,11 +119,8 @@ step() {
   mark_step "$number" "started $label"
   read_clock
   begin=$now
-  case $kind in
-    run-script) print_output_of run_script "$@" ;;
-    install-gpu) print_output_of install_gpu "$@" ;;
-    *) fail_step "$number" "is of a kind unknown to the builder VM: $kind" ;;
-  esac
+  declare -F "step_${kind//-/_}" >/dev/null || fail_step "$number" "is of a kind unknown to the builder VM: $kind"
+  print_output_of "step_${kind//-/_}" "$@"
   code=$?
   if ((code != 0)); then
     record "started/$number" "failed/$number-$code"

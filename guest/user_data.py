@@ -2,75 +2,50 @@
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 import yaml
 
+from cos_customizer.customizer.names import check_environment_name
+from cos_customizer.customizer.spec.script_checks import ENVIRONMENT_LIMIT
+from cos_customizer.customizer.yaml_text import to_yaml
+
 USER_DATA_LIMIT = 256 * 1024
 """Bytes. Compute Engine takes no longer value of a metadata entry."""
-
-ENVIRONMENT_LIMIT = 128 * 1024 - 1
-"""Bytes of `NAME=value` that Linux passes to a program in one string (MAX_ARG_STRLEN, less the closing zero)."""
 
 DIRECTORY = "/run/cos-customizer"
 """Where the scripts are on the builder VM: memory, so that no image ever holds them."""
 
 SCRIPTS = ("build.sh", "protocol.sh", "context.sh", "steps.sh", "cleanup.sh")
-GPU_SCRIPTS = ("install_gpu.sh", "setup_gpu.sh")
-"""Only there if a step installs a GPU driver."""
+"""The files that every build needs. Those of a kind of step are only there if a step is of that kind."""
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_FOLDER = Path(__file__).parent
 _NONCE = re.compile(r"[A-Za-z0-9_-]+")
 _KIND = re.compile(r"[a-z][a-z0-9-]*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_SOURCED = re.compile(r'^\. "\$directory/(steps/[a-z_]+\.sh)"$', re.MULTILINE)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True)
 class GuestStep:
-    """One step of the plan.
+    """One step of the plan, of any kind.
 
     Attributes:
-        kind: what to do; `run-script` is all the guest knows.
+        kind: what to do: `run-script` is the function `step_run_script` in `steps/run_script.sh`.
         label: what people see, for example `run-script preload.sh`.
-        script: path in the build context, normalized, no leading `./`.
-        env: environment variables for the script, added to the system's.
+        settings: names and values that the function is called with, in order; a name may be any that a variable of
+            bash can have.
+        repeatable: whether the step is run again after a reboot has interrupted it.
     """
 
     kind: str
     label: str
-    script: str
-    env: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class GpuStep:
-    """A step of the plan that installs a GPU driver.
-
-    Attributes:
-        label: what people see, for example `install-gpu 535.104.05`.
-        version: a version, `latest`, `default`, a branch (`R535`), or the name of a file in `deps_dir`.
-        install_dir: absolute, below /var or /home.
-        installer: `auto`, `cos-extensions` or `container`.
-        container: image of the legacy installer.
-        md5sum: of the driver; empty: not checked.
-        deps_dir: path in the build context, normalized; empty: none.
-        verify: whether a GPU is there to try the driver with.
-        target_gpu: without one, the GPU to prepare the driver for, as cos-extensions names it: `NVIDIA_L4`.
-    """
-
-    label: str
-    version: str
-    install_dir: str
-    installer: str
-    container: str
-    md5sum: str = ""
-    deps_dir: str = ""
-    verify: bool = True
-    target_gpu: str = ""
+    settings: Sequence[tuple[str, str]] = ()
+    repeatable: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,7 +61,7 @@ class ContextObject:
     sha256: str
 
 
-def render_user_data(steps: Sequence[GuestStep | GpuStep], context: ContextObject, nonce: str) -> str:
+def render_user_data(steps: Sequence[GuestStep], context: ContextObject, nonce: str) -> str:
     """Render a build's user-data. The same arguments give the same text.
 
     Args:
@@ -100,16 +75,14 @@ def render_user_data(steps: Sequence[GuestStep | GpuStep], context: ContextObjec
     Raises:
         ValueError: the text would be too long, or an argument cannot be carried: the message says which and why.
     """
+    plan = render_plan(steps, context, nonce)
+    names = (*SCRIPTS, *step_scripts(step.kind for step in steps))
+    files = {f"{DIRECTORY}/{name}": _file(name) for name in names} | {f"{DIRECTORY}/plan.sh": plan}
     config = yaml.safe_load(_file("cloud_config.yaml"))
-    scripts = SCRIPTS + (GPU_SCRIPTS if any(isinstance(step, GpuStep) for step in steps) else ())
-    files = {f"{DIRECTORY}/{name}": _file(name) for name in scripts}
-    files[f"{DIRECTORY}/plan.sh"] = render_plan(steps, context, nonce)
     config["write_files"] += [
         {"path": path, "permissions": "0600", "content": content} for path, content in files.items()
     ]
-    text = "#cloud-config\n" + yaml.dump(
-        config, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=False, width=120
-    )
+    text = "#cloud-config\n" + to_yaml(config)
     if (size := len(text.encode())) > USER_DATA_LIMIT:
         raise ValueError(
             f"the builder VM's user-data would be {size} bytes, and Compute Engine takes {USER_DATA_LIMIT}: "
@@ -118,7 +91,22 @@ def render_user_data(steps: Sequence[GuestStep | GpuStep], context: ContextObjec
     return text
 
 
-def render_plan(steps: Sequence[GuestStep | GpuStep], context: ContextObject, nonce: str) -> str:
+def step_scripts(kinds: Iterable[str]) -> list[str]:
+    """The files of this folder that hold the functions of these kinds of step, and what those files source.
+
+    Raises:
+        ValueError: there is no such kind.
+    """
+    found: dict[str, None] = {}
+    for kind in kinds:
+        name = f"steps/{kind.replace('-', '_')}.sh"
+        if not (_FOLDER / name).exists():
+            raise ValueError(f"not a kind of step: {kind!r}")
+        found |= dict.fromkeys([name, *_SOURCED.findall(_file(name))])
+    return list(found)
+
+
+def render_plan(steps: Sequence[GuestStep], context: ContextObject, nonce: str) -> str:
     """Render the bash file that `build.sh` reads: settings, and one line for each step.
 
     Raises:
@@ -126,8 +114,7 @@ def render_plan(steps: Sequence[GuestStep | GpuStep], context: ContextObject, no
     """
     _check(_NONCE, nonce, "nonce")
     _check(_SHA256, context.sha256, "SHA-256 of the build context")
-    # The legacy installer may reset the machine in the middle of its work, and expects to be run again.
-    repeatable = [str(number) for number, step in enumerate(steps, start=1) if isinstance(step, GpuStep)]
+    repeatable = [str(number) for number, step in enumerate(steps, start=1) if step.repeatable]
     lines = [
         "# shellcheck shell=bash",
         "# shellcheck disable=SC2034 # read by the other scripts",
@@ -146,34 +133,15 @@ def render_plan(steps: Sequence[GuestStep | GpuStep], context: ContextObject, no
     return "\n".join(lines) + "\n"
 
 
-def _step_line(number: int, step: GuestStep | GpuStep) -> str:
-    if isinstance(step, GpuStep):
-        return _gpu_line(number, step)
+def _step_line(number: int, step: GuestStep) -> str:
     _check(_KIND, step.kind, "kind of step")
     words = ["step", str(number), step.kind, _quote(_CONTROL.sub("?", step.label), "label")]
-    words.append(_quote(step.script, "script"))
-    for name, value in step.env.items():
-        _check(_NAME, name, "name of an environment variable")
-        quoted = _quote(f"{name}={value}", f"environment variable {name}")
-        if (size := len(f"{name}={value}".encode())) > ENVIRONMENT_LIMIT:
-            raise ValueError(f"environment variable {name} is {size} bytes, and Linux takes {ENVIRONMENT_LIMIT}")
-        words.append(quoted)
+    for name, value in step.settings:
+        check_environment_name(name)
+        if (size := len(f"{name}={value}".encode(errors="replace"))) > ENVIRONMENT_LIMIT:
+            raise ValueError(f"{name} is {size} bytes, and Linux takes {ENVIRONMENT_LIMIT}")
+        words.append(_quote(f"{name}={value}", name))
     return " ".join(words)
-
-
-def _gpu_line(number: int, step: GpuStep) -> str:
-    settings = {
-        "version": step.version,
-        "install_dir": step.install_dir,
-        "installer": step.installer,
-        "container": step.container,
-        "md5sum": step.md5sum,
-        "deps_dir": step.deps_dir,
-        "verify": "1" if step.verify else "",
-        "target_gpu": step.target_gpu,
-    }
-    words = ["step", str(number), "install-gpu", _quote(_CONTROL.sub("?", step.label), "label")]
-    return " ".join(words + [f"{name}={_quote(value, name)}" for name, value in settings.items()])
 
 
 def _check(pattern: re.Pattern[str], value: str, what: str) -> None:
@@ -192,17 +160,4 @@ def _quote(value: str, what: str) -> str:
 
 
 def _file(name: str) -> str:
-    return Path(__file__).with_name(name).read_text(encoding="utf-8")
-
-
-class _Dumper(yaml.SafeDumper):
-    """Writes texts of several lines as they are (`|`), so that people can read the scripts in a dry run."""
-
-
-def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
-    # Readers take NEL and the Unicode separators for line ends, and lose them in a block: those go in quotes, escaped.
-    block = "\n" in text and not re.search("[\r\x85\u2028\u2029\ufeff]", text)
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if block else None)
-
-
-_Dumper.add_representer(str, _represent_text)
+    return (_FOLDER / name).read_text(encoding="utf-8")

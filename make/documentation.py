@@ -1,4 +1,4 @@
-"""What the documents show of the program, as it really is: `make docs` writes it, test_docs.py compares.
+"""Generates what the documents show of the program: `make docs` writes it, test_docs.py compares.
 
 A generated block stands between `<!-- KIND ARGUMENT -->` and `<!-- end -->`.
 """
@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,13 +26,17 @@ from support.guest_scripts import marker, script, succeeded, succeeding
 from support.leftovers import anonymous_bucket, labelled, make_disk, store
 
 from cos_customizer.cli.main import program
-from cos_customizer.cli.reference import commands
+from cos_customizer.cli.reference import FlagReference, commands
 from cos_customizer.customizer.names import BuildNames
 from cos_customizer.customizer.spec.recipe_schema import recipe_schema, schema_text
+from cos_customizer.customizer.spec.steps.kinds import STEP_KINDS
 from cos_customizer.emulator.server import Emulator
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+DOCUMENTS = tuple(
+    sorted(path for place in (".", "docs", "examples", "examples/*") for path in ROOT.glob(f"{place}/*.md"))
+)
+PROGRAM = "cos-customizer"
 EXAMPLE = ROOT / "examples" / "minimal"
 RECIPES = ROOT / "examples" / "recipes"
 SCHEMA = RECIPES / "recipe.schema.json"
@@ -50,6 +54,8 @@ _BLOCK = re.compile(
 _CHANGING = (
     (re.compile(r"\b[0-9a-f]{64}\b"), "DIGEST"),
     (re.compile(r"nonce=[0-9a-f]+"), "NONCE"),
+    (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z"), "TIMESTAMP"),
+    (re.compile(r"crc32c: \S+"), "CRC32C"),  # of the compressed archive: zlib's versions differ
     (re.compile(r"cos-customizer-expires: '\d+'"), "EXPIRY"),
     (re.compile(r'"(build_id|image_id|source_image_id)": "\w+"'), "ID"),
     (re.compile(r"cos-customizer/[0-9a-f]{10}/"), "BUILD"),
@@ -107,9 +113,13 @@ def _console(text: str, language: str = "") -> str:
 
 
 def _flags(command: str) -> str:
-    found = next(each for each in commands(program) if each.name == command)
+    """A command's flags."""
+    return _flag_table(next(each for each in commands(program) if each.name == command).flags)
+
+
+def _flag_table(flags: Iterable[FlagReference]) -> str:
     rows = ["| Flag | Default | Meaning |", "|---|---|---|"]
-    for flag in found.flags:
+    for flag in flags:
         name = f"{flag.name}={flag.value}" if flag.value else flag.name
         example = f" Example: `{flag.example}`." if flag.example else ""
         default = f"`{flag.default}`" if flag.default else ""
@@ -118,11 +128,22 @@ def _flags(command: str) -> str:
     return "\n".join(rows) + "\n"
 
 
+def _commands_reference(_argument: str) -> str:
+    """All commands: a list of them, then each with its description and its flags."""
+    found = [(command.name or PROGRAM, command) for command in commands(program)]
+    listed = [f"| [`{name}`](#{name.replace(' ', '-')}) | {command.summary} |" for name, command in found]
+    parts = ["\n".join(["| Command | |", "|---|---|", *listed]) + "\n"]
+    for name, command in found:
+        parts += [f"### {name}\n", f"{command.text}\n"]
+        parts += [_flag_table(command.flags)] if command.flags else []
+    return "\n".join(parts)
+
+
 def _fields(path: str) -> str:
     """The fields of a part of a recipe: `source`, or a kind of step."""
     schema = recipe_schema()
-    name = {"run-script": "RunScript", "install-gpu": "InstallGpu"}.get(path)
-    part = schema["$defs"][name or schema["properties"][path]["$ref"].rpartition("/")[2]]
+    kind = STEP_KINDS.get(path)
+    part = schema["$defs"][kind.__name__ if kind else schema["properties"][path]["$ref"].rpartition("/")[2]]
     rows = ["| Field | Value | Default | Meaning |", "|---|---|---|---|"]
     for field, about in part["properties"].items():
         default = about.get("default")
@@ -258,14 +279,20 @@ def _sweep(emulator: Emulator) -> str:
 
 
 def produce(block: Block, emulator: Emulator, directory: Path) -> str:
-    """What a block must hold.
+    """Generate the content of a block.
 
     Args:
         block: as the document has it.
         emulator: with scripted machines.
         directory: an empty one.
     """
-    simple: dict[str, Callable[[str], str]] = {"flags": _flags, "help": _help, "file": _file, "fields": _fields}
+    simple: dict[str, Callable[[str], str]] = {
+        "commands": _commands_reference,
+        "fields": _fields,
+        "file": _file,
+        "flags": _flags,
+        "help": _help,
+    }
     if block.kind in simple:
         return simple[block.kind](block.argument)
     examples: dict[str, Callable[[], Any]] = {

@@ -15,7 +15,8 @@ sys.path.insert(0, str(ROOT / "tests"))
 from browser import Browser  # noqa: E402
 from support.builds import make_image  # noqa: E402
 from support.guest_scripts import succeeding  # noqa: E402
-from support.prefect_place import POOL, PrefectPlace, wait_for  # noqa: E402
+from support.prefect_place import POOL, PrefectPlace  # noqa: E402
+from support.waiting import wait_for  # noqa: E402
 
 from cos_customizer.emulator.server import Emulator  # noqa: E402
 

@@ -5,11 +5,11 @@ import re
 import signal
 import sys
 
-from cos_customizer.emulator.machines.backend import EmulatorError
+from cos_customizer.emulator.background import default_cache_dir
+from cos_customizer.emulator.errors import EmulatorError
 from cos_customizer.emulator.machines.host import run
 from cos_customizer.emulator.machines.kvm import choose_accelerator
 from cos_customizer.emulator.machines.stand_in_image import StandIn
-from cos_customizer.emulator.service import default_cache_dir
 
 
 def _silent(_: str) -> None:

@@ -4,11 +4,13 @@ from collections.abc import Collection
 from datetime import date
 from pathlib import Path
 
+from cos_customizer.customizer.families.image_expiry import Retention
 from cos_customizer.customizer.families.removal import Removal
 from cos_customizer.customizer.spec.model import BuildSpec
 from cos_customizer.gcp import image_expiry, rebuild, sweep
+from cos_customizer.gcp.clients import clients
 from cos_customizer.gcp.rebuild import RebuildPlan
-from cos_customizer.tasks.operation import clients, operation
+from cos_customizer.tasks.operation import operation
 
 
 @operation("plan {recipe}")
@@ -24,25 +26,25 @@ def plan_rebuild(
     return rebuild.plan_rebuild(clients(), spec, directory, force, day, reserved)
 
 
-@operation("look at images")
-def look_at_images(retention: image_expiry.Retention, now: float) -> list[image_expiry.Decision]:
-    """Decide on every image of the families; see `gcp.image_expiry.look`."""
-    return image_expiry.look(clients(), retention, now)
+@operation("plan the expiry of images")
+def plan_expiry(retention: Retention, now: float) -> list[image_expiry.Decision]:
+    """Decide on every image of the families; see `gcp.image_expiry.plan`."""
+    return image_expiry.plan(clients(), retention, now)
 
 
 @operation("delete expired images")
 def delete_expired_images(project: str, decided: list[image_expiry.Decision]) -> list[Removal]:
-    """Delete what is to be deleted; see `gcp.image_expiry.carry_out`."""
-    return image_expiry.carry_out(clients(), project, decided)
+    """Delete what is to be deleted; see `gcp.image_expiry.apply`."""
+    return image_expiry.apply(clients(), project, decided)
 
 
-@operation("look for what builds have left")
-def look_for_leftovers(ground: sweep.Ground, now: float) -> list[sweep.Decision]:
-    """Decide on everything that bears our label; see `gcp.sweep.look`."""
-    return sweep.look(clients(), ground, now)
+@operation("plan the sweep")
+def plan_sweep(scope: sweep.SweepScope, now: float) -> list[sweep.Decision]:
+    """Decide on everything that bears our label; see `gcp.sweep.plan`."""
+    return sweep.plan(clients(), scope, now)
 
 
 @operation("sweep")
 def delete_leftovers(project: str, decided: list[sweep.Decision], now: float) -> list[Removal]:
-    """Delete what is to be deleted; see `gcp.sweep.carry_out`."""
-    return sweep.carry_out(clients(), project, decided, now)
+    """Delete what is to be deleted; see `gcp.sweep.apply`."""
+    return sweep.apply(clients(), project, decided, now)

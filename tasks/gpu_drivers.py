@@ -5,9 +5,10 @@ import os
 from cos_customizer.customizer.spec import gpu_drivers
 from cos_customizer.customizer.spec.gpu_drivers import Drivers
 from cos_customizer.gcp import gpu_zones
+from cos_customizer.gcp.clients import clients
 from cos_customizer.gcp.endpoints import Endpoints
 from cos_customizer.gcp.gpu_drivers import published_drivers
-from cos_customizer.tasks.operation import clients, operation
+from cos_customizer.tasks.operation import operation
 
 
 @operation("look up GPU drivers")

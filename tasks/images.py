@@ -1,12 +1,15 @@
-"""Images as tasks: found, made, released, deprecated."""
+"""Images as tasks: found, made, released, deprecated, deleted."""
 
 from typing import Any
 
+from cos_customizer.customizer.families.removal import Removal
 from cos_customizer.customizer.names import BuildNames
+from cos_customizer.customizer.references import ImageRef
 from cos_customizer.customizer.spec.model import SourceImage
 from cos_customizer.gcp import deprecation, images, release
+from cos_customizer.gcp.clients import clients
 from cos_customizer.gcp.images import ResolvedImage
-from cos_customizer.tasks.operation import clients, operation
+from cos_customizer.tasks.operation import operation
 
 
 @operation("resolve source image")
@@ -15,10 +18,10 @@ def resolve_source(source: SourceImage) -> ResolvedImage:
     return images.resolve_source(clients(), source)
 
 
-@operation("look for {project}/{name}")
-def find_output(project: str, name: str) -> ResolvedImage | None:
+@operation("look for {image.project}/{image.name}")
+def find_image(image: ImageRef) -> ResolvedImage | None:
     """Look whether the output image exists; see `gcp.images.find_image`."""
-    return images.find_image(clients(), project, name)
+    return images.find_image(clients(), image)
 
 
 @operation("wait for {image.name}")
@@ -45,25 +48,13 @@ def label_image(image: ResolvedImage, labels: dict[str, str]) -> ResolvedImage:
     return release.set_labels(clients(), image, labels)
 
 
-@operation("delete {name}")
-def delete_image(project: str, name: str, owner: BuildNames) -> bool:
-    """Delete an image that the build `owner` has left unreleased; see `gcp.images.delete_unfinished_image`."""
-    return images.delete_unfinished_image(clients(), project, name, owner)
+@operation("delete image {image.name}", always=True)
+def delete_unfinished(image: ImageRef, owner: BuildNames, even_ready: bool = False) -> list[Removal]:
+    """Delete an image that the build `owner` has left unfinished; see `gcp.images.delete_unfinished_image`."""
+    return images.delete_unfinished_image(clients(), image, owner, even_ready)
 
 
 @operation("deprecate old images of {family}")
 def deprecate_old_images(family: str, new_image: ResolvedImage, body: dict[str, Any], build: BuildNames) -> list[str]:
-    """Deprecate the family's older images.
-
-    Args:
-        family: its name.
-        new_image: the image that replaces them.
-        body: of `images.deprecate`.
-        build: the build's names.
-
-    Returns:
-        Names of the images that were deprecated.
-    """
-    project = new_image.project
-    old = deprecation.images_to_deprecate(clients(), project, family, new_image.name, new_image)
-    return deprecation.deprecate(clients(), project, old, body, build)
+    """Deprecate the images that a new one of their family replaces; see `gcp.deprecation.deprecate_older`."""
+    return deprecation.deprecate_older(clients(), family, new_image, body, build)

@@ -1,22 +1,31 @@
-"""The build context on its way to the builder VM, as tasks."""
+"""What a build keeps in Cloud Storage, as tasks: its context on the way to the builder VM."""
 
 from pathlib import Path
 
+from cos_customizer.customizer.families.removal import Removal
 from cos_customizer.customizer.names import BuildNames
+from cos_customizer.customizer.references import ObjectRef
 from cos_customizer.customizer.spec.model import BuildContext
 from cos_customizer.customizer.spec.steps.kinds import Step
 from cos_customizer.gcp import scratch
+from cos_customizer.gcp.clients import clients
 from cos_customizer.gcp.context import Archive, prepare_archive
-from cos_customizer.tasks.operation import clients, operation
+from cos_customizer.tasks.operation import operation
 
 
 @operation("archive build context")
-def archive(context: BuildContext, steps: list[Step], directory: Path) -> Archive:
-    """Make sure that the build context is one archive; arguments and errors as `prepare_archive`."""
+def archive_context(context: BuildContext, steps: list[Step], directory: Path) -> Archive:
+    """Make sure that the build context is one archive; see `gcp.context.prepare_archive`."""
     return prepare_archive(clients(), context, steps, directory)
 
 
 @operation("upload build context")
-def upload_context(found: Archive, bucket: str, name: str, build: BuildNames, expires: float) -> None:
-    """Store the build context in Cloud Storage, where the builder VM fetches it."""
-    scratch.upload(clients(), bucket, name, found.path, build.labels(expires), expires)
+def upload_context(archive: Archive, target: ObjectRef, build: BuildNames, expires: float) -> None:
+    """Store the build context in Cloud Storage, where the builder VM fetches it; see `gcp.scratch.upload`."""
+    scratch.upload(clients(), target, archive.path, build.labels(expires), expires)
+
+
+@operation("delete build context", always=True)
+def delete_context(target: ObjectRef) -> list[Removal]:
+    """Delete the build context from Cloud Storage; see `gcp.scratch.delete`."""
+    return scratch.delete(clients(), target)

@@ -11,13 +11,19 @@ from support.guest_machines import Storage
 from support.specifications import SpecMaker
 
 from cos_customizer.customizer.spec.model import BuildSpec, parse_spec
+from cos_customizer.emulator.background import default_cache_dir
 from cos_customizer.emulator.machines.backend import Backend
 from cos_customizer.emulator.server import Emulator, make_backend
-from cos_customizer.emulator.service import default_cache_dir
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell lets its background jobs ignore Ctrl-C, and what they start inherits that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes long comes first, so that at the end all cores have something to do."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture
@@ -49,8 +55,8 @@ def storage() -> Iterator[Storage]:
 
 
 @pytest.fixture(scope="session")
-def prefect_server() -> Iterator[None]:
-    """A Prefect server for the flows of this session, as `finish-image-build` brings one along."""
+def session_server() -> Iterator[dict[str, str]]:
+    """A Prefect server for the builds of this session, in this process and others; gives the environment of those."""
     from cos_customizer.flows.local_server import LocalServer
 
     before = dict(os.environ)
@@ -60,11 +66,19 @@ def prefect_server() -> Iterator[None]:
         from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
         refresh_global_settings_context()
+        environment = dict(os.environ.items() - before.items())
+        os.environ.clear()
+        os.environ.update(before)  # tests that do not ask for the server know nothing of it
         # Prefect joins the heartbeat's thread at the end of each flow run, which sleeps for whole seconds.
         with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-            yield
-    os.environ.clear()
-    os.environ.update(before)
+            yield environment
+
+
+@pytest.fixture
+def prefect_server(session_server: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The session's Prefect server is the one that is configured; for flows in this process it is as their own."""
+    for name, value in session_server.items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture
@@ -75,7 +89,7 @@ def make_spec(tmp_path: Path) -> SpecMaker:
     for name in ("first.sh", "second.sh"):
         (context / name).write_text(f"echo {name}\n")
 
-    def make(timeout: str = "1m", scripts: tuple[str, ...] = ("first.sh", "second.sh"), **parts: Any) -> BuildSpec:
+    def make(timeout: str = "1h", scripts: tuple[str, ...] = ("first.sh", "second.sh"), **parts: Any) -> BuildSpec:
         defaults: dict[str, dict[str, Any]] = {
             "source": {"project": "cos-cloud", "name": "cos-stable-68-10718-86-0"},
             "context": {"path": str(context)},

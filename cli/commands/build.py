@@ -11,7 +11,7 @@ from cos_customizer.cli.output_file import OUTPUT_FILE_FLAG, OutputFile
 from cos_customizer.customizer.errors import UsageError
 
 if TYPE_CHECKING:
-    from cos_customizer.customizer.spec.model import BuildSpec
+    pass
 
 FLAGS = (
     Flag(
@@ -61,25 +61,12 @@ def build(ctx: click.Context, /, **values: Any) -> int:
 
     spec = read_recipe(Path(values["recipe"])).with_settings(values["set"]).spec()
     if values["dry_run"]:
-        return _dry_run(spec)
+        from cos_customizer.cli.dry_run import dry_run
+
+        path = spec.context.path
+        return dry_run(spec, path if path.startswith("gs://") else str(Path(path).absolute()))
     output_file = OutputFile.checked(values["output_file"])
     from cos_customizer.cli.run_build import run_build
 
     result = run_build(spec, started, output_file)
     return 0 if result.outcome in ("built", "exists") else 1
-
-
-def _dry_run(spec: "BuildSpec") -> int:
-    """Look at the build context as the build would, and print what would follow."""
-    import tempfile
-
-    from cos_customizer.cli.dry_run import dry_run
-    from cos_customizer.gcp.clients import connect
-    from cos_customizer.gcp.context import prepare_archive
-
-    with tempfile.TemporaryDirectory(prefix="cos-customizer-") as directory:
-        steps = [*spec.steps, *spec.verify.scripts]
-        archive = prepare_archive(connect(), spec.context, steps, Path(directory))
-    path = spec.context.path
-    known = spec.model_copy(update={"context": spec.context.model_copy(update={"sha256": archive.sha256})})
-    return dry_run(known, path if path.startswith("gs://") else str(Path(path).absolute()))

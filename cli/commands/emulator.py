@@ -10,8 +10,8 @@ import click
 from cos_customizer.cli.commands.run_cloudbuild import run_cloudbuild
 from cos_customizer.cli.go_flags import Flag, GoCommand, GoGroup
 from cos_customizer.customizer.errors import CustomizerError, UsageError
-from cos_customizer.emulator import service
-from cos_customizer.emulator.machines.backend import EmulatorError
+from cos_customizer.emulator import background
+from cos_customizer.emulator.errors import EmulatorError
 
 _STATE_DIR = Flag(
     "state-dir",
@@ -69,24 +69,24 @@ def start(
     If it already runs, that is said, and the variables are printed. The first start with real machines builds their
     disk image, which takes about a minute.
     """
-    options = service.Options(
+    options = background.Options(
         state_dir=str(_state_dir(state_dir)),
-        cache_dir=str(service.default_cache_dir()),
+        cache_dir=str(background.default_cache_dir()),
         machines="scripted" if machines == "scripted" else "qemu",
         port=_port(port, "port"),
         storage_port=_port(storage_port, "storage-port"),
         projects=tuple(project) or ("my-project",),
     )
-    running = service.find(Path(options.state_dir))
+    running = background.find(Path(options.state_dir))
     if running:
-        _tell(f"already running (process {running.pid}, {running.machines} machines)")
+        _report(f"already running (process {running.pid}, {running.machines} machines)")
         _print_environment(running.environment)
         return
     try:
         if foreground:
-            service.run(options, lambda ready: _print_environment(ready.environment), _tell)
+            background.run(options, lambda ready: _print_environment(ready.environment), _report)
             return
-        _print_environment(service.start(options, _tell).environment)
+        _print_environment(background.start(options, _report).environment)
     except EmulatorError as error:
         raise _translated(error) from error
 
@@ -94,7 +94,7 @@ def start(
 @emulator.command("stop", cls=GoCommand, params=[_STATE_DIR], short_help="Stop it and all its machines.")
 def stop(state_dir: str | None) -> None:
     """Stop the emulator and all its machines. Images, disks, stopped instances, objects and log entries are kept."""
-    _tell("stopped" if service.stop(_state_dir(state_dir)) else "not running")
+    _report("stopped" if background.stop(_state_dir(state_dir)) else "not running")
 
 
 @emulator.command("status", cls=GoCommand, params=[_STATE_DIR], short_help="Say whether it runs, and where.")
@@ -119,7 +119,7 @@ emulator.add_command(run_cloudbuild)
 
 
 def _state_dir(given: str | None) -> Path:
-    return Path(given).absolute() if given else service.default_state_dir()
+    return Path(given).absolute() if given else background.default_state_dir()
 
 
 def _port(number: int, flag: str) -> int:
@@ -128,8 +128,8 @@ def _port(number: int, flag: str) -> int:
     return number
 
 
-def _running(state_dir: str | None) -> service.Service:
-    running = service.find(_state_dir(state_dir))
+def _running(state_dir: str | None) -> background.RunningEmulator:
+    running = background.find(_state_dir(state_dir))
     if running is None:
         where = f" on {_state_dir(state_dir)}" if state_dir else ""
         raise CustomizerError(f"the emulator does not run{where}", "start it: cos-customizer emulator start.")
@@ -140,7 +140,7 @@ def _translated(error: EmulatorError) -> CustomizerError:
     return CustomizerError(str(error), error.hint)
 
 
-def _tell(text: str) -> None:
+def _report(text: str) -> None:
     click.echo(f"emulator: {text}", err=True)
 
 

@@ -9,7 +9,7 @@ from cos_customizer.cli.checks import checked, required
 from cos_customizer.cli.go_flags import Flag, GoCommand
 from cos_customizer.cli.removals import show_removals
 from cos_customizer.customizer.errors import UsageError
-from cos_customizer.customizer.families.image_expiry import DEFAULT_KEEP_LAST
+from cos_customizer.customizer.families.image_expiry import DEFAULT_KEEP_LAST, Retention
 from cos_customizer.customizer.families.removal import raise_failures
 
 FLAGS = (
@@ -74,11 +74,11 @@ def expire_images(**values: Any) -> int:
     from cos_customizer.gcp.clients import connect
 
     clients = connect()
-    retention = image_expiry.Retention(project, families, values["keep_last"], values["include_others"], disk_projects)
-    decided = image_expiry.look(clients, retention, time.time())
+    retention = Retention(project, families, values["keep_last"], values["include_others"], disk_projects)
+    decided = image_expiry.plan(clients, retention, time.time())
     removals = [removal for _, removal in decided]
     if not values["dry_run"]:
-        removals = image_expiry.carry_out(clients, project, decided)
+        removals = image_expiry.apply(clients, project, decided)
     show_removals(removals, "family", values["dry_run"])
     for family in families:
         if not any(removal.where == family for removal in removals):

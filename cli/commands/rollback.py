@@ -45,14 +45,14 @@ def rollback(**values: Any) -> int:
     from cos_customizer.gcp.clients import connect
 
     clients = connect()
-    plan = changes.look(clients, project, family, time.time(), to)
+    plan = changes.plan(clients, project, family, time.time(), to)
     if values["dry_run"]:
         if plan.undeprecate:
             click.echo(f"{'undeprecate':<14}{plan.target.name}")
         for image in plan.deprecate:
             click.echo(f"{'deprecate':<14}{image.name}")
     else:
-        changes.carry_out(clients, project, family, plan, lambda what, image: click.echo(f"{what:<14}{image.name}"))
+        changes.apply(clients, project, family, plan, lambda what, image: click.echo(f"{what:<14}{image.name}"))
     changed = plan.undeprecate or plan.deprecate
     word = "already gives" if not changed else "would give" if values["dry_run"] else "gives"
     click.echo(f"family {family} {word} {plan.target.name}")

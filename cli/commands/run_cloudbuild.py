@@ -14,10 +14,10 @@ import click
 from cos_customizer.cli.go_flags import Flag, GoCommand
 from cos_customizer.customizer.durations import parse_duration
 from cos_customizer.customizer.errors import CustomizerError, UsageError
-from cos_customizer.emulator import service
+from cos_customizer.emulator import background
 
 if TYPE_CHECKING:
-    from cos_customizer.emulator.cloud_build.runner import Executor, Place
+    from cos_customizer.emulator.cloud_build.runner import BuildDirectories, Executor
     from cos_customizer.emulator.cloud_build.workflow import Step, Workflow
 
 IMAGE = "cos-customizer"
@@ -102,7 +102,7 @@ def run_cloudbuild(file: str, **values: Any) -> int:
     Exit codes: 0 all steps have succeeded; 1 a step has failed, or time was up; 2 Cloud Build would refuse the
     workflow, and nothing was run; 3 what was run has succeeded, but steps were left out.
     """
-    from cos_customizer.emulator.cloud_build.runner import run_workflow, shared_place
+    from cos_customizer.emulator.cloud_build.runner import build_directories, run_workflow
     from cos_customizer.emulator.cloud_build.workflow import WorkflowError
 
     if values["container_image"] and not values["container_tool"]:
@@ -119,10 +119,10 @@ def run_cloudbuild(file: str, **values: Any) -> int:
     environment = _emulator_environment(values["state_dir"])
     if not any(map(_is_ours, workflow.steps)):
         raise UsageError(f"{file}: no step is of an image {IMAGE}", "there is nothing to run.")
-    for field in workflow.not_carried_out():
+    for field in workflow.ignored_fields():
         click.echo(f"{field}: left out")
-    with shared_place(source) as place:
-        executor = _executor(values, environment, place)
+    with build_directories(source) as directories:
+        executor = _executor(values, environment, directories)
         outcome = run_workflow(workflow, executor, build_id, _is_ours, click.echo, _seconds("grace", values))
     click.echo(outcome.status)
     if outcome.status != "SUCCESS":
@@ -136,7 +136,7 @@ def run_cloudbuild(file: str, **values: Any) -> int:
 
 def _read(path: Path, values: Mapping[str, Any], build_id: str) -> "Workflow":
     from cos_customizer.emulator.cloud_build.workflow import WorkflowError, parse_workflow
-    from cos_customizer.emulator.compute.zones import project_number
+    from cos_customizer.emulator.projects import project_number
 
     try:
         text = path.read_text()
@@ -148,7 +148,7 @@ def _read(path: Path, values: Mapping[str, Any], build_id: str) -> "Workflow":
     account = f"{number}@cloudbuild.gserviceaccount.com"
     built_in = {
         "PROJECT_ID": project,
-        "PROJECT_NUMBER": number,
+        "PROJECT_NUMBER": str(number),
         "BUILD_ID": build_id,
         "LOCATION": "global",
         "SERVICE_ACCOUNT_EMAIL": account,
@@ -156,7 +156,7 @@ def _read(path: Path, values: Mapping[str, Any], build_id: str) -> "Workflow":
     }
     workflow = parse_workflow(text, str(path), values["substitutions"], built_in)
     for step_number, step in enumerate(workflow.steps):
-        if _is_ours(step) and (fields := step.not_carried_out()):
+        if _is_ours(step) and (fields := step.ignored_fields()):
             raise WorkflowError(f"{path}: steps.{step_number}.{fields[0]}: not known here", "args and entrypoint are.")
     if timeout := _seconds("timeout", values):
         workflow = workflow.model_copy(update={"timeout": timeout})
@@ -171,16 +171,16 @@ def _seconds(flag: str, values: Mapping[str, Any]) -> float:
     return seconds
 
 
-def _executor(values: Mapping[str, Any], environment: dict[str, str], place: "Place") -> "Executor":
+def _executor(values: Mapping[str, Any], environment: dict[str, str], directories: "BuildDirectories") -> "Executor":
     if values["container_tool"]:
         from cos_customizer.emulator.cloud_build.containers import Containers
 
-        return Containers(values["container_tool"], values["container_image"] or "", environment, place)
+        return Containers(values["container_tool"], values["container_image"] or "", environment, directories)
     from cos_customizer.emulator.cloud_build.processes import Processes
 
     program = Path(sys.executable).with_name(IMAGE)
     path = f"{program.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-    return Processes([str(program)], {"PATH": path, **environment, **_caches()}, place)
+    return Processes([str(program)], {"PATH": path, **environment, **_caches()}, directories)
 
 
 def _is_ours(step: "Step") -> bool:
@@ -202,7 +202,7 @@ def _emulator_environment(state_dir: str | None) -> dict[str, str]:
             if not _answers(address):
                 raise CustomizerError(f"no emulator answers at {address} ({name})", start)
         return given
-    running = service.find(Path(state_dir).absolute() if state_dir else service.default_state_dir())
+    running = background.find(Path(state_dir).absolute() if state_dir else background.default_state_dir())
     if running is None:
         where = f" on {Path(state_dir).absolute()}" if state_dir else ""
         raise CustomizerError(f"the emulator does not run{where}", start)

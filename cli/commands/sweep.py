@@ -68,10 +68,10 @@ def sweep(**values: Any) -> int:
     from cos_customizer.gcp.clients import connect
 
     clients = connect()
-    decided = sweeping.look(clients, sweeping.Ground(project, images, buckets), now)
+    decided = sweeping.plan(clients, sweeping.SweepScope(project, images, buckets), now)
     removals = [removal for _, removal in decided]
     if not values["dry_run"]:
-        removals = sweeping.carry_out(clients, project, decided, now)
+        removals = sweeping.apply(clients, project, decided, now)
     show_removals(removals, "where", values["dry_run"])
     raise_failures(removals)
     return 0

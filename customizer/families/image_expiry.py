@@ -1,10 +1,9 @@
-"""Which images of a family are kept and which are not; which one a rollback leads to. Facts in, decisions out."""
+"""Which images of a family are kept and which expire. Facts in, decisions out."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cos_customizer.customizer.durations import human_time
-from cos_customizer.customizer.errors import CustomizerError, NotFoundError
 from cos_customizer.customizer.families.removal import Removal
 
 DEFAULT_KEEP_LAST = 2
@@ -46,13 +45,31 @@ class FamilyImage:
         return self.status == "READY" and not self.state
 
 
+@dataclass(frozen=True)
+class Retention:
+    """Whose images are looked at, and what is kept.
+
+    Attributes:
+        project: of the images.
+        families: names.
+        keep_last: how many of a family's newest ready and released images are kept whatever their date.
+        include_others: delete images that this tool has not made, too.
+        disk_projects: whose disks and instance templates are asked for the images they are made from; none: `project`.
+    """
+
+    project: str
+    families: Sequence[str]
+    keep_last: int = DEFAULT_KEEP_LAST
+    include_others: bool = False
+    disk_projects: Sequence[str] = ()
+
+
 def plan_expiry(
     images: Iterable[FamilyImage],
     current: Mapping[str, str],
     in_use: Mapping[str, str],
+    retention: Retention,
     now: float,
-    keep_last: int = DEFAULT_KEEP_LAST,
-    include_others: bool = False,
 ) -> list[tuple[FamilyImage, Removal]]:
     """Decide on every image of some families.
 
@@ -63,13 +80,13 @@ def plan_expiry(
         images: all images of the families.
         current: id of the image that `getFromFamily` gives, by family.
         in_use: what uses an image, by the image's id.
+        retention: what is kept.
         now: Unix time.
-        keep_last: how many of a family's newest ready and released images are kept whatever their date.
-        include_others: delete images that this tool has not made, too.
 
     Returns:
         Every image with `delete` or `keep` and the reason; families by name, newest image first.
     """
+    keep_last = retention.keep_last
     by_family: dict[str, list[FamilyImage]] = {}
     for image in images:
         by_family.setdefault(image.family, []).append(image)
@@ -79,7 +96,7 @@ def plan_expiry(
         newest = {image.id for image in [image for image in newest_first if image.released][:keep_last]}
         for image in newest_first:
             why = _reason_to_keep(image, current.get(family) == image.id, image.id in newest, now, keep_last)
-            if not why and not image.ours and not include_others:
+            if not why and not image.ours and not retention.include_others:
                 why = "not made by cos-customizer"
             if not why and image.id in in_use:
                 why = f"in use by {in_use[image.id]}"
@@ -92,7 +109,7 @@ def plan_expiry(
 def _reason_to_keep(image: FamilyImage, is_current: bool, is_new: bool, now: float, keep_last: int) -> str:
     """The first rule that keeps an image, whoever made or uses it; empty if there is none."""
     rules: tuple[tuple[bool, str], ...] = (
-        (is_current, "what the family gives now"),
+        (is_current, "the family's current image"),
         (bool(image.state), f"its state is {image.state}"),
         (image.status != "READY", f"its status is {image.status}"),
         (not image.deprecation, "not deprecated"),
@@ -101,85 +118,3 @@ def _reason_to_keep(image: FamilyImage, is_current: bool, is_new: bool, now: flo
         (is_new, "the newest" if keep_last == 1 else f"among the newest {keep_last}"),
     )
     return next((reason for applies, reason in rules if applies), "")
-
-
-@dataclass(frozen=True)
-class Rollback:
-    """What makes another image the one that its family gives.
-
-    Attributes:
-        target: the image that the family is to give.
-        undeprecate: whether its deprecation, with all dates, is to be cleared first.
-        deprecate: what to deprecate then, in this order, so that the family goes from the present image to the target
-            and gives no other on the way.
-    """
-
-    target: FamilyImage
-    undeprecate: bool
-    deprecate: tuple[FamilyImage, ...]
-
-
-def plan_rollback(images: Sequence[FamilyImage], current: str, now: float, to: str = "") -> Rollback:
-    """Decide which image a family is to give, and what has to change for that.
-
-    Args:
-        images: all images of one family.
-        current: id of the image that `getFromFamily` gives; empty if it gives none.
-        now: Unix time.
-        to: name of the image to go to, older or newer; by default the newest one that is older than the current one.
-
-    Raises:
-        NotFoundError: there is no such image.
-        CustomizerError: it cannot be gone back to.
-    """
-    now_given = next((image for image in images if image.id == current), None)
-    target = _named(images, to) if to else _previous(images, now_given, now)
-    active = [image for image in images if not image.deprecation and image.status == "READY" and image.id != target.id]
-    replaced = [image for image in active if image.age > target.age or image.id == current]
-    return Rollback(
-        target,
-        bool(target.deprecation) or target.deleted is not None,
-        tuple(sorted(replaced, key=lambda image: (image.id == current, image.age))),
-    )
-
-
-def _named(images: Iterable[FamilyImage], name: str) -> FamilyImage:
-    image = next((image for image in images if image.name == name), None)
-    if image is None:
-        known = ", ".join(image.name for image in _newest_first(images, lambda image: image.released)[:5])
-        raise NotFoundError(f"-to: the family has no image {name}", f"it has {known}." if known else "")
-    if image.status != "READY":
-        raise CustomizerError(f"-to: image {name} is not ready: its status is {image.status}")
-    if image.state:
-        raise CustomizerError(
-            f"-to: image {name} was never released: its state is {image.state}",
-            "a build releases what it has verified.",
-        )
-    return image
-
-
-def _previous(images: Iterable[FamilyImage], current: FamilyImage | None, now: float) -> FamilyImage:
-    if current is None:
-        raise NotFoundError(
-            "the family gives no image now: all are deprecated, so there is none to go back from",
-            "-to=IMAGE names the one that it is to give.",
-        )
-    older = _newest_first(images, lambda image: image.age < current.age and image.released)
-    usable = [image for image in older if image.deprecation in ("", "DEPRECATED")]
-    if not usable:
-        others = [f"{image.name} is {image.deprecation.lower()}" for image in older]
-        raise NotFoundError(
-            f"there is no image to go back to: {current.name} is the oldest of the family that can be used",
-            f"{others[0]}; -to={older[0].name} takes it all the same." if others else "expire-images keeps -keep-last.",
-        )
-    previous = usable[0]
-    if previous.deleted is not None and previous.deleted <= now:
-        raise CustomizerError(
-            f"the previous image {previous.name} is to be deleted since {human_time(previous.deleted)}",
-            f"-to={previous.name} takes it all the same, and clears that date.",
-        )
-    return previous
-
-
-def _newest_first(images: Iterable[FamilyImage], keep: Callable[[FamilyImage], bool]) -> list[FamilyImage]:
-    return sorted(filter(keep, images), key=lambda image: image.age, reverse=True)

@@ -16,7 +16,7 @@ _EXPIRY = re.compile(r"[0-9]{1,11}")
 
 
 @dataclass(frozen=True)
-class Temporary:
+class Leftover:
     """Something that bears a label like ours.
 
     Attributes:
@@ -38,7 +38,7 @@ class Temporary:
     version: str = ""
 
 
-def judge(thing: Temporary, now: float) -> Removal:
+def decide(thing: Leftover, now: float) -> Removal:
     """Decide on one thing by what it says of itself.
 
     Args:
@@ -54,7 +54,7 @@ def judge(thing: Temporary, now: float) -> Removal:
     return Removal(thing.kind, thing.where, thing.name, "keep" if why else "delete", reason)
 
 
-def _reason_to_keep(thing: Temporary, now: float) -> str:
+def _reason_to_keep(thing: Leftover, now: float) -> str:
     build, expiry = thing.labels.get(BUILD_LABEL), thing.labels.get(EXPIRY_LABEL)
     if not build:
         return f"no label {BUILD_LABEL}"
@@ -73,8 +73,8 @@ def _reason_to_keep(thing: Temporary, now: float) -> str:
     return ""
 
 
-def plan_sweep(things: Iterable[Temporary], now: float) -> list[tuple[Temporary, Removal]]:
-    """Decide on everything that was found; see `judge`.
+def plan_sweep(things: Iterable[Leftover], now: float) -> list[tuple[Leftover, Removal]]:
+    """Decide on everything that was found; see `decide`.
 
     Args:
         things: in any order.
@@ -85,13 +85,13 @@ def plan_sweep(things: Iterable[Temporary], now: float) -> list[tuple[Temporary,
     """
     order = ("VM", "disk", "image", "object")
     found = sorted(things, key=lambda thing: (order.index(thing.kind), thing.where, thing.name))
-    decided = [(thing, judge(thing, now)) for thing in found]
+    decided = [(thing, decide(thing, now)) for thing in found]
     going = {
         (thing.where, thing.name) for thing, removal in decided if (thing.kind, removal.action) == ("VM", "delete")
     }
     return [(thing, _unless_used(thing, removal, going)) for thing, removal in decided]
 
 
-def _unless_used(thing: Temporary, removal: Removal, going: set[tuple[str, str]]) -> Removal:
+def _unless_used(thing: Leftover, removal: Removal, going: set[tuple[str, str]]) -> Removal:
     staying = [user for user in thing.users if (thing.where, user) not in going]
     return removal.ended("keep", f"attached to VM {staying[0]}") if removal.action == "delete" and staying else removal

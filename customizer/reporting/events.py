@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Literal
 
@@ -82,20 +83,27 @@ class BuildEnded:
 Event = Note | StepChange | ConsoleOutput | BuildEnded
 Listener = Callable[[Event], None]
 
-_listeners: list[Listener] = []
+_listeners: ContextVar[tuple[Listener, ...]] = ContextVar("listeners", default=())
 
 
 @contextmanager
 def listening(listener: Listener) -> Iterator[None]:
-    """Pass every event of this process to `listener` while the context lasts."""
-    _listeners.append(listener)
+    """Pass every event that is published in this context to a listener, while it lasts.
+
+    So two builds in one process do not hear each other, and a build within a flow is heard by whoever listens to that.
+
+    Args:
+        listener: Called with each event, after those that listen already; one of these is not called twice.
+    """
+    before = _listeners.get()
+    token = _listeners.set(before if listener in before else (*before, listener))
     try:
         yield
     finally:
-        _listeners.remove(listener)
+        _listeners.reset(token)
 
 
 def publish(event: Event) -> None:
-    """Tell all listeners."""
-    for listener in _listeners:
+    """Pass an event to all listeners."""
+    for listener in _listeners.get():
         listener(event)

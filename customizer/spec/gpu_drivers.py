@@ -8,6 +8,7 @@ import bisect
 import posixpath
 import re
 from collections.abc import Collection, Iterable, Mapping
+from typing import NamedTuple
 
 from cos_customizer.customizer.errors import UsageError
 from cos_customizer.customizer.spec.script_checks import near_names
@@ -29,6 +30,19 @@ _OFF_THE_PATH = "390.46"
 
 _PERSISTENT = ("/var", "/home")
 _EMPTIED = ("/var/cache", "/var/tmp", "/var/log", "/var/run", "/var/lock", "/var/lib/cloud", "/var/lib/systemd")  # noqa: S108
+
+
+class Driver(NamedTuple):
+    """A GPU driver to install.
+
+    Attributes:
+        version: as `check_version` takes it.
+        md5sum: of one of its files; may be empty.
+    """
+
+    version: str
+    md5sum: str
+
 
 Drivers = Mapping[str, Mapping[str, str]]
 """Version → file in the bucket → its MD5 in hexadecimal; empty where Cloud Storage has none."""

@@ -12,11 +12,9 @@ from cos_customizer.customizer import names
 from cos_customizer.customizer.durations import parse_duration
 from cos_customizer.customizer.errors import UsageError
 from cos_customizer.customizer.spec.base import Model, set_by
+from cos_customizer.customizer.spec.gpu_drivers import Driver
 from cos_customizer.customizer.spec.gpu_types import KNOWN_GPU_TYPES, holder_of
-from cos_customizer.customizer.spec.script_checks import mask_environment
-from cos_customizer.customizer.spec.steps.install_gpu import InstallGpu
 from cos_customizer.customizer.spec.steps.kinds import STEP_KINDS, Step
-from cos_customizer.customizer.spec.steps.run_script import RunScript
 from cos_customizer.customizer.spec.values import (
     MOST_LABELS,
     Bucket,
@@ -244,12 +242,17 @@ class BuildSpec(Model):
     )
 
     @model_validator(mode="after")
+    def _has_steps_that_fit(self) -> "BuildSpec":
+        given = [step.type for step in self.steps]
+        for name, kind in STEP_KINDS.items():
+            if kind.only_once and given.count(name) > 1:
+                raise ValueError(f"{name} can be given once: {kind.only_once}")
+        for step in self.steps:
+            step.check_architecture(self.source.architecture)
+        return self
+
+    @model_validator(mode="after")
     def _fits_the_gpu(self) -> "BuildSpec":
-        drivers = [step for step in self.steps if isinstance(step, InstallGpu)]
-        if len(drivers) > 1:
-            raise ValueError("install-gpu can be given once: an image has one driver version")
-        if drivers and self.source.architecture != "X86_64":
-            raise ValueError("install-gpu needs an x86_64 source image: COS has no GPU drivers for others")
         gpu_type, machine_type = self.gpu_type, self.builder.machine_type
         family = holder_of(gpu_type).family if gpu_type in KNOWN_GPU_TYPES else None
         if self.verify.asked_for and len(self.output.labels) > MOST_LABELS - 3:
@@ -259,16 +262,15 @@ class BuildSpec(Model):
         return self
 
     @property
-    def gpu_driver(self) -> InstallGpu | None:
-        """The step that installs a GPU driver, if there is one."""
-        return next((step for step in self.steps if isinstance(step, InstallGpu)), None)
+    def gpu_driver(self) -> Driver | None:
+        """The GPU driver that a step installs, if one does."""
+        return next((step.gpu_driver for step in self.steps if step.gpu_driver), None)
 
     @property
     def gpu_type(self) -> str | None:
         """The accelerator that the builder VM gets: the builder's own, or the one to try the driver with."""
-        if self.builder.gpu_type:
-            return self.builder.gpu_type
-        return self.gpu_driver.gpu_type if self.gpu_driver and self.gpu_driver.attach_gpu else None
+        wanted = [self.builder.gpu_type, *(step.gpu_to_attach for step in self.steps)]
+        return next(filter(None, wanted), None)
 
     @property
     def timeout_seconds(self) -> float:
@@ -277,13 +279,9 @@ class BuildSpec(Model):
 
     def masked(self) -> "BuildSpec":
         """The specification as it may be printed: values of environment variables are hidden."""
-        steps = [_masked(step) if isinstance(step, RunScript) else step for step in self.steps]
-        verify = self.verify.model_copy(update={"scripts": [_masked(script) for script in self.verify.scripts]})
+        steps = [step.masked() for step in self.steps]
+        verify = self.verify.model_copy(update={"scripts": [script.masked() for script in self.verify.scripts]})
         return self.model_copy(update={"steps": steps, "verify": verify})
-
-
-def _masked(step: RunScript) -> RunScript:
-    return step.model_copy(update={"env": mask_environment(step.env)})
 
 
 Place = tuple[str | int, ...]

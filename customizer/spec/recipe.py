@@ -18,7 +18,7 @@ from cos_customizer.customizer.errors import UsageError
 from cos_customizer.customizer.spec.model import BuildSpec, Place, without_kinds
 from cos_customizer.customizer.spec.recipe_faults import dotted, explain, hint_for
 from cos_customizer.customizer.spec.script_checks import MASK
-from cos_customizer.customizer.spec.steps.run_script import RunScript
+from cos_customizer.customizer.spec.step import StepModel
 
 STANDARD_INPUT = Path("-")
 """The path that means standard input."""
@@ -88,15 +88,9 @@ class Recipe:
         return spec
 
     def _refuse_masked(self, spec: BuildSpec) -> None:
-        scripts: list[tuple[Place, Any]] = [(("steps", number), step) for number, step in enumerate(spec.steps)]
-        scripts += [(("verify", "scripts", number), script) for number, script in enumerate(spec.verify.scripts)]
-        masked = [
-            (*place, "env", name)
-            for place, script in scripts
-            if isinstance(script, RunScript)
-            for name, value in script.env.items()
-            if value == MASK
-        ]
+        steps: list[tuple[Place, StepModel]] = [(("steps", number), step) for number, step in enumerate(spec.steps)]
+        steps += [(("verify", "scripts", number), script) for number, script in enumerate(spec.verify.scripts)]
+        masked: list[Place] = [(*place, *field) for place, step in steps for field in step.masked_fields()]
         if masked:
             raise UsageError(
                 "\n".join(f"{self._origin(place)}: {dotted(place)} is masked ({MASK})" for place in masked),

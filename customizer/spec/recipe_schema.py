@@ -5,7 +5,7 @@ from typing import Any
 
 from cos_customizer.customizer import names
 from cos_customizer.customizer.spec.model import BuildSpec
-from cos_customizer.customizer.spec.script_checks import MASK
+from cos_customizer.customizer.spec.steps.kinds import STEP_KINDS
 
 Schema = dict[str, Any]
 
@@ -41,9 +41,10 @@ def recipe_schema() -> Schema:
         "if": _is("keep_failed_image", {"const": True}),
         "then": {"anyOf": [_is("boot", {"const": True}), _is("scripts", {"minItems": 1})]},
     }
-    parts["RunScript"]["properties"]["env"]["additionalProperties"] |= {"not": {"const": MASK}}
-    driver = _is("type", {"const": "install-gpu"})
-    schema["properties"]["steps"] |= {"contains": driver, "minContains": 0, "maxContains": 1}
+    for kind in STEP_KINDS.values():
+        kind.refine_schema(parts[kind.__name__])
+    once = [_is("type", {"const": name}) for name, kind in STEP_KINDS.items() if kind.only_once]
+    schema["properties"]["steps"]["allOf"] = [{"contains": step, "minContains": 0, "maxContains": 1} for step in once]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": "urn:cos-customizer:recipe",

@@ -1,4 +1,4 @@
-"""A step of a workflow as a container of its image, by docker, podman or buildah."""
+"""Runs steps of a workflow as containers of their images, by docker, podman or buildah."""
 
 import contextlib
 import json
@@ -8,9 +8,9 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from cos_customizer.emulator.cloud_build.runner import Place
+from cos_customizer.emulator.cloud_build.runner import BuildDirectories
 from cos_customizer.emulator.cloud_build.workflow import Step
-from cos_customizer.emulator.machines.backend import EmulatorError
+from cos_customizer.emulator.errors import EmulatorError
 
 TOOLS = ("docker", "podman", "buildah")
 _HOME, _WORKSPACE = "/builder/home", "/workspace"
@@ -24,18 +24,18 @@ class Containers:
 
     Args:
         tool: one of `TOOLS`.
-        image: stands for the images of all steps; empty: those that the steps name.
+        image: image of all steps; empty: the images that the steps name.
         environment: of all steps, over that of the image.
-        place: what the steps share.
+        directories: that the steps share.
     """
 
-    def __init__(self, tool: str, image: str, environment: Mapping[str, str], place: Place) -> None:
-        self._tool, self._image, self._environment, self._place = tool, image, environment, place
+    def __init__(self, tool: str, image: str, environment: Mapping[str, str], directories: BuildDirectories) -> None:
+        self._tool, self._image, self._environment, self._directories = tool, image, environment, directories
 
     def start(self, step: Step, name: str) -> "subprocess.Popen[bytes]":
         """Start a step."""
         image = self._image or step.name
-        options = [f"--volume={self._place.home}:{_HOME}", f"--volume={self._place.workspace}:{_WORKSPACE}"]
+        options = [f"--volume={self._directories.home}:{_HOME}", f"--volume={self._directories.workspace}:{_WORKSPACE}"]
         settings = {**self._environment, "HOME": _HOME, **dict(item.split("=", 1) for item in step.env)}
         options += [f"--env={variable}={value}" for variable, value in settings.items()]
         options.append(f"--workdir={PurePosixPath(_WORKSPACE, step.dir)}")
@@ -46,7 +46,7 @@ class Containers:
         options += [f"--entrypoint={step.entrypoint}"] if step.entrypoint else []
         return self._popen([self._tool, "run", *options, image, *step.args])
 
-    def send(self, process: "subprocess.Popen[bytes]", name: str, number: signal.Signals) -> None:
+    def send_signal(self, process: "subprocess.Popen[bytes]", name: str, number: signal.Signals) -> None:
         """Send a signal to the container's first process, with which all others end."""
         if process.poll() is not None:
             return
@@ -67,16 +67,9 @@ class Containers:
             subprocess.run([self._tool, "rm", *force, name], capture_output=True)
 
     def _buildah(self, name: str, image: str, options: list[str]) -> list[str]:
-        self._ask("from", "--pull-never", f"--name={name}", image)
-        namespace = (
-            "unshare",
-            "--pid",
-            "--fork",
-            "--kill-child",
-            "--mount-proc",
-            "setpriv",
-            "--bounding-set=-sys_admin",
-        )
+        self._output("from", "--pull-never", f"--name={name}", image)
+        namespace = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+        namespace += ["setpriv", "--bounding-set=-sys_admin"]
         isolation = ("--isolation=chroot", "--cap-add=CAP_SYS_ADMIN")
         options = [option.replace("--workdir=", "--workingdir=") for option in options]
         return ["buildah", "run", *isolation, *options, name, "--", *namespace]
@@ -84,23 +77,23 @@ class Containers:
     def _command(self, step: Step, image: str) -> list[str]:
         if step.entrypoint:
             return [step.entrypoint, *step.args]
-        settings = json.loads(self._ask("inspect", "--type=image", image))["OCIv1"]["config"]
+        settings = json.loads(self._output("inspect", "--type=image", image))["OCIv1"]["config"]
         return [*(settings.get("Entrypoint") or []), *(step.args or settings.get("Cmd") or [])]
 
     def _make_directory(self, step: Step) -> None:
         """Make the working directory if it is not there, as docker and podman do by themselves."""
         path = PurePosixPath(_WORKSPACE, step.dir)
         if path.is_relative_to(_WORKSPACE):
-            (self._place.workspace / path.relative_to(_WORKSPACE)).mkdir(parents=True, exist_ok=True)
+            (self._directories.workspace / path.relative_to(_WORKSPACE)).mkdir(parents=True, exist_ok=True)
 
-    def _ask(self, *arguments: str) -> str:
+    def _output(self, *arguments: str) -> str:
         try:
-            asked = subprocess.run([self._tool, *arguments], capture_output=True, text=True)
+            done = subprocess.run([self._tool, *arguments], capture_output=True, text=True)
         except OSError as error:
             raise EmulatorError(f"{self._tool} cannot be started: {error.strerror}") from None
-        if asked.returncode:
-            raise EmulatorError(f"{self._tool} {arguments[0]}: {asked.stderr.strip()}")
-        return asked.stdout
+        if done.returncode:
+            raise EmulatorError(f"{self._tool} {arguments[0]}: {done.stderr.strip()}")
+        return done.stdout
 
     def _popen(self, command: list[str]) -> "subprocess.Popen[bytes]":
         pipe, null = subprocess.PIPE, subprocess.DEVNULL
@@ -111,7 +104,7 @@ class Containers:
 
 
 def _first_process_below(ancestor: int) -> int | None:
-    """The process that is number 1 in a PID namespace made below another one."""
+    """Return the process that is number 1 in the PID namespace made below another process."""
     parents: dict[int, int] = {}
     firsts: list[int] = []
     for process in Path("/proc").iterdir():

@@ -1,4 +1,4 @@
-"""What a step of a workflow is started as: a process of this machine, or a container."""
+"""Runs steps of a workflow as processes of this machine."""
 
 import contextlib
 import os
@@ -7,12 +7,12 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
-from cos_customizer.emulator.cloud_build.runner import Place
+from cos_customizer.emulator.cloud_build.runner import BuildDirectories
 from cos_customizer.emulator.cloud_build.workflow import Step
-from cos_customizer.emulator.machines.backend import EmulatorError
+from cos_customizer.emulator.errors import EmulatorError
 
 _KEPT = ("PATH", "LANG", "TZ", "no_proxy", "NO_PROXY", "http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")
-"""Variables that a process of this machine needs as they are; all others would not be in a container either."""
+"""Variables of this process that steps get; a container would not have the others either."""
 _WORKSPACE = "/workspace"
 
 
@@ -20,20 +20,20 @@ class Processes:
     """Each step is a process in a session of its own. `/workspace` and `/builder/home` are not there under these names.
 
     Args:
-        program: what stands for the image's entry point.
+        program: runs in the place of the image's entry point.
         environment: of all steps, over the few variables of this process that are passed on.
-        place: what the steps share.
+        directories: that the steps share.
     """
 
-    def __init__(self, program: Sequence[str], environment: Mapping[str, str], place: Place) -> None:
+    def __init__(self, program: Sequence[str], environment: Mapping[str, str], directories: BuildDirectories) -> None:
         kept = {name: value for name, value in os.environ.items() if name in _KEPT or name.startswith("LC_")}
-        home, temporary = str(place.home), str(place.temporary)
+        home, temporary = str(directories.home), str(directories.temporary)
         self._environment = {**kept, "HOME": home, "TMPDIR": temporary, **environment}
-        self._program, self._place = list(program), place
+        self._program, self._directories = list(program), directories
 
     def start(self, step: Step, name: str) -> "subprocess.Popen[bytes]":  # noqa: ARG002
         """Start a step."""
-        directory = self._place.workspace / _below_workspace(step.dir)
+        directory = self._directories.workspace / _below_workspace(step.dir)
         directory.mkdir(parents=True, exist_ok=True)
         environment = {**self._environment, **dict(item.split("=", 1) for item in step.env)}
         command = [step.entrypoint] if step.entrypoint else self._program
@@ -50,7 +50,7 @@ class Processes:
         except OSError as error:
             raise EmulatorError(f"{command[0]} cannot be started: {error.strerror}") from None
 
-    def send(self, process: "subprocess.Popen[bytes]", name: str, number: signal.Signals) -> None:  # noqa: ARG002
+    def send_signal(self, process: "subprocess.Popen[bytes]", name: str, number: signal.Signals) -> None:  # noqa: ARG002
         """Send a signal: SIGKILL to the process group, any other one to the process alone."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if number == signal.SIGKILL:
@@ -59,7 +59,7 @@ class Processes:
                 os.kill(process.pid, number)
 
     def remove(self, name: str) -> None:
-        """There is nothing to remove: files go with the place."""
+        """Do nothing: files are removed with the shared directories."""
 
 
 def _below_workspace(directory: str) -> PurePosixPath:

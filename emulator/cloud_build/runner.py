@@ -1,6 +1,6 @@
-"""A workflow of Cloud Build run on this machine: steps one after another or side by side, in time, ended together.
+"""Runs a Cloud Build workflow on this machine: steps one after the other or side by side, with time limits.
 
-What a step is started as, a process or a container, is an executor's to say: see `step_processes`.
+An executor starts the steps, as processes (`processes`) or as containers (`containers`).
 """
 
 import contextlib
@@ -17,23 +17,23 @@ from pathlib import Path
 from subprocess import Popen
 from typing import Literal, Protocol
 
-from cos_customizer.emulator.cloud_build.workflow import Step, Workflow, waits
-from cos_customizer.emulator.machines.backend import EmulatorError
+from cos_customizer.emulator.cloud_build.workflow import Step, Workflow, wait_graph
+from cos_customizer.emulator.errors import EmulatorError
 
-_LAST_WORDS = 5.0
-"""Seconds in which a step that has ended may still be read from."""
+_DRAIN_SECONDS = 5.0
+"""How long the output of a step that has ended is still read."""
 _CANNOT_START = 127
-"""Exit code of a step whose program is not there."""
+"""Exit code of a step that cannot be started, as of a shell whose command is not found."""
 
 
 @dataclass(frozen=True)
-class Place:
-    """What steps share.
+class BuildDirectories:
+    """The directories that the steps of a run share.
 
     Attributes:
         home: `/builder/home`.
         workspace: `/workspace`.
-        temporary: what is written there goes when the run is over, however it ends.
+        temporary: for temporary files, removed with the others when the run is over.
     """
 
     home: Path
@@ -52,23 +52,23 @@ class Executor(Protocol):
         """
         ...
 
-    def send(self, process: "Popen[bytes]", name: str, number: signal.Signals) -> None:
+    def send_signal(self, process: "Popen[bytes]", name: str, number: signal.Signals) -> None:
         """Send a signal to a step: SIGTERM to its first process, SIGKILL to all. It may have ended already."""
         ...
 
     def remove(self, name: str) -> None:
-        """Remove what a step that has ended leaves."""
+        """Remove what a step leaves when it has ended."""
         ...
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a run.
+    """How a run ended.
 
     Attributes:
         status: as Cloud Build names it.
         detail: what failed; empty if nothing.
-        left_out: numbers of the steps that were not for us to run.
+        left_out: numbers of the steps that were not run, because they cannot run here.
     """
 
     status: Literal["SUCCESS", "FAILURE", "TIMEOUT"]
@@ -77,8 +77,8 @@ class Outcome:
 
 
 @contextlib.contextmanager
-def shared_place(source: Path) -> Iterator[Place]:
-    """Directories for one run: an empty home, and a copy of the source as the workspace; all are removed afterwards.
+def build_directories(source: Path) -> Iterator[BuildDirectories]:
+    """Make the directories of a run, an empty home and a copy of the source as workspace; remove them afterwards.
 
     Args:
         source: the directory that `gcloud builds submit` would upload. `.git` is left out, as it is there.
@@ -86,15 +86,15 @@ def shared_place(source: Path) -> Iterator[Place]:
     with contextlib.ExitStack() as undo:
         base = Path(tempfile.mkdtemp(prefix="cloud-build-"))
         undo.callback(shutil.rmtree, base, ignore_errors=True)
-        place = Place(base / "builder/home", base / "workspace", base / "tmp")
-        for directory in (place.home, place.temporary):
+        directories = BuildDirectories(base / "builder/home", base / "workspace", base / "tmp")
+        for directory in (directories.home, directories.temporary):
             directory.mkdir(parents=True)
-        shutil.copytree(source, place.workspace, symlinks=True, ignore=shutil.ignore_patterns(".git"))
-        yield place
+        shutil.copytree(source, directories.workspace, symlinks=True, ignore=shutil.ignore_patterns(".git"))
+        yield directories
 
 
 def label(number: int, step: Step) -> str:
-    """A step as Cloud Build's log names it: `Step #0`, or `Step #0 - "id"`."""
+    """Return the name of a step in Cloud Build's log: `Step #0`, or `Step #0 - "id"`."""
     return f'Step #{number} - "{step.id}"' if step.id else f"Step #{number}"
 
 
@@ -102,30 +102,30 @@ def run_workflow(
     workflow: Workflow,
     executor: Executor,
     run_id: str,
-    ours: Callable[[Step], bool],
-    tell: Callable[[str], None],
+    runs_here: Callable[[Step], bool],
+    log: Callable[[str], None],
     grace: float = 0.0,
 ) -> Outcome:
     """Run a workflow's steps in their order.
 
-    When a step fails, or time is up, or an exception such as KeyboardInterrupt comes from outside, all steps that still
-    run are killed, as Cloud Build does it.
+    When a step fails, the time is up, or an exception such as KeyboardInterrupt comes from outside, all running steps
+    are killed, as Cloud Build does it.
 
     Args:
-        workflow: with its substitutions replaced.
+        workflow: its substitutions are replaced already.
         executor: starts and ends steps.
         run_id: unique among runs.
-        ours: whether a step can be run here; those that cannot are left out.
-        tell: called with each line of the log, from several threads, one at a time.
-        grace: seconds between SIGTERM and SIGKILL where steps are ended; 0: SIGKILL at once.
+        runs_here: says whether a step can run here; the others are left out.
+        log: called with each line of the log, from several threads, one at a time.
+        grace: seconds between SIGTERM and SIGKILL when steps are ended; 0: SIGKILL at once.
     """
-    with contextlib.closing(_Run(workflow, executor, run_id, tell, grace)) as run:
-        return run.until_done(ours)
+    with contextlib.closing(_Run(workflow, executor, run_id, log, grace)) as run:
+        return run.until_done(runs_here)
 
 
 @dataclass
-class _Running:
-    """A step that runs, or is just about to: `process` is known once `begun` is set."""
+class _RunningStep:
+    """A step that runs or is being started: `process` is known once `begun` is set."""
 
     deadline: float
     follower: threading.Thread
@@ -135,23 +135,23 @@ class _Running:
 
 class _Run:
     def __init__(
-        self, workflow: Workflow, executor: Executor, run_id: str, tell: Callable[[str], None], grace: float
+        self, workflow: Workflow, executor: Executor, run_id: str, log: Callable[[str], None], grace: float
     ) -> None:
         self._workflow, self._executor, self._id, self._grace = workflow, executor, run_id, grace
-        self._tell_unlocked, self._lock = tell, threading.Lock()
-        self._running: dict[int, _Running] = {}
+        self._log_unlocked, self._lock = log, threading.Lock()
+        self._running: dict[int, _RunningStep] = {}
         self._finished: queue.SimpleQueue[tuple[int, int | OSError]] = queue.SimpleQueue()
 
-    def until_done(self, ours: Callable[[Step], bool]) -> Outcome:
+    def until_done(self, runs_here: Callable[[Step], bool]) -> Outcome:
         steps, deadline = self._workflow.steps, time.monotonic() + self._workflow.timeout
-        order: graphlib.TopologicalSorter[int] = graphlib.TopologicalSorter(waits(steps))
-        left_out = tuple(number for number, step in enumerate(steps) if not ours(step))
+        order: graphlib.TopologicalSorter[int] = graphlib.TopologicalSorter(wait_graph(steps))
+        left_out = tuple(number for number, step in enumerate(steps) if not runs_here(step))
         order.prepare()
         while order.is_active():
             ready = order.get_ready()
             for number in sorted(ready):
                 if number in left_out:
-                    self._tell(f"{label(number, steps[number])}: left out: {steps[number].name}")
+                    self._log(f"{label(number, steps[number])}: left out: {steps[number].name}")
                     order.done(number)
                 else:
                     self._start(number)
@@ -161,37 +161,37 @@ class _Run:
             try:
                 number, code = self._finished.get(timeout=max(0.0, next_deadline - time.monotonic()))
             except queue.Empty:
-                if outcome := self._late(deadline, left_out):
+                if outcome := self._timed_out(deadline, left_out):
                     return outcome
                 continue
             if isinstance(code, OSError):
                 raise code
             del self._running[number]
-            self._tell(f"Finished {label(number, steps[number])}")
+            self._log(f"Finished {label(number, steps[number])}")
             if not steps[number].may_end_with(code):
-                return Outcome("FAILURE", f"{self._called(number)} failed: {_ending(code)}", left_out)
+                return Outcome("FAILURE", f"{self._description(number)} failed: {_ending(code)}", left_out)
             if code:
-                self._tell(f"{label(number, steps[number])}: {_ending(code)}, which is allowed")
+                self._log(f"{label(number, steps[number])}: {_ending(code)}, which is allowed")
             order.done(number)
         return Outcome("SUCCESS", "", left_out)
 
     def close(self) -> None:
-        """End what still runs. Interrupted here, it is ended nevertheless."""
+        """End the steps that still run, even if this is interrupted."""
         try:
             if self._grace and self._running:
                 self._send_all(signal.SIGTERM)
                 self._await_all(self._grace)
         finally:
             self._send_all(signal.SIGKILL)
-            self._await_all(_LAST_WORDS * 2)
+            self._await_all(_DRAIN_SECONDS * 2)
 
     def _start(self, number: int) -> None:
         step = self._workflow.steps[number]
-        self._tell(f"Starting {label(number, step)}")
-        # By a thread of its own, which no signal interrupts between the start and the note of it.
+        self._log(f"Starting {label(number, step)}")
+        # In a thread of its own, which no signal interrupts between the start of the process and the note of it.
         follower = threading.Thread(target=self._follow, args=(number,), daemon=True)
         deadline = time.monotonic() + (step.timeout or self._workflow.timeout)
-        self._running[number] = _Running(deadline, follower)
+        self._running[number] = _RunningStep(deadline, follower)
         follower.start()
 
     def _follow(self, number: int) -> None:
@@ -200,7 +200,7 @@ class _Run:
             running.process = process = self._executor.start(self._workflow.steps[number], name)
         except (EmulatorError, OSError, ValueError) as error:
             self._executor.remove(name)
-            self._tell(f"{label(number, self._workflow.steps[number])}: {error}")
+            self._log(f"{label(number, self._workflow.steps[number])}: {error}")
             self._finished.put((number, _CANNOT_START))
             return
         finally:
@@ -208,8 +208,10 @@ class _Run:
         reader = threading.Thread(target=self._read, args=(number, process), daemon=True)
         reader.start()
         code = process.wait()
-        self._executor.send(process, name, signal.SIGKILL)  # what it has left running goes with it
-        reader.join(_LAST_WORDS)
+        self._executor.send_signal(
+            process, name, signal.SIGKILL
+        )  # its first process ends all others, as in a container
+        reader.join(_DRAIN_SECONDS)
         self._executor.remove(name)
         self._finished.put((number, code))
 
@@ -220,19 +222,19 @@ class _Run:
             try:
                 for line in process.stdout:
                     text = line.decode("utf-8", "replace").rstrip("\r\n")
-                    self._tell(f"{prefix}: {text}")
-            except OSError as error:  # whoever read the log has gone
+                    self._log(f"{prefix}: {text}")
+            except OSError as error:  # the reader of the log is gone
                 self._finished.put((number, error))
 
-    def _late(self, deadline: float, left_out: tuple[int, ...]) -> Outcome | None:
-        """What is to be said when somebody's time is up."""
+    def _timed_out(self, deadline: float, left_out: tuple[int, ...]) -> Outcome | None:
+        """Return the outcome if the time of the build or of a step is up."""
         now = time.monotonic()
         if now >= deadline:
             return Outcome("TIMEOUT", f"build timed out after {self._workflow.timeout:g} s", left_out)
         for number, running in self._running.items():
             if now >= running.deadline:
                 timeout = self._workflow.steps[number].timeout
-                return Outcome("TIMEOUT", f"{self._called(number)} timed out after {timeout:g} s", left_out)
+                return Outcome("TIMEOUT", f"{self._description(number)} timed out after {timeout:g} s", left_out)
         return None
 
     def _send_all(self, number: signal.Signals) -> None:
@@ -240,7 +242,7 @@ class _Run:
             if running.follower.ident is not None:
                 running.begun.wait()
             if running.process is not None:
-                self._executor.send(running.process, self._name(step), number)
+                self._executor.send_signal(running.process, self._name(step), number)
 
     def _await_all(self, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -251,15 +253,16 @@ class _Run:
     def _name(self, number: int) -> str:
         return f"cloud-build-{self._id}-{number}"
 
-    def _called(self, number: int) -> str:
+    def _description(self, number: int) -> str:
         return f'build step {number} "{self._workflow.steps[number].name}"'
 
-    def _tell(self, line: str) -> None:
+    def _log(self, line: str) -> None:
         with self._lock:
-            self._tell_unlocked(line)
+            self._log_unlocked(line)
 
 
 def _ending(code: int) -> str:
+    """Describe how a step ended."""
     if code < 0:
         return f"killed by {signal.Signals(-code).name}"
     return f"step exited with non-zero status: {code}"

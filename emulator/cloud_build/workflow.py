@@ -1,4 +1,4 @@
-"""What a workflow of Cloud Build says: `cloudbuild.yaml` read, checked, its substitutions replaced.
+"""Reads workflows of Cloud Build: checks a `cloudbuild.yaml` and replaces its substitutions.
 
 Source of the rules: https://cloud.google.com/build/docs/build-config-file-schema and
 https://cloud.google.com/build/docs/configuring-builds/substitute-variable-values, and where these are silent,
@@ -15,31 +15,39 @@ import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
-from cos_customizer.emulator.machines.backend import EmulatorError
+from cos_customizer.emulator.errors import EmulatorError
 
 LONGEST = 24 * 3600.0
 """Seconds: the longest timeout of a build or a step."""
 DEFAULT_TIMEOUT = 3600.0
-"""Seconds that a build may take which says nothing of it."""
-OF_TRIGGERS = (
-    *("TRIGGER_NAME", "COMMIT_SHA", "REVISION_ID", "SHORT_SHA", "REPO_NAME", "REPO_FULL_NAME", "BRANCH_NAME"),
-    *("TAG_NAME", "REF_NAME", "TRIGGER_BUILD_CONFIG_PATH"),
+"""Seconds: the timeout of a build that sets none."""
+TRIGGER_SUBSTITUTIONS = (
+    "TRIGGER_NAME",
+    "COMMIT_SHA",
+    "REVISION_ID",
+    "SHORT_SHA",
+    "REPO_NAME",
+    "REPO_FULL_NAME",
+    "BRANCH_NAME",
+    "TAG_NAME",
+    "REF_NAME",
+    "TRIGGER_BUILD_CONFIG_PATH",
 )
-"""Substitutions that a trigger gives. Without one they are empty, or as given by the user."""
+"""Substitutions that a trigger sets. Without a trigger they are empty unless the user sets them."""
 
 _TEMPLATE = re.compile(r"\$(?:(\$)|\{([A-Z_][A-Z0-9_]*)\}|([A-Z_][A-Z0-9_]*))")
-_OF_USER = re.compile(r"_[A-Z0-9_]+")
+_USER_SUBSTITUTION = re.compile(r"_[A-Z0-9_]+")
 _BASH_EXPANSION = re.compile(r"\$\{[A-Z_][A-Z0-9_]*[^A-Z0-9_}][^}]*\}")
 _SECONDS = re.compile(r"[0-9]+(\.[0-9]{1,9})?s")
-_START = "-"
+_FROM_START = "-"
 
 
 class WorkflowError(EmulatorError):
-    """Cloud Build would refuse the workflow, or it asks for what is not there on this machine."""
+    """Cloud Build would refuse the workflow, or it needs something that this machine does not have."""
 
 
 def _seconds(value: object) -> object:
-    if isinstance(value, int | float):  # written by us: the default
+    if isinstance(value, int | float):  # a default of ours
         return value
     if not isinstance(value, str) or not _SECONDS.fullmatch(value):
         raise ValueError(f"{value!r} is no duration: Cloud Build wants seconds with an s, such as '600s'")
@@ -73,7 +81,7 @@ class Step(_Part):
         wait_for: ids of earlier steps; empty: all of them; `-`: none.
         entrypoint: program instead of the image's own.
         timeout: in seconds.
-        allow_exit_codes: which do not fail the build; they win over `allow_failure`.
+        allow_exit_codes: do not fail the build; they win over `allow_failure`.
     """
 
     name: str = Field(min_length=1)
@@ -93,17 +101,17 @@ class Step(_Part):
     results: Any = None
 
     def may_end_with(self, code: int) -> bool:
-        """Whether the build goes on after this exit code."""
+        """Return whether the build goes on after this exit code."""
         if self.allow_exit_codes:
             return code in (0, *self.allow_exit_codes)
         return code == 0 or self.allow_failure
 
     def image(self) -> str:
-        """The image's bare name: `cos-customizer` of `gcr.io/my-project/cos-customizer:latest`."""
+        """Return the image's bare name: `cos-customizer` of `gcr.io/my-project/cos-customizer:latest`."""
         return re.split("[:@]", self.name.rpartition("/")[2], maxsplit=1)[0]
 
-    def not_carried_out(self) -> list[str]:
-        """Fields that are set and mean nothing here."""
+    def ignored_fields(self) -> list[str]:
+        """Return the fields that are set and have no effect here."""
         names = ("script", "secret_env", "volumes", "results")
         return [to_camel(name) for name in names if getattr(self, name)]
 
@@ -115,7 +123,7 @@ class _Options(_Part):
     secret_env: Any = None
     volumes: Any = None
     automap_substitutions: Any = None
-    # Of no meaning on this machine.
+    # Without effect on this machine.
     source_provenance_hash: Any = None
     requested_verify_option: Any = None
     machine_type: Any = None
@@ -134,7 +142,7 @@ class Workflow(_Part):
 
     Attributes:
         timeout: of the whole build, in seconds.
-        substitutions: defaults of the user's own.
+        substitutions: the user's own, with default values.
     """
 
     steps: tuple[Step, ...] = Field(max_length=300)
@@ -146,17 +154,19 @@ class Workflow(_Part):
     secrets: Any = None
     available_secrets: Any = None
     dependencies: Any = None
-    # Of no meaning on this machine.
+    # Without effect on this machine.
     queue_ttl: Any = None
     logs_bucket: Any = None
     tags: Any = None
     service_account: Any = None
 
-    def not_carried_out(self) -> list[str]:
-        """Fields that are set and mean nothing here."""
+    def ignored_fields(self) -> list[str]:
+        """Return the fields that are set and have no effect here."""
         names = ("images", "artifacts", "secrets", "available_secrets", "dependencies")
-        ours = [to_camel(name) for name in names if getattr(self, name)]
-        return ours + [f"options.{to_camel(name)}" for name in ("secret_env", "volumes") if getattr(self.options, name)]
+        fields = [to_camel(name) for name in names if getattr(self, name)]
+        return fields + [
+            f"options.{to_camel(name)}" for name in ("secret_env", "volumes") if getattr(self.options, name)
+        ]
 
 
 def parse_workflow(text: str, name: str, given: Mapping[str, str], built_in: Mapping[str, str]) -> Workflow:
@@ -169,7 +179,7 @@ def parse_workflow(text: str, name: str, given: Mapping[str, str], built_in: Map
         built_in: those of Cloud Build: `PROJECT_ID`, `BUILD_ID` and the like. Those of triggers need not be there.
 
     Raises:
-        WorkflowError: it is no workflow, or a substitution is unknown or of no use.
+        WorkflowError: it is not a workflow, or a substitution is unknown or not used.
     """
     try:
         data = yaml.safe_load(text)
@@ -180,34 +190,34 @@ def parse_workflow(text: str, name: str, given: Mapping[str, str], built_in: Map
     try:
         workflow = Workflow.model_validate(data)
     except ValidationError as error:
-        raise _refusal(name, error) from None
-    for step, number in zip(workflow.steps, range(len(workflow.steps)), strict=True):
+        raise _error_in(name, error) from None
+    for number, step in enumerate(workflow.steps):
         _check_step(step, f"{name}: steps.{number}", workflow.timeout)
     workflow = _substituted(workflow, data, name, given, built_in)
-    waits(workflow.steps, name)
+    wait_graph(workflow.steps, name)
     return workflow
 
 
-def waits(steps: Sequence[Step], name: str = "workflow") -> dict[int, set[int]]:
-    """The steps as a graph, for `graphlib.TopologicalSorter`: each number with those that it waits for.
+def wait_graph(steps: Sequence[Step], name: str = "workflow") -> dict[int, set[int]]:
+    """Return the steps as a graph for `graphlib.TopologicalSorter`: each number with the numbers that it waits for.
 
     Raises:
-        WorkflowError: a step waits for one that does not come before it, or an id is not unique.
+        WorkflowError: a step waits for one that is not before it, or an id is not unique.
     """
     known: dict[str, int] = {}
     graph: dict[int, set[int]] = {}
     for number, step in enumerate(steps):
         for wanted in step.wait_for:
-            if wanted != _START and wanted not in known:
+            if wanted != _FROM_START and wanted not in known:
                 raise WorkflowError(
                     f"{name}: steps.{number}.waitFor: no step before this one has the id {wanted!r}",
                     f"ids before it: {', '.join(known) or 'none'}.",
                 )
-        if step.id in known or step.id == _START:
+        if step.id in known or step.id == _FROM_START:
             raise WorkflowError(f"{name}: steps.{number}.id: {step.id!r} is taken", "an id is unique, and never '-'.")
         if step.id:
             known[step.id] = number
-        earlier = {known[wanted] for wanted in step.wait_for if wanted != _START}
+        earlier = {known[wanted] for wanted in step.wait_for if wanted != _FROM_START}
         graph[number] = earlier if step.wait_for else set(range(number))
     return graph
 
@@ -222,7 +232,7 @@ def _check_step(step: Step, where: str, longest: float) -> None:
         raise WorkflowError(f"{where}.dir: {step.dir!r} leads out of the workspace")
 
 
-def _refusal(name: str, error: ValidationError) -> WorkflowError:
+def _error_in(name: str, error: ValidationError) -> WorkflowError:
     faults = error.errors(include_url=False)
     fault = faults[0]
     *parents, last = fault["loc"] or ("",)
@@ -244,23 +254,25 @@ def _substituted(
 ) -> Workflow:
     own = {**workflow.substitutions, **given}
     for key in own:
-        if not _OF_USER.fullmatch(key) and key not in OF_TRIGGERS:
+        if not _USER_SUBSTITUTION.fullmatch(key) and key not in TRIGGER_SUBSTITUTIONS:
             raise WorkflowError(
                 f"{name}: substitution {key} cannot be set",
                 "names of your own begin with _ and have capitals, digits and _; of the built-in ones, a trigger's can "
-                f"be set: {', '.join(OF_TRIGGERS)}.",
+                f"be set: {', '.join(TRIGGER_SUBSTITUTIONS)}.",
             )
     options = workflow.options
-    values = {**dict.fromkeys(OF_TRIGGERS, ""), **built_in, **own}
+    values = {**dict.fromkeys(TRIGGER_SUBSTITUTIONS, ""), **built_in, **own}
     template = {field: part for field, part in data.items() if field != "substitutions"}
     texts = list(_texts(template))
     if options.dynamic_substitutions:
         texts += own.values()
-        if found := next(filter(None, map(_BASH_EXPANSION.search, texts)), None):
-            raise WorkflowError(f"{name}: {found[0]}: bash's expansions are not known here", "give the whole value.")
+        for text in texts:
+            if found := _BASH_EXPANSION.search(text):
+                message = f"{name}: {found[0]}: bash's expansions are not known here"
+                raise WorkflowError(message, "give the whole value.")
     used = {match[2] or match[3] for text in texts for match in _TEMPLATE.finditer(text)} - {None}
     for key in sorted(used - values.keys()):
-        if not _OF_USER.fullmatch(key):
+        if not _USER_SUBSTITUTION.fullmatch(key):
             raise WorkflowError(
                 f"{name}: ${key} is not a substitution that is built in", f"a dollar sign is written $$: $${key}."
             )
@@ -275,22 +287,24 @@ def _substituted(
     if options.dynamic_substitutions:
         values = _resolved(values, own, name)
 
-    def of(texts: Sequence[str]) -> _Texts:
+    def replaced(texts: Sequence[str]) -> _Texts:
         return tuple(_replaced(text, values) for text in texts)
 
     steps = [
         step.model_copy(
             update={
                 "name": _replaced(step.name, values),
-                "args": of(step.args),
-                "env": of((*options.env, *step.env)),
+                "args": replaced(step.args),
+                "env": replaced((*options.env, *step.env)),
                 "dir": _replaced(step.dir, values),
                 "entrypoint": _replaced(step.entrypoint, values),
             }
         )
         for step in workflow.steps
     ]
-    return workflow.model_copy(update={"steps": tuple(steps), "substitutions": own, "images": of(workflow.images)})
+    return workflow.model_copy(
+        update={"steps": tuple(steps), "substitutions": own, "images": replaced(workflow.images)}
+    )
 
 
 def _replaced(text: str, values: Mapping[str, str]) -> str:
@@ -309,7 +323,7 @@ def _texts(part: object) -> Iterator[str]:
 
 
 def _resolved(values: Mapping[str, str], own: Mapping[str, str], name: str) -> dict[str, str]:
-    """Values that name other ones, with those put in (`dynamicSubstitutions`)."""
+    """Replace the substitutions in values of substitutions (`dynamicSubstitutions`)."""
     resolved = dict(values)
     graph = {key: {match[2] or match[3] for match in _TEMPLATE.finditer(own[key])} - {None} for key in own}
     try:

@@ -10,16 +10,15 @@ from email.parser import BytesParser
 from flask import Blueprint, Response, current_app, request
 from werkzeug.test import Client
 
-from cos_customizer.emulator.compute.api import context
 from cos_customizer.emulator.errors import ApiError
+from cos_customizer.emulator.web import context
 
 _BOUNDARY = "batch_emulator"
 
+batch_api = Blueprint("batch", __name__)
 
-batch = Blueprint("batch", __name__)
 
-
-@batch.post("/batch/compute/v1")
+@batch_api.post("/batch/compute/v1")
 def _batch() -> Response:
     header = f"Content-Type: {request.headers.get('Content-Type', '')}\r\n\r\n".encode()
     message = BytesParser().parsebytes(header + request.get_data())
@@ -40,9 +39,9 @@ def _part(part: Message) -> bytes:
     except ValueError:
         raise ApiError(400, "badRequest", "A part of the batch has no request line.") from None
     began = time.monotonic()
-    client = Client(context.wsgi(current_app), Response)
+    client = Client(context().wsgi(current_app), Response)
     answer = client.open(target, method=method, data=inner.get_payload(decode=True))
-    context.calls.record("compute", method, target, answer.status_code, time.monotonic() - began)
+    context().request_log.record("compute", method, target, answer.status_code, time.monotonic() - began)
     content_id = part.get("Content-ID", "<>").lstrip("<")
     head = (
         f"Content-Type: application/http\r\nContent-ID: <response-{content_id}\r\n\r\n"

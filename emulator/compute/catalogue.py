@@ -3,8 +3,11 @@
 import hashlib
 
 from cos_customizer.emulator.clock import from_rfc3339, rfc3339
-from cos_customizer.emulator.compute.references import LINK, link
-from cos_customizer.emulator.compute.resources import READ_ONLY_PROJECT, Resource, fingerprint
+from cos_customizer.emulator.compute.labels import fingerprint
+from cos_customizer.emulator.compute.references import link, path_of_link
+from cos_customizer.emulator.compute.statuses import ImageStatus
+from cos_customizer.emulator.compute.store import Resource
+from cos_customizer.emulator.projects import READ_ONLY_PROJECT
 
 # Name, family, day of creation, deprecation state. Builds and families as Container-Optimized OS names them
 # (https://cloud.google.com/container-optimized-os/docs/release-notes).
@@ -53,7 +56,7 @@ def _image(name: str, family: str, day: str, state: str) -> Resource:
         "family": family,
         "sourceType": "RAW",
         "rawDisk": {"source": "", "containerType": "TAR"},
-        "status": "READY",
+        "status": ImageStatus.READY,
         "archiveSizeBytes": str(200 << 20),
         "diskSizeGb": "10",
         "licenses": [link(f"projects/{READ_ONLY_PROJECT}/global/licenses/cos")],
@@ -74,6 +77,6 @@ def _image(name: str, family: str, day: str, state: str) -> Resource:
 
 
 def images() -> dict[str, Resource]:
-    """The catalogue, by path."""
+    """Return the catalogue's images by path."""
     made = [_image(*entry) for entry in _IMAGES]
-    return {image["selfLink"].removeprefix(LINK): image for image in made}
+    return {path_of_link(image["selfLink"]): image for image in made}

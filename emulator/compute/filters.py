@@ -10,8 +10,21 @@ from collections.abc import Callable
 from typing import Any
 
 from cos_customizer.emulator.errors import ApiError
-
-Predicate = Callable[[dict[str, Any]], bool]
+from cos_customizer.emulator.filter_language import (
+    AND,
+    CLOSE,
+    END,
+    NOT,
+    OPEN,
+    OR,
+    Predicate,
+    Token,
+    TokenCursor,
+    all_of,
+    any_of,
+    as_text,
+    negated,
+)
 
 _TOKEN = re.compile(
     r"""\s*(?:
@@ -30,112 +43,91 @@ def parse(expression: str) -> Predicate:
     Raises:
         ApiError: 400, the expression is wrong.
     """
-    return _Parser(expression).parse() if expression.strip() else lambda _: True
+    if not expression.strip():
+        return lambda _: True
+
+    def error(_: str) -> ApiError:
+        message = f"Invalid value for field 'filter': '{expression}'. Invalid list filter expression."
+        return ApiError(400, "invalid", message)
+
+    tokens: list[Token] = []
+    position, end = 0, len(expression.rstrip())
+    while position < end:
+        match = _TOKEN.match(expression, position)
+        if not match:
+            raise error("")
+        kind = match.lastgroup or ""
+        text = match[kind]
+        tokens.append((kind, text[1:-1] if kind == "quoted" else text))
+        position = match.end()
+    return _Parser(tokens, error).whole()
 
 
-class _Parser:
-    def __init__(self, expression: str) -> None:
-        self._expression = expression
-        self._tokens: list[tuple[str, str]] = []
-        position, end = 0, len(expression.rstrip())
-        while position < end:
-            match = _TOKEN.match(expression, position)
-            if not match:
-                raise self._bad()
-            kind = match.lastgroup or ""
-            text = match[kind]
-            self._tokens.append((kind, text[1:-1] if kind == "quoted" else text))
-            position = match.end()
-        self._at = 0
+class _Parser(TokenCursor):
+    """OR binds weaker than AND, which may be left out; NOT (or a hyphen) binds strongest."""
 
-    def parse(self) -> Predicate:
+    def whole(self) -> Predicate:
         predicate = self._or()
-        if self._at != len(self._tokens):
-            raise self._bad()
+        if self.peek() != END:
+            raise self.error("")
         return predicate
-
-    def _bad(self) -> ApiError:
-        return ApiError(
-            400, "invalid", f"Invalid value for field 'filter': '{self._expression}'. Invalid list filter expression."
-        )
-
-    def _peek(self) -> tuple[str, str]:
-        return self._tokens[self._at] if self._at < len(self._tokens) else ("", "")
-
-    def _take(self) -> tuple[str, str]:
-        token = self._peek()
-        if not token[0]:
-            raise self._bad()
-        self._at += 1
-        return token
 
     def _or(self) -> Predicate:
         terms = [self._and()]
-        while self._peek() == ("word", "OR"):
-            self._take()
+        while self.take_if(OR):
             terms.append(self._and())
-        return terms[0] if len(terms) == 1 else lambda resource: any(term(resource) for term in terms)
+        return any_of(terms)
 
     def _and(self) -> Predicate:
         terms = [self._not()]
-        while self._peek()[0] and self._peek() not in (("word", "OR"), ("mark", ")")):
-            if self._peek() == ("word", "AND"):
-                self._take()
+        while self.peek() not in (END, OR, CLOSE):
+            self.take_if(AND)
             terms.append(self._not())
-        return terms[0] if len(terms) == 1 else lambda resource: all(term(resource) for term in terms)
+        return all_of(terms)
 
     def _not(self) -> Predicate:
-        kind, text = self._peek()
-        if (kind, text) == ("word", "NOT"):
-            self._take()
-            inner = self._not()
-            return lambda resource: not inner(resource)
-        if kind == "word" and text == "-":
-            self._take()
-            inner = self._not()
-            return lambda resource: not inner(resource)
-        if (kind, text) == ("mark", "("):
-            self._take()
+        if self.take_if(NOT) or self.take_if(("word", "-")):
+            return negated(self._not())
+        if self.take_if(OPEN):
             inner = self._or()
-            if self._take() != ("mark", ")"):
-                raise self._bad()
+            self.expect(CLOSE)
             return inner
         return self._comparison()
 
     def _comparison(self) -> Predicate:
-        kind, field = self._take()
+        kind, field = self.take()
         if kind != "word":
-            raise self._bad()
-        negated = field.startswith("-")
-        _, operator = self._take()
+            raise self.error("")
+        is_negated = field.startswith("-")
+        _, operator = self.take()
         if operator not in _COMPARISONS:
-            raise self._bad()
-        kind, written = self._take()
+            raise self.error("")
+        kind, written = self.take()
         if kind == "mark":
-            raise self._bad()
+            raise self.error("")
         compare = self._compare(operator, written)
         names = field.lstrip("-").split(".")
-        return lambda resource: compare(_values(resource, names)) != negated
+        return lambda resource: compare(_values(resource, names)) != is_negated
 
     def _compare(self, operator: str, written: str) -> Callable[[list[Any]], bool]:
         wanted = re.sub(r"\\(.)", r"\1", written)
         if operator in ("eq", "ne"):
             try:
-                # Its backslashes are the regular expression's: `family eq ".*\bcos\-stable\b.*"`, says gcloud.
+                # Its backslashes are the regular expression's: gcloud sends `family eq ".*\bcos\-stable\b.*"`.
                 expression = re.compile(written)
             except re.error:
-                raise self._bad() from None
-            return lambda values: any(expression.fullmatch(_text(v)) for v in values) == (operator == "eq")
+                raise self.error("") from None
+            return lambda values: any(expression.fullmatch(as_text(v)) for v in values) == (operator == "eq")
         if operator in ("<", ">", "<=", ">="):
             return lambda values: any(_ordered(operator, v, wanted) for v in values)
         if operator == ":":
             return lambda values: any(wanted == "*" or _has(v, wanted) for v in values)
         glob = re.compile(".*".join(re.escape(part) for part in wanted.split("*")), re.DOTALL)
-        return lambda values: any(glob.fullmatch(_text(v)) for v in values) == (operator == "=")
+        return lambda values: any(glob.fullmatch(as_text(v)) for v in values) == (operator == "=")
 
 
 def _values(resource: Any, names: list[str]) -> list[Any]:
-    """What a dotted name means in a resource: none, one, or several values (through lists)."""
+    """Return the values that a dotted name has in a resource: none, one, or several (through lists)."""
     if not names:
         return resource if isinstance(resource, list) else [resource]
     if isinstance(resource, list):
@@ -143,20 +135,16 @@ def _values(resource: Any, names: list[str]) -> list[Any]:
     if isinstance(resource, dict):
         if names[0] in resource:
             return _values(resource[names[0]], names[1:])
-        whole = ".".join(names)  # a label's key may hold no dot, but be tolerant of other maps
+        whole = ".".join(names)  # labels have no dots in their keys, other maps may
         return [resource[whole]] if whole in resource else []
     return []
-
-
-def _text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _has(value: Any, wanted: str) -> bool:
     if isinstance(value, dict):
         return wanted in value
     words = re.escape(wanted.lower()).replace(r"\*", r"[-\w]*")
-    return re.search(rf"(?<![\w]){words}(?![\w])", _text(value).lower()) is not None
+    return re.search(rf"(?<![\w]){words}(?![\w])", as_text(value).lower()) is not None
 
 
 def _ordered(operator: str, value: Any, wanted: str) -> bool:
@@ -165,7 +153,7 @@ def _ordered(operator: str, value: Any, wanted: str) -> bool:
     try:
         left, right = float(value), float(wanted)
     except ValueError:
-        left, right = _text(value), wanted
+        left, right = as_text(value), wanted
     if operator.startswith("<"):
         return bool(left < right or (operator == "<=" and left == right))
     return bool(left > right or (operator == ">=" and left == right))

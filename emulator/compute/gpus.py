@@ -127,10 +127,10 @@ _ZONES = {name: frozenset(gpu.zones()) for name, gpu in GPUS.items()}
 
 
 def has_gpu(zone: str, name: str) -> bool:
-    """Whether a zone has an accelerator type, which need not exist."""
+    """Return whether a zone has an accelerator type; False if the type does not exist."""
     return zone in _ZONES.get(name, ())
 
 
 def gpus_in(zone: str) -> list[str]:
-    """The accelerator types that a zone has."""
+    """Return the accelerator types that a zone has."""
     return [name for name, zones in _ZONES.items() if zone in zones]

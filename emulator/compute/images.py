@@ -3,12 +3,14 @@
 from typing import Any
 
 from cos_customizer.emulator.clock import from_rfc3339
-from cos_customizer.emulator.compute.core import Core
-from cos_customizer.emulator.compute.disks import encryption_key
-from cos_customizer.emulator.compute.disks import key as disk_key
+from cos_customizer.emulator.compute.disks import disk_key, encryption_key
+from cos_customizer.emulator.compute.image_lookup import image_key, newest_image, resolve_image
+from cos_customizer.emulator.compute.labels import check_labels, fingerprint
 from cos_customizer.emulator.compute.operations import Target
-from cos_customizer.emulator.compute.references import check_name, link, new_id, path_of
-from cos_customizer.emulator.compute.resources import Resource, check_labels, fingerprint
+from cos_customizer.emulator.compute.references import check_name, link, new_id, path_of, path_of_link
+from cos_customizer.emulator.compute.shared import SharedParts
+from cos_customizer.emulator.compute.statuses import DiskStatus, ImageStatus, InstanceStatus, change_status
+from cos_customizer.emulator.compute.store import Resource
 from cos_customizer.emulator.errors import ApiError, already_exists, in_use, invalid, not_ready, unsupported
 
 _SOURCES = ("sourceDisk", "sourceImage", "sourceSnapshot", "rawDisk")
@@ -18,70 +20,86 @@ _INHERITED = ("architecture", "licenseCodes")
 class Images:
     """The images of all projects."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    def __init__(self, shared: SharedParts) -> None:
+        self._shared = shared
 
     def from_family(self, project: str, family: str) -> Resource:
-        """The newest image of a family that is not deprecated."""
-        return self._core.newest(project, family)
+        """Return the newest image of a family that is not deprecated.
+
+        Raises:
+            ApiError: 404.
+        """
+        return newest_image(self._shared.store, project, family)
 
     def insert(self, project: str, body: dict[str, Any], force: bool = False) -> Resource:
         """Make an image of a disk or of another image; returns the operation.
 
         Args:
-            project: where the image goes.
+            project: the image's project.
             body: an `Image`, checked against the schema.
             force: make it although a running instance uses the disk (`forceCreate`).
+
+        Raises:
+            ApiError: 400, 404, 409 or 501.
         """
-        name = check_name(body.get("name", ""))
+        name, store = check_name(body.get("name", "")), self._shared.store
         path = f"projects/{project}/global/images/{name}"
-        if self._core.store.find(path):
+        if store.find(path):
             raise already_exists(path)
         sources = [source for source in _SOURCES if source in body]
         if len(sources) != 1:
             raise ApiError(400, "invalid", "Exactly one of sourceDisk, sourceImage or rawDisk.source must be given.")
         if sources[0] in ("sourceSnapshot", "rawDisk"):
             raise unsupported(f"images from {sources[0]}")
-        source, source_path, size = self._source(project, body, sources[0], force)
-        image = self._design(project, path, body, source, size)
-        image[sources[0]] = link(source_path)
-        image[f"{sources[0]}Id"] = source["id"]
-        self._core.store.put(path, image)
         from_disk = sources[0] == "sourceDisk"
         if from_disk:
-            self._core.busy_disks.take(source_path)
+            source_path, source = self._source_disk(project, body["sourceDisk"], force)
+            size = source["sizeGb"]
+        else:
+            found = resolve_image(store, body["sourceImage"], project, "resource.sourceImage")
+            source_path, source, size = found.path, found.resource, found.resource["diskSizeGb"]
+        image = self._draft(project, path, body, source, size)
+        image[sources[0]] = link(source_path)
+        image[f"{sources[0]}Id"] = source["id"]
+        store.put(path, image)
+        if from_disk:
+            self._shared.busy_disks.take(source_path)
 
         def undo(leave: bool) -> None:
             if leave:
-                self._core.store.update(path, status="FAILED")
+                change_status(store, path, ImageStatus.FAILED)
             else:
-                self._core.store.delete(path)
+                store.delete(path)
             if from_disk:
-                self._core.busy_disks.release(source_path)
+                self._shared.busy_disks.release(source_path)
 
         def work() -> None:
+            key = image_key(path, image)
             try:
                 if from_disk:
-                    archive = self._core.backend.create_image(key(image), disk_key(source))
+                    archive = self._shared.backend.create_image(key, disk_key(source))
                 else:
-                    archive = self._copy(image, source_path, source)
+                    archive = self._copy(key, image, source_path, source)
             except BaseException:
-                self._core.store.update(path, status="FAILED")
+                change_status(store, path, ImageStatus.FAILED)
                 raise
             finally:
                 if from_disk:
-                    self._core.busy_disks.release(source_path)
-            self._core.store.update(path, status="READY", archiveSizeBytes=str(archive))
+                    self._shared.busy_disks.release(source_path)
+            change_status(store, path, ImageStatus.READY, archiveSizeBytes=str(archive))
 
-        return self._core.operations.start(Target(path, image["id"], "insert"), work, undo=undo)
+        return self._shared.operations.start(Target(path, image["id"], "insert"), work, undo=undo)
 
     def patch(self, project: str, name: str, body: dict[str, Any]) -> Resource:
         """Change an image's family, description or deprecation; returns the operation.
 
         https://cloud.google.com/compute/docs/reference/rest/v1/images/patch names these three.
+
+        Raises:
+            ApiError: 404, or 400 for any other field.
         """
         path = f"projects/{project}/global/images/{name}"
-        image = self._core.store.get(path)
+        image = self._shared.store.get(path)
         changes: dict[str, Any] = {}
         for field, value in body.items():
             if field == "family":
@@ -92,61 +110,68 @@ class Images:
                 changes["deprecated"] = _deprecation(value)
             elif image.get(field) != value:
                 raise invalid(f"resource.{field}", value, "This field of an image cannot be patched.")
-        self._core.store.update(path, **changes)
-        return self._core.operations.start(Target(path, image["id"], "patch"), lambda: None)
+        self._shared.store.update(path, **changes)
+        return self._shared.operations.start(Target(path, image["id"], "patch"))
 
     def deprecate(self, project: str, name: str, body: dict[str, Any]) -> Resource:
-        """Set an image's deprecation status, or clear it with an empty body; returns the operation."""
+        """Set an image's deprecation status, or clear it with an empty body; returns the operation.
+
+        Raises:
+            ApiError: 400 or 404.
+        """
         path = f"projects/{project}/global/images/{name}"
-        image = self._core.store.get(path)
-        self._core.store.update(path, deprecated=_deprecation(body))
-        return self._core.operations.start(Target(path, image["id"], "deprecate"), lambda: None)
+        image = self._shared.store.get(path)
+        self._shared.store.update(path, deprecated=_deprecation(body))
+        return self._shared.operations.start(Target(path, image["id"], "deprecate"))
 
     def delete(self, project: str, name: str) -> Resource:
-        """Delete an image; returns the operation."""
-        path = f"projects/{project}/global/images/{name}"
-        image = self._core.store.get(path)
-        if image["status"] == "PENDING":
+        """Delete an image; returns the operation.
+
+        Raises:
+            ApiError: 404, or 400 for an image that is being made.
+        """
+        path, store = f"projects/{project}/global/images/{name}", self._shared.store
+        image = store.get(path)
+        before = ImageStatus(image["status"])
+        if before is ImageStatus.PENDING:
             raise not_ready(path)
-        before = image["status"]
-        self._core.store.update(path, status="DELETING")
+        change_status(store, path, ImageStatus.DELETING)
 
         def work() -> None:
-            self._core.backend.delete_image(key(image))
-            self._core.store.delete(path)
+            self._shared.backend.delete_image(image_key(path, image))
+            store.delete(path)
 
         def undo(_: bool) -> None:
-            self._core.store.update(path, status=before)
+            change_status(store, path, before)
 
-        return self._core.operations.start(Target(path, image["id"], "delete"), work, undo=undo)
+        return self._shared.operations.start(Target(path, image["id"], "delete"), work, undo=undo)
 
-    def _source(self, project: str, body: dict[str, Any], kind: str, force: bool) -> tuple[Resource, str, str]:
-        field = f"resource.{kind}"
-        if kind == "sourceImage":
-            path, image, _ = self._core.resolve_image(body[kind], project, field)
-            return image, path, image["diskSizeGb"]
-        path = path_of(body[kind], project, field)
-        disk = self._core.store.get(path)
+    def _source_disk(self, project: str, reference: str, force: bool) -> tuple[str, Resource]:
+        """Return path and resource of a disk that an image may be made of."""
+        field = "resource.sourceDisk"
+        path = path_of(reference, project, field)
+        disk = self._shared.store.get(path)
         if path.split("/")[-2] != "disks":
-            raise invalid(field, body[kind], "It is no disk.")
-        if disk["status"] != "READY":
+            raise invalid(field, reference, "It is no disk.")
+        if disk["status"] != DiskStatus.READY:
             raise not_ready(path)
         for user in disk.get("users", []):
-            instance = path_of(user, project, field)
-            if not force and self._core.store.get(instance)["status"] != "TERMINATED":
+            instance = path_of_link(user)
+            if not force and not InstanceStatus(self._shared.store.get(instance)["status"]).disk_is_free:
                 raise in_use(path, instance)
-        return disk, path, disk["sizeGb"]
+        return path, disk
 
-    def _design(self, project: str, path: str, body: dict[str, Any], source: Resource, size: str) -> Resource:
+    def _draft(self, project: str, path: str, body: dict[str, Any], source: Resource, size: str) -> Resource:
+        """Design an image, PENDING and not yet stored."""
         labels = check_labels(body.get("labels", {}))
         image: Resource = {
             "kind": "compute#image",
             "id": new_id(),
-            "creationTimestamp": self._core.clock.timestamp(),
+            "creationTimestamp": self._shared.clock.timestamp(),
             "name": body["name"],
             "sourceType": "RAW",
             "rawDisk": {"source": "", "containerType": "TAR"},
-            "status": "PENDING",
+            "status": ImageStatus.PENDING,
             "diskSizeGb": size,
             "labelFingerprint": fingerprint(labels),
             "storageLocations": body.get("storageLocations") or ["us"],
@@ -171,22 +196,22 @@ class Images:
         image.update({name: value for name, value in optional.items() if value})
         return image
 
-    def _copy(self, image: Resource, source_path: str, source: Resource) -> int:
-        scratch = f"copy-{image['id']}"
-        self._core.backend.create_disk(scratch, self._core.image_key(source_path, source), int(source["diskSizeGb"]))
+    def _copy(self, key: str, image: Resource, source_path: str, source: Resource) -> int:
+        """Make an image of another one by way of a disk; returns its size in bytes."""
+        backend, scratch = self._shared.backend, f"copy-{image['id']}"
+        backend.create_disk(scratch, image_key(source_path, source), int(source["diskSizeGb"]))
         try:
-            return self._core.backend.create_image(key(image), scratch)
+            return backend.create_image(key, scratch)
         finally:
-            self._core.backend.delete_disk(scratch)
-
-
-def key(image: Resource) -> str:
-    """The backend's key of an image that was made here."""
-    return f"image-{image['id']}"
+            backend.delete_disk(scratch)
 
 
 def _deprecation(body: dict[str, Any]) -> dict[str, Any] | None:
-    """The status to keep; None clears it. The dates are for information only: nothing ever acts on them."""
+    """Check a deprecation status; None clears it. Its dates are for information only: nothing acts on them.
+
+    Raises:
+        ApiError: 400.
+    """
     if not body.get("state"):
         if body:
             raise invalid("state", "", "A deprecation status needs a state.")

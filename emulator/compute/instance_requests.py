@@ -1,23 +1,27 @@
-"""From the body of `instances.insert` to an instance resource: every check that the API makes before it accepts one."""
+"""Turns the body of `instances.insert` into an instance, with every check that the API makes before it accepts one."""
 
 import re
 import secrets
+from dataclasses import dataclass
 from typing import Any
 
 from cos_customizer.emulator.clock import from_rfc3339
-from cos_customizer.emulator.compute.core import Core
-from cos_customizer.emulator.compute.disks import Disks, encryption_key
+from cos_customizer.emulator.compute.boot_disks import boot_disk
+from cos_customizer.emulator.compute.disks import DiskDraft, Disks
 from cos_customizer.emulator.compute.gpus import GPUS, has_gpu
+from cos_customizer.emulator.compute.labels import check_labels, fingerprint
 from cos_customizer.emulator.compute.references import check_name, last, link, new_id, path_of
-from cos_customizer.emulator.compute.resources import Resource, check_labels, fingerprint
+from cos_customizer.emulator.compute.shared import SharedParts
+from cos_customizer.emulator.compute.statuses import InstanceStatus
+from cos_customizer.emulator.compute.store import Resource
 from cos_customizer.emulator.compute.zones import (
     MACHINE_TYPES,
     REGIONS,
-    default_service_account,
     has_machine_type,
     region_of,
 )
-from cos_customizer.emulator.errors import ApiError, already_exists, in_use, invalid, not_found, unsupported
+from cos_customizer.emulator.errors import ApiError, already_exists, invalid, not_found, unsupported
+from cos_customizer.emulator.projects import default_service_account
 
 _MAX_VALUE = 256 << 10
 _MAX_METADATA = 512 << 10
@@ -37,37 +41,47 @@ _KEPT_AS_GIVEN = (
     "params",
     "keyRevocationActionType",
 )
-NewDisk = tuple[str, Resource]
 
 
-def design(
-    core: Core, disks: Disks, project: str, zone: str, body: dict[str, Any]
-) -> tuple[str, Resource, list[NewDisk], list[dict[str, Any]]]:
-    """Check what is asked of a new instance and make its resource, not yet stored.
+@dataclass(frozen=True)
+class InstanceDraft:
+    """An instance that may be made, not yet stored.
+
+    Attributes:
+        path: of the instance.
+        resource: the instance, PROVISIONING.
+        new_disks: the disks that are to be made for it.
+        warnings: of the operation that makes it.
+    """
+
+    path: str
+    resource: Resource
+    new_disks: tuple[DiskDraft, ...]
+    warnings: tuple[dict[str, Any], ...]
+
+
+def draft_instance(shared: SharedParts, disks: Disks, project: str, zone: str, body: dict[str, Any]) -> InstanceDraft:
+    """Check the request for a new instance, and design it.
 
     Args:
-        core: the emulator's parts.
-        disks: to design the boot disk.
+        shared: the parts that all kinds of resources share.
+        disks: designs the boot disk.
         project: the instance's project.
         zone: its zone, which exists.
         body: an `Instance`, checked against the schema.
 
-    Returns:
-        The path, the resource (status PROVISIONING), the disks to make (path and resource), and warnings.
-
     Raises:
-        ApiError: 400, 404 or 409.
+        ApiError: 400, 404, 409 or 501.
     """
     for field in _UNSUPPORTED:
         if field in body:
             raise unsupported(f"instances with {field}")
     name = check_name(body.get("name", ""))
     path = f"projects/{project}/zones/{zone}/instances/{name}"
-    if core.store.find(path):
+    if shared.store.find(path):
         raise already_exists(path)
     machine_type = _machine_type(project, zone, body)
-    attached, new_disks, warnings = _disks(core, disks, project, zone, name, body)
-    _check_architecture(core, attached, new_disks, project)
+    boot = boot_disk(shared, disks, project, zone, name, body)
     accelerators = _accelerators(project, zone, machine_type, body)
     labels = check_labels(body.get("labels", {}))
     tags = body.get("tags", {}).get("items", [])
@@ -76,15 +90,15 @@ def design(
     instance: Resource = {
         "kind": "compute#instance",
         "id": new_id(),
-        "creationTimestamp": core.clock.timestamp(),
+        "creationTimestamp": shared.clock.timestamp(),
         "name": name,
         "tags": {"fingerprint": fingerprint(tags)} | ({"items": tags} if tags else {}),
         "machineType": link(f"projects/{project}/zones/{zone}/machineTypes/{machine_type}"),
-        "status": "PROVISIONING",
+        "status": InstanceStatus.PROVISIONING,
         "zone": link(f"projects/{project}/zones/{zone}"),
         "canIpForward": False,
         "networkInterfaces": _networks(project, zone, body),
-        "disks": attached,
+        "disks": [boot.attached],
         "metadata": metadata(body.get("metadata", {})),
         "selfLink": link(path),
         "scheduling": _scheduling(body.get("scheduling", {}), gpu=bool(accelerators)),
@@ -101,11 +115,15 @@ def design(
         instance["guestAccelerators"] = accelerators
     if body.get("serviceAccounts"):
         instance["serviceAccounts"] = _service_accounts(project, body["serviceAccounts"])
-    return path, instance, new_disks, warnings
+    new_disks = (boot.draft,) if boot.draft else ()
+    warnings = boot.draft.warnings if boot.draft else ()
+    return InstanceDraft(path, instance, new_disks, warnings)
 
 
 def metadata(body: dict[str, Any]) -> dict[str, Any]:
-    """Metadata as the resource shows it (https://cloud.google.com/compute/docs/metadata/setting-custom-metadata#limitations).
+    """Check metadata, and return it as the resource shows it.
+
+    Limits: https://cloud.google.com/compute/docs/metadata/setting-custom-metadata#limitations
 
     Raises:
         ApiError: 400 for bad keys, or values that are too large.
@@ -134,12 +152,12 @@ def metadata(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def attributes(instance: Resource) -> dict[str, str]:
-    """An instance's metadata as a mapping."""
+    """Return an instance's metadata by key."""
     return {item["key"]: item["value"] for item in instance["metadata"].get("items", [])}
 
 
 def run_limit(instance: Resource) -> float | None:
-    """How long the instance may run, in seconds from its last start; None for ever."""
+    """Return how long an instance may run, in seconds from its last start; None: for ever."""
     duration = instance["scheduling"].get("maxRunDuration")
     return float(duration["seconds"]) + duration.get("nanos", 0) / 1e9 if duration else None
 
@@ -156,84 +174,6 @@ def _machine_type(project: str, zone: str, body: dict[str, Any]) -> str:
         why = f"Machine type with name '{name}' does not exist in zone '{zone}'."
         raise invalid("resource.machineType", reference, why)
     return name
-
-
-def _disks(
-    core: Core, disks: Disks, project: str, zone: str, name: str, body: dict[str, Any]
-) -> tuple[list[dict[str, Any]], list[NewDisk], list[dict[str, Any]]]:
-    given = body.get("disks", [])
-    if not given or not (given[0].get("boot") or len(given) == 1):
-        raise invalid("resource.disks", len(given), "At least one disk is needed, and the first must be the boot disk.")
-    if len(given) > 1:
-        raise unsupported("instances with more than one disk")
-    disk = given[0]
-    field = "resource.disks[0]"
-    parameters = disk.get("initializeParams")
-    if (parameters is None) == (not disk.get("source")):
-        raise invalid(field, "", "Exactly one of source and initializeParams must be given.")
-    new: list[NewDisk] = []
-    warnings: list[dict[str, Any]] = []
-    if parameters is not None:
-        disk_path, resource, warnings = _new_disk(disks, project, zone, name, parameters, disk, field)
-        new.append((disk_path, resource))
-    else:
-        disk_path = path_of(disk["source"], project, f"{field}.source")
-        resource = core.store.get(disk_path)
-        core.busy_disks.check(disk_path)
-        for user in resource.get("users", []):
-            raise in_use(disk_path, path_of(user, project, field))
-        if not disk_path.startswith(f"projects/{project}/zones/{zone}/disks/") or resource["status"] != "READY":
-            raise invalid(f"{field}.source", disk["source"], f"It must be a disk of zone '{zone}' that is ready.")
-    attached: dict[str, Any] = {
-        "kind": "compute#attachedDisk",
-        "type": "PERSISTENT",
-        "mode": disk.get("mode", "READ_WRITE"),
-        "source": link(disk_path),
-        "deviceName": disk.get("deviceName", "persistent-disk-0"),
-        "index": 0,
-        "boot": True,
-        "autoDelete": disk.get("autoDelete", False),
-        "interface": disk.get("interface", "SCSI"),
-        "diskSizeGb": resource["sizeGb"],
-        "architecture": resource["architecture"],
-    }
-    attached.update({key: resource[key] for key in ("licenses", "guestOsFeatures") if key in resource})
-    if "diskEncryptionKey" in disk:
-        attached["diskEncryptionKey"] = encryption_key(disk["diskEncryptionKey"])
-    return [attached], new, warnings
-
-
-def _new_disk(
-    disks: Disks, project: str, zone: str, name: str, parameters: dict[str, Any], disk: dict[str, Any], field: str
-) -> tuple[str, Resource, list[dict[str, Any]]]:
-    for what in ("sourceSnapshot", "replicaZones", "storagePool"):
-        if what in parameters:
-            raise unsupported(f"boot disks with {what}")
-    if not parameters.get("sourceImage"):
-        raise invalid(f"{field}.initializeParams.sourceImage", "", "A boot disk needs an image.")
-    body = {
-        "name": parameters.get("diskName") or name,
-        "sourceImage": parameters["sourceImage"],
-        "sizeGb": parameters.get("diskSizeGb", "0"),
-        "type": parameters.get("diskType", "pd-standard"),
-        "labels": parameters.get("labels", {}),
-        "licenses": parameters.get("licenses", []),
-    }
-    if "description" in parameters:
-        body["description"] = parameters["description"]
-    if "diskEncryptionKey" in disk:
-        body["diskEncryptionKey"] = disk["diskEncryptionKey"]
-    return disks.design(project, zone, body, f"{field}.initializeParams")
-
-
-def _check_architecture(core: Core, attached: list[dict[str, Any]], new: list[NewDisk], project: str) -> None:
-    disk = new[0][1] if new else core.store.get(path_of(attached[0]["source"], project, "source"))
-    if disk["architecture"] != "X86_64":
-        message = (
-            f"Requested boot disk architecture ({disk['architecture']}) is not compatible with machine type "
-            "architecture (X86_64)."
-        )
-        raise ApiError(400, "invalid", message)
 
 
 def _accelerators(project: str, zone: str, machine_type: str, body: dict[str, Any]) -> list[dict[str, Any]]:

@@ -5,10 +5,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from cos_customizer.emulator.compute.engine import Compute
+from cos_customizer.emulator.compute.engine import ComputeEngine
 from cos_customizer.emulator.compute.filters import parse
 from cos_customizer.emulator.compute.references import link
-from cos_customizer.emulator.compute.resources import Resource
+from cos_customizer.emulator.compute.store import Resource
 from cos_customizer.emulator.compute.zones import region_of, zone_names
 from cos_customizer.emulator.errors import ApiError
 
@@ -16,18 +16,18 @@ _MOST = 500
 _GLOBAL = ("instanceTemplates",)
 
 
-def page(compute: Compute, collection: str, query: Mapping[str, str]) -> dict[str, Any]:
-    """The answer to a list request.
+def page(engine: ComputeEngine, collection: str, query: Mapping[str, str]) -> dict[str, Any]:
+    """Return the answer to a list request.
 
     Args:
-        compute: holds the resources.
+        engine: holds the resources.
         collection: for example `projects/p/global/images`.
         query: the request's `filter`, `orderBy`, `maxResults` and `pageToken`.
 
     Raises:
         ApiError: 400 for a bad parameter, 404 for a collection that does not exist.
     """
-    items, token = _select(compute.under(collection), query)
+    items, token = _select(engine.under(collection), query)
     kind = collection.rsplit("/", 1)[1].removesuffix("s")
     answer: dict[str, Any] = {"kind": f"compute#{kind}List", "id": collection, "selfLink": link(collection)}
     if items:
@@ -37,17 +37,17 @@ def page(compute: Compute, collection: str, query: Mapping[str, str]) -> dict[st
     return answer
 
 
-def aggregated(compute: Compute, project: str, kind: str, query: Mapping[str, str]) -> dict[str, Any]:
-    """The answer to an aggregated list request: the resources of all zones, or those that are in none.
+def aggregated(engine: ComputeEngine, project: str, kind: str, query: Mapping[str, str]) -> dict[str, Any]:
+    """Return the answer to an aggregated list request: the resources of all zones, or global ones.
 
     Args:
-        compute: holds the resources.
+        engine: holds the resources.
         project: whose resources.
         kind: for example `instances`.
         query: as for `page`.
     """
     is_global = kind in _GLOBAL
-    items, token = _select(compute.under(f"projects/{project}/{'global' if is_global else 'zones/-'}/{kind}"), query)
+    items, token = _select(engine.under(f"projects/{project}/{'global' if is_global else 'zones/-'}/{kind}"), query)
     scopes: dict[str, Any] = {}
     for path, resource in items:
         scope = "global" if is_global else "zones/" + path.split("/")[3]

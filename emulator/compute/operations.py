@@ -1,18 +1,18 @@
-"""Operations: what the API answers to a change, and the work behind it."""
+"""Operations: the API's answer to a change, and the work behind it."""
 
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from cos_customizer.emulator.clock import Clock
-from cos_customizer.emulator.compute.references import last, link, new_id
-from cos_customizer.emulator.compute.resources import Resource
-from cos_customizer.emulator.errors import ApiError, OperationError, not_found
+from cos_customizer.emulator.compute.references import last, link, new_id, path_of_link
+from cos_customizer.emulator.compute.statuses import OperationStatus
+from cos_customizer.emulator.compute.store import Resource
+from cos_customizer.emulator.errors import ApiError, EmulatorError, OperationError, not_found
 from cos_customizer.emulator.faults import Faults
-from cos_customizer.emulator.machines.backend import EmulatorError
 
 WAIT_SECONDS = 120.0
 """The API's `wait` answers after two minutes at the latest, done or not."""
@@ -21,9 +21,13 @@ _KEPT = 10_000
 Work = Callable[[], None]
 
 
+def nothing() -> None:
+    """The work of an operation that was done before the API answered."""
+
+
 @dataclass(frozen=True)
 class Target:
-    """What an operation is about.
+    """The resource that an operation is about.
 
     Attributes:
         path: the resource's path.
@@ -51,19 +55,19 @@ class Operations:
     def start(
         self,
         target: Target,
-        work: Work,
+        work: Work = nothing,
         *,
         undo: Callable[[bool], None] | None = None,
-        warnings: list[dict[str, Any]] | None = None,
+        warnings: Sequence[dict[str, Any]] = (),
     ) -> Resource:
         """Begin an operation.
 
         Args:
-            target: what it is about; its path says which zone or region the operation belongs to.
-            work: does it, in a thread of its own.
-            undo: called when the operation fails without `work` having run; its argument says whether a trace of the
-                resource is to stay.
-            warnings: the operation's warnings.
+            target: the resource that it is about, in whose zone or region the operation is listed.
+            work: runs in a thread of its own.
+            undo: called when a fault lets the operation fail before `work` has run; its argument is True if the
+                resource is to stay, as FAILED.
+            warnings: warnings that the operation carries.
 
         Returns:
             The operation resource, PENDING.
@@ -79,7 +83,7 @@ class Operations:
             "operationType": target.action,
             "targetLink": link(target.path),
             "targetId": target.id,
-            "status": "PENDING",
+            "status": OperationStatus.PENDING,
             "user": "local@emulator.invalid",
             "progress": 0,
             "insertTime": self._clock.timestamp(),
@@ -88,7 +92,7 @@ class Operations:
         if scope != "global":
             operation[parts[2].removesuffix("s")] = link(f"projects/{parts[1]}/{scope}")
         if warnings:
-            operation["warnings"] = warnings
+            operation["warnings"] = list(warnings)
         with self._changed:
             while len(self._operations) >= _KEPT:
                 self._operations.pop(next(iter(self._operations)))
@@ -99,7 +103,7 @@ class Operations:
         return operation
 
     def get(self, path: str) -> Resource:
-        """The operation.
+        """Return an operation.
 
         Raises:
             ApiError: 404.
@@ -110,12 +114,12 @@ class Operations:
         return operation
 
     def under(self, collection: str) -> list[tuple[str, Resource]]:
-        """The operations of a collection such as `projects/p/global/operations`, the oldest first."""
+        """Return the operations of a collection such as `projects/p/global/operations`, the oldest first."""
         with self._changed:
             return [(p, o) for p, o in self._operations.items() if p.rsplit("/", 1)[0] == collection]
 
     def wait(self, path: str) -> Resource:
-        """The operation, as soon as it is done, or as it stands after `WAIT_SECONDS`.
+        """Return an operation as soon as it is done, or as it is after `WAIT_SECONDS`.
 
         Raises:
             ApiError: 404.
@@ -123,14 +127,14 @@ class Operations:
         self.get(path)
         with self._changed:
             self._changed.wait_for(
-                lambda: self._closing.is_set() or self.get(path)["status"] == "DONE", timeout=WAIT_SECONDS
+                lambda: self._closing.is_set() or self.get(path)["status"] == OperationStatus.DONE, timeout=WAIT_SECONDS
             )
             return self.get(path)
 
     def once(self, project: str, method: str, request_id: str, begin: Callable[[], Resource]) -> Resource:
-        """Begin an operation, or give back the one that the same request began before.
+        """Begin an operation, or return the one that the same request began before.
 
-        The caller holds the lock that serializes changes, so two equal requests cannot both begin.
+        The caller holds the store's lock, so two equal requests cannot both begin.
 
         Args:
             project: the request's project.
@@ -143,11 +147,15 @@ class Operations:
             return self.get(self._requests[key])
         operation = begin()
         if request_id:
-            self._requests[key] = operation["selfLink"].removeprefix(link(""))
+            self._requests[key] = path_of_link(operation["selfLink"])
         return operation
 
     def close(self, seconds: float) -> None:
-        """End all waiting, and let work that is under way finish within a time."""
+        """End all waiting, and let running work finish.
+
+        Args:
+            seconds: how long that may take.
+        """
         self._closing.set()
         with self._changed:
             self._changed.notify_all()
@@ -157,12 +165,12 @@ class Operations:
             worker.join(max(0.0, deadline - time.monotonic()))
 
     def _run(self, path: str, target: Target, work: Work, undo: Callable[[bool], None] | None) -> None:
-        self._change(path, status="RUNNING", startTime=self._clock.timestamp())
+        self._change(path, status=OperationStatus.RUNNING, startTime=self._clock.timestamp())
         end: dict[str, Any] = {}
         try:
             fault = self._faults.take("operation", method=target.action, path=target.path, name=last(target.path))
             if fault:
-                self._closing.wait(fault.seconds)
+                self._clock.sleep(fault.seconds, self._closing)
                 if fault.code:
                     if undo:
                         undo(fault.leave)
@@ -176,10 +184,10 @@ class Operations:
         except EmulatorError as error:
             message = f"{error} ({error.hint})" if error.hint else str(error)
             end = OperationError("INTERNAL_ERROR", message, 500).fields()
-        except Exception as error:  # whatever happens in a worker must end its operation
+        except Exception as error:  # an operation ends, whatever its worker does
             end = OperationError("INTERNAL_ERROR", f"{type(error).__name__}: {error}", 500).fields()
         finally:
-            self._change(path, status="DONE", progress=100, endTime=self._clock.timestamp(), **end)
+            self._change(path, status=OperationStatus.DONE, progress=100, endTime=self._clock.timestamp(), **end)
             with self._changed:
                 self._workers.discard(threading.current_thread())
 

@@ -1,10 +1,11 @@
-"""Quotas of GPUs, per region and in all regions: limits that can be set, and what running instances use of them."""
+"""Quotas of GPUs, by region and in all regions: limits that can be set, and how many GPUs running instances have."""
 
 from typing import Any
 
 from cos_customizer.emulator.compute.gpus import GPUS
 from cos_customizer.emulator.compute.references import last
-from cos_customizer.emulator.compute.resources import Resource, Store
+from cos_customizer.emulator.compute.statuses import InstanceStatus
+from cos_customizer.emulator.compute.store import Resource, Store
 from cos_customizer.emulator.compute.zones import REGIONS, region_of
 from cos_customizer.emulator.errors import ApiError, OperationError
 
@@ -12,7 +13,6 @@ EVERYWHERE = "GPUS_ALL_REGIONS"
 DEFAULT_LIMIT = 8.0
 _LIMITS = "emulator/quotas"
 _METRICS = [gpu.metric for gpu in GPUS.values() if gpu.metric]
-_RUNNING = ("PROVISIONING", "STAGING", "RUNNING", "STOPPING")
 
 
 class Quotas:
@@ -26,13 +26,13 @@ class Quotas:
         self._store = store
 
     def limits(self) -> list[dict[str, Any]]:
-        """The limits that were set, one entry for each; `region` is missing for what counts in all regions."""
-        kept = self._store.find(_LIMITS) or {}
-        split = ((key.partition("/"), limit) for key, limit in sorted(kept.items()))
-        return [
-            {**({"region": region} if region else {}), "metric": metric, "limit": limit}
-            for (region, _, metric), limit in split
-        ]
+        """Return the limits that were set; an entry without `region` counts in all regions."""
+        limits: list[dict[str, Any]] = []
+        for key, limit in sorted((self._store.find(_LIMITS) or {}).items()):
+            region, _, metric = key.partition("/")
+            entry = {"metric": metric, "limit": limit}
+            limits.append({"region": region, **entry} if region else entry)
+        return limits
 
     def set_limit(self, region: str, metric: str, limit: float) -> None:
         """Set a limit.
@@ -45,27 +45,30 @@ class Quotas:
         Raises:
             ApiError: 400, there is no such region or metric.
         """
-        if metric not in ([EVERYWHERE] if not region else _METRICS):
-            known = EVERYWHERE if not region else ", ".join(_METRICS)
-            raise ApiError(400, "invalid", f"No quota '{metric}' {_place(region)}; there is {known}.")
+        known = _METRICS if region else [EVERYWHERE]
+        if metric not in known:
+            raise ApiError(400, "invalid", f"No quota '{metric}' {_place(region)}; there is {', '.join(known)}.")
         if region and region not in REGIONS:
             raise ApiError(400, "invalid", f"No region '{region}'.")
         key = f"{region}/{metric}"
         with self._store.lock:
-            kept = {name: kept for name, kept in (self._store.find(_LIMITS) or {}).items() if name != key}
-            self._store.put(_LIMITS, kept if limit < 0 else {**kept, key: float(limit)})
+            limits = dict(self._store.find(_LIMITS) or {})
+            limits.pop(key, None)
+            if limit >= 0:
+                limits[key] = float(limit)
+            self._store.put(_LIMITS, limits)
 
     def of_region(self, project: str, region: str) -> list[dict[str, Any]]:
-        """A region's quotas as its resource shows them."""
+        """Return a region's quotas as its resource shows them."""
         usage = self._usage(project)
         return [_shown(metric, self._limit(region, metric), usage.get((region, metric), 0)) for metric in _METRICS]
 
     def of_project(self, project: str) -> list[dict[str, Any]]:
-        """A project's quotas as its resource shows them."""
+        """Return a project's quotas as its resource shows them."""
         return [_shown(EVERYWHERE, self._limit("", EVERYWHERE), self._usage(project).get(("", EVERYWHERE), 0))]
 
     def excess(self, project: str, zone: str, instance: Resource) -> OperationError | None:
-        """Why an instance may not start, or None; the caller holds the store's lock.
+        """Return the error that keeps an instance from starting, or None. The caller holds the store's lock.
 
         Args:
             project: its project.
@@ -86,20 +89,21 @@ class Quotas:
     def _usage(self, project: str) -> dict[tuple[str, str], int]:
         total: dict[tuple[str, str], int] = {}
         for path, instance in self._store.under(f"projects/{project}/zones/-/instances"):
-            if instance["status"] in _RUNNING:
+            if InstanceStatus(instance["status"]).counts_for_quota:
                 for key, number in _needs(path.split("/")[3], instance).items():
                     total[key] = total.get(key, 0) + number
         return total
 
 
 def _needs(zone: str, instance: Resource) -> dict[tuple[str, str], int]:
-    """What an instance takes of which quota, by region and metric."""
+    """Return how many GPUs an instance takes of which quota, by region (empty: of all regions) and metric."""
     needs: dict[tuple[str, str], int] = {}
     for accelerator in instance.get("guestAccelerators", []):
         number = accelerator["acceleratorCount"]
         metric = GPUS[last(accelerator["acceleratorType"])].metric
-        for key in [(region_of(zone), metric)] * bool(metric) + [("", EVERYWHERE)]:
-            needs[key] = needs.get(key, 0) + number
+        regional = [(region_of(zone), metric)] if metric else []
+        for quota in [*regional, ("", EVERYWHERE)]:
+            needs[quota] = needs.get(quota, 0) + number
     return needs
 
 

@@ -1,41 +1,41 @@
-"""Puts in order what a former emulator left behind, however it ended: nothing runs any more, nothing is half made."""
+"""Puts in order what an earlier emulator has left, however it ended: nothing runs any more, nothing is half made."""
 
-from cos_customizer.emulator.compute.core import Core
-from cos_customizer.emulator.compute.disks import key as disk_key
-from cos_customizer.emulator.compute.images import key as image_key
-from cos_customizer.emulator.compute.references import path_of
+from cos_customizer.emulator.compute.disks import disk_key
+from cos_customizer.emulator.compute.image_lookup import image_key
+from cos_customizer.emulator.compute.references import path_of_link
+from cos_customizer.emulator.compute.shared import SharedParts
+from cos_customizer.emulator.compute.statuses import DiskStatus, ImageStatus, InstanceStatus, change_status
+from cos_customizer.emulator.compute.store import Resource
 
 
-def recover(core: Core) -> None:
+def recover(shared: SharedParts) -> None:
     """Finish or undo what was under way, so that every stored resource is at rest.
 
     Instances that ran are TERMINATED; one whose boot disk was not ready yet is gone, with the disk. Images that were
-    being made are FAILED; deletions are carried out.
+    being made are FAILED; deletions are finished.
     """
-    store = core.store
-    for path, disk in store.stored():
-        if _kind(path) == "disks" and disk["status"] != "READY":
-            core.backend.delete_disk(disk_key(disk))
+    store = shared.store
+    for path, disk in _stored(shared, "disks"):
+        if disk["status"] != DiskStatus.READY:
+            shared.backend.delete_disk(disk_key(disk))
             store.delete(path)
-    for path, instance in store.stored():
-        if _kind(path) != "instances":
-            continue
-        if not all(store.find(path_of(disk["source"], "", "source")) for disk in instance["disks"]):
+    for path, instance in _stored(shared, "instances"):
+        if not all(store.find(path_of_link(disk["source"])) for disk in instance["disks"]):
             store.delete(path)
-        elif instance["status"] != "TERMINATED":
-            store.update(path, status="TERMINATED", lastStopTimestamp=core.clock.timestamp())
-    for path, disk in store.stored():
-        if _kind(path) == "disks":
-            users = [user for user in disk.get("users", []) if store.find(path_of(user, "", "users"))]
-            store.update(path, users=users or None)
-    for path, image in store.stored():
-        if _kind(path) == "images" and image["status"] in ("PENDING", "DELETING"):
-            core.backend.delete_image(image_key(image))
-            if image["status"] == "PENDING":
-                store.update(path, status="FAILED")
-            else:
-                store.delete(path)
+        elif instance["status"] != InstanceStatus.TERMINATED:
+            stopped = shared.clock.timestamp()
+            change_status(store, path, InstanceStatus.TERMINATED, lastStopTimestamp=stopped)
+    for path, disk in _stored(shared, "disks"):
+        users = [user for user in disk.get("users", []) if store.find(path_of_link(user))]
+        store.update(path, users=users or None)
+    for path, image in _stored(shared, "images"):
+        if image["status"] in (ImageStatus.PENDING, ImageStatus.DELETING):
+            shared.backend.delete_image(image_key(path, image))
+        if image["status"] == ImageStatus.PENDING:
+            change_status(store, path, ImageStatus.FAILED)
+        elif image["status"] == ImageStatus.DELETING:
+            store.delete(path)
 
 
-def _kind(path: str) -> str:
-    return path.split("/")[-2]
+def _stored(shared: SharedParts, kind: str) -> list[tuple[str, Resource]]:
+    return [(path, resource) for path, resource in shared.store.stored() if path.split("/")[-2] == kind]

@@ -9,7 +9,7 @@ import secrets
 
 from cos_customizer.emulator.errors import invalid
 
-LINK = "https://www.googleapis.com/compute/v1/"
+_LINK = "https://www.googleapis.com/compute/v1/"
 
 _NAME = re.compile(r"[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?")
 _API_PREFIX = re.compile(r"https?://[^/]+/(?:compute/)?(?:v1|beta|alpha)/")
@@ -17,8 +17,13 @@ _PROJECT = re.compile(r"projects/(?:[a-z0-9.-]+:)?[a-zA-Z0-9_-]+/.+")
 
 
 def link(path: str) -> str:
-    """The full link of a resource's path."""
-    return LINK + path
+    """Return the full link of a resource's path."""
+    return _LINK + path
+
+
+def path_of_link(full: str) -> str:
+    """Return the path of a full link that `link` has made."""
+    return full.removeprefix(_LINK)
 
 
 def check_name(name: str, field: str = "resource.name") -> str:
@@ -34,7 +39,7 @@ def check_name(name: str, field: str = "resource.name") -> str:
 
 
 def path_of(reference: str, project: str, field: str) -> str:
-    """The path that a full or partial URL in a request means.
+    """Return the path that a full or partial URL in a request means.
 
     Args:
         reference: for example `https://…/compute/v1/projects/p/global/images/i`, `projects/p/global/images/i` or
@@ -43,7 +48,7 @@ def path_of(reference: str, project: str, field: str) -> str:
         field: where the reference stands in the request, for the error.
 
     Raises:
-        ApiError: 400, it is no URL of a resource.
+        ApiError: 400, it is not the URL of a resource.
     """
     path = _API_PREFIX.sub("", reference, count=1).lstrip("/")
     if path.startswith(("global/", "zones/", "regions/")):
@@ -54,10 +59,10 @@ def path_of(reference: str, project: str, field: str) -> str:
 
 
 def last(reference: str) -> str:
-    """The last component of a path or link: the resource's own name."""
+    """Return the last component of a path or link: the resource's own name."""
     return reference.rsplit("/", 1)[-1]
 
 
 def new_id() -> str:
-    """A fresh numeric id, as text (ids are unsigned 64-bit numbers)."""
+    """Return a new numeric id, as text (ids are unsigned 64-bit numbers)."""
     return str(10**18 + secrets.randbelow(8 * 10**18))

@@ -1,12 +1,13 @@
-"""What every zone offers: regions, zones, machine, disk and accelerator types, and the default network."""
+"""The fixed resources: projects, regions, zones, machine, disk and accelerator types, and the default network."""
 
 import re
 from dataclasses import dataclass
 
 from cos_customizer.emulator.compute.gpus import GPUS, gpus_in, has_gpu
-from cos_customizer.emulator.compute.references import LINK, link
-from cos_customizer.emulator.compute.resources import Resource
+from cos_customizer.emulator.compute.references import link
+from cos_customizer.emulator.compute.store import Resource
 from cos_customizer.emulator.errors import not_found
+from cos_customizer.emulator.projects import default_service_account, project_number
 
 _SINCE = "1969-12-31T16:00:00.000-08:00"
 
@@ -102,24 +103,24 @@ def _machine_types() -> dict[str, MachineType]:
 
 
 MACHINE_TYPES = _machine_types()
-"""x86 only: the machines below are. Those with GPUs of their own are only where the GPUs are."""
+"""All x86, as the virtual machines are. Those with GPUs of their own are only in the zones of their GPUs."""
 
 DISK_TYPES = ("pd-standard", "pd-balanced", "pd-ssd", "pd-extreme", "hyperdisk-balanced")
 
 
 def zone_names() -> list[str]:
-    """All zones."""
+    """Return all zones."""
     return [f"{region}-{letter}" for region, letters in REGIONS.items() for letter in letters]
 
 
 def has_machine_type(zone: str, name: str) -> bool:
-    """Whether a zone has a machine type, which need not exist."""
+    """Return whether a zone has a machine type; False if there is no such type."""
     kind = MACHINE_TYPES.get(name)
     return kind is not None and (not kind.gpu or has_gpu(zone, kind.gpu))
 
 
 def region_of(zone: str) -> str:
-    """The region of a zone."""
+    """Return the region of a zone."""
     return zone.rsplit("-", 1)[0]
 
 
@@ -217,7 +218,7 @@ def _subnetwork(project: str, region: str) -> Resource:
 
 
 def listing(collection: str) -> list[Resource]:
-    """The fixed resources of a collection such as `projects/p/zones` or `projects/p/zones/z/machineTypes`.
+    """Return the fixed resources of a collection such as `projects/p/zones` or `projects/p/zones/z/machineTypes`.
 
     Raises:
         ApiError: 404, there is no such zone, region or collection.
@@ -250,15 +251,15 @@ def _zone_listing(project: str, zone: str, kind: str, collection: str) -> list[R
 
 
 def fixed(path: str) -> Resource:
-    """One fixed resource.
+    """Return a fixed resource.
 
     Raises:
         ApiError: 404.
     """
-    try:
-        return next(r for r in listing(path.rsplit("/", 1)[0]) if r["selfLink"] == LINK + path)
-    except StopIteration:
-        raise not_found(path) from None
+    for resource in listing(path.rsplit("/", 1)[0]):
+        if resource["selfLink"] == link(path):
+            return resource
+    raise not_found(path)
 
 
 def check_zone(project: str, zone: str) -> None:
@@ -274,27 +275,17 @@ def check_zone(project: str, zone: str) -> None:
 _PROJECT_ID = re.compile(r"(?:[a-z0-9.-]+:)?[a-zA-Z][a-zA-Z0-9_-]{0,62}")
 
 
-def project_number(project: str) -> str:
-    """A stable number for a project."""
-    return str(10**11 + int.from_bytes(project.encode()[-5:].rjust(5, b"\0"), "big") % (9 * 10**11))
-
-
-def default_service_account(project: str) -> str:
-    """E-mail of the project's default service account."""
-    return f"{project_number(project)}-compute@developer.gserviceaccount.com"
-
-
 def project_resource(project: str) -> Resource:
-    """The project: any well-formed id is one.
+    """Return a project; every well-formed id is one.
 
     Raises:
-        ApiError: 404, it is no project id.
+        ApiError: 404, it is not a project id.
     """
     if not _PROJECT_ID.fullmatch(project):
         raise not_found(f"projects/{project}")
     return {
         "kind": "compute#project",
-        "id": project_number(project),
+        "id": str(project_number(project)),
         "creationTimestamp": _SINCE,
         "name": project,
         "defaultServiceAccount": default_service_account(project),

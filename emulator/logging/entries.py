@@ -1,7 +1,7 @@
-"""Cloud Logging: log entries of all projects, checked as the API checks them, kept with the emulator's other state.
+"""Log entries, checked as the API checks them and kept with the emulator's other state.
 
-There is one log bucket for each project, no sinks, no exclusions and no retention; the oldest entries go when there are
-too many. Limits: https://cloud.google.com/logging/quotas.
+There is one log bucket for each project, without sinks, exclusions or retention; the oldest entries are deleted when
+there are too many. Limits: https://cloud.google.com/logging/quotas.
 """
 
 import base64
@@ -18,12 +18,12 @@ from google.protobuf import json_format  # type: ignore[import-untyped]
 from google.protobuf.timestamp_pb2 import Timestamp  # type: ignore[import-untyped]
 
 from cos_customizer.emulator.clock import Clock
-from cos_customizer.emulator.compute.resources import check_writable
 from cos_customizer.emulator.errors import ApiError
 from cos_customizer.emulator.logging.filters import nanoseconds, parse
+from cos_customizer.emulator.projects import check_writable
 
 MOST_ENTRIES = 100_000
-"""Entries that are kept."""
+"""How many entries are kept."""
 _LARGEST_ENTRY = 256 * 1024
 _LARGEST_REQUEST = 10_000_000
 _MOST_LABELS = 64
@@ -37,7 +37,7 @@ class RefusedEntriesError(ApiError):
     """Some entries of a request are refused; with `partialSuccess` the others are kept.
 
     Args:
-        refused: what is wrong, by the entry's index.
+        refused: the errors by the entries' indexes.
     """
 
     def __init__(self, refused: dict[int, ApiError]) -> None:
@@ -46,7 +46,7 @@ class RefusedEntriesError(ApiError):
         self._refused = refused
 
     def body(self) -> dict[str, Any]:
-        """The JSON body of the answer, which says what is wrong with each."""
+        """Return the JSON body of the answer, with the error of each entry."""
         body = super().body()
         codes = {403: 7}  # of google.rpc.Code
         errors = {
@@ -58,7 +58,7 @@ class RefusedEntriesError(ApiError):
         return body
 
 
-class Logs:
+class LogEntries:
     """The log entries of all projects. Methods may be called from any thread.
 
     Args:
@@ -78,7 +78,7 @@ class Logs:
         )
 
     def write(self, body: dict[str, Any], size: int) -> None:
-        """Take the entries of an `entries.write` request.
+        """Keep the entries of an `entries.write` request.
 
         Args:
             body: the request's.
@@ -111,7 +111,7 @@ class Logs:
     def _keep(self, rows: list[tuple[str, int, str, str]]) -> None:
         with self._lock:
             self._database.execute("BEGIN")
-            # An entry that was sent twice (same log, time and id) is there once.
+            # An entry that was sent twice (same log, time and id) is kept once.
             self._database.executemany("INSERT OR IGNORE INTO entry VALUES (?, ?, ?, ?)", rows)
             self._database.execute(
                 "DELETE FROM entry WHERE rowid <= (SELECT max(rowid) FROM entry) - ?", (MOST_ENTRIES,)
@@ -119,7 +119,7 @@ class Logs:
             self._database.execute("COMMIT")
 
     def page(self, body: dict[str, Any]) -> dict[str, Any]:
-        """The answer to an `entries.list` request.
+        """Return the answer to an `entries.list` request.
 
         Raises:
             ApiError: 400.
@@ -162,13 +162,13 @@ class Logs:
             return self._database.execute(query, values).fetchall()
 
     def entries(self, project: str, expression: str = "") -> list[dict[str, Any]]:
-        """The entries of a project that match a filter, the oldest first."""
+        """Return the entries of a project that match a filter, the oldest first."""
         matches = parse(expression)
-        found = (json.loads(text) for _, _, text in self._rows([project], down=False))
-        return [entry for entry in found if matches(entry)]
+        entries = [json.loads(text) for _, _, text in self._rows([project], down=False)]
+        return [entry for entry in entries if matches(entry)]
 
     def names(self, project: str) -> list[str]:
-        """The names of a project's logs that have entries."""
+        """Return the names of a project's logs that have entries."""
         prefix = f"projects/{project}/logs/"
         query = "SELECT DISTINCT log FROM entry WHERE substr(log, 1, ?) = ? ORDER BY log"
         with self._lock:
@@ -195,25 +195,25 @@ def _invalid(message: str) -> ApiError:
 
 
 def _checked(kind: Any, body: dict[str, Any]) -> dict[str, Any]:
-    """A request's body in the API's own form.
+    """Return a request's body in the API's own form.
 
     Raises:
-        ApiError: 400, it is not what Google's types say it is.
+        ApiError: 400, it does not fit Google's types.
     """
     try:
         checked: dict[str, Any] = json_format.MessageToDict(json_format.ParseDict(body, kind.pb()()))
     except json_format.ParseError as error:
-        said = re.sub(r"^(Failed to parse \w+ field: )+", "", str(error)).partition("\n")[0].rstrip(".")
-        unknown = re.fullmatch(r'Message type "[\w.]+" has no field named "(.*)" at "\w+\.?(.*)"', said, re.DOTALL)
+        why = re.sub(r"^(Failed to parse \w+ field: )+", "", str(error)).partition("\n")[0].rstrip(".")
+        unknown = re.fullmatch(r'Message type "[\w.]+" has no field named "(.*)" at "\w+\.?(.*)"', why, re.DOTALL)
         if unknown:
             where = f" at '{unknown[2]}'" if unknown[2] else ""
-            said = f'Unknown name "{unknown[1]}"{where}: Cannot find field'
-        raise _invalid(f"Invalid JSON payload received. {said}.") from None
+            why = f'Unknown name "{unknown[1]}"{where}: Cannot find field'
+        raise _invalid(f"Invalid JSON payload received. {why}.") from None
     return checked
 
 
 def _completed(entry: dict[str, Any], now: int) -> tuple[str, int, str, str]:
-    """An entry as it is kept: log name, time, id and the whole as JSON."""
+    """Check an entry and fill it in; returns log name, time in nanoseconds, id, and the entry as JSON."""
     name = _LOG_NAME.fullmatch(entry.get("logName", ""))
     if name is None:
         raise _invalid(f"Log name is not valid: '{entry.get('logName', '')}'. It is projects/PROJECT/logs/LOG.")
@@ -245,7 +245,7 @@ def _completed(entry: dict[str, Any], now: int) -> tuple[str, int, str, str]:
 
 
 def _whole(value: Any) -> Any:
-    """A payload whose whole numbers are written as such: to a Struct all numbers are floating."""
+    """Return a payload with whole numbers as such: protobuf's Struct has made floats of them."""
     if isinstance(value, dict):
         return {key: _whole(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -1,7 +1,7 @@
 """Filters of log entries: the Logging query language (https://cloud.google.com/logging/docs/view/logging-query-language).
 
 Comparisons of fields with one value or several, joined by NOT, OR and AND (which bind in this order; AND may be left
-out), parentheses, comments, words searched in all fields, and the function `log_id`. Other functions are refused.
+out), parentheses, comments, words that are searched in all fields, and one function, `log_id`.
 """
 
 import re
@@ -12,9 +12,21 @@ from urllib.parse import quote
 from google.protobuf.timestamp_pb2 import Timestamp  # type: ignore[import-untyped]
 
 from cos_customizer.emulator.errors import ApiError
-
-Entry = dict[str, Any]
-Predicate = Callable[[Entry], bool]
+from cos_customizer.emulator.filter_language import (
+    AND,
+    CLOSE,
+    END,
+    NOT,
+    OPEN,
+    OR,
+    Predicate,
+    Token,
+    TokenCursor,
+    all_of,
+    any_of,
+    as_text,
+    negated,
+)
 
 SEVERITIES = {
     name: number * 100
@@ -45,133 +57,111 @@ def parse(expression: str) -> Predicate:
     """
     if len(expression) > _LONGEST:
         raise ApiError(400, "badRequest", f"The filter is longer than {_LONGEST} characters.")
-    return _Parser(expression).parse()
 
-
-class _Parser:
-    def __init__(self, expression: str) -> None:
-        self._expression = expression
-        self._tokens = list(self._split(expression))
-        self._at = 0
-
-    def _split(self, expression: str) -> Iterator[tuple[str, str]]:
-        position = 0
-        while (position := _after(_BETWEEN, expression, position)) < len(expression):
-            match = _TOKEN.match(expression, position)
-            if not match:
-                raise self._bad(expression[position : position + 20].strip())
-            kind = match.lastgroup or ""
-            yield kind, match[kind]
-            position = match.end()
-
-    def parse(self) -> Predicate:
-        predicate = self._and() if self._tokens else lambda _: True
-        if self._at != len(self._tokens):
-            raise self._bad(self._peek()[1])
-        return predicate
-
-    def _bad(self, near: str) -> ApiError:
+    def error(near: str) -> ApiError:
         where = f"unexpected '{near}'" if near else "unexpected end"
-        return ApiError(400, "badRequest", f"Unparseable filter: {where} in '{self._expression}'")
+        return ApiError(400, "badRequest", f"Unparseable filter: {where} in '{expression}'")
 
-    def _peek(self, ahead: int = 0) -> tuple[str, str]:
-        return self._tokens[self._at + ahead] if self._at + ahead < len(self._tokens) else ("", "")
+    return _Parser(list(_tokens(expression, error)), error).whole()
 
-    def _take(self) -> tuple[str, str]:
-        token = self._peek()
-        if not token[0]:
-            raise self._bad("")
-        self._at += 1
-        return token
+
+def _tokens(expression: str, error: Callable[[str], ApiError]) -> Iterator[Token]:
+    position = 0
+    while (position := _after(_BETWEEN, expression, position)) < len(expression):
+        match = _TOKEN.match(expression, position)
+        if not match:
+            raise error(expression[position : position + 20].strip())
+        kind = match.lastgroup or ""
+        yield kind, match[kind]
+        position = match.end()
+
+
+class _Parser(TokenCursor):
+    """AND, which may be left out, binds weaker than OR; NOT (or a hyphen) binds strongest."""
+
+    def whole(self) -> Predicate:
+        if self.peek() == END:
+            return lambda _: True
+        predicate = self._and()
+        if self.peek() != END:
+            raise self.error(self.peek()[1])
+        return predicate
 
     def _and(self) -> Predicate:
         terms = [self._or()]
-        while self._peek()[0] and self._peek() != ("mark", ")"):
-            if self._peek() == ("word", "AND"):
-                self._take()
+        while self.peek() not in (END, CLOSE):
+            self.take_if(AND)
             terms.append(self._or())
-        return terms[0] if len(terms) == 1 else lambda entry: all(term(entry) for term in terms)
+        return all_of(terms)
 
     def _or(self) -> Predicate:
         terms = [self._not()]
-        while self._peek() == ("word", "OR"):
-            self._take()
+        while self.take_if(OR):
             terms.append(self._not())
-        return terms[0] if len(terms) == 1 else lambda entry: any(term(entry) for term in terms)
+        return any_of(terms)
 
     def _not(self) -> Predicate:
-        kind, text = self._peek()
-        if (kind, text) in (("word", "NOT"), ("word", "-")):
-            self._take()
-            return _negated(self._not())
-        if (kind, text) == ("mark", "("):
-            self._take()
+        if self.take_if(NOT) or self.take_if(("word", "-")):
+            return negated(self._not())
+        if self.take_if(OPEN):
             inner = self._and()
-            self._close()
+            self.expect(CLOSE)
             return inner
+        kind, text = self.peek()
         if kind == "word" and text.startswith("-"):
-            self._tokens[self._at] = (kind, text[1:])
-            return _negated(self._not())
+            self.replace((kind, text[1:]))
+            return negated(self._not())
         return self._term()
 
-    def _close(self) -> None:
-        mark = self._take()
-        if mark != ("mark", ")"):
-            raise self._bad(mark[1])
-
     def _term(self) -> Predicate:
-        kind, text = self._take()
-        if kind == "mark" or (kind == "word" and text in ("AND", "OR")):
-            raise self._bad(text)
-        following = self._peek()
-        if kind == "word" and following == ("mark", "("):
+        token = self.take()
+        kind, text = token
+        if kind == "mark" or token in (AND, OR):
+            raise self.error(text)
+        if kind == "word" and self.take_if(OPEN):
             return self._function(text)
-        if following[0] == "mark" and following[1] in _COMPARISONS:
-            operator = self._take()[1]
-            return self._values(lambda value: _comparison(_path(text), operator, value, self._bad))
+        if self.peek()[0] == "mark" and self.peek()[1] in _COMPARISONS:
+            operator = self.take()[1]
+            return self._values(lambda value: _comparison(_path(text), operator, value, self.error))
         wanted = _unquoted(text).lower()
         return lambda entry: any(wanted in leaf.lower() for leaf in _texts(entry))
 
     def _values(self, compare: Callable[[str], Predicate]) -> Predicate:
-        """What a field is compared with: one value, or several in parentheses, joined as terms are."""
-        if self._peek() != ("mark", "("):
-            kind, text = self._take()
-            if kind == "mark":
-                raise self._bad(text)
-            # An unquoted time has colons in it.
-            while self._peek() == ("mark", ":") and self._peek(1)[0] == "word":
-                text += self._take()[1] + self._take()[1]
-            return compare(_unquoted(text))
-        self._take()
-        alternatives: list[list[Predicate]] = [[]]
-        while self._peek() != ("mark", ")"):
-            if self._peek() in (("word", "AND"), ("word", "OR")):
-                alternatives += [[]] if self._take()[1] == "AND" else []
-                continue
-            negated = self._peek() == ("word", "NOT") and bool(self._take())
-            test = self._values(compare)
-            alternatives[-1].append(_negated(test) if negated else test)
-        self._take()
-        if not all(alternatives):
-            raise self._bad(")")
-        return lambda entry: all(any(test(entry) for test in tests) for tests in alternatives)
+        """Compare a field with the one value that follows, or with several in parentheses, joined as terms are."""
+        if not self.take_if(OPEN):
+            return compare(self._value())
+        groups: list[list[Predicate]] = [[]]  # joined by AND; those in a group by OR, written or not
+        while not self.take_if(CLOSE):
+            if self.take_if(AND):
+                groups.append([])
+            elif not self.take_if(OR):
+                is_negated = self.take_if(NOT)
+                test = self._values(compare)
+                groups[-1].append(negated(test) if is_negated else test)
+        if not all(groups):
+            raise self.error(")")
+        return all_of([any_of(group) for group in groups])
+
+    def _value(self) -> str:
+        kind, text = self.take()
+        if kind == "mark":
+            raise self.error(text)
+        # An unquoted time has colons in it.
+        while self.peek() == ("mark", ":") and self.peek(1)[0] == "word":
+            text += self.take()[1] + self.take()[1]
+        return _unquoted(text)
 
     def _function(self, name: str) -> Predicate:
-        self._take()
         if name != "log_id":
             raise ApiError(400, "badRequest", f"The local Cloud Logging has no function '{name}' in filters.")
-        log_id = quote(_unquoted(self._take()[1]), safe="")
-        self._close()
+        log_id = quote(_unquoted(self.take()[1]), safe="")
+        self.expect(CLOSE)
         return lambda entry: entry["logName"].partition("/logs/")[2] == log_id
 
 
 def _after(pattern: "re.Pattern[str]", text: str, position: int) -> int:
     match = pattern.match(text, position)
     return match.end() if match else position
-
-
-def _negated(test: Predicate) -> Predicate:
-    return lambda entry: not test(entry)
 
 
 def _unquoted(text: str) -> str:
@@ -181,12 +171,12 @@ def _unquoted(text: str) -> str:
 
 
 def _path(text: str) -> list[str]:
-    """A field's name in parts: `labels."a.b"` is `labels` and `a.b`."""
+    """Split a field's name: `labels."a.b"` is `labels` and `a.b`."""
     return [_unquoted(part) for part in re.findall(r'"(?:\\.|[^"\\])*"|[^."]+', text)]
 
 
 def _found(entry: Any, path: list[str]) -> Iterator[Any]:
-    """The values of a field: none, one, or several (through lists)."""
+    """Yield the values of a field: none, one, or several (through lists)."""
     if isinstance(entry, list):
         for item in entry:
             yield from _found(item, path)
@@ -201,11 +191,7 @@ def _texts(value: Any) -> Iterator[str]:
         for item in value.values() if isinstance(value, dict) else value:
             yield from _texts(item)
     elif value is not None:
-        yield _text(value)
-
-
-def _text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+        yield as_text(value)
 
 
 def _comparison(path: list[str], operator: str, wanted: str, bad: Callable[[str], ApiError]) -> Predicate:
@@ -214,7 +200,7 @@ def _comparison(path: list[str], operator: str, wanted: str, bad: Callable[[str]
             expression = re.compile(wanted)
         except re.error:
             raise bad(wanted) from None
-        return _some(path, lambda value: (expression.search(_text(value)) is not None) == (operator == "=~"))
+        return _some(path, lambda value: (expression.search(as_text(value)) is not None) == (operator == "=~"))
     if operator == ":":
         return _some(path, lambda value: _has(value, wanted))
     if path == ["severity"]:
@@ -232,7 +218,7 @@ def _comparison(path: list[str], operator: str, wanted: str, bad: Callable[[str]
 
 
 def _some(path: list[str], test: Callable[[Any], bool]) -> Predicate:
-    """No comparison is true of a field that is not there."""
+    """Test the values of a field; no comparison holds for a field that is missing."""
     return lambda entry: any(test(value) for value in _found(entry, path))
 
 
@@ -241,7 +227,7 @@ def _has(value: Any, wanted: str) -> bool:
         return True
     if isinstance(value, dict):
         return wanted in value
-    return wanted.lower() in _text(value).lower()
+    return wanted.lower() in as_text(value).lower()
 
 
 def _compare(operator: str, value: Any, wanted: str) -> bool:
@@ -250,7 +236,7 @@ def _compare(operator: str, value: Any, wanted: str) -> bool:
             return _ordered(operator, float(value), float(wanted))
         except ValueError:
             return operator == "!="
-    return _ordered(operator, _text(value).lower(), wanted.lower())
+    return _ordered(operator, as_text(value).lower(), wanted.lower())
 
 
 def _ordered(operator: str, left: Any, right: Any) -> bool:
@@ -262,14 +248,14 @@ def _ordered(operator: str, left: Any, right: Any) -> bool:
 
 
 def nanoseconds(text: str) -> int:
-    """Nanoseconds since the epoch of an RFC 3339 time, or of a date.
+    """Return the nanoseconds since the epoch of an RFC 3339 time, or of a date.
 
     Raises:
         ValueError: it is neither.
     """
-    text = (
-        re.sub(r"([+-]\d\d)(\d\d)$", r"\1:\2", text) if "T" in text else f"{text}T00:00:00Z"
-    )  # Google's client: +0000
+    if "T" not in text:
+        text = f"{text}T00:00:00Z"
+    text = re.sub(r"([+-]\d\d)(\d\d)$", r"\1:\2", text)  # Google's client writes +0000
     when = Timestamp()
     when.FromJsonString(text)
     return int(when.ToNanoseconds())

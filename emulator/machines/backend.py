@@ -1,13 +1,14 @@
-"""What the emulator asks of the machines below it: disks, images of disks, and machines that boot them.
+"""The protocols of machines: disks, images of disks, and machines that boot them.
 
-The Compute Engine API (`resources`, `api`) knows only these protocols. Two backends fulfil them: `qemu` runs real
-virtual machines, `scripted` plays a given serial transcript in no time.
+Compute Engine uses machines through these protocols alone. There are two backends: `qemu` runs real virtual machines,
+`scripted` plays a given serial transcript in no time.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
+MachineKind = Literal["qemu", "scripted"]
 SERIAL_PORTS = (1, 2, 3, 4)
 SERIAL_RING_BYTES = 1 << 20
 """Compute Engine keeps the most recent 1 MiB of each serial port's output."""
@@ -19,7 +20,7 @@ class SerialChunk:
 
     Attributes:
         contents: the bytes from `start` on (not yet decoded).
-        start: offset of the first byte; greater than the offset asked for when the ring has lost what stood there.
+        start: offset of the first byte; greater than the offset asked for where the ring has lost older output.
         next: the offset to ask for next.
     """
 
@@ -30,7 +31,7 @@ class SerialChunk:
 
 @dataclass(frozen=True)
 class MachineSpec:
-    """All that a backend needs to know of an instance.
+    """What a backend needs to know of an instance.
 
     Attributes:
         instance_id: the instance's numeric id, as text; a new instance has a new one.
@@ -71,11 +72,11 @@ class Machine(Protocol):
 
     @property
     def running(self) -> bool:
-        """Whether it runs: False before power_on, and once the guest has powered off."""
+        """False before `power_on`, and as soon as the guest has powered off."""
         ...
 
     def serial_output(self, port: int, start: int) -> SerialChunk:
-        """Output of serial port 1 to 4 from byte offset `start` on, at most what the 1 MiB ring still holds."""
+        """Return output of serial port 1 to 4 from byte offset `start` on, as far as the 1 MiB ring still holds it."""
         ...
 
     def update_attributes(self, attributes: Mapping[str, str]) -> None:
@@ -89,10 +90,10 @@ class Backend(Protocol):
     name: str
 
     def prepare(self) -> None:
-        """Make sure that machines can run: programs present, stand-in image built. Slow the first time.
+        """Make sure that machines can run: programs installed, stand-in image built. Slow the first time.
 
         Raises:
-            EmulatorError: with what is missing and the command that installs it.
+            EmulatorError: something is missing; the hint is the command that installs it.
         """
         ...
 
@@ -101,33 +102,25 @@ class Backend(Protocol):
         ...
 
     def delete_disk(self, key: str) -> None:
-        """Remove a disk; nothing happens if there is none."""
+        """Remove a disk, if there is one."""
         ...
 
     def create_image(self, key: str, disk: str) -> int:
-        """Make an image of a disk; returns its size in bytes. A machine that runs from it stands still meanwhile."""
+        """Make an image of a disk; returns its size in bytes. A machine that runs from the disk is paused meanwhile."""
         ...
 
     def delete_image(self, key: str) -> None:
-        """Remove an image; nothing happens if there is none."""
+        """Remove an image, if there is one."""
         ...
 
     def machine(self, spec: MachineSpec) -> Machine:
-        """A machine for this instance, powered off."""
+        """Return a machine for this instance, powered off."""
         ...
 
     def close(self) -> None:
-        """Stop every machine and leave no process or port behind."""
+        """Stop all machines; leaves no process and no port behind."""
         ...
 
 
 STAND_IN = "stand-in"
 """Key of the image behind the catalogue's COS images."""
-
-
-class EmulatorError(Exception):
-    """The local Compute Engine cannot do what was asked; `hint` says what to do about it."""
-
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.hint = hint

@@ -1,6 +1,5 @@
-"""What the emulator's virtual machines need of the host: programs, and processes that do not outlive the emulator."""
+"""The host of virtual machines: programs it must have, and processes that do not outlive the emulator."""
 
-import logging
 import os
 import shutil
 import signal
@@ -8,23 +7,21 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from cos_customizer.emulator.machines.backend import EmulatorError
+from cos_customizer.emulator.errors import EmulatorError
 
-LOG = logging.getLogger("cos_customizer.emulator")
-
-_RUN = {"qemu-system-x86_64": "qemu-system-x86", "qemu-img": "qemu-utils", "setpriv": "util-linux"}
-_BUILD = {"mmdebstrap": "mmdebstrap", "apt-get": "apt"}
+_TO_RUN = {"qemu-system-x86_64": "qemu-system-x86", "qemu-img": "qemu-utils", "setpriv": "util-linux"}
+_TO_BUILD = {"mmdebstrap": "mmdebstrap", "apt-get": "apt"}
+"""Programs, and the packages of Debian 12 that have them: to run machines, and to build the stand-in image."""
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-"""The programs (and the file) and the packages of Debian 12 that bring them: to run machines, to build the stand-in."""
 
 
 def missing_packages(build: bool = True) -> list[str]:
-    """The packages (named as in Debian 12) that a user must install before machines can run.
+    """Return the packages (named as in Debian 12) that are missing before machines can run.
 
     Args:
         build: also those that are needed only to build the stand-in image.
     """
-    programs = {**_RUN, **(_BUILD if build else {})}
+    programs = {**_TO_RUN, **_TO_BUILD} if build else dict(_TO_RUN)
     if build and os.geteuid() != 0:
         programs["newuidmap"] = "uidmap"  # mmdebstrap's user namespace
     missing = [package for program, package in programs.items() if not shutil.which(program)]
@@ -34,10 +31,10 @@ def missing_packages(build: bool = True) -> list[str]:
 
 
 def require_packages(build: bool = True) -> None:
-    """Make sure that nothing is missing.
+    """Check that no package is missing; see `missing_packages`.
 
     Raises:
-        EmulatorError: with what is missing and the command that installs it.
+        EmulatorError: it names what is missing; its hint is the command that installs it.
     """
     if missing := missing_packages(build):
         raise EmulatorError(
@@ -46,25 +43,28 @@ def require_packages(build: bool = True) -> None:
         )
 
 
-def mortal(command: Sequence[str], end: signal.Signals = signal.SIGKILL) -> list[str]:
-    """The command, made to get a signal from the kernel when the *thread* that starts it ends, even by `kill -9`."""
-    return ["setpriv", "--pdeathsig", end.name, "--", *command]
+def die_with_parent(command: Sequence[str], death_signal: signal.Signals = signal.SIGKILL) -> list[str]:
+    """Return the command in a form that ends with its parent.
+
+    The kernel sends it the signal when the *thread* that has started it ends, even by `kill -9`.
+    """
+    return ["setpriv", "--pdeathsig", death_signal.name, "--", *command]
 
 
 def run(*command: str) -> str:
     """Run a program to its end; returns its standard output.
 
     Raises:
-        EmulatorError: it failed; the message has its last words.
+        EmulatorError: it failed; the message has the last lines of its errors.
     """
     done = subprocess.run(
         command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
     )
     if done.returncode:
-        raise EmulatorError(f"{command[0]} failed: {last_words(done.stderr)}")
+        raise EmulatorError(f"{command[0]} failed: {last_lines(done.stderr)}")
     return done.stdout
 
 
-def last_words(text: str, lines: int = 3) -> str:
-    """The last lines of a program's output, for an error message."""
-    return "; ".join(filter(None, map(str.strip, text.splitlines()[-lines:]))) or "it said nothing"
+def last_lines(text: str, number: int = 3) -> str:
+    """Return the last lines of a program's output, for an error message."""
+    return "; ".join(filter(None, map(str.strip, text.splitlines()[-number:]))) or "it said nothing"

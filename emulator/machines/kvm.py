@@ -1,4 +1,4 @@
-"""Whether virtual machines can use KVM here: /dev/kvm may exist and still hang a guest, so one is booted to see."""
+"""Decides whether virtual machines use KVM: /dev/kvm may exist and still hang a guest, so one is booted to see."""
 
 import json
 import os
@@ -8,8 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from cos_customizer.emulator.machines.backend import EmulatorError
-from cos_customizer.emulator.machines.host import LOG, mortal, run
+from cos_customizer.emulator import LOG
+from cos_customizer.emulator.errors import EmulatorError
+from cos_customizer.emulator.files import replacing
+from cos_customizer.emulator.machines.host import die_with_parent, run
 from cos_customizer.emulator.machines.stand_in_image import StandIn
 
 Accelerator = Literal["kvm", "tcg"]
@@ -22,23 +24,23 @@ _SIGN_OF_LIFE = b"stand-in: alive"
 
 
 def choose_accelerator(stand_in: StandIn, cache_dir: Path, report: Callable[[str], None] = LOG.info) -> Accelerator:
-    """KVM where a guest really boots with it, else software emulation (`tcg`); the answer is kept in the cache.
+    """Choose KVM where a guest really boots with it, else software emulation (`tcg`); the answer is cached.
 
     Args:
         stand_in: the image whose kernel is booted, already built.
-        cache_dir: where the answer is kept, valid for this host kernel, QEMU and stand-in.
-        report: told in words what was found.
+        cache_dir: keeps the answer, which holds for this kernel, this QEMU and this stand-in image.
+        report: called with a sentence on the outcome.
 
     Raises:
-        EmulatorError: the environment variable holds something else.
+        EmulatorError: the environment variable has another value.
     """
-    wish = os.environ.get(OVERRIDE, "")
-    if wish == "kvm":
+    setting = os.environ.get(OVERRIDE, "")
+    if setting == "kvm":
         return "kvm"
-    if wish == "tcg":
+    if setting == "tcg":
         return "tcg"
-    if wish:
-        raise EmulatorError(f"{OVERRIDE} is {wish!r}", "set it to kvm or tcg, or not at all")
+    if setting:
+        raise EmulatorError(f"{OVERRIDE} is {setting!r}", "set it to kvm or tcg, or not at all")
     if not os.access(_DEVICE, os.R_OK | os.W_OK):
         return "tcg"
     kept = cache_dir / "accelerator.json"
@@ -48,31 +50,25 @@ def choose_accelerator(stand_in: StandIn, cache_dir: Path, report: Callable[[str
         if answer["circumstances"] == circumstances:
             return "kvm" if answer["kvm"] else "tcg"
     except (OSError, ValueError, KeyError, TypeError):
-        pass  # never asked, or not a file of ours
+        pass  # not probed yet, or not a file of ours
     works = _boots(stand_in)
     report("KVM passed its probe" if works else "KVM did not pass its probe; software emulation instead")
-    partial = kept.with_suffix(f".{os.getpid()}")
-    partial.write_text(json.dumps({"circumstances": circumstances, "kvm": works}))
-    partial.replace(kept)
+    with replacing(kept) as partial:
+        partial.write_text(json.dumps({"circumstances": circumstances, "kvm": works}))
     return "kvm" if works else "tcg"
 
 
 def _boots(stand_in: StandIn) -> bool:
+    """Return whether the stand-in's kernel comes up under KVM."""
     command = [
         *("qemu-system-x86_64", "-accel", "kvm", "-machine", "pc", "-cpu", "max", "-smp", "2", "-m", "512"),
         *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio"),
-        *(
-            "-kernel",
-            str(stand_in.kernel),
-            "-initrd",
-            str(stand_in.initrd),
-            "-append",
-            "console=ttyS0 quiet stand_in.probe",
-        ),
+        *("-kernel", str(stand_in.kernel), "-initrd", str(stand_in.initrd)),
+        *("-append", "console=ttyS0 quiet stand_in.probe"),
     ]
     try:
         done = subprocess.run(
-            mortal(command), stdin=subprocess.DEVNULL, capture_output=True, timeout=PROBE_SECONDS, check=False
+            die_with_parent(command), stdin=subprocess.DEVNULL, capture_output=True, timeout=PROBE_SECONDS, check=False
         )
     except subprocess.TimeoutExpired:
         return False

@@ -14,6 +14,7 @@ from werkzeug.wrappers import Request, Response
 
 from cos_customizer.emulator.http_server import HttpServer
 from cos_customizer.emulator.machines.backend import MachineSpec
+from cos_customizer.emulator.projects import project_number
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -25,12 +26,12 @@ GATEWAY_IP = "169.254.169.1"
 
 TOKEN_SECONDS = 3599
 _ROOT = "/computeMetadata/v1"
-_FREE_NAMES = ("attributes", "service-accounts")
-"""Directories whose entries are named by users: their names stay as they are in JSON."""
+_NAMED_BY_USERS = ("attributes", "service-accounts")
+"""Directories whose entries keep their names in JSON."""
 
 
 class MetadataServer:
-    """Answers a guest's questions about its own instance; `app` is the WSGI application behind it.
+    """Answers a guest's requests about its own instance; `app` is the WSGI application behind it.
 
     Args:
         spec: the instance; without a service account there are no accounts and no tokens.
@@ -50,7 +51,7 @@ class MetadataServer:
         return self._server.port
 
     def stop(self) -> None:
-        """Answer no more, and send those away who wait for a change."""
+        """Stop answering, and end all waiting for a change."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
@@ -58,7 +59,7 @@ class MetadataServer:
             self._server.stop()
 
     def update(self, attributes: Mapping[str, str]) -> None:
-        """Replace the instance's attributes; those who wait for a change learn of it."""
+        """Replace the instance's attributes, and answer the requests that wait for a change."""
         with self._changed:
             self._attributes = dict(attributes)
             self._changed.notify_all()
@@ -105,11 +106,6 @@ class MetadataServer:
                 self._changed.wait(left)
                 response = self._answer(request)
         return response
-
-
-def project_number(project: str) -> int:
-    """A number for a project id, always the same one, 12 digits as Google's are."""
-    return int.from_bytes(hashlib.sha256(project.encode()).digest()[:8]) % 900_000_000_000 + 100_000_000_000
 
 
 def _tree(spec: MachineSpec, attributes: Mapping[str, str]) -> dict[str, Any]:
@@ -167,11 +163,11 @@ def _tree(spec: MachineSpec, attributes: Mapping[str, str]) -> dict[str, Any]:
 
 
 class _Tags(list[str]):
-    """A list that is JSON in plain text too."""
+    """A list that is shown as JSON even where text is asked for."""
 
 
 class _Token(str):
-    """Stands for an access token, which no listing of values shows; made when asked for."""
+    """Stands for an access token, which no listing of values shows; it is made when a request names it."""
 
     __slots__ = ()
 
@@ -219,17 +215,20 @@ def _as_json(value: Any, path: str) -> str:
 
 
 def _camel(value: Any, name: str) -> Any:
-    """The value as JSON shows it: camel case, numbered directories as lists, no tokens."""
+    """Return the value as JSON shows it: camel case, numbered directories as lists, no tokens."""
     if not isinstance(value, dict):
         return value
     entries = {key: _camel(entry, key) for key, entry in value.items() if not isinstance(entry, _Token)}
     if name in ("disks", "network-interfaces", "access-configs", "forwarded-ips", "licenses"):
         return list(entries.values())
-    if name in _FREE_NAMES:
+    if name in _NAMED_BY_USERS:
         return entries
-    return {
-        key.split("-")[0] + "".join(map(str.capitalize, key.split("-")[1:])): entry for key, entry in entries.items()
-    }
+    return {_camel_name(key): entry for key, entry in entries.items()}
+
+
+def _camel_name(name: str) -> str:
+    first, *rest = name.split("-")
+    return first + "".join(part.capitalize() for part in rest)
 
 
 def _response(text: str, content_type: str = "application/text", status: int = 200, **headers: str) -> Response:

@@ -1,4 +1,4 @@
-"""Instances as real virtual machines under QEMU, without root: the machine room of the local Compute Engine."""
+"""Machines as real virtual machines under QEMU, without root."""
 
 import contextlib
 import json
@@ -13,17 +13,13 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from cos_customizer.emulator.machines.backend import (
-    SERIAL_PORTS,
-    SERIAL_RING_BYTES,
-    EmulatorError,
-    MachineSpec,
-    SerialChunk,
-)
-from cos_customizer.emulator.machines.host import LOG, last_words, mortal, require_packages
+from cos_customizer.emulator import LOG
+from cos_customizer.emulator.errors import EmulatorError
+from cos_customizer.emulator.machines.backend import SERIAL_PORTS, SERIAL_RING_BYTES, MachineSpec, SerialChunk
+from cos_customizer.emulator.machines.disk_files import DiskFiles
+from cos_customizer.emulator.machines.host import die_with_parent, last_lines, require_packages
 from cos_customizer.emulator.machines.kvm import choose_accelerator
 from cos_customizer.emulator.machines.metadata_server import GATEWAY_IP, GUEST_IP, GUEST_MAC, MetadataServer
-from cos_customizer.emulator.machines.qemu_disks import Disks
 from cos_customizer.emulator.machines.stand_in_image import StandIn
 
 _MEMORY_MIB = 1024
@@ -52,7 +48,7 @@ class QemuBackend:
     Args:
         state_dir: disks, images and serial output of machines.
         cache_dir: the stand-in image and the answer of the KVM probe.
-        report: told in words of slow things.
+        report: called with a sentence before something slow.
     """
 
     name = "qemu"
@@ -62,7 +58,7 @@ class QemuBackend:
         self._cache = Path(cache_dir).absolute()
         self._report = report
         self.stand_in = StandIn(self._cache)
-        self._disks = Disks(self._state, self.stand_in)
+        self._disks = DiskFiles(self._state, self.stand_in)
         self._accelerator: str | None = None
         self._preparing = threading.Lock()
         self._machines: set[QemuMachine] = set()
@@ -99,11 +95,11 @@ class QemuBackend:
 
     def create_image(self, key: str, disk: str) -> int:
         """See `Backend.create_image`."""
-        machine = next((each for each in list(self._machines) if each.boots_from(disk) and each.running), None)
-        if machine is None:
-            return self._disks.create_image(key, disk)
-        with machine.paused():
-            return self._disks.create_image(key, disk, in_use=True)
+        for machine in list(self._machines):
+            if machine.boots_from(disk) and machine.running:
+                with machine.paused():
+                    return self._disks.create_image(key, disk, in_use=True)
+        return self._disks.create_image(key, disk)
 
     def delete_image(self, key: str) -> None:
         """See `Backend.delete_image`."""
@@ -125,7 +121,7 @@ class QemuBackend:
         def start() -> subprocess.Popen[bytes]:
             with log.open("wb") as errors:
                 return subprocess.Popen(
-                    mortal(command),
+                    die_with_parent(command),
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=errors,
@@ -137,23 +133,23 @@ class QemuBackend:
         return process
 
     def boot_disk(self, key: str) -> Path:
-        """The file of a disk to boot from."""
+        """Return the file of a disk to boot from."""
         return self._disks.path(key)
 
     def forget(self, machine: "QemuMachine") -> None:
-        """A machine that is off needs no stopping."""
+        """Forget a machine that is off."""
         self._machines.discard(machine)
 
 
 class QemuMachine:
-    """One virtual machine; see `machines.Machine`.
+    """A virtual machine; see `backend.Machine`.
 
     QEMU's control protocol (QMP) runs over its standard input and output: no socket, no path.
 
     Args:
-        backend: where it belongs.
+        backend: it starts QEMU and keeps the disks.
         spec: the instance.
-        directory: keeps the output of its serial ports.
+        directory: where the output of its serial ports goes.
     """
 
     def __init__(self, backend: QemuBackend, spec: MachineSpec, directory: Path) -> None:
@@ -165,7 +161,7 @@ class QemuMachine:
         self._process: subprocess.Popen[bytes] | None = None
         self._watcher: threading.Thread | None = None
         self._metadata: MetadataServer | None = None
-        self._stands_still = threading.Event()
+        self._paused = threading.Event()
 
     def power_on(self) -> None:
         """See `Machine.power_on`.
@@ -190,18 +186,18 @@ class QemuMachine:
                 if not process.stdout.readline():  # QMP's greeting
                     process.wait()
                     self._backend.forget(self)
-                    raise EmulatorError(f"QEMU does not start: {last_words(log.read_text(errors='replace'))}")
+                    raise EmulatorError(f"QEMU does not start: {last_lines(log.read_text(errors='replace'))}")
             except BaseException:
                 metadata.stop()
                 raise
             self._process, self._metadata = process, metadata
             self._watcher = threading.Thread(target=self._watch, args=(process, metadata), daemon=True)
             self._watcher.start()
-            self._order("qmp_capabilities")
+            self._send("qmp_capabilities")
 
     def press_power_button(self) -> None:
         """See `Machine.press_power_button`."""
-        self._order("system_powerdown")
+        self._send("system_powerdown")
 
     def cut_power(self) -> None:
         """See `Machine.cut_power`."""
@@ -209,7 +205,7 @@ class QemuMachine:
             process, watcher = self._process, self._watcher
             if process is None or watcher is None:
                 return
-            self._order("quit")
+            self._send("quit")
             try:
                 process.wait(_QUIT_SECONDS)
             except subprocess.TimeoutExpired:
@@ -217,19 +213,19 @@ class QemuMachine:
             watcher.join()
 
     def boots_from(self, disk: str) -> bool:
-        """Whether this is its boot disk's key."""
+        """Return whether this is the key of its boot disk."""
         return self._spec.boot_disk == disk
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Let the machine stand still, all that it has written being in its disk's file."""
-        self._stands_still.clear()
-        self._order("stop", _PAUSE)
+        """Stop the machine's CPUs for a while; all that it has written is in its disk's file then."""
+        self._paused.clear()
+        self._send("stop", _PAUSE)
         try:
-            self._stands_still.wait(_QUIT_SECONDS)
+            self._paused.wait(_QUIT_SECONDS)
             yield
         finally:
-            self._order("cont")
+            self._send("cont")
 
     @property
     def running(self) -> bool:
@@ -255,7 +251,8 @@ class QemuMachine:
         if metadata := self._metadata:
             metadata.update(attributes)
 
-    def _order(self, command: str, name: str = "") -> None:
+    def _send(self, command: str, name: str = "") -> None:
+        """Send a command to QEMU, if it still runs; the answer bears the name."""
         process = self._process
         if process is None or process.stdin is None:
             return
@@ -272,12 +269,12 @@ class QemuMachine:
         for line in process.stdout:
             LOG.debug("%s: %s", self._spec.name, line.decode(errors="replace").strip())
             if f'"id": "{_PAUSE}"'.encode() in line:  # the answer, which comes after everything is flushed
-                self._stands_still.set()
+                self._paused.set()
         process.wait()
         metadata.stop()
         self._backend.forget(self)
         process.stdout.close()
-        with contextlib.suppress(OSError):  # an order that QEMU did not live to read
+        with contextlib.suppress(OSError):  # a command that QEMU did not live to read
             process.stdin.close()
 
     def _serial(self, port: int) -> Path:
@@ -300,14 +297,11 @@ class QemuMachine:
             "cache": {"no-flush": True},
             "file": {"driver": "file", "filename": str(self._backend.boot_disk(spec.boot_disk)), "discard": "unmap"},
         }
-        serial = [
-            argument
-            for port in SERIAL_PORTS
-            for argument in (
-                *("-chardev", _options("file", id=f"serial{port}", path=str(self._serial(port)), append="on")),
-                *("-serial", f"chardev:serial{port}"),
-            )
-        ]
+        serial: list[str] = []
+        for port in SERIAL_PORTS:
+            name = f"serial{port}"
+            serial += ["-chardev", _options("file", id=name, path=str(self._serial(port)), append="on")]
+            serial += ["-serial", f"chardev:{name}"]
         return [
             *("qemu-system-x86_64", "-name", spec.name, "-machine", "pc,usb=off,vmport=off,graphics=off"),
             *("-accel", accelerator, "-cpu", cpu),
@@ -328,7 +322,7 @@ class QemuMachine:
 
 
 def _options(kind: str, **values: str) -> str:
-    """An option of QEMU's with its values; a comma in a value is doubled."""
+    """Return the argument of an option with its values; a comma in a value is doubled."""
     return ",".join([kind, *(f"{name}={value.replace(',', ',,')}" for name, value in values.items())])
 
 

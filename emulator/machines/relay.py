@@ -11,7 +11,7 @@ import sys
 
 
 def main() -> None:
-    """Copy until the server closes the connection; when QEMU closes it (or dies), let the server know and leave."""
+    """Copy in both directions until either side closes its end; QEMU also does so by dying."""
     server = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
     sources = [sys.stdin.fileno(), server.fileno()]
     while True:

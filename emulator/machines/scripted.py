@@ -1,36 +1,32 @@
-# ruff: noqa: ARG002 (scripted machines care little for what they are told)
-"""Machines that play a given serial transcript: no files, no processes, no waiting that the script does not ask for."""
+# ruff: noqa: ARG002 (scripted machines have no use for most arguments)
+"""Machines that play a given serial transcript: no files, no processes, and no waiting unless the transcript waits."""
 
 import base64
 import itertools
 import re
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from cos_customizer.emulator.machines.backend import (
-    SERIAL_PORTS,
-    SERIAL_RING_BYTES,
-    EmulatorError,
-    MachineSpec,
-    SerialChunk,
-)
+from cos_customizer.emulator.clock import Clock
+from cos_customizer.emulator.errors import EmulatorError
+from cos_customizer.emulator.machines.backend import SERIAL_PORTS, SERIAL_RING_BYTES, MachineSpec, SerialChunk
 
 Event = Mapping[str, Any]
-"""One thing that a scripted machine does. `after` (seconds after the event before, 0 = at once) with either `text` or
-`base64` on a `port` (3 unless told), `power_off`, `crash` (both stop it), or `reboot` (changes nothing to be seen from
-outside; the events after it are what the machine does then). A `text` may hold `${variable}`."""
+"""One thing that a machine does: `after` (seconds after the event before, on the emulator's clock; 0 = at once), with
+either `text` or `base64` on a `port` (3 by default), `power_off`, `crash` (both stop it), or `reboot` (nothing is seen
+of it; the events after it are those of the next boot). A `text` may contain `${variable}`."""
 
 Play = Callable[[MachineSpec], Sequence[Event]]
 
 _KEYS = {"after", "port", "text", "base64", "power_off", "crash", "reboot"}
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
 @dataclass(frozen=True)
-class Script:
-    """A transcript and the instances it is for.
+class Transcript:
+    """What a scripted machine does, and the instances that it is for.
 
     Attributes:
         events: what the machine does from power-on.
@@ -54,7 +50,7 @@ class Script:
                 raise ValueError(f"script: no serial port {event['port']}")
 
     def matches(self, spec: MachineSpec) -> bool:
-        """Whether the script is for this instance."""
+        """Return whether the transcript is for this instance."""
         if not re.fullmatch(self.match.get("name", ".*"), spec.name):
             return False
         if not re.fullmatch(self.match.get("zone", ".*"), spec.zone):
@@ -63,10 +59,10 @@ class Script:
         return all(re.search(pattern, spec.attributes.get(key, "")) for key, pattern in wanted.items())
 
     def play(self, spec: MachineSpec) -> list[Event]:
-        """The events with the variables filled in.
+        """Return the events with the variables filled in.
 
         Raises:
-            EmulatorError: the metadata holds no value for a variable.
+            EmulatorError: the metadata has no value for a variable.
         """
         values: dict[str, str] = {}
         for name, source in self.variables.items():
@@ -77,22 +73,28 @@ class Script:
                     f"the pattern is {source['pattern']!r}",
                 )
             values[name] = found.group(1)
-        return [
-            {**e, "text": re.sub(r"\$\{(\w+)\}", lambda m: values.get(m[1], m[0]), e["text"])} if "text" in e else e
-            for e in self.events
-        ]
+
+        def value(variable: re.Match[str]) -> str:
+            return values.get(variable[1], variable[0])
+
+        events = []
+        for event in self.events:
+            if "text" in event:
+                event = {**event, "text": _VARIABLE.sub(value, event["text"])}
+            events.append(event)
+        return events
 
 
-class Scripts:
-    """The scripts for new machines; the last one added that matches is played, none means a silent machine."""
+class Transcripts:
+    """The transcripts of new machines: the last one added that matches is played. A machine without one is silent."""
 
     def __init__(self) -> None:
-        self._scripts: dict[int, Script | Play] = {}
+        self._transcripts: dict[int, Transcript | Play] = {}
         self._ids = itertools.count(1)
         self._lock = threading.Lock()
 
-    def add(self, script: Script | Mapping[str, Any] | Play) -> int:
-        """Add a script, its JSON form (`events`, `match`, `variables`), or a function from instance to events.
+    def add(self, transcript: Transcript | Mapping[str, Any] | Play) -> int:
+        """Add a transcript, its JSON form (`events`, `match`, `variables`), or a function from instance to events.
 
         Returns:
             Its id.
@@ -100,43 +102,46 @@ class Scripts:
         Raises:
             ValueError: the JSON form is wrong.
         """
-        if isinstance(script, Mapping):
+        if isinstance(transcript, Mapping):
             try:
-                script = Script(**script)
+                transcript = Transcript(**transcript)
             except TypeError as error:
-                raise ValueError(str(error).replace("Script.__init__() ", "script: ")) from None
+                raise ValueError(str(error).replace("Transcript.__init__() ", "script: ")) from None
         with self._lock:
             number = next(self._ids)
-            self._scripts[number] = script
+            self._transcripts[number] = transcript
         return number
 
     def list(self) -> list[dict[str, Any]]:
-        """The scripts in JSON form."""
+        """Return the transcripts in JSON form."""
         with self._lock:
-            scripts = list(self._scripts.items())
-        shown = []
-        for number, script in scripts:
-            if isinstance(script, Script):
-                shown.append({"id": number, "match": script.match, "variables": script.variables})
-                shown[-1]["events"] = list(script.events)
+            transcripts = list(self._transcripts.items())
+        shown: list[dict[str, Any]] = []
+        for number, each in transcripts:
+            if isinstance(each, Transcript):
+                form = {"match": each.match, "variables": each.variables, "events": list(each.events)}
+                shown.append({"id": number, **form})
             else:
-                shown.append({"id": number, "function": getattr(script, "__name__", repr(script))})
+                shown.append({"id": number, "function": getattr(each, "__name__", repr(each))})
         return shown
 
     def clear(self, number: int | None = None) -> None:
-        """Remove one script, or all."""
+        """Remove one transcript, or all."""
         with self._lock:
-            self._scripts = {n: s for n, s in self._scripts.items() if number is not None and n != number}
+            if number is None:
+                self._transcripts.clear()
+            else:
+                self._transcripts.pop(number, None)
 
     def events(self, spec: MachineSpec) -> Sequence[Event]:
-        """What a new machine for this instance does."""
+        """Return what a new machine of this instance does."""
         with self._lock:
-            scripts = list(self._scripts.values())
-        for script in reversed(scripts):
-            if not isinstance(script, Script):
-                return list(script(spec))
-            if script.matches(spec):
-                return script.play(spec)
+            transcripts = list(self._transcripts.values())
+        for each in reversed(transcripts):
+            if not isinstance(each, Transcript):
+                return list(each(spec))
+            if each.matches(spec):
+                return each.play(spec)
         return []
 
 
@@ -161,10 +166,11 @@ class _Ring:
 
 
 class ScriptedMachine:
-    """Plays events. What is due is worked out when somebody looks, so no thread is needed."""
+    """Plays events. They are played when the machine is looked at, as far as they are due: no thread is needed."""
 
-    def __init__(self, events: Sequence[Event]) -> None:
+    def __init__(self, events: Sequence[Event], clock: Clock) -> None:
         self._events = events
+        self._clock = clock
         self._rings = {port: _Ring() for port in SERIAL_PORTS}
         self._lock = threading.Lock()
         self._running = False
@@ -172,14 +178,14 @@ class ScriptedMachine:
         self._due = 0.0
 
     def power_on(self) -> None:
-        """Play the script from its beginning."""
+        """Play the transcript from its beginning."""
         with self._lock:
             self._running = True
             self._next = 0
-            self._due = time.monotonic()
+            self._due = self._clock.now()
 
     def press_power_button(self) -> None:
-        """Stops at once: scripts have no say in it."""
+        """Stop at once."""
         self.cut_power()
 
     def cut_power(self) -> None:
@@ -190,22 +196,22 @@ class ScriptedMachine:
 
     @property
     def running(self) -> bool:
-        """Whether it is on."""
+        """See `Machine.running`."""
         with self._lock:
             self._play()
             return self._running
 
     def serial_output(self, port: int, start: int) -> SerialChunk:
-        """What has been printed from `start` on."""
+        """Return what has been printed from `start` on."""
         with self._lock:
             self._play()
             return self._rings[port].read(start)
 
     def update_attributes(self, attributes: Mapping[str, str]) -> None:
-        """Nothing looks at them any more."""
+        """Do nothing: a transcript does not read them."""
 
     def _play(self) -> None:
-        now = time.monotonic()
+        now = self._clock.now()
         while self._running and self._next < len(self._events):
             event = self._events[self._next]
             due = self._due + float(event.get("after", 0))
@@ -222,32 +228,38 @@ class ScriptedMachine:
 
 
 class ScriptedBackend:
-    """The backend of scripted machines: disks and images have no content."""
+    """The backend of scripted machines: disks and images have no content.
+
+    Attributes:
+        transcripts: what they do.
+        clock: the one that they go by.
+    """
 
     name = "scripted"
 
-    def __init__(self, scripts: Scripts | None = None) -> None:
-        self.scripts = scripts or Scripts()
+    def __init__(self, transcripts: Transcripts | None = None) -> None:
+        self.transcripts = transcripts or Transcripts()
+        self.clock = Clock()
 
     def prepare(self) -> None:
-        """Nothing is needed."""
+        """Do nothing."""
 
     def create_disk(self, key: str, image: str | None, size_gb: int) -> None:
-        """Nothing is kept."""
+        """Do nothing."""
 
     def delete_disk(self, key: str) -> None:
-        """Nothing is kept."""
+        """Do nothing."""
 
     def create_image(self, key: str, disk: str) -> int:
-        """A plausible size in bytes."""
+        """Return a plausible size in bytes."""
         return 100 << 20
 
     def delete_image(self, key: str) -> None:
-        """Nothing is kept."""
+        """Do nothing."""
 
     def machine(self, spec: MachineSpec) -> ScriptedMachine:
-        """A machine that plays the script for this instance."""
-        return ScriptedMachine(self.scripts.events(spec))
+        """Return a machine that plays the transcript of this instance."""
+        return ScriptedMachine(self.transcripts.events(spec), self.clock)
 
     def close(self) -> None:
-        """Nothing runs."""
+        """Do nothing."""

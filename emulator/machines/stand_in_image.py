@@ -1,7 +1,7 @@
 """The stand-in for Container-Optimized OS: a bootable disk image with COS's partitions and mounts, made of Debian 12.
 
-COS itself cannot be had without Google Cloud. The recipe is in `stand_in/`: mmdebstrap makes a root file system, in
-which `make_disk.sh` makes the disk; neither needs root, loop devices or mounts.
+COS itself is not available outside of Google Cloud. The recipe is in `stand_in/`: mmdebstrap makes a root file system,
+in which `make_disk.sh` makes the disk; neither needs root, loop devices or mounts.
 """
 
 import contextlib
@@ -17,8 +17,9 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from cos_customizer.emulator.machines.backend import EmulatorError
-from cos_customizer.emulator.machines.host import LOG, last_words, mortal, require_packages
+from cos_customizer.emulator import LOG
+from cos_customizer.emulator.errors import EmulatorError
+from cos_customizer.emulator.machines.host import die_with_parent, last_lines, require_packages
 
 _RECIPE = Path(__file__).parent / "stand_in"
 _SUITE = "bookworm"
@@ -28,7 +29,7 @@ _UNUSED = ("doc", "man", "info", "locale")
 
 
 class StandIn:
-    """The stand-in image in the cache, built when it is asked for the first time.
+    """The stand-in image in the cache, built when it is needed for the first time.
 
     Args:
         cache_dir: where it is kept, in a directory named for the recipe's hash.
@@ -49,14 +50,14 @@ class StandIn:
         self.initrd = self._directory / "initrd"
 
     def is_built(self) -> bool:
-        """Whether it is in the cache."""
+        """Return whether it is in the cache."""
         return self._directory.is_dir()
 
     def ensure(self, report: Callable[[str], None] = LOG.info) -> None:
-        """Build it unless it is there; takes about a minute and some 130 MB of downloads.
+        """Build it unless it is there, which takes about a minute and some 130 MB of downloads.
 
         Args:
-            report: told in words what goes on.
+            report: called with a sentence before something slow.
 
         Raises:
             EmulatorError: a program is missing, or the build failed.
@@ -66,10 +67,10 @@ class StandIn:
             return
         require_packages()
         self._cache.mkdir(parents=True, exist_ok=True)
-        with _only_one(self._cache / "stand-in.lock"):
-            if self.is_built():  # by the one we waited for
+        with _locked(self._cache / "stand-in.lock"):
+            if self.is_built():  # by the process that we waited for
                 return
-            for left in self._cache.glob("stand-in-*.partial"):  # by a build that was killed
+            for left in self._cache.glob("stand-in-*.partial"):  # of a build that was killed
                 shutil.rmtree(left)
             self._forget_unused()
             began = time.monotonic()
@@ -82,7 +83,7 @@ class StandIn:
             report(f"stand-in COS image built in {time.monotonic() - began:.0f} s, kept in {self._directory}")
 
     def _forget_unused(self) -> None:
-        """Remove stand-ins of other recipes that nobody has used for long. Disks keep links of their own."""
+        """Remove stand-in images of other recipes that have not been used for long. Disks keep links of their own."""
         for other in self._cache.glob("stand-in-*"):
             if other.is_dir() and time.time() - other.stat().st_mtime > _UNUSED_LIFE:
                 shutil.rmtree(other, ignore_errors=True)
@@ -96,7 +97,7 @@ def _recipe_hash() -> str:
 
 
 @contextlib.contextmanager
-def _only_one(lock: Path) -> Iterator[None]:
+def _locked(lock: Path) -> Iterator[None]:
     with lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # the kernel drops it when this process dies
         yield
@@ -135,12 +136,12 @@ def _build(output: Path, work: Path) -> None:
     environment = {**os.environ, "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin", "LC_ALL": "C.UTF-8"}
     if os.geteuid() == 0:
         # mmdebstrap as root mounts things: with namespaces of its own, nothing is left of it when it is killed.
-        end, environment["TMPDIR"] = signal.SIGKILL, str(work)
+        death_signal, environment["TMPDIR"] = signal.SIGKILL, str(work)
         command = ["unshare", "--mount", "--pid", "--fork", "--kill-child", *command]
     else:
-        end = signal.SIGTERM  # it makes its own namespaces, and cleans up when it is told to end
+        death_signal = signal.SIGTERM  # it makes its own namespaces, and cleans up when it is terminated
     with subprocess.Popen(
-        mortal(command, end),
+        die_with_parent(command, death_signal),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -149,17 +150,17 @@ def _build(output: Path, work: Path) -> None:
         env=environment,
     ) as process:
         try:
-            said, _ = process.communicate()
+            printed, _ = process.communicate()
         except BaseException:
-            process.send_signal(end)
-            process.communicate()  # until nobody is left who writes below `work`
+            process.send_signal(death_signal)
+            process.communicate()  # until no process writes below `work` any more
             raise
-    LOG.debug("mmdebstrap: %s", said)
+    LOG.debug("mmdebstrap: %s", printed)
     if process.returncode:
         errors = "\n".join(
-            line for line in said.splitlines() if line.startswith(("E:", "W:", "Err")) or "error" in line
+            line for line in printed.splitlines() if line.startswith(("E:", "W:", "Err")) or "error" in line
         )
         raise EmulatorError(
-            f"the stand-in image could not be built: {last_words(errors or said, 4)}",
+            f"the stand-in image could not be built: {last_lines(errors or printed, 4)}",
             "it is made of Debian packages: is the package archive reachable from here?",
         )

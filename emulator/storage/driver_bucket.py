@@ -1,17 +1,19 @@
-"""The public bucket in which NVIDIA's drivers lie: the names of some of its objects, and a text in each.
+"""The public bucket of NVIDIA's drivers: some of its objects under their own names, with a text in each.
 
-`driver_bucket.txt` has the names, in the shapes that the bucket has had over the years.
+`driver_bucket.txt` lists the names, in all the forms that the bucket has used over the years.
 """
 
 import base64
 import hashlib
 import re
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import google_crc32c
 
-from cos_customizer.emulator.compute.resources import Resource
+Resource = dict[str, Any]
+"""A bucket or an object in Cloud Storage's JSON form."""
 
 NAME = "nvidia-drivers-us-public"
 _SINCE = "2018-07-01T00:00:00.000Z"
@@ -20,7 +22,7 @@ _DRIVER = re.compile(r"(NVIDIA-Linux-x86_64-[0-9.]+[0-9])[^/]*\.run")
 
 
 def contents() -> dict[str, bytes]:
-    """The objects: what stands for a driver does not depend on the name that its file has."""
+    """Return the objects by name. A driver's text is the same whatever the name of its file."""
     names = Path(__file__).with_suffix(".txt").read_text().split()
     return {name: _text(name.rpartition("/")[2]).encode() for name in names}
 
@@ -31,7 +33,7 @@ def _text(file: str) -> str:
 
 
 def public_bucket(name: str) -> Resource:
-    """The resource of a bucket that everybody may read."""
+    """Return the resource of a bucket that everybody may read."""
     return {
         "kind": "storage#bucket",
         "id": name,
@@ -50,11 +52,11 @@ def public_bucket(name: str) -> Resource:
 
 
 def public_object(endpoint: str, bucket: str, name: str, content: bytes) -> Resource:
-    """The resource of an object (https://cloud.google.com/storage/docs/json_api/v1/objects).
+    """Return the resource of an object (https://cloud.google.com/storage/docs/json_api/v1/objects).
 
     Args:
         endpoint: URL of the service.
-        bucket: where it is.
+        bucket: its bucket.
         name: its name.
         content: its bytes.
     """

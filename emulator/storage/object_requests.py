@@ -1,4 +1,4 @@
-"""What the storage behind does not do with requests for objects: preconditions, and lists in pages.
+"""Requests for objects, where gcp-storage-emulator does too little: preconditions, and lists in pages.
 
 Sources: https://cloud.google.com/storage/docs/request-preconditions,
 https://cloud.google.com/storage/docs/json_api/v1/objects/list.
@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from cos_customizer.emulator.compute.resources import Resource
 from cos_customizer.emulator.errors import ApiError
+from cos_customizer.emulator.storage.driver_bucket import Resource
 
 _OBJECT = re.compile(r"(?:/storage/v1)?/b/([^/]+)/o/([^/]+)")
 _LIST = re.compile(r"(?:/storage/v1)?/b/([^/]+)/o/?")
@@ -26,22 +26,22 @@ _CONDITIONS = (
 
 
 def check_preconditions(objects: Mapping[str, Mapping[str, Resource]], target: str) -> None:
-    """Refuse a request for an object that is not as the request wants it.
+    """Refuse a request whose preconditions its object does not meet.
 
-    Uploads are not looked at: their object's name may stand in the body.
+    Uploads are not checked: their object's name may stand in the body.
 
     Args:
         objects: the objects, by bucket and name.
         target: the request's path and query.
 
     Raises:
-        ApiError: 412, or 400 for a condition that is no number.
+        ApiError: 412, or 400 for a condition that is not a number.
     """
     parts = urlsplit(target)
     found = _OBJECT.fullmatch(parts.path)
     query = dict(parse_qsl(parts.query))
     stored = objects.get(found[1], {}).get(unquote(found[2])) if found else None
-    if stored is None:  # that it is not there is told elsewhere
+    if stored is None:  # the storage answers that
         return
     for name, field, equal in _CONDITIONS:
         if name not in query:
@@ -53,14 +53,14 @@ def check_preconditions(objects: Mapping[str, Mapping[str, Resource]], target: s
 
 
 def list_page(storage: Any, target: str) -> dict[str, Any] | None:
-    """The answer to a request for a list of objects.
+    """Return the answer to a request for a list of objects.
 
     Args:
         storage: of gcp-storage-emulator.
         target: the request's path and query.
 
     Returns:
-        The answer's body; None if the request is for something else, or for more than is done here.
+        The answer's body; None if the request asks for something else, which is not done here.
 
     Raises:
         ApiError: 400 for a bad parameter.

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from support.command_line import run
+from support.dry_runs import IMAGES, INSTANCES, read_dry_run
 from support.guest_scripts import NONCE, succeeding
 from support.paths import ROOT
 
@@ -28,7 +30,9 @@ FINISH = ("finish-image-build", "-zone=us-west1-b", "-project=my-project", "-ima
 
 
 @pytest.fixture
-def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, emulator: Emulator) -> Iterator[Path]:
+def workspace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, emulator: Emulator, session_server: dict[str, str]
+) -> Iterator[Path]:
     """A working directory with the example's recipes; temporary files go to a directory that ends empty."""
     cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     for name in ("home", "workspace", "temporary"):
@@ -41,6 +45,8 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, emulator: Emulato
     monkeypatch.chdir(tmp_path / "workspace")
     for name in [name for name in os.environ if name.startswith("PREFECT_")]:
         monkeypatch.delenv(name)
+    for name, value in session_server.items():
+        monkeypatch.setenv(name, value)
     yield tmp_path / "workspace"
     assert list((tmp_path / "temporary").iterdir()) == []
 
@@ -73,13 +79,13 @@ def planned(*arguments: str) -> list[Any]:
 def test_every_example_builds(recipe: str, workspace: Path, emulator: Emulator) -> None:
     path = Path("recipes", f"{recipe}.yaml")
     play(emulator, path)
-    ran = build(f"-recipe={path}", "-output-file=out.json")
-    assert (ran.returncode, ran.stderr) == (0, "")
+    ran = run("build", f"-recipe={path}", "-output-file=out.json")
+    assert (ran.code, ran.err) == (0, "")
     spec = read_recipe(path).spec()
     result = json.loads(Path("out.json").read_text())
     assert result["outcome"] == "built"
     assert [step["label"] for step in result["steps"]] == [step.label for step in spec.steps]
-    assert ran.stdout.splitlines()[-1].startswith(f"{result['image']} built in ")
+    assert ran.out.splitlines()[-1].startswith(f"{result['image']} built in ")
     (image,) = emulator.list("projects/my-project/global/images")
     assert image["name"] == result["image"]
     assert image["name"].endswith(spec.output.suffix or "?")
@@ -88,9 +94,9 @@ def test_every_example_builds(recipe: str, workspace: Path, emulator: Emulator) 
     assert emulator.list("projects/my-project/zones/-/instances") == []
     assert not Path("~/.cos-customizer-workdir").expanduser().exists()
 
-    again = build(f"-recipe={path}")
-    assert (again.returncode, again.stderr) == (0, "")
-    assert again.stdout.splitlines()[-1].startswith(f"{image['name']} was there already")
+    again = run("build", f"-recipe={path}")
+    assert (again.code, again.err) == (0, "")
+    assert again.out.splitlines()[-1].startswith(f"{image['name']} was there already")
 
 
 @pytest.mark.slow
@@ -157,9 +163,8 @@ def test_what_finish_image_build_prints_is_a_recipe_of_the_same_image(finish: li
 
 def changing(document: Any) -> Any:
     """A request without what is different in every second."""
-    text = json.dumps(document)
-    labels = document.get("labels", {}) if isinstance(document, dict) else {}
-    return json.loads(text.replace(labels.get("cos-customizer-expires", "?"), "EXPIRY"))
+    text = re.sub(r'("(?:cos-customizer-expires|customTime)": )"[^"]*"', r'\1"TIME"', json.dumps(document))
+    return json.loads(text)
 
 
 def test_masked_values_are_not_built_with(finish: list[str]) -> None:
@@ -183,7 +188,9 @@ def test_a_context_that_has_changed_since_is_refused(finish: list[str]) -> None:
 
 
 def test_a_dry_run_looks_at_the_context_and_says_where_it_is(workspace: Path) -> None:
-    recipe, vm, image, *_ = planned("-recipe=recipes/hello.yaml", "-set=output.labels={a: 1}", "-set", "timeout=1h")
+    ran = run("build", "-recipe=recipes/hello.yaml", "-set=output.labels={a: 1}", "-set", "timeout=1h", "-dry-run")
+    printed = read_dry_run(ran.out)
+    recipe, (vm,), (image,) = printed.recipe, printed.bodies(f"POST {INSTANCES}"), printed.bodies(f"POST {IMAGES}")
     made = archive_context(Path("recipes/hello"), workspace.parent / "a.tar.gz")
     assert recipe["context"] == {"path": str(workspace / "recipes" / "hello"), "sha256": made.sha256}
     assert made.sha256 in json.dumps(vm)

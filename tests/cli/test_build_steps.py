@@ -6,15 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from google.cloud import compute_v1
 from support.command_line import run
+from support.dry_runs import DISKS, IMAGES, INSTANCES, UPLOAD, read_dry_run
 
 from cos_customizer.cli.commands import finish_image_build, install_gpu, start_image_build
 from cos_customizer.cli.commands.finish_image_build import FLAGS, specification
 from cos_customizer.cli.go_flags import Flag
+from cos_customizer.cli.main import program
 from cos_customizer.cli.state import BuildState, StateDirectory
 from cos_customizer.customizer.spec.model import BuildSpec
+from cos_customizer.customizer.spec.steps.kinds import STEP_KINDS
 from cos_customizer.customizer.spec.steps.run_script import RunScript
 from cos_customizer.emulator.server import Emulator
 from cos_customizer.gcp.clients import connect
@@ -162,6 +164,10 @@ def test_builds_side_by_side(home: Path, emulator: Emulator) -> None:
     for name in ("a", "b"):
         assert len(StateDirectory(home / name).read().spec["steps"]) == 1
     assert not (home / ".cos-customizer-workdir").exists()
+
+
+def test_every_kind_of_step_is_a_command() -> None:
+    assert set(STEP_KINDS) <= program.commands.keys()
 
 
 # run-script
@@ -346,16 +352,14 @@ def test_a_dry_run_prints_the_specification_and_every_request(home: Path, emulat
     kept = (home / ".cos-customizer-workdir" / "state.json").read_bytes()
     dry = run("finish-image-build", *REQUIRED, "-image-family=f", "-dry-run")
     assert (dry.code, dry.err) == (0, "")
-    spec, *bodies = yaml.safe_load_all(dry.out)
-    read = BuildSpec.model_validate(spec)
+    printed = read_dry_run(dry.out)
+    read = BuildSpec.model_validate(printed.recipe)
     assert read.source.name == IMAGE
     assert read.context.path == str(Path.cwd())
     assert read.steps == [RunScript(script="preload.sh", env={"TOKEN": "***"})]
-    comments = [line for line in dry.out.splitlines() if line.startswith(("# POST ", "# DELETE "))]
-    assert len(comments) == len(bodies)
-    assert comments[0] == "# POST compute/v1/projects/my-project/zones/us-west1-b/instances"
-    assert bodies[0]["disks"][0]["initializeParams"]["sourceImage"].endswith(IMAGE)
-    assert any(body.get("name") == "my-image" and body.get("family") == "f" for body in bodies)
+    (vm,), (image,) = printed.bodies(f"POST {INSTANCES}"), printed.bodies(f"POST {IMAGES}")
+    assert vm["disks"][0]["initializeParams"]["sourceImage"].endswith(IMAGE)
+    assert (image["name"], image["family"]) == ("my-image", "f")
     assert "hunter2" not in dry.out
     assert (home / ".cos-customizer-workdir" / "state.json").read_bytes() == kept
 
@@ -364,19 +368,25 @@ def test_a_dry_run_shows_how_the_image_would_be_verified_and_released(home: Path
     assert run(*START, f"-image-name={IMAGE}").code == 0
     dry = run("finish-image-build", *REQUIRED, "-image-family=f", "-verify-script=./preload.sh", "-dry-run")
     assert (dry.code, dry.err) == (0, "")
-    calls = [line.split()[1:] for line in dry.out.splitlines() if line.startswith(("# POST ", "# DELETE ", "# PATCH "))]
-    instances = "compute/v1/projects/my-project/zones/us-west1-b/instances"
-    images = "compute/v1/projects/my-project/global/images"
-    assert calls == [
-        ["POST", instances],
-        ["POST", f"{images}?forceCreate=true"],
-        ["DELETE", f"{instances}/cos-customizer-0000000000"],
-        ["POST", instances],
-        ["PATCH", f"{images}/my-image"],
-        ["POST", f"{images}/my-image/setLabels"],
-        ["DELETE", f"{instances}/cos-customizer-0000000000-test"],
+    printed = read_dry_run(dry.out)
+    store_log = [f"POST {UPLOAD}?uploadType=resumable", f"PUT {UPLOAD}"]
+    assert printed.calls == [
+        f"POST {UPLOAD}?uploadType=multipart",
+        f"POST {INSTANCES}",
+        f"POST {IMAGES}?forceCreate=true",
+        *store_log,
+        f"DELETE {INSTANCES}/cos-customizer-0000000000",
+        f"DELETE {DISKS}/cos-customizer-0000000000",
+        f"POST {INSTANCES}",
+        f"PATCH {IMAGES}/my-image",
+        f"POST {IMAGES}/my-image/setLabels",
+        *store_log,
+        f"DELETE {INSTANCES}/cos-customizer-0000000000-test",
+        f"DELETE {DISKS}/cos-customizer-0000000000-test",
+        "DELETE storage/v1/b/my-project_cloudbuild/o/work/cos-customizer/0000000000/context.tar.gz",
     ]
-    spec, _, image, _, test_vm, patch, *_ = yaml.safe_load_all(dry.out)
+    spec, (_, test_vm), (image,) = printed.recipe, printed.bodies(f"POST {INSTANCES}"), printed.bodies(f"POST {IMAGES}")
+    (patch,) = printed.bodies(f"PATCH {IMAGES}/my-image")
     assert spec["verify"]["scripts"] == [{"type": "run-script", "script": "preload.sh", "env": {}}]
     assert "family" not in image
     assert image["labels"]["cos-customizer-state"] == "unreleased"

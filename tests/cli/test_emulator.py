@@ -5,15 +5,15 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.waiting import PATIENCE, wait_for
 
-from cos_customizer.emulator import service
+from cos_customizer.emulator import background
 
 VARIABLES = {
     "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE",
@@ -27,14 +27,14 @@ COMMAND = (sys.executable, "-c", "import sys; from cos_customizer.cli.main impor
 @pytest.fixture
 def state(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path / "state"
-    service.stop(tmp_path / "state")
+    background.stop(tmp_path / "state")
 
 
 @pytest.fixture
 def run(state: Path) -> Run:
     def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
         command = [*COMMAND, *arguments, f"-state-dir={state}"]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, **options)
+        return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False, **options)
 
     return run
 
@@ -78,11 +78,11 @@ def test_from_start_to_stop(run: Run, state: Path) -> None:
     assert started.returncode == 0, started.stderr
     environment = exports(started.stdout)
     assert set(environment) == VARIABLES
-    running = service.find(state)
+    running = background.find(state)
     assert running is not None
     assert processes_of(running.pid) == [str(running.pid)]
     assert listening(running.pid) == {"0100007F"}
-    with urllib.request.urlopen(running.control + "status", timeout=10) as answer:
+    with urllib.request.urlopen(running.control + "status", timeout=PATIENCE) as answer:
         assert json.load(answer)["projects"] == ["one", "two"]
 
     again = run("start", "-machines=scripted")
@@ -108,18 +108,15 @@ def test_from_start_to_stop(run: Run, state: Path) -> None:
 @pytest.mark.slow
 def test_an_emulator_that_was_killed_is_not_taken_for_a_running_one(run: Run, state: Path) -> None:
     run("start", "-machines=scripted")
-    first = service.find(state)
+    first = background.find(state)
     assert first is not None
     os.kill(first.pid, signal.SIGKILL)
-    deadline = time.monotonic() + 10
-    while service.find(state):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_for(lambda: not background.find(state))
     assert (state / "service.json").exists()
     assert run("status").returncode == 1
     started = run("start", "-machines=scripted")
     assert started.returncode == 0, started.stderr
-    second = service.find(state)
+    second = background.find(state)
     assert second is not None
     assert second.pid != first.pid
 
@@ -127,13 +124,12 @@ def test_an_emulator_that_was_killed_is_not_taken_for_a_running_one(run: Run, st
 @pytest.mark.slow
 def test_it_ends_when_its_own_api_is_told_to(run: Run, state: Path) -> None:
     run("start", "-machines=scripted")
-    running = service.find(state)
+    running = background.find(state)
     assert running is not None
-    urllib.request.urlopen(urllib.request.Request(running.control + "shutdown", method="POST"), timeout=10).close()
-    deadline = time.monotonic() + 10
-    while processes_of(running.pid):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    urllib.request.urlopen(
+        urllib.request.Request(running.control + "shutdown", method="POST"), timeout=PATIENCE
+    ).close()
+    wait_for(lambda: not processes_of(running.pid))
     assert not (state / "service.json").exists()
 
 
@@ -146,7 +142,7 @@ def test_in_the_foreground_it_runs_until_interrupted(state: Path) -> None:
         lines = [process.stdout.readline() for _ in VARIABLES]
         assert set(exports("".join(lines))) == VARIABLES
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=PATIENCE)
     finally:
         process.kill()
     assert process.returncode == 0
@@ -162,7 +158,7 @@ def test_what_keeps_it_from_starting_is_said(run: Run, state: Path) -> None:
     assert failed.returncode == 1
     assert "cannot listen on 127.0.0.1" in failed.stderr
     assert "Traceback" not in failed.stderr
-    assert service.find(state) is None
+    assert background.find(state) is None
 
 
 @pytest.mark.parametrize(
@@ -175,7 +171,7 @@ def test_what_keeps_it_from_starting_is_said(run: Run, state: Path) -> None:
     ],
 )
 def test_a_wrong_command_line_is_explained(arguments: tuple[str, ...], code: int, words: str) -> None:
-    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert (done.returncode, done.stdout) == (code, "")
     assert words in done.stderr
     assert "Traceback" not in done.stderr
@@ -189,15 +185,15 @@ def test_a_stale_file_is_not_a_running_emulator(tmp_path: Path, content: str) ->
         fields = {"pid": os.getpid(), "started": 1, "machines": "qemu", "port": 1, "storage_port": 2}
         content = json.dumps({**fields, "control": "", "environment": {}, "log": ""})
     (tmp_path / "service.json").write_text(content)
-    assert service.find(tmp_path) is None
-    assert service.stop(tmp_path) is False
+    assert background.find(tmp_path) is None
+    assert background.stop(tmp_path) is False
     assert not (tmp_path / "service.json").exists()
 
 
 def test_looking_for_it_loads_neither_server_nor_google() -> None:
     code = "import sys\nimport cos_customizer.cli.commands.emulator\n"
     code += "print([name for name in ('flask', 'google.cloud') if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=True)
     assert done.stdout == "[]\n"
 
 
@@ -211,8 +207,8 @@ def test_a_start_that_is_interrupted_leaves_no_process(state: Path, number: sign
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     assert len(children) == 1
     process.send_signal(number)
-    output, errors = process.communicate(timeout=30)
+    output, errors = process.communicate(timeout=PATIENCE)
     assert (process.returncode, output) == (128 + number, "")
     assert "Traceback" not in errors
     assert processes_of(int(children[0])) == []
-    assert service.find(state) is None
+    assert background.find(state) is None

@@ -10,6 +10,7 @@ from support.command_line import run
 from support.compute_clients import DISKS, IMAGES, PROJECT, Compute, call
 from support.family_images import DAY, OURS, add_images, changes, given_by
 
+from cos_customizer.customizer.families.image_expiry import Retention
 from cos_customizer.emulator.server import Emulator
 from cos_customizer.gcp import image_expiry
 from cos_customizer.gcp.clients import connect
@@ -63,7 +64,7 @@ def test_three_hundred_images(compute: Compute) -> None:
     assert planned["old-008"] == ("keep", "in use by disk d8 in us-west1-b")
     assert planned["undated-000"] == ("keep", "deprecated without a date of deletion")
     assert planned["previous"] == ("keep", "among the newest 2")
-    assert planned["current"] == ("keep", "what the family gives now")
+    assert planned["current"] == ("keep", "the family's current image")
 
     compute.emulator.calls.clear()
     done = run(*FLAGS, "-dry-run=false")
@@ -162,10 +163,10 @@ def test_an_image_that_has_got_the_name_meanwhile_is_not_deleted(compute: Comput
     past = time.time() - DAY
     add_images(compute, {"old": {"deleted": past}, "previous": {"deleted": past}, "now": {}})
     clients = connect()
-    decided = image_expiry.look(clients, image_expiry.Retention(PROJECT, ["my-family"]), time.time())
+    decided = image_expiry.plan(clients, Retention(PROJECT, ["my-family"]), time.time())
     compute.ok(compute.images.delete_unary(project=PROJECT, image="old"))
     compute.image("old")
-    removals = {each.name: each.action for each in image_expiry.carry_out(clients, PROJECT, decided)}
+    removals = {each.name: each.action for each in image_expiry.apply(clients, PROJECT, decided)}
     assert removals == {"old": "gone", "previous": "keep", "now": "keep"}
     assert "old" in compute.names("images")
 

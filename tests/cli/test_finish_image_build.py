@@ -3,10 +3,8 @@
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,12 +12,12 @@ from pathlib import Path
 import pytest
 from support.command_line import run
 from support.guest_scripts import marker, said, script, succeeding
+from support.programs import read_until, rest_of
 
 from cos_customizer.cli.output_file import OutputFile
 from cos_customizer.customizer.errors import UsageError
 from cos_customizer.customizer.reporting.result import BuildResult
 from cos_customizer.emulator.server import Emulator
-from cos_customizer.flows.local_server import LocalServer
 
 PROGRAM = [sys.executable, "-c", "import sys; from cos_customizer.cli.main import main; sys.exit(main())"]
 FINISH = [*PROGRAM, "finish-image-build", "-zone=us-west1-b", "-project=my-project", "-image-name=my-image"]
@@ -91,7 +89,7 @@ def test_a_build_and_the_same_again(started: Path, places: Path, emulator: Emula
 
 
 @pytest.mark.slow
-def test_a_failed_step_shows_its_last_lines(started: Path, emulator: Emulator) -> None:
+def test_a_failed_step_shows_its_last_lines(started: Path, emulator: Emulator, session_server: dict[str, str]) -> None:
     emulator.scripts.add(
         script(
             marker(f"BuildStep: 1 started {LABEL}"),
@@ -100,7 +98,9 @@ def test_a_failed_step_shows_its_last_lines(started: Path, emulator: Emulator) -
             marker("BuildFailed: step 1 exit 6"),
         )
     )
-    ran = subprocess.run([*FINISH, "-output-file=out.json"], capture_output=True, text=True, check=False)
+    environment = {**os.environ, **session_server}
+    command = [*FINISH, "-output-file=out.json"]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert ran.returncode == 1
     first, *rest = ran.stderr.splitlines()
     assert first.startswith("cos-customizer: step 1/1 failed: run-script preload.sh")
@@ -114,72 +114,38 @@ def test_a_failed_step_shows_its_last_lines(started: Path, emulator: Emulator) -
 
 
 @pytest.mark.slow
-def test_an_output_file_that_can_no_longer_be_written_hides_no_failure(started: Path, emulator: Emulator) -> None:
-    emulator.scripts.add(script(marker(f"BuildStep: 1 started {LABEL}"), marker("BuildFailed: step 1 exit 6", 1.0)))
+def test_an_output_file_that_can_no_longer_be_written_hides_no_failure(
+    started: Path, emulator: Emulator, session_server: dict[str, str]
+) -> None:
+    emulator.scripts.add(script(marker(f"BuildStep: 1 started {LABEL}"), marker("BuildFailed: step 1 exit 6", 60)))
     place = Path("results")
     place.mkdir()
-    with subprocess.Popen([*FINISH, f"-output-file={place}/out.json"], text=True, stdout=-1, stderr=-1) as build:
-        assert build.stdout is not None
-        while "step 1/1" not in build.stdout.readline():
-            assert build.poll() is None
+    command = [*FINISH, f"-output-file={place}/out.json"]
+    environment = {**os.environ, **session_server}
+    with subprocess.Popen(command, env=environment, text=True, stdout=-1, stderr=-1) as build:
+        read_until(build, "step 1/1")
         place.rmdir()
-        _, err = build.communicate(timeout=30)
+        emulator.clock.advance(60)
+        _, err = rest_of(build)
     assert build.returncode == 1
     assert "cannot write -output-file" in err
     assert "step 1/1 failed: run-script preload.sh exited with 6" in err
 
 
-WAYS_OUT = [
-    ([signal.SIGINT], 130, "interrupted", "interrupted"),
-    ([signal.SIGTERM], 143, "terminated", "interrupted"),
-    # Python takes signals that are pending at the same moment by their numbers, so SIGINT comes first in any case.
-    ([signal.SIGINT, signal.SIGTERM, signal.SIGTERM], 130, "interrupted", "interrupted"),
-]
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize(("signals", "code", "said_so", "outcome"), WAYS_OUT, ids=lambda value: str(value))
-def test_a_signal_leaves_nothing(
-    started: Path, emulator: Emulator, signals: list[signal.Signals], code: int, said_so: str, outcome: str
+def test_a_configured_server_is_used_and_named(
+    started: Path, emulator: Emulator, session_server: dict[str, str]
 ) -> None:
-    emulator.scripts.add(script(marker(f"BuildStep: 1 started {LABEL}"), said("never\n", 600)))
-    build = subprocess.Popen(
-        [*FINISH, "-output-file=out.json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert build.stdout is not None
-    while "step 1/1" not in build.stdout.readline():
-        assert build.poll() is None
-    begin = time.monotonic()
-    for number in signals:
-        build.send_signal(number)
-        time.sleep(0.05)
-    out, err = build.communicate(timeout=30)
-    assert build.returncode == code
-    assert err.splitlines()[0] == f"cos-customizer: {said_so}"
-    assert "cleaned up   1 VM, 1 disk, 1 object" in out
-    assert not started.exists()
-    assert json.loads(Path("out.json").read_text())["outcome"] == outcome
-    assert time.monotonic() - begin < 20
-
-
-@pytest.mark.slow
-def test_a_configured_server_is_used_and_named(started: Path, emulator: Emulator) -> None:
     emulator.scripts.add(succeeding(LABEL))
-    with LocalServer() as server:
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-        ran = subprocess.run(
-            FINISH, env={**inherited, "PREFECT_API_URL": server.url}, capture_output=True, text=True, check=False
-        )
-        request = urllib.request.Request(
-            f"{server.url}/flow_runs/filter", b"{}", {"Content-Type": "application/json"}, method="POST"
-        )
-        with urllib.request.urlopen(request) as response:
-            (flow_run,) = json.load(response)
+    url = session_server["PREFECT_API_URL"]
+    environment = {**os.environ, "PREFECT_API_URL": url}
+    ran = subprocess.run(FINISH, env=environment, capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stderr) == (0, "")
+    (line,) = [line for line in ran.stdout.splitlines() if "flow run" in line]
+    with urllib.request.urlopen(f"{url}/flow_runs/{line.rpartition('/runs/flow-run/')[2]}") as response:
+        flow_run = json.load(response)
     assert flow_run["state_type"] == "COMPLETED"
     assert flow_run["name"] == "build my-image"
-    (line,) = [line for line in ran.stdout.splitlines() if "flow run" in line]
-    assert line.endswith(f"/runs/flow-run/{flow_run['id']}")
 
 
 @pytest.mark.slow
@@ -249,7 +215,7 @@ def test_no_output_file_is_nothing(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("flags", [(), ("-cloud-logging",)], ids=["off", "on"])
 def test_cloud_logging_is_loaded_only_where_it_is_asked_for(
-    started: Path, emulator: Emulator, flags: tuple[str, ...]
+    started: Path, emulator: Emulator, session_server: dict[str, str], flags: tuple[str, ...]
 ) -> None:
     emulator.scripts.add(succeeding(LABEL))
     program = (
@@ -257,7 +223,8 @@ def test_cloud_logging_is_loaded_only_where_it_is_asked_for(
         "print('loaded', 'google.cloud.logging' in sys.modules); sys.exit(code)"
     )
     command = [sys.executable, "-c", program, *FINISH[len(PROGRAM) :], *flags]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = {**os.environ, **session_server}
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stderr) == (0, "")
     assert ran.stdout.splitlines()[-1] == f"loaded {bool(flags)}"
     found = emulator.logs.entries("my-project", 'jsonPayload.event="end"')

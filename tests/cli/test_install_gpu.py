@@ -5,14 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from support.command_line import run
+from support.dry_runs import INSTANCES, read_dry_run
 
 from cos_customizer.cli.commands.install_gpu import FLAGS
 from cos_customizer.cli.state import StateDirectory
 from cos_customizer.customizer.spec.gpu_drivers import DEFAULT_CONTAINER
 from cos_customizer.customizer.spec.model import BuildSpec, parse_spec
 from cos_customizer.customizer.spec.steps.install_gpu import InstallGpu
+from cos_customizer.customizer.spec.steps.kinds import Step
 from cos_customizer.emulator.server import Emulator
 
 FILE = "NVIDIA-Linux-x86_64-450.51.06.run"
@@ -54,13 +55,13 @@ def started(home: Path, monkeypatch: pytest.MonkeyPatch) -> StateDirectory:
     return directory
 
 
-def installation(directory: StateDirectory) -> InstallGpu:
+def installation(directory: StateDirectory) -> Step:
     """The step as it was written down, read back into the specification."""
     state = directory.read()
     builder = {"project": "my-project", "zones": ["us-west1-b"]}
     spec = parse_spec({**state.spec, "builder": builder, "output": {"project": "my-project", "name": "my-image"}})
-    assert spec.gpu_driver is not None
-    return spec.gpu_driver
+    (step,) = spec.steps
+    return step
 
 
 def test_the_readme_s_step_takes_the_original_s_defaults(home: Path, emulator: Emulator) -> None:
@@ -173,7 +174,7 @@ def test_a_second_driver_is_refused(started: StateDirectory) -> None:
     refused = run("install-gpu", "-version=default")
     assert refused.code == 2
     assert "install-gpu can be given once in an image build" in refused.err
-    assert installation(started).version == "latest"
+    assert installation(started).model_dump()["version"] == "latest"
 
 
 def test_it_needs_a_build_to_belong_to(home: Path) -> None:
@@ -219,8 +220,8 @@ def dry_run(*flags: str) -> tuple[BuildSpec, dict[str, Any]]:
     """The specification and the builder VM that a dry run prints."""
     ran = run(*FINISH, *flags, "-dry-run")
     assert (ran.err, ran.code) == ("", 0)
-    spec, vm, *_ = yaml.safe_load_all(ran.out)
-    return BuildSpec.model_validate(spec), vm
+    printed = read_dry_run(ran.out)
+    return BuildSpec.model_validate(printed.recipe), printed.bodies(f"POST {INSTANCES}")[0]
 
 
 @pytest.mark.parametrize(

@@ -47,17 +47,17 @@ with show_progress(spec, time.monotonic()):
     publish(Note("builder VM", "vm in z"))
     publish(StepChange(1, 2, "run-script a.sh", "started"))
     publish(ConsoleOutput(("[red]first\\x1b[2J\\x07", "second")))
-    time.sleep(float(sys.argv[1]))
+    sys.stdin.readline()
     publish(StepChange(1, 2, "run-script a.sh", "succeeded", 0.4))
     publish(StepChange(2, 2, "run-script b.sh", "started"))
-    time.sleep(float(sys.argv[1]))
+    sys.stdin.readline()
     publish(StepChange(2, 2, "run-script b.sh", "failed", 1.0, "exit 1"))
 print("the end", file=sys.stderr)
 """
 
 
 def test_elsewhere_it_is_plain_lines() -> None:
-    shown = subprocess.run([sys.executable, "-c", BUILD, "0"], capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run([sys.executable, "-c", BUILD], input="", capture_output=True, text=True, check=True).stdout
     assert re.sub(r"^\d\d:\d\d:\d\d  ", "", shown, flags=re.MULTILINE).splitlines() == [
         "builder VM   vm in z",
         "step 1/2     run-script a.sh",
@@ -71,7 +71,8 @@ def test_elsewhere_it_is_plain_lines() -> None:
 
 
 def test_a_build_goes_on_when_nobody_reads_any_more() -> None:
-    build = subprocess.Popen([sys.executable, "-c", BUILD, "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    null, pipe = subprocess.DEVNULL, subprocess.PIPE
+    build = subprocess.Popen([sys.executable, "-c", BUILD], stdin=null, stdout=pipe, stderr=pipe)
     assert build.stdout is not None
     build.stdout.close()
     assert build.stderr is not None
@@ -80,18 +81,20 @@ def test_a_build_goes_on_when_nobody_reads_any_more() -> None:
     assert build.wait() == 0
 
 
-def on_a_terminal(environment: dict[str, str]) -> str:
-    """What a build writes to a terminal."""
+def on_a_terminal(environment: dict[str, str], *shown_first: str) -> str:
+    """What a build writes to a terminal; it goes on as soon as each of these texts has been shown."""
     primary, secondary = pty.openpty()
     build = subprocess.Popen(
-        [sys.executable, "-c", BUILD, "0.4"],
-        stdin=subprocess.DEVNULL,
+        [sys.executable, "-c", BUILD],
+        stdin=subprocess.PIPE,
         stdout=secondary,
         stderr=subprocess.DEVNULL,
         env={**os.environ, "COLUMNS": "100", "LINES": "40", **environment},
     )
     os.close(secondary)
     shown = b""
+    awaited = list(shown_first)
+    assert build.stdin is not None
     while True:
         try:
             chunk = os.read(primary, 65536)
@@ -100,13 +103,22 @@ def on_a_terminal(environment: dict[str, str]) -> str:
         if not chunk:
             break
         shown += chunk
+        if awaited and awaited[0].encode() in shown:
+            del awaited[0]
+            build.stdin.write(b"\n")
+            build.stdin.flush()
     os.close(primary)
+    build.stdin.close()
     assert build.wait() == 0
     return shown.decode()
 
 
+LIVE = ("run-script a.sh  | second", "✓ run-script a.sh  0.4 s")
+"""What the view shows below the lines, while the first step and while the second one runs."""
+
+
 def test_on_a_terminal_it_is_a_live_view() -> None:
-    shown = on_a_terminal({"TERM": "xterm-256color"})
+    shown = on_a_terminal({"TERM": "xterm-256color"}, *LIVE)
     for text in ("builder VM   vm in z", "  | [red]first[2J", "step 2/2     failed in 1.0 s: exit 1"):
         assert text in shown
     assert "> run-script a.sh" in shown
@@ -120,9 +132,9 @@ def test_on_a_terminal_it_is_a_live_view() -> None:
 
 def test_no_colour_is_respected() -> None:
     colour = re.compile(r"\x1b\[[0-9;]*3[0-9]m")
-    assert colour.search(on_a_terminal({"TERM": "xterm-256color"}))
-    assert not colour.search(on_a_terminal({"TERM": "xterm-256color", "NO_COLOR": "1"}))
+    assert colour.search(on_a_terminal({"TERM": "xterm-256color"}, *LIVE))
+    assert not colour.search(on_a_terminal({"TERM": "xterm-256color", "NO_COLOR": "1"}, *LIVE))
 
 
 def test_a_terminal_that_can_do_nothing_gets_plain_lines() -> None:
-    assert "\x1b" not in on_a_terminal({"TERM": "dumb"})
+    assert "\x1b" not in on_a_terminal({"TERM": "dumb"}, "  | second", "done in 0.4 s")

@@ -27,7 +27,7 @@ def compute(emulator: Emulator) -> Compute:
 
 
 def deprecation(compute: Compute, name: str) -> dict[str, Any]:
-    return dict(compute.emulator.compute(f"projects/{PROJECT}/global/images/{name}").get("deprecated", {}))
+    return dict(compute.emulator.get(f"projects/{PROJECT}/global/images/{name}").get("deprecated", {}))
 
 
 def test_back_and_forward_again(compute: Compute) -> None:
@@ -78,8 +78,8 @@ def test_the_family_gives_the_one_or_the_other_at_any_time(compute: Compute) -> 
     add_images(compute, {"image-4": {}, "image-5": {}})
     seen = [given_by(compute)]
     clients = connect()
-    plan = rollback.look(clients, PROJECT, "my-family", time.time(), "image-2")
-    rollback.carry_out(clients, PROJECT, "my-family", plan, lambda *_: seen.append(given_by(compute)))
+    plan = rollback.plan(clients, PROJECT, "my-family", time.time(), "image-2")
+    rollback.apply(clients, PROJECT, "my-family", plan, lambda *_: seen.append(given_by(compute)))
     assert seen == ["image-5"] * 4 + ["image-2"]
 
 
@@ -98,10 +98,10 @@ def test_a_rollback_cut_short_says_so_and_can_be_run_again(compute: Compute) -> 
 
 def test_a_newer_image_that_comes_meanwhile_is_told(compute: Compute) -> None:
     clients = connect()
-    plan = rollback.look(clients, PROJECT, "my-family", time.time())
+    plan = rollback.plan(clients, PROJECT, "my-family", time.time())
     add_images(compute, {"image-4": {}})
     with pytest.raises(Exception, match="does not give image-2: a newer image has come"):
-        rollback.carry_out(clients, PROJECT, "my-family", plan, lambda *_: None)
+        rollback.apply(clients, PROJECT, "my-family", plan, lambda *_: None)
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ from cos_customizer.emulator.server import Emulator
 from cos_customizer.gcp import sweep
 from cos_customizer.gcp.clients import connect
 
-GROUND = sweep.Ground(PROJECT)
+SCOPE = sweep.SweepScope(PROJECT)
 
 
 @pytest.fixture
@@ -67,9 +67,9 @@ def test_what_is_left_of_a_build_goes_and_nothing_else(compute: Compute, bucket:
     remains = remains_of_a_build(compute, bucket) - others
     assert len(remains) == 9
     clients = connect()
-    decided = sweep.look(clients, GROUND, NOW)
+    decided = sweep.plan(clients, SCOPE, NOW)
     assert everything(compute, bucket) == remains | others
-    removals = sweep.carry_out(clients, PROJECT, decided, NOW)
+    removals = sweep.apply(clients, PROJECT, decided, NOW)
     assert everything(compute, bucket) == others
     deleted = [(each.kind, each.where, each.name) for each in removals if each.action == "deleted"]
     assert deleted == [
@@ -89,7 +89,7 @@ def test_what_is_left_of_a_build_goes_and_nothing_else(compute: Compute, bucket:
     assert reasons["image-in-its-family"] == "verified, and in family my-family"
     assert "vm-unlabelled" not in reasons
 
-    again = sweep.carry_out(clients, PROJECT, sweep.look(clients, GROUND, NOW), NOW)
+    again = sweep.apply(clients, PROJECT, sweep.plan(clients, SCOPE, NOW), NOW)
     assert {each.action for each in again} == {"keep"}
     assert everything(compute, bucket) == others
 
@@ -100,7 +100,7 @@ def test_a_look_takes_few_calls_however_much_there_is(compute: Compute, bucket: 
         store(bucket, f"{BuildNames(f'{number:010}').scratch('work')}context.tar.gz", RUNNING)
         make_disk(compute, f"disk-{number}", {})
     compute.emulator.calls.clear()
-    sweep.look(connect(), GROUND, NOW)
+    sweep.plan(connect(), SCOPE, NOW)
     assert compute.emulator.calls.count("compute") == 3
     # Besides, the storage library looks at the bucket by itself, for traces that nobody collects.
     assert compute.emulator.calls.count("storage", path="/o[?]") == 1
@@ -128,7 +128,7 @@ def test_what_changes_between_look_and_deed_is_looked_at_again(compute: Compute,
     for name in ("written-again", "kept-longer", "gone", "old"):
         store(bucket, DEAD.scratch("work") + name, EXPIRED)
     clients = connect()
-    decided = sweep.look(clients, GROUND, NOW)
+    decided = sweep.plan(clients, SCOPE, NOW)
 
     relabel(compute, "renewed", RUNNING)
     compute.delete("made-anew")
@@ -145,7 +145,7 @@ def test_what_changes_between_look_and_deed_is_looked_at_again(compute: Compute,
     bucket.blob(DEAD.scratch("work") + "gone").delete()
 
     there = everything(compute, bucket)
-    removals = sweep.carry_out(clients, PROJECT, decided, NOW)
+    removals = sweep.apply(clients, PROJECT, decided, NOW)
     assert there - everything(compute, bucket) == {"objects/work/cos-customizer/dddddddddd/old"}
     assert {(each.kind, each.name.rpartition("/")[2], each.action) for each in removals} == {
         ("VM", "renewed", "keep"),
@@ -167,7 +167,7 @@ def test_one_that_cannot_be_deleted_stops_no_other(compute: Compute, bucket: Buc
     remains_of_a_build(compute, bucket)
     compute.emulator.faults.add(kind="http", method="DELETE", path="serial.log", status=403, count=9)
     clients = connect()
-    removals = sweep.carry_out(clients, PROJECT, sweep.look(clients, GROUND, NOW), NOW)
+    removals = sweep.apply(clients, PROJECT, sweep.plan(clients, SCOPE, NOW), NOW)
     failed = {(each.kind, each.name.rpartition("/")[2]) for each in removals if each.action == "failed"}
     assert failed == {("VM", "protected"), ("object", "serial.log")}
     assert everything(compute, bucket) == {
@@ -185,7 +185,7 @@ def test_a_vm_that_compute_engine_has_deleted_leaves_what_is_swept(compute: Comp
     compute.emulator.clock.advance(120)
     assert (compute.names("instances"), compute.names("disks")) == ([], [DEAD.builder_vm])
     clients = connect()
-    sweep.carry_out(clients, PROJECT, sweep.look(clients, GROUND, NOW), NOW)
+    sweep.apply(clients, PROJECT, sweep.plan(clients, SCOPE, NOW), NOW)
     assert everything(compute, bucket) == set()
 
 

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from cos_customizer.customizer.errors import CustomizerError
-from cos_customizer.customizer.families.image_expiry import FamilyImage, plan_expiry, plan_rollback
+from cos_customizer.customizer.families.image_expiry import FamilyImage, Retention, plan_expiry
 from cos_customizer.customizer.families.removal import Removal, raise_failures, summary
-from cos_customizer.customizer.families.sweep import Temporary, judge, plan_sweep
+from cos_customizer.customizer.families.rollback import plan_rollback
+from cos_customizer.customizer.families.sweep import Leftover, decide, plan_sweep
 
 NOW = 1_800_000_000.0
 DAY = 86400.0
@@ -34,7 +35,7 @@ KEPT = [
     pytest.param(image(1, deprecation="DEPRECATED"), {}, "deprecated without a date of deletion", id="no date"),
     pytest.param(image(1, deprecation="DELETED"), {}, "deleted without a date of deletion", id="only called deleted"),
     pytest.param(expired(1, deleted=NOW + 60), {}, "to be deleted on 2027-01-15 08:01 UTC", id="a minute too early"),
-    pytest.param(expired(1), {"current": {"f": "1001"}}, "what the family gives now", id="current"),
+    pytest.param(expired(1), {"current": {"f": "1001"}}, "the family's current image", id="current"),
     pytest.param(expired(1), {"keep_last": 3}, "among the newest 3", id="new enough"),
     pytest.param(expired(1, ours=False), {}, "not made by cos-customizer", id="of others"),
     pytest.param(expired(1), {"in_use": {"1001": "disk web-1 in z"}}, "in use by disk web-1 in z", id="in use"),
@@ -47,7 +48,10 @@ KEPT = [
 
 def plan(images: tuple[FamilyImage, ...], **told: Any) -> dict[str, Removal]:
     facts: dict[str, Any] = {"current": {"f": "1009"}, "in_use": {}, "now": NOW, **told}
-    return {each.name: removal for each, removal in plan_expiry(images, **facts)}
+    kept = {name: facts.pop(name) for name in ("keep_last", "include_others") if name in facts}
+    return {
+        each.name: removal for each, removal in plan_expiry(images, retention=Retention("p", ["f"], **kept), **facts)
+    }
 
 
 @pytest.mark.parametrize(("kept", "told", "reason"), KEPT)
@@ -85,7 +89,7 @@ def test_the_newest_are_counted_over_what_can_be_used_and_in_each_family() -> No
 def test_all_go_but_the_current_one_if_none_is_to_be_kept() -> None:
     decided = plan((*NEW, expired(1)), keep_last=0)
     assert [name for name, each in decided.items() if each.action == "delete"] == ["i8", "i1"]
-    assert plan((expired(9), expired(8)), keep_last=0)["i9"].reason == "what the family gives now"
+    assert plan((expired(9), expired(8)), keep_last=0)["i9"].reason == "the family's current image"
 
 
 def deprecated(number: int, **facts: Any) -> FamilyImage:
@@ -155,15 +159,15 @@ BUILD = "0123456789"
 PAST = str(int(NOW) - 1)
 
 
-def left(kind: Any = "VM", name: str = "vm", expiry: str | None = PAST, **facts: Any) -> Temporary:
+def left(kind: Any = "VM", name: str = "vm", expiry: str | None = PAST, **facts: Any) -> Leftover:
     labels = {"cos-customizer-build": BUILD, **({} if expiry is None else {"cos-customizer-expires": expiry})}
-    return Temporary(kind, "z", name, "7", {**labels, **facts.pop("labels", {})}, **facts)
+    return Leftover(kind, "z", name, "7", {**labels, **facts.pop("labels", {})}, **facts)
 
 
 UNRELEASED = {"cos-customizer-state": "unreleased"}
 SPARED = [
     (left(labels={"cos-customizer-build": ""}), "no label cos-customizer-build"),
-    (Temporary("disk", "z", "d", "7", {"cos-customizer-expires": PAST}), "no label cos-customizer-build"),
+    (Leftover("disk", "z", "d", "7", {"cos-customizer-expires": PAST}), "no label cos-customizer-build"),
     (left(expiry=None), "no label cos-customizer-expires"),
     (left(expiry="soon"), "label cos-customizer-expires is no time: 'soon'"),
     (left(expiry="-5"), "label cos-customizer-expires is no time: '-5'"),
@@ -182,8 +186,8 @@ SPARED = [
 
 
 @pytest.mark.parametrize(("thing", "reason"), SPARED)
-def test_what_is_swept_never(thing: Temporary, reason: str) -> None:
-    assert (judge(thing, NOW).action, judge(thing, NOW).reason) == ("keep", reason)
+def test_what_is_swept_never(thing: Leftover, reason: str) -> None:
+    assert (decide(thing, NOW).action, decide(thing, NOW).reason) == ("keep", reason)
 
 
 @pytest.mark.parametrize(
@@ -197,8 +201,8 @@ def test_what_is_swept_never(thing: Temporary, reason: str) -> None:
         left(expiry="0"),
     ],
 )
-def test_what_is_past_its_expiry_is_swept(thing: Temporary) -> None:
-    decided = judge(thing, NOW)
+def test_what_is_past_its_expiry_is_swept(thing: Leftover) -> None:
+    decided = decide(thing, NOW)
     assert decided.action == "delete"
     assert decided.reason.startswith("build 0123456789 expired ")
 

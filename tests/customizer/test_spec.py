@@ -34,7 +34,12 @@ def test_a_specification_survives_its_json_form() -> None:
     assert spec.timeout == "1h30m0s"
 
 
-@pytest.mark.parametrize("model", Model.__subclasses__(), ids=lambda model: model.__name__)
+def models(base: type[Model]) -> list[type[Model]]:
+    """All models below one."""
+    return [model for child in base.__subclasses__() for model in (child, *models(child))]
+
+
+@pytest.mark.parametrize("model", models(Model), ids=lambda model: model.__name__)
 def test_every_field_has_a_description_and_its_flag_is_one(model: type[Model]) -> None:
     assert model.model_config["extra"] == "forbid"
     for name, field in model.model_fields.items():

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from support.compute_clients import ZONE
+from support.waiting import PATIENCE
 
 from cos_customizer.emulator.server import Emulator
 
@@ -37,7 +38,7 @@ def gcloud(emulator: Emulator, tmp_path: Path) -> Gcloud:
     def run(*arguments: str, code: int = 0) -> Any:
         group = [] if arguments[0] == "logging" else ["compute"]
         command = ["gcloud", *group, *arguments, *([] if code else ["--format=json"])]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False)
         assert done.returncode == code, done.stderr
         return done.stderr if code else json.loads(done.stdout or "null")
 

@@ -82,7 +82,7 @@ def test_entries_outlive_a_restart_and_logs_can_be_deleted(tmp_path: Path) -> No
 
 def test_the_oldest_entries_go_when_there_are_too_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(entries, "MOST_ENTRIES", 3)
-    kept = entries.Logs(tmp_path, Clock())
+    kept = entries.LogEntries(tmp_path, Clock())
     for number in range(5):
         kept.write({"logName": LOG, "resource": RESOURCE, "entries": [{"textPayload": f"{number}"}]}, 100)
     assert [entry["textPayload"] for entry in kept.entries(PROJECT)] == ["2", "3", "4"]

@@ -8,18 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from cos_customizer.emulator.errors import EmulatorError
 from cos_customizer.emulator.machines import stand_in_image
-from cos_customizer.emulator.machines.backend import (
-    SERIAL_RING_BYTES,
-    STAND_IN,
-    EmulatorError,
-    MachineSpec,
-    SerialChunk,
-)
+from cos_customizer.emulator.machines.backend import SERIAL_RING_BYTES, STAND_IN, MachineSpec, SerialChunk
+from cos_customizer.emulator.machines.disk_files import DiskFiles
 from cos_customizer.emulator.machines.host import missing_packages, require_packages
 from cos_customizer.emulator.machines.kvm import OVERRIDE, choose_accelerator
 from cos_customizer.emulator.machines.qemu import QemuBackend
-from cos_customizer.emulator.machines.qemu_disks import Disks
 from cos_customizer.emulator.machines.stand_in_image import StandIn
 
 pytestmark = pytest.mark.skipif(not shutil.which("qemu-io"), reason="qemu-utils is not installed")
@@ -28,8 +23,8 @@ GIB = 1 << 30
 
 
 @pytest.fixture
-def disks(tmp_path: Path) -> Disks:
-    return Disks(tmp_path / "state", StandIn(tmp_path / "cache"))
+def disks(tmp_path: Path) -> DiskFiles:
+    return DiskFiles(tmp_path / "state", StandIn(tmp_path / "cache"))
 
 
 def qemu_io(disk: Path, command: str) -> str:
@@ -41,7 +36,7 @@ def virtual_size(disk: Path) -> int:
     return int(json.loads(shown)["virtual-size"])
 
 
-def test_an_image_outlives_its_disk_and_a_disk_its_image(disks: Disks) -> None:
+def test_an_image_outlives_its_disk_and_a_disk_its_image(disks: DiskFiles) -> None:
     disks.create("origin", None, 1)
     qemu_io(disks.path("origin"), "write -P 0x5a 1M 64k")
     assert 0 < disks.create_image("image", "origin") < 4 << 20
@@ -58,7 +53,7 @@ def test_an_image_outlives_its_disk_and_a_disk_its_image(disks: Disks) -> None:
         disks.create("late", "image", 1)
 
 
-def test_deleting_leaves_no_file(disks: Disks, tmp_path: Path) -> None:
+def test_deleting_leaves_no_file(disks: DiskFiles, tmp_path: Path) -> None:
     disks.create("disk", None, 1)
     disks.create_image("image", "disk")
     disks.create("overlay", "image", 1)
@@ -68,7 +63,7 @@ def test_deleting_leaves_no_file(disks: Disks, tmp_path: Path) -> None:
     assert [path for path in (tmp_path / "state").rglob("*") if path.is_file()] == []
 
 
-def test_an_image_of_no_disk_is_refused(disks: Disks, tmp_path: Path) -> None:
+def test_an_image_of_no_disk_is_refused(disks: DiskFiles, tmp_path: Path) -> None:
     with pytest.raises(EmulatorError, match="no disk nothing"):
         disks.create_image("image", "nothing")
     assert not list((tmp_path / "state" / "images").iterdir())
@@ -148,7 +143,7 @@ def test_the_stand_in_is_built_once_and_never_half(monkeypatch: pytest.MonkeyPat
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"stand-in-{stand_in.key}", "stand-in.lock"]
 
 
-def test_disks_of_the_stand_in_outlive_the_cache(disks: Disks, tmp_path: Path) -> None:
+def test_disks_of_the_stand_in_outlive_the_cache(disks: DiskFiles, tmp_path: Path) -> None:
     cached = StandIn(tmp_path / "cache").disk
     cached.parent.mkdir(parents=True)
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(cached), "1G"], check=True)

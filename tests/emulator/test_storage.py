@@ -12,6 +12,7 @@ import pytest
 from google.api_core.exceptions import Forbidden, NotFound
 from google.cloud.storage import Bucket, Client
 from support.compute_clients import INSTANCES, call
+from support.waiting import PATIENCE
 
 from cos_customizer.emulator.server import Emulator
 
@@ -91,10 +92,10 @@ def test_curl_fetches_as_the_guest_does(emulator: Emulator, bucket: Bucket, name
     endpoint = emulator.environment()["STORAGE_EMULATOR_HOST"]
     url = f"{endpoint}/storage/v1/b/{BUCKET}/o/{quote(name, safe='')}?alt=media"
     command = ["curl", "-sSf", "-H", "Authorization: Bearer token", "-o", str(tmp_path / "got"), url]
-    subprocess.run(command, check=True, timeout=20)
+    subprocess.run(command, check=True, timeout=PATIENCE)
     assert (tmp_path / "got").read_bytes() == b"\x1f\x8bbinary"
     command[-1] = url.replace("work", "none")
-    assert subprocess.run(command, timeout=20, capture_output=True, check=False).returncode == 22
+    assert subprocess.run(command, timeout=PATIENCE, capture_output=True, check=False).returncode == 22
 
 
 def test_a_projects_bucket_is_there_as_soon_as_the_project_is_used(emulator: Emulator) -> None:
@@ -186,7 +187,7 @@ def test_what_stands_for_a_driver_has_the_sum_that_is_listed(emulator: Emulator,
     assert listed.download_as_bytes() == client.bucket(DRIVERS).blob(name).download_as_bytes() == content
     endpoint = emulator.environment()["STORAGE_EMULATOR_HOST"]
     command = ["curl", "-sSf", f"{endpoint}/{DRIVERS}/{name}"]
-    assert subprocess.run(command, check=True, timeout=20, capture_output=True).stdout == content
+    assert subprocess.run(command, check=True, timeout=PATIENCE, capture_output=True).stdout == content
 
 
 def test_nobody_changes_the_bucket_of_drivers(emulator: Emulator, bucket: Bucket) -> None:

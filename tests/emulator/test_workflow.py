@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cos_customizer.emulator.cloud_build.workflow import Workflow, WorkflowError, parse_workflow, waits
+from cos_customizer.emulator.cloud_build.workflow import Workflow, WorkflowError, parse_workflow, wait_graph
 
 BUILT_IN = {"PROJECT_ID": "my-project", "BUILD_ID": "b-1"}
 OURS = "gcr.io/$PROJECT_ID/cos-customizer"
@@ -120,7 +120,7 @@ def test_a_step_waits_for_all_before_it_or_for_those_it_names(
     steps: list[dict[str, Any]], graph: list[set[int]]
 ) -> None:
     workflow = parse(yaml.safe_dump({"steps": [{"name": "x", **fields} for fields in steps]}))
-    assert list(waits(workflow.steps).values()) == graph
+    assert list(wait_graph(workflow.steps).values()) == graph
 
 
 CODES = [
@@ -164,5 +164,5 @@ def test_what_means_nothing_here_is_named() -> None:
         + "images: [a]\navailableSecrets: {x: y}\noptions: {secretEnv: [A]}\ntags: [t]"
     )
     workflow = parse(text)
-    assert workflow.not_carried_out() == ["images", "availableSecrets", "options.secretEnv"]
-    assert workflow.steps[0].not_carried_out() == ["script", "volumes"]
+    assert workflow.ignored_fields() == ["images", "availableSecrets", "options.secretEnv"]
+    assert workflow.steps[0].ignored_fields() == ["script", "volumes"]

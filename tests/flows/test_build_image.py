@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from support.builds import failing, images, make_image
+from support.builds import failing, images, make_image, signalled, time_is_up
 from support.guest_scripts import marker, said, script, succeeding
 from support.leftovers import leftovers
 from support.specifications import SpecMaker
+from support.waiting import wait_for
 
 from cos_customizer.customizer.errors import (
     BuildFailedError,
@@ -31,6 +32,10 @@ pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.xdist_group
 
 LABELS = ("run-script first.sh", "run-script second.sh")
 STARTED = marker(f"BuildStep: 1 started {LABELS[0]}")
+
+
+def script_runs(event: Event) -> bool:
+    return isinstance(event, StepChange)
 
 
 def test_a_build_makes_the_image_it_was_asked_for(emulator: Emulator, make_spec: SpecMaker) -> None:
@@ -123,7 +128,7 @@ def test_a_vm_that_ends_otherwise_fails_the_build(
     events: list[dict[str, Any]],
     message: str,
 ) -> None:
-    monkeypatch.setattr("cos_customizer.tasks.serial_console._STATUS_INTERVAL", 0.5)
+    monkeypatch.setattr("cos_customizer.gcp.guest_console._STATUS_INTERVAL", 0.5)
     emulator.scripts.add(script(*events))
     with pytest.raises(BuildFailedError, match=message):
         build_image(make_spec())
@@ -158,9 +163,8 @@ def test_lost_output_is_reported_and_a_later_marker_tells_the_rest(emulator: Emu
 
 def test_a_timeout_says_so_and_leaves_only_the_log(emulator: Emulator, make_spec: SpecMaker) -> None:
     emulator.scripts.add(script(STARTED))
-    began = time.monotonic()
-    error, result = failing(make_spec(timeout="3s"), BuildTimeoutError, "did not complete within the specified timeout")
-    assert time.monotonic() - began < 6
+    with time_is_up(script_runs):
+        error, result = failing(make_spec(), BuildTimeoutError, "did not complete within the specified timeout")
     assert "step 1/2" in error.message
     assert result.outcome == "timed-out"
     assert result.serial_log
@@ -184,10 +188,33 @@ def test_time_that_is_up_before_the_build_begins_is_a_timeout_too(
     assert result.outcome == "timed-out"
 
 
+@pytest.mark.parametrize(
+    ("number", "error", "outcome"),
+    [(signal.SIGALRM, BuildTimeoutError, "timed-out"), (signal.SIGINT, KeyboardInterrupt, "interrupted")],
+)
+def test_an_interruption_is_told_though_a_library_makes_another_error_of_it(
+    emulator: Emulator,
+    make_spec: SpecMaker,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
+    error: type[BaseException],
+    outcome: str,
+) -> None:
+    def resolve(_source: object) -> None:
+        try:
+            signal.raise_signal(number)
+        except BaseException:
+            raise ValueError("Task run is not set") from None  # in Prefect's words
+
+    monkeypatch.setattr("cos_customizer.flows.build.image_tasks.resolve_source", resolve)
+    _, result = failing(make_spec(), error)
+    assert result.outcome == outcome
+
+
 def test_a_serial_log_that_could_not_be_stored_once_is_whole_the_next_time(
     emulator: Emulator, make_spec: SpecMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cos_customizer.tasks.serial_console._STORE_INTERVAL", 0.0)
+    monkeypatch.setattr("cos_customizer.gcp.guest_console._STORE_INTERVAL", 0.0)
     lines = [f"line {number}" for number in range(5)]
     emulator.scripts.add(
         script(STARTED, *(said(f"BuildStatus: {line}\n", 0.2) for line in lines), marker("BuildFailed: step 1 exit 1"))
@@ -234,17 +261,10 @@ def test_a_signal_undoes_the_build(
         if len(ended) == 1:
             raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(143)
 
-    def send() -> None:
-        for attempt in range(times):
-            time.sleep(1.5 if attempt == 0 else 0.02)
-            os.kill(os.getpid(), number)
-
     before = {each: signal.signal(each, end) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
-        thread = threading.Thread(target=send)
-        thread.start()
-        _, result = failing(make_spec(), error)
-        thread.join()
+        with signalled(number, script_runs, times):
+            _, result = failing(make_spec(), error)
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
@@ -264,11 +284,20 @@ def test_an_output_image_that_exists_is_left_alone(emulator: Emulator, make_spec
 
 
 def test_an_output_image_that_is_being_made_is_waited_for(emulator: Emulator, make_spec: SpecMaker) -> None:
-    emulator.faults.add("operation", path="images/my-image", seconds=1.0)
+    emulator.faults.add("operation", path="images/my-image", seconds=3600)
     maker = threading.Thread(target=make_image, args=("my-image",))
     maker.start()
-    time.sleep(0.3)
+    wait_for(lambda: images(emulator))
+    emulator.calls.clear()
+
+    def finish_it() -> None:
+        wait_for(lambda: emulator.calls.count(path="/images/my-image"))
+        emulator.clock.advance(3600)
+
+    finisher = threading.Thread(target=finish_it)
+    finisher.start()
     result = build_image(make_spec())
+    finisher.join()
     maker.join()
     assert result.outcome == "exists"
     assert images(emulator)["my-image"]["status"] == "READY"
@@ -434,8 +463,8 @@ def test_the_builder_vm_is_temporary_by_label_and_lifetime(emulator: Emulator, m
             seen.extend(emulator.list("projects/my-project/zones/-/instances"))
             seen.extend(emulator.list("projects/my-project/zones/-/disks"))
 
-    with listening(look):
-        _, result = failing(make_spec(timeout="2s"), BuildTimeoutError)
+    with listening(look), time_is_up(script_runs):
+        _, result = failing(make_spec(), BuildTimeoutError)
     build_id = result.build_id
     vm, disk = seen
     for resource in (vm, disk):
@@ -454,7 +483,7 @@ def test_a_vm_that_nobody_deletes_is_deleted_by_compute_engine(emulator: Emulato
 
     def hurry(event: Event) -> None:
         if isinstance(event, StepChange):
-            emulator.clock.advance(60 + 301)
+            emulator.clock.advance(3600 + 301)
             found.append(len(emulator.list("projects/my-project/zones/-/instances")))
             found.append(len(emulator.list("projects/my-project/zones/-/disks")))
 

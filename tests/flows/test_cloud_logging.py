@@ -7,16 +7,17 @@ import signal
 import socket
 import subprocess
 import threading
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.builds import signalled, time_is_up
 from support.guest_scripts import marker, said, script, succeeding
 from support.leftovers import leftovers
 from support.specifications import SpecMaker
+from support.waiting import PATIENCE
 
 from cos_customizer.customizer.errors import BuildFailedError, BuildTimeoutError, UsageError
 from cos_customizer.customizer.reporting.events import ConsoleOutput, Event, Note, StepChange, listening, publish
@@ -107,12 +108,11 @@ def test_a_failed_script_is_an_error_there(emulator: Emulator, make_spec: SpecMa
     assert messages('jsonPayload.serial_port=3 AND jsonPayload.step_label:"first.sh"') == ["out of luck"]
 
 
-def test_a_timeout_is_there_in_time(emulator: Emulator, make_spec: SpecMaker) -> None:
+def test_a_timeout_is_there(emulator: Emulator, make_spec: SpecMaker) -> None:
     emulator.scripts.add(script(STARTED, said("BuildStatus: the last words\n", 0.3)))
-    began = time.monotonic()
-    with pytest.raises(BuildTimeoutError):
-        build_image(make_spec(timeout="3s", cloud_logging=True))
-    assert time.monotonic() - began < 6
+    last_words = time_is_up(lambda event: isinstance(event, ConsoleOutput))
+    with last_words, pytest.raises(BuildTimeoutError):
+        build_image(make_spec(cloud_logging=True))
     assert "the last words" in messages()
     (ended,) = logged("severity=ERROR")
     assert ended.payload["outcome"] == "timed-out"
@@ -124,13 +124,10 @@ def test_a_signal_in_the_middle_loses_nothing(emulator: Emulator, make_spec: Spe
     def end(_number: int, _frame: object) -> None:
         raise SystemExit(143)
 
-    def send_soon(event: Event) -> None:
-        if isinstance(event, ConsoleOutput):
-            threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
-
+    last_words = signalled(signal.SIGTERM, lambda event: isinstance(event, ConsoleOutput))
     before = signal.signal(signal.SIGTERM, end)
     try:
-        with listening(send_soon), pytest.raises(SystemExit):
+        with last_words, pytest.raises(SystemExit):
             build_image(make_spec(cloud_logging=True))
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -167,8 +164,8 @@ def nowhere(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
             id="no-quota",
         ),
         pytest.param(
-            lambda emulator, _: emulator.faults.add("delay", path=WRITE, seconds=5, count=0),
-            "has not taken all entries within 3 s; ",
+            lambda emulator, _: emulator.faults.add("delay", path=WRITE, seconds=8, count=0),
+            "has not taken all entries within 5 s; ",
             id="slow",
         ),
         pytest.param(
@@ -189,7 +186,6 @@ def test_its_trouble_is_one_warning_and_costs_no_build(
     assert result.outcome == "built"
     assert warning.level == "warning"
     assert words in warning.text
-    assert result.durations["total"] < 10
 
 
 def test_what_fails_for_a_moment_is_sent_again_and_is_there_once(emulator: Emulator, make_spec: SpecMaker) -> None:
@@ -238,7 +234,7 @@ def test_gcloud_reads_a_build(emulator: Emulator, make_spec: SpecMaker, tmp_path
     emulator.scripts.add(succeeding(*LABELS))
     build_id = build_image(make_spec(cloud_logging=True)).build_id
     query = f'log_id("cos-customizer") AND labels.build_id="{build_id}" AND jsonPayload.serial_port=3'
-    # As the README has it.
+    # As docs/build-steps.md has it.
     command = ["gcloud", "logging", "read", query, "--order=asc", "--format=value(jsonPayload.message)"]
     (tmp_path / "token").write_text("any")
     environment = {
@@ -247,5 +243,5 @@ def test_gcloud_reads_a_build(emulator: Emulator, make_spec: SpecMaker, tmp_path
         "CLOUDSDK_CONFIG": str(tmp_path / "gcloud"),
         "CLOUDSDK_CORE_PROJECT": "my-project",
     }
-    ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert (ran.returncode, ran.stdout) == (0, "output of step 1\noutput of step 2\n"), ran.stderr

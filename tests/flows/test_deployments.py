@@ -17,18 +17,21 @@ from prefect.client.schemas.filters import (
     ArtifactFilterFlowRunId,
     FlowRunFilter,
     FlowRunFilterDeploymentId,
+    FlowRunFilterId,
     FlowRunFilterName,
     LogFilter,
     LogFilterFlowRunId,
 )
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import FlowRun, TaskRun
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect.states import AwaitingRetry, Cancelling
-from support.guest_scripts import marker, script, succeeding
+from prefect.states import AwaitingRetry, Cancelling, Crashed
+from support.compute_clients import Compute
+from support.guest_scripts import marker, script, succeeded, succeeding
 from support.leftovers import leftovers
-from support.prefect_place import POOL, PrefectPlace, wait_for
+from support.prefect_place import POOL, PrefectPlace
+from support.waiting import wait_for
 
 from cos_customizer.customizer.names import BuildNames
 from cos_customizer.emulator.server import Emulator
@@ -63,6 +66,22 @@ def place(tmp_path_factory: pytest.TempPathFactory, emulator: Emulator) -> Itera
         place.start_worker()
         stack.enter_context(temporary_settings({PREFECT_API_URL: place.api}))
         yield place
+
+
+@pytest.fixture(autouse=True)
+def clean_slate(emulator: Emulator, place: PrefectPlace) -> Iterator[None]:
+    """Each test finds a worker and an empty cloud, whatever others have left."""
+    emulator.scripts.clear()
+    emulator.calls.clear()
+    place.have_worker()
+    yield
+    compute = Compute(emulator)
+    for name in compute.names("instances"):
+        compute.delete(name)
+    for name in compute.names("images"):
+        compute.ok(compute.images.delete_unary(project="my-project", image=name))
+    for blob in connect().storage.list_blobs("my-project_cloudbuild"):
+        blob.delete()
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +181,6 @@ def test_a_run_makes_an_image_and_shows_what_it_did(client: SyncPrefectClient, e
 
 def test_a_run_that_is_cancelled_in_the_middle_leaves_nothing(client: SyncPrefectClient, emulator: Emulator) -> None:
     emulator.scripts.add(script(STARTED))
-    emulator.calls.clear()
     run_id = start(client, "build-image/build-image", spec=spec("cancelled"))
     wait_for(lambda: script_runs(emulator))
     client.set_flow_run_state(run_id, Cancelling())  # what the UI's button does
@@ -176,7 +194,6 @@ def test_a_run_whose_process_is_killed_is_undone_by_its_worker(
     client: SyncPrefectClient, emulator: Emulator, place: PrefectPlace
 ) -> None:
     emulator.scripts.add(script(STARTED))
-    emulator.calls.clear()
     run_id = start(client, "build-image/build-image", spec=spec("killed", family="killed"))
     wait_for(lambda: script_runs(emulator))
     for pid in place.processes_of(run_id):
@@ -202,12 +219,19 @@ def test_a_failed_run_can_be_retried(client: SyncPrefectClient, emulator: Emulat
 
 
 def test_two_runs_of_one_family_are_one_after_the_other(client: SyncPrefectClient, emulator: Emulator) -> None:
-    emulator.scripts.add(succeeding(LABEL, seconds=6.0))
+    emulator.scripts.add(succeeding(LABEL, seconds=60))
     runs = [start(client, "build-image/build-image", spec=spec(name, family="shared")) for name in ("one", "two")]
+
+    def waiting() -> list[UUID]:
+        return [run_id for run_id in runs if "waiting for another build of shared" in log_of(client, run_id)]
+
+    (second,) = wait_for(waiting)
+    assert len(emulator.list("projects/my-project/zones/-/instances")) <= 1
+    emulator.scripts.add(succeeding(LABEL))
+    emulator.clock.advance(60)  # of the first
     for run_id in runs:
         assert state_of(ended(client, run_id)) == "COMPLETED", log_of(client, run_id)
-    logs = [log_of(client, run_id) for run_id in runs]
-    assert sum("waiting for another build of shared" in log for log in logs) == 1
+    assert waiting() == [second]
     assert {"one", "two"} <= set(images(emulator))
 
 
@@ -258,9 +282,7 @@ def test_what_a_killed_worker_leaves_is_swept_up_and_nothing_else(
 ) -> None:
     make_vm("bystander")
     emulator.scripts.add(script(STARTED))
-    emulator.calls.clear()
-    before = images(emulator)
-    start(client, "build-image/build-image", spec=spec("lost"))
+    run_id = start(client, "build-image/build-image", spec=spec("lost"))
     wait_for(lambda: script_runs(emulator))
     place.kill_everything_but_the_server()
     assert {name for name in leftovers(emulator) if "cos-customizer" in name}
@@ -268,18 +290,30 @@ def test_what_a_killed_worker_leaves_is_swept_up_and_nothing_else(
     now = 0.0
     for machine in emulator.list("projects/my-project/zones/-/instances"):
         now = max(now, float(machine.get("labels", {}).get("cos-customizer-expires", "0")))
-    ground = sweep.Ground("my-project")
-    sweep.carry_out(connect(), "my-project", sweep.look(connect(), ground, now - 60), now - 60)
+    scope = sweep.SweepScope("my-project")
+    sweep.apply(connect(), "my-project", sweep.plan(connect(), scope, now - 60), now - 60)
     assert {name for name in leftovers(emulator) if "cos-customizer" in name}, "its time was not up"
-    sweep.carry_out(connect(), "my-project", sweep.look(connect(), ground, now + 60), now + 60)
+    sweep.apply(connect(), "my-project", sweep.plan(connect(), scope, now + 60), now + 60)
     assert set(leftovers(emulator)) == {"bystander"}
-    assert images(emulator) == before
+    assert images(emulator) == []
+    client.set_flow_run_state(run_id, Crashed(), force=True)  # what nobody is left to say
 
 
-def test_the_family_of_a_killed_build_is_free_again_after_a_while(client: SyncPrefectClient) -> None:
-    """The last test: of the lease's two minutes the others have taken a part."""
-    name = limit_name("my-project", "killed")
-    wait_for(lambda: client.read_global_concurrency_limit_by_name(name).active_slots == 0, 300)
+def test_the_family_of_a_killed_build_is_free_again_after_two_minutes(
+    client: SyncPrefectClient, emulator: Emulator, place: PrefectPlace
+) -> None:
+    emulator.scripts.add(script(STARTED))
+    run_id = start(client, "build-image/build-image", spec=spec("killed", family="freed"))
+    wait_for(lambda: script_runs(emulator))
+    for pid in place.processes_of(run_id):
+        os.kill(pid, signal.SIGKILL)
+    ended(client, run_id)
+    name = limit_name("my-project", "freed")
+    limit = client.read_global_concurrency_limit_by_name(name)
+    assert limit.active_slots == 1
+    (left,) = place.let_leases_expire(limit.id)
+    assert left <= 120
+    wait_for(lambda: client.read_global_concurrency_limit_by_name(name).active_slots == 0)
 
 
 def make_vm(name: str) -> None:
@@ -299,3 +333,68 @@ def make_vm(name: str) -> None:
     )
     operation = connect().instances.insert_unary(project="my-project", zone="us-west1-b", instance_resource=vm)
     connect().zone_operations.wait(project="my-project", zone="us-west1-b", operation=operation.name)
+
+
+def graph_of(client: SyncPrefectClient, run_id: UUID) -> dict[str, set[str]]:
+    """The task runs of a flow run in the order in which they began, each with those that it depends on."""
+    wanted = FlowRunFilter(id=FlowRunFilterId(any_=[run_id]))
+
+    def recorded() -> list[TaskRun] | None:
+        # They travel as events, which the server writes down in its own time.
+        runs = client.read_task_runs(flow_run_filter=wanted)
+        over = all(run.end_time for run in runs) and any(run.name == "delete build context" for run in runs)
+        return sorted(runs, key=lambda run: (run.start_time is None, run.start_time)) if over else None
+
+    runs = wait_for(recorded)
+    names = {run.id: run.name for run in runs}
+    return {run.name: {names[each.id] for each in run.task_inputs.get("wait_for", ())} for run in runs}  # type: ignore[union-attr]
+
+
+def play_test_vm(emulator: Emulator, *events: dict[str, Any]) -> None:
+    emulator.scripts.add({**script(*events), "match": {"name": "cos-customizer-[0-9a-f]{10}-test"}})
+    emulator.scripts.add({**succeeding(LABEL), "match": {"name": "cos-customizer-[0-9a-f]{10}"}})
+
+
+def test_the_graph_of_a_run_is_the_order_of_the_build_clean_up_included(
+    emulator: Emulator, client: SyncPrefectClient
+) -> None:
+    play_test_vm(emulator, *succeeded())
+    parameters = spec("graphed", family="graphed", deprecate_old_images=True)
+    run_id = start(client, "build-image/build-image", spec={**parameters, "verify": {"boot": True}})
+    assert state_of(ended(client, run_id)) == "COMPLETED"
+    graph = graph_of(client, run_id)
+    order = [
+        "resolve source image",
+        "look for my-project/graphed",
+        "archive build context",
+        "upload build context",
+        "create builder VM in us-west1-b",
+        LABEL,
+        "finish on the builder VM",
+        "wait until the builder VM has halted",
+        "create image graphed",
+        "store the serial log of the builder VM",
+        "delete the builder VM in us-west1-b",
+        "create test VM in us-west1-b",
+        "finish on the test VM",
+        "release graphed",
+        "deprecate old images of graphed",
+        "store the serial log of the test VM",
+        "delete the test VM in us-west1-b",
+        "delete build context",
+    ]
+    assert list(graph) == order
+    assert graph == {name: {before} if before else set() for before, name in zip(["", *order], order, strict=False)}
+
+
+def test_the_graph_of_a_failed_run_leads_from_the_step_that_failed_to_the_clean_up(
+    emulator: Emulator, client: SyncPrefectClient
+) -> None:
+    emulator.scripts.add(script(*FAILS))
+    run_id = start(client, "build-image/build-image", spec=spec("not-graphed"))
+    assert state_of(ended(client, run_id)) == "FAILED"
+    graph = graph_of(client, run_id)
+    assert graph["store the serial log of the builder VM"] == {LABEL}
+    assert graph["delete the builder VM in us-west1-b"] == {"store the serial log of the builder VM"}
+    assert graph["delete build context"] == {"delete the builder VM in us-west1-b"}
+    assert [name for name, before in graph.items() if not before] == ["resolve source image"]

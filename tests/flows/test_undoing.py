@@ -1,10 +1,9 @@
 """Undoing: everything, in reverse, whatever happens to one part of it, and what is left is said."""
 
-from collections import Counter
-
 import pytest
 
 from cos_customizer.customizer.errors import PermissionDeniedError
+from cos_customizer.customizer.families.removal import Action, Removal
 from cos_customizer.flows.undoing import Undoing
 
 
@@ -21,12 +20,12 @@ def test_what_was_done_is_undone_in_reverse_and_once() -> None:
 def test_what_is_to_stay_stays() -> None:
     undoing, undone = Undoing(), []
     undoing.add("disk", lambda: undone.append("disk"))
-    keep = undoing.add("image", lambda: undone.append("image"))
+    entry = undoing.add("image", lambda: undone.append("image"))
     undoing.add("object", lambda: undone.append("object"))
-    keep()
-    keep()
+    entry.cancel()
+    entry.cancel()
     undoing.run()
-    keep()
+    entry.cancel()
     assert undone == ["object", "disk"]
 
 
@@ -36,10 +35,10 @@ def test_of_two_like_registrations_only_the_one_that_is_to_stay_is_taken_back() 
     def undo() -> None:
         undone.append(1)
 
-    keep = undoing.add("image", undo)
+    entry = undoing.add("image", undo)
     undoing.add("image", undo)
-    keep()
-    keep()
+    entry.cancel()
+    entry.cancel()
     undoing.run()
     assert undone == [1]
 
@@ -92,19 +91,31 @@ def test_an_end_in_the_middle_of_undoing_leaves_the_rest_to_the_next_run() -> No
     assert undone == ["second", "first"]
 
 
+def test_what_could_not_be_removed_is_left() -> None:
+    undoing = Undoing()
+    undoing.add("VM x in zone z", lambda: [removal("VM", "failed"), removal("disk", "deleted")])
+    undoing.run()
+    assert undoing.leftovers == ["VM x in zone z (why)"]
+    assert undoing.summary() == "1 disk"
+
+
 @pytest.mark.parametrize(
     ("removed", "summary"),
     [
         ([], "nothing was left"),
-        ([None, Counter()], "nothing was left"),
-        ([Counter(VM=0, disk=0)], "nothing was left"),
-        ([Counter(VM=1, disk=1), Counter(object=2)], "1 VM, 1 disk, 2 objects"),
-        ([Counter(object=1), None, Counter(object=1), Counter(VM=2)], "2 objects, 2 VMs"),
+        ([None, []], "nothing was left"),
+        ([[("VM", "gone"), ("disk", "gone")]], "nothing was left"),
+        ([[("VM", "deleted"), ("disk", "deleted")], [("object", "deleted")] * 2], "1 VM, 1 disk, 2 objects"),
+        ([[("object", "deleted")], None, [("object", "deleted")], [("VM", "deleted")] * 2], "2 objects, 2 VMs"),
     ],
 )
-def test_the_summary_counts_what_was_there(removed: "list[Counter[str] | None]", summary: str) -> None:
+def test_the_summary_counts_what_was_there(removed: "list[list[tuple[str, Action]] | None]", summary: str) -> None:
     undoing = Undoing()
-    for counts in reversed(removed):
-        undoing.add("it", lambda counts=counts: counts)  # type: ignore[misc]
+    for kinds in reversed(removed):
+        undoing.add("it", lambda kinds=kinds: kinds and [removal(*kind) for kind in kinds])  # type: ignore[misc]
     undoing.run()
     assert undoing.summary() == summary
+
+
+def removal(kind: str, action: Action) -> Removal:
+    return Removal(kind, "z", "x", action, "why")

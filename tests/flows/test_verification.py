@@ -1,13 +1,12 @@
 """Tested before released: an image that fails is never what a family gives."""
 
-import signal
 import time
 from typing import Any
 
 import pytest
 from google.api_core.exceptions import NotFound
 from google.cloud import compute_v1
-from support.builds import failing, images, make_image
+from support.builds import failing, images, make_image, time_is_up
 from support.guest_scripts import NONCE, marker, said, succeeded, succeeding
 from support.leftovers import leftovers
 from support.specifications import SpecMaker
@@ -16,9 +15,10 @@ from cos_customizer.customizer.errors import BuildFailedError, BuildTimeoutError
 from cos_customizer.customizer.reporting.events import Event, Note, StepChange, listening
 from cos_customizer.customizer.spec.model import BuildSpec
 from cos_customizer.emulator.server import Emulator
-from cos_customizer.flows.build_image import _archive_context, build_image
+from cos_customizer.flows.build_image import build_image
 from cos_customizer.gcp.clients import connect
 from cos_customizer.gcp.context import Archive
+from cos_customizer.tasks.scratch import archive_context
 
 pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.xdist_group("families")]
 
@@ -124,8 +124,8 @@ def test_with_verify_boot_alone_the_image_has_only_to_boot(emulator: Emulator, m
 def test_an_image_that_does_not_boot_fails(
     emulator: Emulator, make_spec: SpecMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cos_customizer.tasks.serial_console.BOOT_PATIENCE", 0.2)
-    monkeypatch.setattr("cos_customizer.tasks.serial_console._STATUS_INTERVAL", 0.1)
+    monkeypatch.setattr("cos_customizer.gcp.guest_console.BOOT_PATIENCE", 0.2)
+    monkeypatch.setattr("cos_customizer.gcp.guest_console._STATUS_INTERVAL", 0.1)
     play(emulator)
     failing(make_spec(output=OUTPUT, verify={"boot": True}), BuildFailedError, "the image does not boot")
     assert images(emulator) == {}
@@ -137,13 +137,8 @@ def test_a_build_whose_time_is_up_while_the_image_is_verified_leaves_no_image(
 ) -> None:
     play(emulator, PASSES[0])
 
-    def hurry(event: Event) -> None:
-        """The time that is left passes at once, however long the machine took to come here."""
-        if isinstance(event, StepChange) and event.stage == "verify":
-            signal.setitimer(signal.ITIMER_REAL, 0.2)
-
     spec = make_spec(output=OUTPUT, verify=VERIFIED, timeout="5m")
-    with listening(hurry):
+    with time_is_up(lambda event: isinstance(event, StepChange) and event.stage == "verify"):
         failing(spec, BuildTimeoutError, r"while verifying the image, during step 1/1 \(run-script first.sh\)")
     assert images(emulator) == {}
     assert leftovers(emulator) == []
@@ -303,9 +298,9 @@ def test_one_whose_own_build_ends_before_it_is_taken_up(
             connect().global_operations.wait(project="my-project", operation=operation.name)
         else:
             set_labels({"team": "web"})
-        return _archive_context(*arguments)
+        return archive_context(*arguments)
 
-    monkeypatch.setattr("cos_customizer.flows.build_image._archive_context", archive)
+    monkeypatch.setattr("cos_customizer.tasks.scratch.archive_context", archive)
     assert build_image(spec).outcome == outcome
     assert images(emulator)["my-image"]["labels"] == {"team": "web"}
     assert leftovers(emulator) == []

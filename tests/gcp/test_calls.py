@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 import requests
@@ -18,6 +19,7 @@ from google.api_core import exceptions
 from google.auth import exceptions as auth_exceptions
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import compute_v1
+from support.waiting import PATIENCE
 
 from cos_customizer.customizer import errors
 from cos_customizer.gcp import calls
@@ -29,11 +31,28 @@ DROP: Answer = (0, None)
 """The connection is closed without a word."""
 STALL: Answer = (-1, None)
 """It is closed after longer than the bound of retries."""
-BOUND = 0.4
+
+
+class Clock:
+    """Time that passes when somebody sleeps, and at once."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def monotonic_ns(self) -> int:
+        return int(self.now * 1e9)
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
 
 
 class Api:
     """An API that gives the answers it is told to, one a request, the last one again and again."""
+
+    clock = Clock()
 
     def __init__(self) -> None:
         self.answers: list[Answer] = []
@@ -47,7 +66,7 @@ class Api:
                 api.requests.append(f"{self.command} {self.path}")
                 status, body = api.answers.pop(0) if len(api.answers) > 1 else api.answers[0]
                 if status <= 0:
-                    time.sleep(BOUND * 1.5 if status else 0)
+                    api.clock.sleep(calls._RETRY_BOUND * 1.2 if status else 0)
                     self.close_connection = True
                     return
                 data = (body if isinstance(body, str) else json.dumps(body)).encode()
@@ -95,9 +114,10 @@ def running_api() -> Iterator[Api]:
 
 @pytest.fixture
 def api(running_api: Api, monkeypatch: pytest.MonkeyPatch) -> Api:
-    """The rules of retrying as they are, in less time."""
-    monkeypatch.setattr(calls, "RETRY", calls.RETRY.with_delay(0.01, 0.02).with_timeout(BOUND))
-    running_api.answers, running_api.requests = [], []
+    """The rules of retrying as they are, by a clock that is turned."""
+    running_api.answers, running_api.requests, running_api.clock = [], [], Clock()
+    for module in ("cos_customizer.gcp.calls", "google.api_core.retry.retry_unary", "google.api_core.retry.retry_base"):
+        monkeypatch.setattr(f"{module}.time", running_api.clock)
     return running_api
 
 
@@ -136,6 +156,7 @@ def test_retrying_ends_and_the_last_answer_is_told(api: Api) -> None:
     with pytest.raises(errors.CustomizerError, match=r"^could not read image p/i: Backend error$"):
         api.get_image()
     assert len(api.requests) > 3
+    assert api.clock.now <= calls._RETRY_BOUND
 
 
 NOT_FOUND = "The resource 'projects/p/global/images/i' was not found"
@@ -293,16 +314,24 @@ def test_an_operation_that_ends_in_an_error_raises_what_its_code_means(
     assert hint in caught.value.hint
 
 
-def wait(api: Api) -> compute_v1.Operation:
-    operation = compute_v1.Operation(name="o", status=compute_v1.Operation.Status.RUNNING)
-    return calls.wait_for_global_operation(api.clients, "p", operation, "create image p/i")
+def wait(api: Api, where: str = "https://www.googleapis.com/compute/v1/projects/p/global") -> compute_v1.Operation:
+    running = compute_v1.Operation.Status.RUNNING
+    operation = compute_v1.Operation(name="o", status=running, self_link=f"{where}/operations/o")
+    return calls.wait(api.clients, operation, "create image p/i")
+
+
+@pytest.mark.parametrize("where", ["projects/p/global", "projects/example.com:p/zones/us-west1-b"])
+def test_an_operation_s_address_says_where_to_wait_for_it(api: Api, where: str) -> None:
+    api.answers = [DONE]
+    wait(api, f"https://compute.example/compute/v1/{where}")
+    (request,) = api.requests
+    assert unquote(request).partition("?")[0] == f"POST /compute/v1/{where}/operations/o/wait"
 
 
 def test_an_operation_is_waited_for_through_early_answers_and_lost_connections(api: Api) -> None:
     api.answers = [DROP, OPERATION, fault(503, "Backend error"), DONE]
-    before = time.monotonic()
     assert wait(api).status == compute_v1.Operation.Status.DONE
-    assert time.monotonic() - before > 0.9  # an early answer is no reason for a busy loop
+    assert api.clock.now >= 1  # an early answer is no reason for a busy loop
     assert {request.partition("?")[0] for request in api.requests} == {
         "POST /compute/v1/projects/p/global/operations/o/wait"
     }
@@ -315,7 +344,7 @@ def test_a_wait_that_is_cut_off_after_a_long_time_is_begun_again(api: Api) -> No
 
 def test_an_operation_that_is_done_is_not_asked_for(api: Api) -> None:
     done = compute_v1.Operation(name="o", status=compute_v1.Operation.Status.DONE)
-    assert calls.wait_for_zone_operation(api.clients, "p", "z", done, "do it") is done
+    assert calls.wait(api.clients, done, "do it") is done
     assert api.requests == []
 
 
@@ -431,7 +460,7 @@ def test_a_signal_that_falls_between_the_exchanging_of_handlers_is_not_lost_nor_
 ) -> None:
     def create_over_and_over(seconds: float) -> None:
         signal.setitimer(signal.ITIMER_REAL, seconds)
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             with calls._signals_held():
                 pass

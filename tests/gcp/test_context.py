@@ -16,6 +16,7 @@ from support.memory import peak_memory
 
 from cos_customizer.customizer.context import archive_context, read_archive
 from cos_customizer.customizer.errors import NotFoundError, PermissionDeniedError, UsageError
+from cos_customizer.customizer.references import ObjectRef
 from cos_customizer.customizer.spec.model import BuildContext
 from cos_customizer.customizer.spec.steps.install_gpu import InstallGpu
 from cos_customizer.customizer.spec.steps.kinds import Step
@@ -184,7 +185,7 @@ def test_a_transfer_that_goes_wrong_is_begun_again(
     archive = tarred(files, room.parent / "a.tgz")
     for method in ("POST", "PUT"):
         emulator.faults.add(kind, method=method, path="/upload/storage/.*")
-    scratch.upload(clients, BUCKET, URL.removeprefix(f"gs://{BUCKET}/"), archive, {}, time.time() + 60)
+    scratch.upload(clients, ObjectRef(BUCKET, URL.removeprefix(f"gs://{BUCKET}/")), archive, {}, time.time() + 60)
     emulator.faults.add(kind, method="GET", path="/download/storage/.*")
     prepare_archive(clients, BuildContext(path=URL), steps("main.sh"), room)
     assert (room / "context.tar.gz").read_bytes() == archive.read_bytes()

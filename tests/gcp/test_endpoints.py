@@ -8,6 +8,7 @@ import pytest
 from google.oauth2.credentials import Credentials
 
 from cos_customizer.customizer.errors import CustomizerError, UsageError
+from cos_customizer.customizer.references import ImageRef
 from cos_customizer.emulator.server import Emulator
 from cos_customizer.gcp.clients import connect
 from cos_customizer.gcp.endpoints import COMPUTE_OVERRIDE, LOGGING_OVERRIDE, STORAGE_OVERRIDE, Endpoints
@@ -164,6 +165,6 @@ def test_no_proxy_stands_between_us_and_this_machine(emulator: Emulator, monkeyp
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # where nobody listens
     monkeypatch.setenv("no_proxy", "example.com")
     clients = connect()
-    assert find_image(clients, "cos-cloud", "cos-stable-68-10718-86-0")
+    assert find_image(clients, ImageRef("cos-cloud", "cos-stable-68-10718-86-0"))
     assert list(clients.storage.list_blobs("my-project_cloudbuild")) == []
     assert os.environ["no_proxy"].startswith("example.com,")

@@ -10,8 +10,11 @@ import yaml
 from cos_customizer.customizer.errors import UsageError
 from cos_customizer.customizer.families.provenance import Provenance
 from cos_customizer.customizer.names import BuildNames
+from cos_customizer.customizer.references import VmRef
 from cos_customizer.customizer.spec.model import BuildSpec, OutputImage, parse_spec
 from cos_customizer.gcp import request_bodies
+from cos_customizer.gcp.images import ResolvedImage
+from cos_customizer.gcp.request_bodies import VmRequest
 
 CASES = {path.stem: yaml.safe_load(path.read_text()) for path in sorted(Path(__file__).parent.glob("data/requests/*"))}
 MINIMAL: dict[str, Any] = CASES["minimal"]["spec"]
@@ -21,17 +24,16 @@ ZONE = "us-west1-b"
 NOW = 1_700_000_000.0
 
 
-def source_image(spec: BuildSpec) -> str:
-    return f"projects/{spec.source.project}/global/images/{spec.source.name}"
-
-
 def bodies(case: dict[str, Any]) -> dict[str, Any]:
     spec, source = parse_spec(case["spec"]), case["source"]
-    path, name = source_image(spec), spec.output.name_for(str(spec.source.name))
+    image = ResolvedImage(spec.source.project, str(spec.source.name), labels=source["labels"])
+    name = spec.output.name_for(image.name)
     replacement = f"projects/{spec.output.project}/global/images/{name}"
+    request = VmRequest(spec, BUILD, image.path, source["architecture"], "the plan")
+    vm = VmRef(spec.builder.project, ZONE, BUILD.builder_vm)
     return {
-        "builder_vm": request_bodies.builder_vm(spec, BUILD, ZONE, path, source["architecture"], "the plan", NOW),
-        "output_image": request_bodies.output_image(spec, PROVENANCE, ZONE, path, name, source["labels"], NOW),
+        "builder_vm": request_bodies.builder_vm(request, ZONE, NOW),
+        "output_image": request_bodies.output_image(spec, PROVENANCE, vm, image, name, NOW),
         "deprecation": request_bodies.deprecation(replacement, spec.output.old_image_ttl, NOW),
     }
 
@@ -40,7 +42,8 @@ def builder_vm(architecture: str = "X86_64", timeout: str = "1h", **builder: Any
     data = copy.deepcopy(MINIMAL)
     data["builder"].update(builder)
     spec = parse_spec({**data, "timeout": timeout})
-    return request_bodies.builder_vm(spec, BUILD, ZONE, source_image(spec), architecture, "the plan", NOW)
+    image = ResolvedImage(spec.source.project, str(spec.source.name))
+    return request_bodies.builder_vm(VmRequest(spec, BUILD, image.path, architecture, "the plan"), ZONE, NOW)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -142,7 +145,7 @@ def test_the_user_data_carries_the_steps_and_where_the_context_is() -> None:
         for file in yaml.safe_load(request_bodies.user_data(spec, BUILD, "5f" * 32))["write_files"]
         if file["path"].endswith("/plan.sh")
     )
-    assert "step 1 run-script 'run-script a b.sh' 'a b.sh'" in plan
+    assert "step 1 run-script 'run-script a b.sh' 'script=a b.sh'" in plan
     for said in ("5f" * 32, "my-project_cloudbuild", "image-build-42%2Fcos-customizer%2F0123456789%2Fcontext.tar.gz"):
         assert said in plan
     assert BUILD.nonce in plan

@@ -49,7 +49,7 @@ def test_the_legacy_installer_runs_with_its_environment_and_mounts(vm: Vm) -> No
 def test_setup_gpu_is_installed_as_it_is_and_the_kernel_told_to_panic(vm: Vm) -> None:
     assert vm.install().code == 0
     installed = vm.driver / "setup_gpu.sh"
-    assert installed.read_bytes() == (FOLDER / "setup_gpu.sh").read_bytes()
+    assert installed.read_bytes() == (FOLDER / "steps" / "setup_gpu.sh").read_bytes()
     assert installed.stat().st_mode & 0o777 == 0o755
     assert vm.text("softlockup_panic") == "1"
 
@@ -87,7 +87,7 @@ def test_a_driver_of_the_build_context_is_downloaded_from_the_machine_s_root(dep
     vm.has("cos-extensions")
     done = vm.install(version=OWN_DRIVER, deps_dir=deps_dir, md5sum=md5sum)
     assert done.code == 0, done.output
-    assert done.output.splitlines()[0].endswith("installed by container (for the sake of -deps-dir)")
+    assert done.output.splitlines()[0].endswith("installed by container (for the sake of deps_dir)")
     base = f"file:///root{vm.state}/context{url}"
     assert done.calls[-1] == run_line(
         vm,
@@ -173,12 +173,18 @@ def test_a_failure_of_cos_extensions_shows_what_the_image_supports(vm: Vm) -> No
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
-        ({"installer": "container", "verify": ""}, "-no-gpu needs cos-extensions: the legacy installer ends by trying"),
-        ({"deps_dir": "gpu", "verify": ""}, "-no-gpu needs cos-extensions: the legacy installer ends by trying"),
-        ({"deps_dir": "gpu", "version": "latest"}, "-version=latest needs cos-extensions: the legacy installer does"),
-        ({"installer": "container", "version": "R535"}, "-version=R535 needs cos-extensions: the legacy installer"),
-        ({"deps_dir": "gpu", "version": OWN_DRIVER}, f"there is no {OWN_DRIVER} in -deps-dir gpu"),
-        ({"version": OWN_DRIVER}, f"there is no {OWN_DRIVER} in -deps-dir (which is not set)"),
+        (
+            {"installer": "container", "verify": ""},
+            "without a GPU it takes cos-extensions: the legacy installer ends",
+        ),
+        (
+            {"deps_dir": "gpu", "verify": ""},
+            "without a GPU it takes cos-extensions: the legacy installer ends",
+        ),
+        ({"deps_dir": "gpu", "version": "latest"}, "version latest needs cos-extensions: the legacy installer does"),
+        ({"installer": "container", "version": "R535"}, "version R535 needs cos-extensions: the legacy installer"),
+        ({"deps_dir": "gpu", "version": OWN_DRIVER}, f"there is no {OWN_DRIVER} in deps_dir gpu"),
+        ({"version": OWN_DRIVER}, f"there is no {OWN_DRIVER} in deps_dir (which is not set)"),
     ],
 )
 def test_what_the_legacy_installer_cannot_do(
@@ -191,8 +197,8 @@ def test_what_the_legacy_installer_cannot_do(
     ("settings", "programs", "reason"),
     [
         ({"installer": "cos-extensions"}, (), "the image has no cos-extensions, which comes with Container-Optimized"),
-        ({"verify": ""}, (), "-no-gpu needs cos-extensions"),
-        ({"version": "default"}, (), "-version=default needs cos-extensions: the legacy installer does not know it"),
+        ({"verify": ""}, (), "without a GPU it takes cos-extensions"),
+        ({"version": "default"}, (), "version default needs cos-extensions: the legacy installer does not know it"),
         ({"installer": "cos-extensions", "deps_dir": "gpu"}, ("cos-extensions",), "takes drivers from Google only"),
         ({"installer": "cos-extensions", "version": OWN_DRIVER}, ("cos-extensions",), "drivers from Google only"),
     ],

@@ -4,16 +4,16 @@ What a real driver would do is not tried here; how the installers are called, an
 """
 
 import hashlib
-import time
 from pathlib import Path
 
 import pytest
 import yaml
-from support.guest_machines import BOOT_LIMIT, Console, Storage, build_of, power_on
+from support.guest_machines import Console, Storage, build_of, power_on
+from support.guest_scripts import driver_step, script_step
+from support.waiting import wait_for
 
 from cos_customizer.emulator.machines.backend import Backend
 from cos_customizer.guest.protocol import BuildFailed, BuildSucceeded, StepStarted, StepSucceeded
-from cos_customizer.guest.user_data import GpuStep, GuestStep
 
 pytestmark = pytest.mark.vm
 
@@ -28,8 +28,9 @@ COS_EXTENSIONS = (Path(__file__).parent / "data" / "cos-extensions").read_bytes(
 
 # A script that installs one driver after the other, each as a step would, and says how that went.
 CASES = rf"""
-directory=/run/cos-customizer state=/var/lib/.cos-customizer
-. $directory/install_gpu.sh
+directory=/run/cos-customizer state=/var/lib/.cos-customizer kind=install-gpu
+. $directory/steps.sh
+. $directory/steps/install_gpu.sh
 sleep() {{ command sleep "0.$1"; }} # not as patient
 systemctl is-active --quiet docker.service || echo "docker was not running"
 
@@ -37,7 +38,7 @@ try() {{ # name, settings that differ
   local name=$1
   shift
   echo "case: $name"
-  (install_gpu version=396.26 "install_dir=/var/lib/$name" installer=auto container={CONTAINER} verify=1 "$@")
+  (step_install_gpu version=396.26 "install_dir=/var/lib/$name" installer=auto container={CONTAINER} verify=1 "$@")
   echo "exit: $?"
   [[ ! -e /var/lib/$name/stand-in-call.txt ]] || sed 's/^/call: /' "/var/lib/$name/stand-in-call.txt"
   rm -f "/var/lib/$name/stand-in-call.txt" "$state/pulled"
@@ -67,7 +68,7 @@ umount --lazy /usr/bin
 docker tag {CONTAINER} {PULLED} && touch "$state/pulled"
 """
 
-# As the README shows it, and once more, with what comes of it on a port that the test reads.
+# As docs/gpu.md shows it, and once more, with what comes of it on a port that the test reads.
 BOOT = r"""
 exec >/dev/ttyS2 2>&1
 stty raw -echo </dev/ttyS2
@@ -107,11 +108,11 @@ def test_drivers_are_installed_and_set_up_at_the_next_boot(backend: Backend, sto
         "cos-extensions": COS_EXTENSIONS,
         "gpu %41/NVIDIA-Linux-x86_64-450.51.06.run": DRIVER,
     }
-    steps: list[GuestStep | GpuStep] = [
-        GuestStep("run-script", "run-script cases.sh", "cases.sh"),
+    steps = [
+        script_step("cases.sh"),
         # Resets the machine in the middle, as the real one does when it has to change the kernel's command line.
-        GpuStep("install-gpu 0.0.2", "0.0.2", "/var/lib/nvidia", "auto", PULLED),
-        GuestStep("run-script", "run-script last.sh", "last.sh"),
+        driver_step("0.0.2", installer_container=PULLED),
+        script_step("last.sh"),
     ]
     machine, console = build_of(backend, storage, "gpu", files, steps)
     console.until(BuildSucceeded, BuildFailed)
@@ -140,7 +141,7 @@ def test_drivers_are_installed_and_set_up_at_the_next_boot(backend: Backend, sto
 
     own = part(text, "own-file")
     assert "exit: 0" in own
-    why = "installed by container (for the sake of -deps-dir)"
+    why = "installed by container (for the sake of deps_dir)"
     assert f"install-gpu: driver NVIDIA-Linux-x86_64-450.51.06.run, {why}" in own
     deps = "file:///root/var/lib/.cos-customizer/context/gpu%20%2541"
     assert {
@@ -164,7 +165,7 @@ def test_drivers_are_installed_and_set_up_at_the_next_boot(backend: Backend, sto
     assert "exit: 1" in log
 
     for case, message in (
-        ("no-gpu", "install-gpu: -no-gpu needs cos-extensions"),
+        ("no-gpu", "install-gpu: without a GPU it takes cos-extensions"),
         ("alias", "install-gpu: -version=latest needs cos-extensions"),
         ("no-such", "install-gpu: the image has no cos-extensions, which comes with"),
     ):
@@ -198,10 +199,7 @@ def test_drivers_are_installed_and_set_up_at_the_next_boot(backend: Backend, sto
     assert console.markers[-1] == BuildSucceeded()
     assert any("-rwxr-xr-x" in line and "setup_gpu.sh" in line for line in text)
 
-    deadline = time.monotonic() + BOOT_LIMIT
-    while b"System halted" not in machine.serial_output(1, 0).contents:
-        assert time.monotonic() < deadline, "does not halt"
-        time.sleep(0.1)
+    wait_for(lambda: b"System halted" in machine.serial_output(1, 0).contents, lambda: "does not halt")
     machine.cut_power()
     backend.create_image("gpu-image", "gpu")
     user_data = yaml.safe_dump({"runcmd": [["bash", "-c", BOOT]]})

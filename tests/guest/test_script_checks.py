@@ -4,6 +4,7 @@ import random
 import string
 
 import pytest
+from support.guest_scripts import script_step
 
 from cos_customizer.customizer.spec.script_checks import (
     ENVIRONMENT_LIMIT,
@@ -12,7 +13,7 @@ from cos_customizer.customizer.spec.script_checks import (
     near_names,
     normalize_script,
 )
-from cos_customizer.guest.user_data import ContextObject, GuestStep, render_user_data
+from cos_customizer.guest.user_data import ContextObject, render_user_data
 
 PATHS = {
     "preload.sh": "preload.sh",
@@ -83,7 +84,7 @@ def test_an_environment_that_passes_can_travel_to_the_builder_vm() -> None:
     env = {"BIG": "x" * (ENVIRONMENT_LIMIT - len("BIG="))}
     check_environment_size(env)
     context = ContextObject("bucket", "context.tar.gz", "0" * 64)
-    assert env["BIG"] in render_user_data([GuestStep("run-script", "a", "a", env)], context, "n0nce")
+    assert env["BIG"] in render_user_data([script_step("a", env)], context, "n0nce")
 
 
 @pytest.mark.parametrize("value", ["secret\udcff", "secret\0"])

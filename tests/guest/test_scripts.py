@@ -7,7 +7,6 @@ import os
 import subprocess
 import tarfile
 import threading
-import time
 import tty
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,6 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from support.guest_scripts import driver_step, script_step
+from support.waiting import PATIENCE, wait_for
 
 from cos_customizer import guest
 from cos_customizer.guest.protocol import (
@@ -27,7 +28,7 @@ from cos_customizer.guest.protocol import (
     StepStarted,
     StepSucceeded,
 )
-from cos_customizer.guest.user_data import ContextObject, GpuStep, GuestStep, render_plan
+from cos_customizer.guest.user_data import ContextObject, GuestStep, render_plan
 
 FOLDER = Path(guest.__file__).parent
 TOKEN = "ya29.secret-Token_1"
@@ -103,7 +104,7 @@ class Guest:
     said: bytearray
     context: ContextObject = NO_CONTEXT
 
-    def bash(self, script: str, *steps: GuestStep | GpuStep, cloud: Cloud | None = None) -> list[Event]:
+    def bash(self, script: str, *steps: GuestStep, cloud: Cloud | None = None) -> list[Event]:
         """Run a piece of bash in place of build.sh's `main`, and read what it said."""
         run, state = self.folder / "run", self.folder / "state"
         run.mkdir(exist_ok=True)
@@ -113,26 +114,33 @@ class Guest:
             set -u; shopt -s nullglob dotglob globstar
             directory={run} state={state}
             for part in protocol context steps; do . {FOLDER}/$part.sh; done
+            mkdir -p $directory/steps
+            cp {FOLDER}/steps/*.sh $directory/steps
+            for file in $directory/steps/*.sh; do . $file; done
             . $directory/plan.sh
             metadata_server={cloud.url if cloud else "http://127.0.0.1:9"}/computeMetadata/v1
             exec 3>{self.port} 2>&3
-            sleep() {{ case $1 in 0.*) command sleep "$1" ;; *) command sleep "$1e-2" ;; esac; }} # waits for nobody
+            sleep() {{ # waits for nobody, but for last words as long as a busy machine takes for them
+              case $1 in 0.2) command sleep 2 ;; 0.*) command sleep "$1" ;; *) command sleep "$1e-2" ;; esac
+            }}
             going_down() {{ [[ -e {self.folder}/going-down ]]; }}
             conclude() {{ send "$1"; exit; }}
             trap 'send "BuildStatus: end of the run"' EXIT
             trap : TERM
         """
         env = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-        subprocess.run(["bash", "-c", prelude + script], timeout=60, check=True, stdin=subprocess.DEVNULL, env=env)
+        subprocess.run(
+            ["bash", "-c", prelude + script], timeout=PATIENCE, check=True, stdin=subprocess.DEVNULL, env=env
+        )
         end = b"BuildStatus: end of the run\n"
-        wait_until(lambda: end in self.said[before:])
+        wait_for(lambda: end in self.said[before:])
         parser = SerialParser("n0nce")
         return parser.feed(bytes(self.said[before:]).replace(end, b"")) + parser.finish()
 
     def fetch(self, cloud: Cloud) -> list[Event]:
         return self.bash("fetch_context", cloud=cloud)
 
-    def build(self, *steps: GuestStep | GpuStep, before: str = "") -> list[Event]:
+    def build(self, *steps: GuestStep, before: str = "") -> list[Event]:
         """Run the steps, without fetching and cleaning up; what is in `state/context` is the build context."""
         script = "recall_steps; record_plan; plan; yield_to_shutdown; conclude 'BuildSucceeded[n0nce]:'"
         return self.bash(f"{before}\n{script}", *steps)
@@ -141,7 +149,7 @@ class Guest:
         path = self.folder / "state" / "context" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(script)
-        return GuestStep("run-script", f"run-script {name}", name, {"FROM_ENV": "it's\n$here"})
+        return script_step(name, {"FROM_ENV": "it's\n$here"})
 
 
 @pytest.fixture
@@ -162,16 +170,9 @@ def machine(tmp_path: Path) -> Iterator[Guest]:
     reader.start()
     yield guest
     os.close(theirs)
-    reader.join(10)
+    reader.join(PATIENCE)
     os.close(ours)
     assert not reader.is_alive(), "a process of this test still has its output open"
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def offer(cloud: Cloud, machine: Guest, tar: bytes) -> None:
@@ -311,7 +312,7 @@ def test_the_exit_code_decides(script: str, code: int, machine: Guest) -> None:
 
 def test_a_script_that_is_not_there_fails(machine: Guest) -> None:
     machine.write("a.sh", "")
-    *_, output, _, failed = machine.build(GuestStep("run-script", "run-script b.sh", "b.sh"))
+    *_, output, _, failed = machine.build(script_step("b.sh"))
     assert failed == BuildFailed(1, 127, "exited with 127")
     assert isinstance(output, OutputLine)
     assert "b.sh: No such file" in output.text
@@ -319,23 +320,26 @@ def test_a_script_that_is_not_there_fails(machine: Guest) -> None:
 
 def test_a_kind_of_step_that_the_guest_does_not_know_fails(machine: Guest) -> None:
     machine.write("a.sh", "")
-    *_, failed = machine.build(GuestStep("install-x", "install-x", "a.sh"))
+    *_, failed = machine.build(GuestStep("install-x", "install-x"))
     assert failed == BuildFailed(1, None, "is of a kind unknown to the builder VM: install-x")
 
 
 def test_a_process_that_holds_the_output_does_not_hold_up_the_build(machine: Guest) -> None:
-    holder = machine.write("a.sh", "(sleep 4; echo late) & echo pid $!")
-    begun = time.monotonic()
+    go = machine.folder / "go"
+    holder = machine.write("a.sh", f"(until [[ -e {go} ]]; do sleep 0.05; done; echo late) & echo pid $!")
     events = machine.build(holder, machine.write("b.sh", "echo b"))
-    assert time.monotonic() - begun < 3.9
     assert [type(event) for event in events if not isinstance(event, OutputLine)][-1] is BuildSucceeded
     pid = int(next(text for text in texts(events) if text.startswith("pid ")).split()[1])
     os.kill(pid, 0)  # left alone
-    wait_until(lambda: b"BuildStatus: late\n" in machine.said)
+    go.touch()
+    wait_for(lambda: b"BuildStatus: late\n" in machine.said)
 
 
 def test_last_words_without_an_end_are_heard_though_a_process_holds_the_output(machine: Guest) -> None:
-    events = machine.build(machine.write("a.sh", "(sleep 4; echo late) & printf 'fatal: no end of line'; exit 3"))
+    go = machine.folder / "go"
+    holder = f"(until [[ -e {go} ]]; do sleep 0.05; done) & printf 'fatal: no end of line'; exit 3"
+    events = machine.build(machine.write("a.sh", holder))
+    go.touch()
     (failed,) = [at for at, event in enumerate(events) if isinstance(event, StepFailed)]
     assert texts(events[:failed]) == ["fatal: no end of line"], "before the marker, and so in the error"
 
@@ -365,17 +369,17 @@ def test_a_step_cut_off_by_a_reboot_fails(machine: Guest) -> None:
     assert failed == BuildFailed(1, None, "was interrupted: something killed the build's own processes")
 
 
-DRIVER = GpuStep("install-gpu 396.26", "396.26", "/var/lib/nvidia", "auto", "image")
+DRIVER = driver_step()
 
 
 def test_a_driver_s_installation_cut_off_by_a_reset_runs_again_at_most_twice(machine: Guest) -> None:
     script = machine.write("a.sh", "echo once")
-    reset = 'install_gpu() { echo "$1"; kill -9 $$; sleep 1; }'
+    reset = 'step_install_gpu() { echo "$1"; kill -9 $$; sleep 1; }'
     for attempt in range(3):
         before = len(machine.said)
         with pytest.raises(subprocess.CalledProcessError):
             machine.build(script, DRIVER, before=reset)
-        wait_until(lambda before=before: b"version=396.26" in machine.said[before:])  # type: ignore[misc]
+        wait_for(lambda before=before: b"version=396.26" in machine.said[before:])  # type: ignore[misc]
         again = b"BuildStatus: step 2 was interrupted by a reboot, and is run again" in machine.said[before:]
         assert again == (attempt > 0)
         assert (b"once" in machine.said[before:]) == (attempt == 0)
@@ -387,8 +391,8 @@ def test_a_driver_s_installation_cut_off_by_a_reset_runs_again_at_most_twice(mac
 def test_a_driver_s_installation_that_succeeds_after_a_reset_is_done(machine: Guest) -> None:
     machine.write("a.sh", "")
     with pytest.raises(subprocess.CalledProcessError):
-        machine.build(DRIVER, before="install_gpu() { kill -9 $$; sleep 1; }")
-    *_, started, _, _, end = machine.build(DRIVER, before="install_gpu() { echo table; }")
+        machine.build(DRIVER, before="step_install_gpu() { kill -9 $$; sleep 1; }")
+    *_, started, _, _, end = machine.build(DRIVER, before="step_install_gpu() { echo table; }")
     assert (started, end) == (StepStarted(1, DRIVER.label), BuildSucceeded())
     assert machine.build(DRIVER) == [BuildSucceeded()], "and is not run a third time"
     (machine.folder / "state" / "done" / "1").rename(machine.folder / "state" / "started" / "1")

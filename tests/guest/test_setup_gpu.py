@@ -41,7 +41,7 @@ def test_a_second_time_does_no_harm(vm: Vm) -> None:
     (vm.driver / "lib64").mkdir()
     vm.has("insmod", f'name=${{1##*/}}; name=${{name%.ko}}; mkdir {vm.folder}/module/"${{name//-/_}}"')
     # Like the daemon, it goes to the background, and is known by its name there.
-    vm.has_driver_program("nvidia-persistenced", "(sleep 5; :) >/dev/null 2>&1 &\nsleep 0.05")
+    vm.has_driver_program("nvidia-persistenced", "(sleep 600; :) >/dev/null 2>&1 &\nsleep 0.05")
     vm.has_driver_program("nvidia-smi")
     done = vm.set_up("bash {} && bash {}")
     assert (done.code, done.output) == (0, "")

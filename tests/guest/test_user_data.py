@@ -11,19 +11,20 @@ from urllib.parse import unquote
 
 import pytest
 import yaml
+from support.guest_scripts import driver_step, script_step
 
 from cos_customizer import guest
+from cos_customizer.customizer.spec.script_checks import ENVIRONMENT_LIMIT
+from cos_customizer.customizer.spec.steps.kinds import STEP_KINDS
 from cos_customizer.guest.user_data import (
     DIRECTORY,
-    ENVIRONMENT_LIMIT,
-    GPU_SCRIPTS,
     SCRIPTS,
     USER_DATA_LIMIT,
     ContextObject,
-    GpuStep,
     GuestStep,
     render_plan,
     render_user_data,
+    step_scripts,
 )
 
 FOLDER = Path(guest.__file__).parent
@@ -52,16 +53,11 @@ NASTY = {
 }
 
 
-DRIVER = GpuStep(
-    "install-gpu 396.26",
-    version="396.26",
-    install_dir="/var/lib/my nvidia",
-    installer="auto",
-    container="gcr.io/cos-cloud/cos-gpu-installer:v20200921",
-)
+DRIVER = driver_step(install_dir="/var/lib/my nvidia")
+GPU_SCRIPTS = ("steps/install_gpu.sh", "steps/setup_gpu.sh")
 
 
-def render(*steps: GuestStep | GpuStep) -> Any:
+def render(*steps: GuestStep) -> Any:
     text = render_user_data(steps, CONTEXT, "n0nce")
     assert text.startswith("#cloud-config\n")
     return yaml.safe_load(text)
@@ -87,14 +83,15 @@ def run_plan(plan: str, directory: Path) -> list[list[bytes]]:
 
 
 def plan_of(env: Mapping[str, str]) -> str:
-    return files(render(GuestStep("run-script", "run-script a.sh", "a.sh", env)))[f"{DIRECTORY}/plan.sh"]
+    return files(render(script_step("a.sh", env)))[f"{DIRECTORY}/plan.sh"]
 
 
 def test_it_holds_the_scripts_as_they_are_the_unit_and_its_start() -> None:
     config = render(DRIVER)
     for name in SCRIPTS + GPU_SCRIPTS:
         assert files(config)[f"{DIRECTORY}/{name}"] == (FOLDER / name).read_text(encoding="utf-8")
-    assert {path.name for path in FOLDER.glob("*.sh")} == {*SCRIPTS, *GPU_SCRIPTS}
+    steps = step_scripts(STEP_KINDS)
+    assert {str(path.relative_to(FOLDER)) for path in FOLDER.rglob("*.sh")} == {*SCRIPTS, *steps}
     assert (
         "ExecStart=/bin/bash /run/cos-customizer/build.sh"
         in files(config)["/run/systemd/system/cos-customizer.service"].splitlines()
@@ -107,10 +104,18 @@ def test_it_holds_the_scripts_as_they_are_the_unit_and_its_start() -> None:
 
 
 def test_what_installs_gpu_drivers_is_there_only_if_a_driver_is_installed() -> None:
-    without = files(render(GuestStep("run-script", "run-script a.sh", "a.sh")))
-    assert {path.rpartition("/")[2] for path in files(render(DRIVER))} - {
-        path.rpartition("/")[2] for path in without
-    } == set(GPU_SCRIPTS)
+    without = files(render(script_step("a.sh")))
+    assert files(render(script_step("a.sh"), DRIVER)).keys() - without.keys() == {
+        f"{DIRECTORY}/{name}" for name in GPU_SCRIPTS
+    }
+
+
+def test_every_kind_of_step_has_a_file_that_defines_its_function_and_runs_nothing() -> None:
+    for kind in STEP_KINDS:
+        function = f"step_{kind.replace('-', '_')}"
+        script = f'directory={FOLDER} && . "$1" && declare -F {function}'
+        done = subprocess.run(["bash", "-uc", script, "bash", FOLDER / step_scripts([kind])[0]], capture_output=True)
+        assert (done.stdout.decode(), done.stderr) == (f"{function}\n", b"")
 
 
 def test_everything_lies_in_memory() -> None:
@@ -118,27 +123,27 @@ def test_everything_lies_in_memory() -> None:
 
 
 def test_people_can_read_it() -> None:
-    text = render_user_data([GuestStep("run-script", "run-script a.sh", "a.sh", {"A": "1"})], CONTEXT, "n0nce")
-    assert "\n      step 1 run-script 'run-script a.sh' a.sh A=1\n" in text
+    text = render_user_data([script_step("a.sh", {"A": "1"})], CONTEXT, "n0nce")
+    assert "\n      step 1 run-script 'run-script a.sh' script=a.sh A=1\n" in text
     for name in SCRIPTS:
         assert f"path: {DIRECTORY}/{name}\n  permissions: '0600'\n  content: |\n    #" in text
 
 
 def test_the_same_build_gives_the_same_text() -> None:
-    steps = [GuestStep("run-script", "run-script a.sh", "a.sh", {"B": "1", "A": "2"})]
+    steps = [script_step("a.sh", {"B": "1", "A": "2"})]
     assert render_user_data(steps, CONTEXT, "n0nce") == render_user_data(list(steps), CONTEXT, "n0nce")
 
 
 def test_the_plan_as_bash_reads_it(tmp_path: Path) -> None:
     steps = [
-        GuestStep("run-script", "run-script a b.sh", "dir/a b.sh", {"A": "1", "B": "2"}),
-        GuestStep("run-script", "run-script\n-x'.sh", "-x'.sh"),
+        GuestStep("run-script", "run-script a b.sh", [("script", "dir/a b.sh"), ("A", "1"), ("B", "2")]),
+        GuestStep("run-script", "run-script\n-x'.sh", [("script", "-x'.sh")]),
     ]
     context = ContextObject("my-bucket", "a dir/ö?x=1&y#z%41", "5f" * 32)
     settings, *plan = run_plan(render_plan(steps, context, "n0nce"), tmp_path)
     assert plan == [
-        [b"1", b"run-script", b"run-script a b.sh", b"dir/a b.sh", b"A=1", b"B=2"],
-        [b"2", b"run-script", b"run-script?-x'.sh", b"-x'.sh"],
+        [b"1", b"run-script", b"run-script a b.sh", b"script=dir/a b.sh", b"A=1", b"B=2"],
+        [b"2", b"run-script", b"run-script?-x'.sh", b"script=-x'.sh"],
     ]
     assert settings[:2] + settings[3:] == [b"n0nce", b"my-bucket", b"5f" * 32, b"2"]
     assert unquote(settings[2].decode()) == context.name
@@ -164,7 +169,7 @@ def test_a_plan_without_steps_is_one_too(tmp_path: Path) -> None:
 
 
 def test_too_much_for_instance_metadata_is_refused_with_its_size() -> None:
-    steps = [GuestStep("run-script", f"run-script {n}", "a.sh", {"A": "x" * 100_000}) for n in range(3)]
+    steps = [script_step("a.sh", {"A": "x" * 100_000}) for n in range(3)]
     with pytest.raises(
         ValueError, match=rf"user-data would be 3\d{{5}} bytes, and Compute Engine takes {USER_DATA_LIMIT}"
     ):
@@ -177,19 +182,21 @@ def test_too_much_for_one_environment_string_is_refused_with_its_size(character:
     longest = character * ((ENVIRONMENT_LIMIT - 2) // len(character.encode()))
     (_, step) = run_plan(plan_of({"A": longest}), tmp_path)
     subprocess.run(["env", step[4], "/bin/true"], check=True)  # Linux takes it indeed
-    with pytest.raises(ValueError, match=r"environment variable A is 13107[23] bytes, and Linux takes 131071"):
+    with pytest.raises(ValueError, match=r"A is 13107[23] bytes, and Linux takes 131071"):
         plan_of({"A": longest + character})
 
 
 @pytest.mark.parametrize(
     ("step", "message"),
     [
-        (GuestStep("run-script", "a", "a.sh", {"1A": "x"}), "name of an environment variable: '1A'"),
-        (GuestStep("run-script", "a", "a.sh", {"A\n": "x"}), r"name of an environment variable: 'A\\n'"),
-        (GuestStep("run-script", "a", "a.sh", {"A": "x\0"}), "environment variable A holds a NUL character"),
-        (GuestStep("run-script", "a", "a.sh", {"A": "\udcff"}), "environment variable A is not valid Unicode"),
-        (GuestStep("run-script", "a", "a\0.sh"), "script holds a NUL character"),
-        (GuestStep("rm -rf", "a", "a.sh"), "kind of step: 'rm -rf'"),
+        (script_step("a.sh", {"1A": "x"}), "'1A' is not a valid environment variable name"),
+        (script_step("a.sh", {"A\n": "x"}), r"'A\\n' is not a valid environment variable name"),
+        (script_step("a.sh", {"A": "x\0"}), "A holds a NUL character"),
+        (script_step("a.sh", {"A": "\udcff"}), "A is not valid Unicode"),
+        (script_step("a\0.sh"), "script holds a NUL character"),
+        (GuestStep("rm -rf", "a"), "kind of step: 'rm -rf'"),
+        (GuestStep("install-x", "a"), "kind of step: 'install-x'"),
+        (GuestStep("../build", "a"), "kind of step: '../build'"),
     ],
 )
 def test_a_step_that_cannot_be_carried_is_refused(step: GuestStep, message: str) -> None:
@@ -198,7 +205,7 @@ def test_a_step_that_cannot_be_carried_is_refused(step: GuestStep, message: str)
 
 
 def test_a_driver_s_step_carries_every_setting_and_may_be_repeated(tmp_path: Path) -> None:
-    steps: list[GuestStep | GpuStep] = [GuestStep("run-script", "run-script a.sh", "a.sh"), DRIVER]
+    steps = [script_step("a.sh"), DRIVER]
     text = render_plan(steps, CONTEXT, "n0nce")
     _, script, driver = run_plan(text, tmp_path)
     assert driver == [
@@ -227,9 +234,9 @@ def test_a_digest_is_64_hex_digits(digest: str) -> None:
 def test_shellcheck_has_no_complaints(tmp_path: Path) -> None:
     plan = tmp_path / "plan.sh"
     plan.write_text(plan_of(NASTY), encoding="utf-8", newline="")
-    scripts = [FOLDER / "build.sh", *FOLDER.glob("*.sh"), plan]
+    scripts = [FOLDER / "build.sh", *FOLDER.rglob("*.sh"), plan]
     shellcheck = Path(sys.executable).with_name("shellcheck")
-    done = subprocess.run([shellcheck, "-x", "-P", FOLDER, *scripts], capture_output=True, text=True)
+    done = subprocess.run([shellcheck, "-x", "-P", "SCRIPTDIR", *scripts], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

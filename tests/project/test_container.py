@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +18,8 @@ from support.containers import Container, image, settings_of, terminate
 from support.guest_scripts import marker, script, succeeding
 from support.leftovers import leftovers
 from support.paths import ROOT
-from support.prefect_place import POOL, PrefectPlace, wait_for
+from support.prefect_place import POOL, PrefectPlace
+from support.waiting import PATIENCE, wait_for
 
 from cos_customizer.emulator.server import Emulator
 
@@ -194,7 +194,7 @@ def test_a_container_that_is_stopped_undoes_its_build(built: str, tmp_path: Path
         process = container.begin(*FINISH)
         wait_for(lambda: emulator.calls.count(path="serialPort") > 0)
         terminate(process)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=PATIENCE)
         assert process.returncode == 143, err
         assert "cleaned up" in out
         assert "terminated" in err
@@ -207,7 +207,7 @@ def test_process_1_heeds_a_signal_from_the_beginning_and_reaps_orphans(container
     tini = settings_of(built)["Entrypoint"][:-1]  # type: ignore[index]
     early = container.begin(entrypoint=[*tini, "sleep", "60"])
     terminate(early)
-    assert early.wait(30) == 143
+    assert early.wait(PATIENCE) == 143
     # What a worker's flow run leaves behind when it is killed: it becomes a child of process 1.
     orphan = (
         "import glob, os, time\n"
@@ -258,9 +258,8 @@ def test_a_worker_of_the_image_runs_deployments_made_from_it(built: str, tmp_pat
             run_id = client.create_flow_run_from_deployment(deployment.id, parameters={"spec": spec}).id
             wait_for(lambda: (state := client.read_flow_run(run_id).state) and state.is_final())
             state = client.read_flow_run(run_id).state
-            time.sleep(0.5)
             terminate(worker)
-            out, err = worker.communicate(timeout=60)
+            out, err = worker.communicate(timeout=PATIENCE)
             assert state is not None
             assert state.type.value == "COMPLETED", out + err
     assert [found["name"] for found in emulator.list("projects/my-project/global/images")] == ["by-worker"]

@@ -9,16 +9,12 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from support.imports import EMULATOR, MODULES, PACKAGE, ROOMS, imports
 from support.paths import ROOT
 
-PACKAGE = "cos_customizer"
-ROOMS = ("cli", "flows", "tasks", "gcp", "guest", "customizer")
-"""From left to right: each may import what stands to its right."""
-EMULATOR = "emulator"
 DOORS = {"cli.commands.emulator", "cli.commands.run_cloudbuild"}
 """The modules outside the emulator that may import it."""
 
@@ -31,71 +27,6 @@ OUTSIDE = {
     "click": ("cli",),
     "rich": ("cli",),
 }
-
-
-@dataclass(frozen=True)
-class Import:
-    """One import statement.
-
-    Attributes:
-        target: the module as imported, `cos_customizer.` left out where it is ours.
-        ours: whether it is a module of this project.
-        deferred: it is inside a function, or for the type checker only.
-        line: of the statement.
-    """
-
-    target: str
-    ours: bool
-    deferred: bool
-    line: int
-
-
-def modules() -> dict[str, Path]:
-    """All modules, by name below the package: `cli.main`, and `cli` for the room itself."""
-    found = {}
-    for room in (*ROOMS, EMULATOR):
-        for path in sorted((ROOT / room).rglob("*.py")):
-            name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-            found[name.removesuffix(".__init__")] = path
-    return found
-
-
-MODULES = modules()
-
-
-def imports(name: str) -> Iterator[Import]:
-    tree = ast.parse(MODULES[name].read_text(encoding="utf-8"))
-    yield from _imports_below(tree, name, False)
-
-
-def _imports_below(node: ast.AST, name: str, deferred: bool) -> Iterator[Import]:
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.Import):
-            for alias in child.names:
-                yield _import(alias.name, deferred, child.lineno)
-        elif isinstance(child, ast.ImportFrom):
-            yield from _imports_from(child, name, deferred)
-        else:
-            inner = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-            typing = isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test)
-            yield from _imports_below(child, name, deferred or inner or typing)
-
-
-def _imports_from(node: ast.ImportFrom, name: str, deferred: bool) -> Iterator[Import]:
-    module = node.module or ""
-    if node.level:
-        package = MODULES[name].name == "__init__.py"
-        parts = [PACKAGE, *name.split(".")]
-        base = parts[: len(parts) - node.level + package]
-        module = ".".join([*base, *([module] if module else [])])
-    for alias in node.names:
-        whole = f"{module}.{alias.name}"
-        yield _import(whole if whole.removeprefix(f"{PACKAGE}.") in MODULES else module, deferred, node.lineno)
-
-
-def _import(target: str, deferred: bool, line: int) -> Import:
-    ours = target == PACKAGE or target.startswith(f"{PACKAGE}.")
-    return Import(target.removeprefix(f"{PACKAGE}."), ours, deferred, line)
 
 
 def may_import(importer: str, target: str) -> bool:
@@ -124,6 +55,14 @@ def test_heavy_packages_stay_in_their_rooms(name: str) -> None:
         if not found.ours and room not in OUTSIDE.get(found.target.partition(".")[0], (room,))
     ]
     assert wrong == []
+
+
+def test_a_kind_of_step_is_asked_and_not_known_by_its_class() -> None:
+    """Who adds a kind has nothing to change elsewhere. Verification is by scripts: it alone names one."""
+    kinds = {name for name in MODULES if name.startswith("customizer.spec.steps.") and not name.endswith(".kinds")}
+    assert {name for name in MODULES if any(found.target in kinds for found in imports(name))} == {
+        "customizer.spec.verification"
+    }
 
 
 def test_no_module_imports_itself_by_way_of_others() -> None:
@@ -172,6 +111,55 @@ def test_every_kind_of_import_is_seen(tmp_path: Path, monkeypatch: pytest.Monkey
         ("click", False, True),
         ("google.auth", False, True),
     ]
+
+
+TESTS = ROOT / "tests"
+SUPPORT = {path.stem: path for path in sorted((TESTS / "support").glob("*.py"))}
+TOOLS = {path.stem for path in (ROOT / "make").glob("*.py")}
+OF_ALL_ROOMS = {"project", "whole_job"}
+"""Folders of tests that may import everything."""
+
+
+def needs(path: Path) -> set[str]:
+    """The rooms that a test file imports, itself or by way of support, and the tools of make/."""
+    found: set[str] = set()
+    for name in _imported(path):
+        top, _, rest = name.partition(".")
+        module = rest.partition(".")[0]
+        if top == PACKAGE and module:
+            found.add(module)
+        elif top == "support" and module in SUPPORT:
+            found |= needs(SUPPORT[module])
+        elif top in TOOLS:
+            found.add("make")
+    return found
+
+
+def _imported(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def may_be_tested_with(room: str) -> set[str]:
+    """The rooms that tests of a room may import: itself, those to its right, and the emulator as their cloud."""
+    return {EMULATOR} if room == EMULATOR else {EMULATOR, *ROOMS[ROOMS.index(room) :]}
+
+
+@pytest.mark.parametrize("path", sorted(TESTS.glob("*/test_*.py")), ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_a_test_imports_its_own_room_and_those_to_its_right(path: Path) -> None:
+    room = path.parent.name
+    assert room in OF_ALL_ROOMS or needs(path) <= may_be_tested_with(room)
+
+
+def test_what_a_test_needs_is_seen_through_support(tmp_path: Path) -> None:
+    file = tmp_path / "test_odd.py"
+    file.write_text(
+        "def f():\n    from support.builds import failing\nimport release\nfrom cos_customizer import guest\n"
+    )
+    assert needs(file) == {"customizer", "emulator", "flows", "gcp", "guest", "make"}
 
 
 LIGHT = {

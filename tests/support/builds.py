@@ -1,5 +1,11 @@
 """Builds that fail, and the images around them, for tests of the build flow."""
 
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -37,3 +43,38 @@ def failing(spec: BuildSpec, error: type[BaseException], match: str | None = Non
     with listening(note), pytest.raises(error, match=match) as caught:
         build_image(spec)
     return caught.value, ended[0]
+
+
+@contextmanager
+def time_is_up(moment: Callable[[Event], bool]) -> Iterator[None]:
+    """The time limit of a build passes at the first event of which `moment` is true, however slow this machine is."""
+
+    def hurry(event: Event) -> None:
+        if moment(event):
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
+
+    with listening(hurry):
+        yield
+
+
+@contextmanager
+def signalled(number: signal.Signals, moment: Callable[[Event], bool], times: int = 1) -> Iterator[None]:
+    """This process gets a signal, or several, soon after the first event of which `moment` is true."""
+    senders: list[threading.Thread] = []
+
+    def send() -> None:
+        for _ in range(times):
+            time.sleep(0.1)
+            os.kill(os.getpid(), number)
+
+    def begin(event: Event) -> None:
+        if not senders and moment(event):
+            senders.append(threading.Thread(target=send))
+            senders[0].start()
+
+    with listening(begin):
+        try:
+            yield
+        finally:
+            for sender in senders:
+                sender.join()

@@ -8,6 +8,7 @@ from typing import Any
 from google.api_core.client_options import ClientOptions
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import compute_v1
+from support.waiting import PATIENCE
 
 from cos_customizer.emulator.server import Emulator
 
@@ -129,7 +130,7 @@ def body(name: str = "vm", **fields: Any) -> dict[str, Any]:
 
 def call(emulator: Emulator, method: str, path: str, content: object = None) -> tuple[int, Any]:
     """A plain request; the answer's status and JSON."""
-    connection = http.client.HTTPConnection("127.0.0.1", emulator.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", emulator.port, timeout=PATIENCE)
     try:
         text = content if isinstance(content, str) else json.dumps(content) if content is not None else None
         connection.request(method, path, text, {"Content-Type": "application/json"})

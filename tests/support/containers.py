@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 
 from support.paths import ROOT
-from support.prefect_place import wait_for
+from support.waiting import PATIENCE, wait_for
 
 HOME = "/builder/home"
 WORKSPACE = "/workspace"
@@ -130,7 +130,7 @@ class Container:
     ) -> "subprocess.CompletedProcess[str]":
         """Run something in it to its end."""
         process = self.begin(*arguments, entrypoint=entrypoint, directory=directory)
-        out, err = process.communicate(timeout=300)
+        out, err = process.communicate(timeout=PATIENCE)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from support.waiting import PATIENCE
 
 from cos_customizer import guest
 
@@ -57,12 +58,12 @@ class Vm:
         self.folder = folder
         self.state, self.programs = folder / "state", folder / "programs"
         self.driver = folder / "var" / "my nvidia"
-        for place in ("run", "state/context", "programs", "var", "module/firmware_class/parameters", "devices"):
+        for place in ("run/steps", "state/context", "programs", "var", "module/firmware_class/parameters", "devices"):
             (folder / place).mkdir(parents=True)
         for name in ("ld.so.conf", "softlockup_panic", "module/firmware_class/parameters/path"):
             (folder / name).write_text("")
         for name in ("install_gpu.sh", "setup_gpu.sh"):
-            (folder / "run" / name).write_bytes((FOLDER / name).read_bytes())
+            (folder / "run" / "steps" / name).write_bytes((FOLDER / "steps" / name).read_bytes())
         for name in ("mount", "sync", "ldconfig", "docker", "journalctl", "insmod"):
             self.has(name)
         self.has("mountpoint", "exit 1")
@@ -105,7 +106,7 @@ class Vm:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=60,
+            timeout=PATIENCE,
             env={"PATH": f"{self.programs}:/usr/bin:/bin:/usr/sbin:/sbin", "LC_ALL": "C"},
         )
         return Done(done.returncode, done.stdout, (self.folder / "calls").read_text().splitlines())
@@ -127,11 +128,12 @@ class Vm:
         return self.bash(
             f"""
             set -u; shopt -s nullglob dotglob globstar
-            directory={self.folder}/run state={self.state}
-            . $directory/install_gpu.sh
+            directory={self.folder}/run state={self.state} kind=install-gpu
+            . {FOLDER}/steps.sh
+            . $directory/steps/install_gpu.sh
             sleep() {{ echo "sleep $1" >>{self.folder}/calls; }}
             {before}
-            cd $state/context; install_gpu {words}
+            cd $state/context; step_install_gpu {words}
             """
         )
 
@@ -139,7 +141,7 @@ class Vm:
         """Run setup_gpu.sh where it was installed."""
         self.driver.mkdir(parents=True, exist_ok=True)
         target = self.driver / "setup_gpu.sh"
-        target.write_bytes((FOLDER / "setup_gpu.sh").read_bytes())
+        target.write_bytes((FOLDER / "steps" / "setup_gpu.sh").read_bytes())
         return self.bash(script.replace("{}", shlex.quote(str(target))))
 
     def modules(self, *names: str) -> None:

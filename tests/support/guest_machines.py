@@ -10,12 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from support.waiting import PATIENCE, wait_for
+
 from cos_customizer.emulator.machines.backend import STAND_IN, Backend, Machine, MachineSpec
 from cos_customizer.guest.protocol import PORT, Event, OutputLine, SerialParser
-from cos_customizer.guest.user_data import ContextObject, GpuStep, GuestStep, render_user_data
-
-BOOT_LIMIT = 240
-"""Seconds for a boot and what follows it, on a busy machine."""
+from cos_customizer.guest.user_data import ContextObject, GuestStep, render_user_data
 
 HOST = "169.254.169.1"
 """This machine's loopback, as the guest sees it."""
@@ -75,7 +74,7 @@ class Console:
     def until(self, *last: type[Event] | str) -> Event:
         """Wait for an event of one of these types, or for a line that is one of these."""
         types = tuple(kind for kind in last if not isinstance(kind, str))
-        deadline = time.monotonic() + BOOT_LIMIT
+        deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline and self._machine.running:
             for event in self.read():
                 if isinstance(event, types) or (isinstance(event, OutputLine) and event.text in last):
@@ -113,7 +112,7 @@ def power_on(backend: Backend, name: str, image: str, attributes: dict[str, str]
 
 
 def build_of(
-    backend: Backend, storage: Storage, name: str, files: Mapping[str, bytes], steps: Sequence[GuestStep | GpuStep]
+    backend: Backend, storage: Storage, name: str, files: Mapping[str, bytes], steps: Sequence[GuestStep]
 ) -> tuple[Machine, Console]:
     """Start a build of these steps, with these files as its context."""
     stream = io.BytesIO()
@@ -132,8 +131,5 @@ def build_of(
 
 def stop(machine: Machine) -> None:
     """Press the power button, and wait until the machine is off."""
-    begun = time.monotonic()
     machine.press_power_button()
-    while machine.running:
-        assert time.monotonic() - begun < 60, "does not power off"
-        time.sleep(0.05)
+    wait_for(lambda: not machine.running, lambda: "does not power off")

@@ -1,6 +1,10 @@
-"""Serial transcripts that play our guest on scripted machines."""
+"""Serial transcripts that play our guest on scripted machines; steps of its plan."""
 
+from collections.abc import Mapping
 from typing import Any
+
+from cos_customizer.customizer.spec.steps.install_gpu import InstallGpu
+from cos_customizer.guest.user_data import GuestStep
 
 NONCE = {"nonce": {"metadata": "user-data", "pattern": r"(?m)^\s*nonce=(\w+)"}}
 
@@ -36,3 +40,14 @@ def succeeding(*labels: str, seconds: float = 0.0) -> dict[str, Any]:
 def succeeded(after: float = 0.0) -> tuple[dict[str, Any], ...]:
     """The guest announces success, and the machine halts."""
     return marker("BuildSucceeded:", after), {"port": 1, "text": "[   20.1] reboot: System halted\r\n"}
+
+
+def script_step(path: str, env: Mapping[str, str] | None = None) -> GuestStep:
+    """A step of the plan that runs a script."""
+    return GuestStep("run-script", f"run-script {path}", [("script", path), *(env or {}).items()])
+
+
+def driver_step(version: str = "396.26", *, gpu: bool = True, **fields: Any) -> GuestStep:
+    """A step of the plan that installs a GPU driver."""
+    step = InstallGpu(version=version, **fields)
+    return GuestStep("install-gpu", step.label, step.settings(gpu=gpu), step.repeatable)

@@ -43,12 +43,12 @@ def relabel(compute: Compute, name: str, labels: dict[str, str]) -> None:
     """Give a VM and its boot disk other labels."""
     where, path = {"project": PROJECT, "zone": ZONE}, f"projects/{PROJECT}/zones/{ZONE}"
     vm = compute_v1.InstancesSetLabelsRequest(
-        labels=labels, label_fingerprint=compute.emulator.compute(f"{path}/instances/{name}")["labelFingerprint"]
+        labels=labels, label_fingerprint=compute.emulator.get(f"{path}/instances/{name}")["labelFingerprint"]
     )
     request = compute_v1.SetLabelsInstanceRequest(**where, instance=name, instances_set_labels_request_resource=vm)
     compute.ok(compute.instances.set_labels_unary(request))
     disk = compute_v1.ZoneSetLabelsRequest(
-        labels=labels, label_fingerprint=compute.emulator.compute(f"{path}/disks/{name}")["labelFingerprint"]
+        labels=labels, label_fingerprint=compute.emulator.get(f"{path}/disks/{name}")["labelFingerprint"]
     )
     compute.ok(
         compute.disks.set_labels_unary(

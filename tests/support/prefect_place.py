@@ -1,35 +1,25 @@
 """A Prefect server, a working tree deployed to it and workers, each a process of its own, as people run them."""
 
+import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 from support.paths import ROOT
+from support.waiting import PATIENCE, wait_for
 
 PREFECT = str(Path(sys.executable).with_name("prefect"))
 POOL = "cos-customizer"
-
-T = TypeVar("T")
-
-
-def wait_for(condition: Callable[[], T | None], seconds: float = 120.0) -> T:
-    """The first true value of a condition; how long a machine may take for it is no test of ours."""
-    end = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.2)
-    return value
 
 
 class PrefectPlace:
@@ -58,6 +48,7 @@ class PrefectPlace:
             "PREFECT_SERVER_UI_ENABLED": str(ui),
             "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "2",
             "PREFECT_SERVER_SERVICES_REPOSSESSOR_LOOP_SECONDS": "2",
+            "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
             "PREFECT_WORKER_QUERY_SECONDS": "1",
             "PREFECT_CLI_PROMPT": "false",
             "NO_PROXY": "127.0.0.1",
@@ -106,6 +97,34 @@ class PrefectPlace:
         """A worker for the pool, in a process group of its own."""
         return self._begin("worker", "worker", "start", "--pool", POOL, "--name", f"worker-{len(self._processes)}")
 
+    def have_worker(self) -> None:
+        """Start a worker, unless there is one."""
+        if all(process.poll() is not None for process in self._processes[1:]):
+            self.start_worker()
+
+    def let_leases_expire(self, resource: Any) -> list[float]:
+        """Turn the server's clock as far as leases on this resource are concerned.
+
+        Args:
+            resource: id of a concurrency limit.
+
+        Returns:
+            Seconds that each of them would have lasted.
+        """
+        folder = Path(self._settings["PREFECT_HOME"], "concurrency_leases")
+        index_file = folder / "expirations.json"
+        index: dict[str, str] = json.loads(index_file.read_text())
+        left = []
+        for name, expiration in list(index.items()):
+            file = folder / f"{name}.json"
+            lease = json.loads(file.read_text())
+            if str(resource) in lease["resource_ids"]:
+                left.append((datetime.fromisoformat(expiration) - datetime.now(UTC)).total_seconds())
+                index[name] = lease["expiration"] = datetime.fromtimestamp(0, UTC).isoformat()
+                file.write_text(json.dumps(lease))
+        index_file.write_text(json.dumps(index))
+        return left
+
     def log(self, name: str) -> str:
         """What the server or a worker has printed."""
         return (self._logs / f"{name}.log").read_text(encoding="utf-8", errors="replace")
@@ -153,7 +172,7 @@ class PrefectPlace:
     def _answers(self) -> bool:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with opener.open(f"{self.api}/health", timeout=5):
+            with opener.open(f"{self.api}/health", timeout=PATIENCE):
                 return True
         except (urllib.error.URLError, OSError):
             assert self._processes[0].poll() is None, self.log("server")

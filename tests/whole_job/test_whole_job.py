@@ -7,7 +7,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,17 +18,19 @@ from support.containers import image as container_image
 from support.leftovers import leftovers
 from support.paths import EXAMPLES, ROOT
 from support.specifications import SpecMaker
+from support.waiting import wait_for
 
 from cos_customizer.customizer.errors import BuildFailedError, BuildTimeoutError
 from cos_customizer.customizer.reporting.events import ConsoleOutput, Event, listening
+from cos_customizer.customizer.spec.model import parse_spec
+from cos_customizer.emulator.background import default_cache_dir
 from cos_customizer.emulator.server import Emulator
-from cos_customizer.emulator.service import default_cache_dir
 from cos_customizer.flows.build_image import build_image
 from cos_customizer.gcp.clients import connect
 
 pytestmark = [pytest.mark.vm, pytest.mark.usefixtures("prefect_server")]
 
-README = ROOT / "README.md"
+README, GPU = ROOT / "README.md", ROOT / "docs" / "gpu.md"
 EXAMPLE = EXAMPLES / "minimal"
 
 
@@ -63,13 +64,13 @@ def seen_by(cloud: Emulator, image: str, commands: str, before: list[list[str]] 
     operation = clients.instances.insert_unary(instance_resource=_json(body), **where)
     clients.zone_operations.wait(operation=operation.name, **where)
     try:
-        end = time.monotonic() + 120
-        text = ""
-        while "-- end --" not in text:
-            assert time.monotonic() < end, text
-            time.sleep(1)
-            request = compute_v1.GetSerialPortOutputInstanceRequest(instance=name, port=2, **where)
+        request = compute_v1.GetSerialPortOutputInstanceRequest(instance=name, port=2, **where)
+
+        def seen() -> str:
             text = clients.instances.get_serial_port_output(request).contents
+            return text if "-- end --" in text else ""
+
+        text = wait_for(seen)
     finally:
         operation = clients.instances.delete_unary(instance=name, **where)
         clients.zone_operations.wait(operation=operation.name, **where)
@@ -182,13 +183,13 @@ def run_cloudbuild(file: Path, *flags: str) -> "subprocess.CompletedProcess[str]
     return subprocess.run(command, capture_output=True, text=True)
 
 
-def test_the_readmes_driver_is_installed_and_set_up_at_boot_by_the_readmes_cloud_config(
+def test_the_documented_driver_is_installed_and_set_up_at_boot_by_the_documented_cloud_config(
     cloud: Emulator, tmp_path: Path
 ) -> None:
-    readme = README.read_text()
-    workflow = re.search(r"```yaml\n(steps:.*?)```", readme, re.DOTALL)
-    driver = re.search(r"```yaml\n(- name:[^`]*'install-gpu'.*?)```", readme, re.DOTALL)
-    config = re.search(r"```yaml\n#cloud-config\n(.*?)```", readme, re.DOTALL)
+    document = GPU.read_text()
+    workflow = re.search(r"```yaml\n(steps:.*?)```", README.read_text(), re.DOTALL)
+    driver = re.search(r"```yaml\n(- name:[^`]*'install-gpu'.*?)```", document, re.DOTALL)
+    config = re.search(r"```yaml\n#cloud-config\n(.*?)```", document, re.DOTALL)
     assert workflow
     assert driver
     assert config
@@ -301,3 +302,30 @@ def test_a_timeout_ends_a_sleeping_script_and_leaves_only_the_log(
     assert leftovers(cloud) == []
     logs = list(connect().storage.list_blobs("my-project_cloudbuild"))
     assert "BuildStatus: asleep" in max(logs, key=lambda blob: blob.time_created).download_as_text()
+
+
+@pytest.mark.parametrize("reboot", [True, False], ids=["rebooting", "not rebooting"])
+def test_arguments_are_on_the_kernel_s_command_line_of_the_image_and_after_a_reboot_of_the_builder_vm(
+    cloud: Emulator, make_spec: SpecMaker, tmp_path: Path, reboot: bool
+) -> None:
+    context = tmp_path / "context"
+    (context / "before.sh").write_text("cat /proc/cmdline > /var/lib/before\n")
+    (context / "after.sh").write_text("cat /proc/cmdline > /var/lib/after\n! grep vfat /proc/mounts\n")
+    name = f"kernel-args-{str(reboot).lower()}"
+    change = {"append": 'trial.words="two words"', "remove": "norandmaps", "replace": "trial.level=4"}
+    steps = [
+        {"script": "before.sh"},
+        {"type": "kernel-args", "append": "trial.level=1"},
+        {"type": "kernel-args", **change, "reboot": reboot},
+        {"type": "kernel-args", **change, "reboot": reboot},
+        {"script": "after.sh"},
+    ]
+    spec = make_spec(timeout="10m", output={"name": name})
+    result = build_image(parse_spec({**spec.model_dump(), "steps": steps}))
+    assert [step.state for step in result.steps] == ["succeeded"] * 5
+    assert leftovers(cloud) == []
+    before, after, image = seen_by(
+        cloud, f"projects/my-project/global/images/{name}", "cd /var/lib; cat before after /proc/cmdline"
+    )
+    changed = before.replace(" norandmaps", "") + ' trial.level=4 "trial.words=two words"'
+    assert (after, image) == (changed if reboot else before, changed)

@@ -1,6 +1,6 @@
 """The emulator as a background process: started, found again, stopped.
 
-It leaves `service.json` in its state directory for as long as it answers. Importing this module is cheap.
+While it answers, `service.json` in its state directory describes it. Importing this module is cheap.
 """
 
 import contextlib
@@ -16,9 +16,11 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
-from cos_customizer.emulator.machines.backend import EmulatorError
+from cos_customizer.emulator import LOG
+from cos_customizer.emulator.errors import EmulatorError
+from cos_customizer.emulator.files import replacing
+from cos_customizer.emulator.machines.backend import MachineKind
 
 _FILE = "service.json"
 _LOG_FILE = "emulator.log"
@@ -26,13 +28,12 @@ _NEEDED = ("flask", "gcp_storage_emulator", "google.cloud.compute_v1", "google.c
 _STOP_SECONDS = 60.0
 _END_SECONDS = 15.0
 
-MachineKind = Literal["qemu", "scripted"]
 Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Options:
-    """How the emulator is to run.
+    """How to run the emulator.
 
     Attributes:
         state_dir: where everything is kept.
@@ -52,12 +53,12 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Service:
-    """A running emulator.
+class RunningEmulator:
+    """An emulator that answers, as `service.json` describes it.
 
     Attributes:
         pid: of its process, which leads a session of its own unless it runs in the foreground.
-        started: when that process started, in the kernel's ticks: tells it from a later one with the same pid.
+        started: when that process started, in the kernel's ticks: a later process may have the same pid.
         control: address of the emulator's own API.
         environment: the variables that point clients to it.
         log: its log file.
@@ -74,35 +75,35 @@ class Service:
 
 
 def default_state_dir() -> Path:
-    """Where the state is kept unless somebody says otherwise (XDG base directories)."""
+    """Return the state directory that is used unless another is given (XDG base directories)."""
     base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
     return Path(base) / "cos-customizer/emulator"
 
 
 def default_cache_dir() -> Path:
-    """Where the stand-in image is kept unless somebody says otherwise (XDG base directories)."""
+    """Return the directory of the stand-in image (XDG base directories)."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "cos-customizer"
 
 
-def find(state_dir: Path) -> Service | None:
-    """The emulator that runs on a state directory, or None. What a dead one left is not taken for it."""
+def find(state_dir: Path) -> RunningEmulator | None:
+    """Return the emulator that runs on a state directory; None if there is none, or only the traces of a dead one."""
     try:
-        service = Service(**json.loads((state_dir / _FILE).read_text()))
+        running = RunningEmulator(**json.loads((state_dir / _FILE).read_text()))
     except (OSError, ValueError, TypeError):
         return None
-    return service if _start_time(service.pid) == service.started else None
+    return running if _start_time(running.pid) == running.started else None
 
 
-def start(options: Options, progress: Progress) -> Service:
+def start(options: Options, progress: Progress) -> RunningEmulator:
     """Start the emulator in the background and return when it answers.
 
     Args:
-        options: how it is to run.
-        progress: told what takes its time.
+        options: how to run it.
+        progress: called with a sentence before something slow.
 
     Raises:
-        EmulatorError: it cannot run; its log says more.
+        EmulatorError: it cannot run; its log has the reason.
     """
     for package in _NEEDED:
         _check_installed(package)
@@ -125,38 +126,38 @@ def start(options: Options, progress: Progress) -> Service:
         except BaseException:
             _end(process)
             raise
-    service = find(state_dir)
-    if service is None:
+    running = find(state_dir)
+    if running is None:
         raise EmulatorError("the emulator ended as soon as it had started", f"its log: {log}")
-    return service
+    return running
 
 
 def stop(state_dir: Path) -> bool:
-    """Stop the emulator, and everything below it.
+    """Stop the emulator and all its machines.
 
     Returns:
         Whether one was running.
     """
-    service = find(state_dir)
-    if service:
-        os.kill(service.pid, signal.SIGTERM)
+    running = find(state_dir)
+    if running:
+        os.kill(running.pid, signal.SIGTERM)
         deadline = time.monotonic() + _STOP_SECONDS
-        while _start_time(service.pid) == service.started:
+        while _start_time(running.pid) == running.started:
             if time.monotonic() > deadline:
-                _kill(service.pid)
+                _kill(running.pid)
                 break
             time.sleep(0.02)
     (state_dir / _FILE).unlink(missing_ok=True)
-    return service is not None
+    return running is not None
 
 
-def run(options: Options, ready: Callable[[Service], None], progress: Progress) -> None:
+def run(options: Options, ready: Callable[[RunningEmulator], None], progress: Progress) -> None:
     """Run the emulator in this process until SIGTERM, SIGINT, SIGHUP or a request to shut down.
 
     Args:
-        options: how it is to run.
+        options: how to run it.
         ready: called once it answers.
-        progress: told what takes its time before that.
+        progress: called with a sentence before something slow, until then.
 
     Raises:
         EmulatorError: it cannot run.
@@ -175,12 +176,11 @@ def run(options: Options, ready: Callable[[Service], None], progress: Progress) 
     with contextlib.ExitStack() as undo:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             undo.callback(signal.signal, number, signal.signal(number, end))
-        log = logging.getLogger("cos_customizer.emulator")
-        log.setLevel(logging.INFO)
-        told = _Told(progress)
-        log.addHandler(told)
-        undo.callback(log.removeHandler, told)
-        log.info("loading the Compute Engine API")
+        LOG.setLevel(logging.INFO)
+        handler = _ProgressHandler(progress)
+        LOG.addHandler(handler)
+        undo.callback(LOG.removeHandler, handler)
+        LOG.info("loading the Compute Engine API")
         from cos_customizer.emulator.server import Emulator
 
         emulator = Emulator(
@@ -198,18 +198,17 @@ def run(options: Options, ready: Callable[[Service], None], progress: Progress) 
         emulator.start()
         file = state_dir / _FILE
         undo.callback(file.unlink, missing_ok=True)
-        service = _describe(options, emulator.port, emulator.storage_port, emulator.environment())
-        scratch = file.with_suffix(".new")
-        scratch.write_text(json.dumps(asdict(service), indent=2))
-        scratch.replace(file)
-        log.removeHandler(told)
-        ready(service)
+        running = _describe(options, emulator.port, emulator.storage_port, emulator.environment())
+        with replacing(file) as partial:
+            partial.write_text(json.dumps(asdict(running), indent=2))
+        LOG.removeHandler(handler)
+        ready(running)
         ended.wait()
-        log.info("stopping")
+        LOG.info("stopping")
 
 
-def _describe(options: Options, port: int, storage_port: int, environment: dict[str, str]) -> Service:
-    return Service(
+def _describe(options: Options, port: int, storage_port: int, environment: dict[str, str]) -> RunningEmulator:
+    return RunningEmulator(
         pid=os.getpid(),
         started=_start_time(os.getpid()) or 0,
         machines=options.machines,
@@ -246,7 +245,7 @@ def _await_ready(messages: Iterable[str], progress: Progress, log: Path) -> None
 
 
 def _start_time(pid: int) -> int | None:
-    """When a process started, in the kernel's ticks since boot; None if there is none, or only its remains."""
+    """Return when a process started, in the kernel's ticks since boot; None if it has ended, even if as a zombie."""
     try:
         # The name in parentheses may hold anything; the fields after it are numbered from 3 (state), 22 is the time.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -256,7 +255,7 @@ def _start_time(pid: int) -> int | None:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a process that is not ready yet, so that it can clean up; for good if it takes its time."""
+    """End a process that is not ready yet: it may clean up, for a while."""
     process.terminate()
     try:
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -268,7 +267,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _kill(pid: int) -> None:
-    """End a session's process group for good."""
+    """Kill a process, with its group if it leads one."""
     try:
         if os.getpgid(pid) == pid:
             os.killpg(pid, signal.SIGKILL)
@@ -278,8 +277,8 @@ def _kill(pid: int) -> None:
         return
 
 
-class _Told(logging.Handler):
-    """Passes on what is logged."""
+class _ProgressHandler(logging.Handler):
+    """Reports what is logged as progress."""
 
     def __init__(self, progress: Progress) -> None:
         super().__init__(logging.INFO)
@@ -296,17 +295,17 @@ def _main(arguments: Sequence[str]) -> int:
     with open(int(arguments[1]), "w", buffering=1, encoding="utf-8") as pipe:  # noqa: PTH123 (a descriptor)
 
         def send(**message: object) -> None:
-            with contextlib.suppress(OSError, ValueError):  # whoever started us has gone
+            with contextlib.suppress(OSError, ValueError):  # the process that has started us is gone
                 pipe.write(json.dumps(message) + "\n")
 
-        def ready(_: Service) -> None:
+        def ready(_: RunningEmulator) -> None:
             send(ready=True)
             pipe.close()
 
         try:
             run(Options(**options), ready, lambda text: send(progress=text))
         except EmulatorError as error:
-            logging.getLogger("cos_customizer.emulator").error("%s (%s)", error, error.hint)
+            LOG.error("%s (%s)", error, error.hint)
             send(error=str(error), hint=error.hint)
             return 1
     return 0

@@ -5,12 +5,7 @@
 # https://cloud.google.com/container-optimized-os/docs/how-to/run-gpus describes the one,
 # https://github.com/GoogleCloudPlatform/cos-gpu-installer the other.
 # shellcheck source=setup_gpu.sh
-. "$directory/setup_gpu.sh"
-
-give_up() {
-  printf 'install-gpu: %s\n' "$*"
-  exit 1
-}
+. "$directory/steps/setup_gpu.sh"
 
 # url_of <path>: as the installer sees it in its container, where the machine's root is /root.
 url_of() {
@@ -30,7 +25,7 @@ choose_installer() {
   if [[ $installer == auto ]]; then
     installer=container
     if [[ $deps_dir || $version == *.run ]]; then
-      why="for the sake of -deps-dir"
+      why="for the sake of deps_dir"
     elif type -P cos-extensions >/dev/null; then
       installer=cos-extensions why="the image has it"
     else
@@ -41,14 +36,14 @@ choose_installer() {
   if [[ $installer == cos-extensions ]]; then
     type -P cos-extensions >/dev/null ||
       give_up "the image has no cos-extensions, which comes with Container-Optimized OS since milestone 85"
-    [[ ! $deps_dir && $version != *.run ]] || give_up "cos-extensions takes drivers from Google only, not from -deps-dir"
+    [[ ! $deps_dir && $version != *.run ]] || give_up "cos-extensions takes drivers from Google only, not from deps_dir"
     return
   fi
   type -P docker >/dev/null || give_up "the image has no docker to run the legacy installer"
-  [[ $verify ]] || give_up "-no-gpu needs cos-extensions: the legacy installer ends by trying the driver on a GPU"
+  [[ $verify ]] || give_up "without a GPU it takes cos-extensions: the legacy installer ends by trying the driver on a GPU"
   case $version in
     latest | default | R[0-9]*)
-      give_up "-version=$version needs cos-extensions: the legacy installer does not know it; name a full version"
+      give_up "version $version needs cos-extensions: the legacy installer does not know it; name a full version"
       ;;
   esac
 }
@@ -89,7 +84,7 @@ install_by_container() {
   # Only where they are set: some releases of the installer take an empty value for a place to download from.
   [[ ! $deps_dir ]] || inputs=(-e "COS_DOWNLOAD_GCS=$(url_of "$given")")
   if [[ $version == *.run ]]; then
-    [[ -f $given/$version ]] || give_up "there is no $version in -deps-dir ${deps_dir:-(which is not set)}"
+    [[ -f $given/$version ]] || give_up "there is no $version in deps_dir ${deps_dir:-(which is not set)}"
     if [[ $md5sum ]]; then
       found=$(md5sum <"$given/$version") || give_up "cannot read $version"
       [[ ${found%% *} == "$md5sum" ]] || give_up "$version has the MD5 sum ${found%% *}, not $md5sum"
@@ -109,8 +104,8 @@ install_by_container() {
   return "$code"
 }
 
-# install_gpu <name>=<value>…: the settings of a GpuStep, see user_data.py.
-install_gpu() {
+# step_install_gpu <name>=<value>…: the settings that customizer/spec/steps/install_gpu.py gives.
+step_install_gpu() {
   local version='' install_dir='' installer='' container='' md5sum='' deps_dir='' verify='' target_gpu='' "$@"
   local driver=$install_dir code=0
   choose_installer
@@ -124,7 +119,8 @@ install_gpu() {
     printf 'install-gpu: %s could not install driver %s\n' "$installer" "$version"
     exit "$code"
   fi
-  install -m 755 "$directory/setup_gpu.sh" "$install_dir/setup_gpu.sh" || give_up "cannot write $install_dir/setup_gpu.sh"
+  install -m 755 "$directory/steps/setup_gpu.sh" "$install_dir/setup_gpu.sh" ||
+    give_up "cannot write $install_dir/setup_gpu.sh"
   if [[ $verify ]]; then
     start_gpu || exit 1
   else

@@ -1,4 +1,4 @@
-"""Following the serial console of a build's VM: one task run for each step."""
+"""Following what the guest of a build's VM says on its serial port."""
 
 import os
 import tempfile
@@ -10,12 +10,10 @@ from typing import IO
 
 from cos_customizer.customizer.durations import human_duration
 from cos_customizer.customizer.errors import BuildFailedError, ConflictError, CustomizerError, NotFoundError
-from cos_customizer.customizer.reporting.events import Note, Stage
+from cos_customizer.customizer.reporting.events import Note, Stage, publish
 from cos_customizer.gcp.serial_console import SerialConsole
 from cos_customizer.guest.progress import GuestProgress
 from cos_customizer.guest.protocol import SerialParser
-from cos_customizer.tasks.operation import operation
-from cos_customizer.tasks.reporting import report
 
 _STATUS_INTERVAL = 10.0
 _SILENCE = 300.0
@@ -82,7 +80,44 @@ class GuestConsole:
         self._silence_due = time.monotonic() + (BOOT_PATIENCE if self._verifies else _SILENCE)
         self._store_due = time.monotonic() + _STORE_INTERVAL
 
-    def follow_until(self, ended: Callable[[], bool]) -> None:
+    def follow_step(self, number: int) -> None:
+        """Follow the guest until a step has ended.
+
+        Args:
+            number: Of the step, from 1.
+
+        Raises:
+            BuildFailedError: The step has failed, or the VM is gone.
+        """
+        self._follow_until(lambda: self.progress.ended(number))
+        result = self.progress.results()[number - 1]
+        if result.state == "succeeded":
+            return
+        self._follow_until(lambda: self.progress.over)  # the guest's last word has the reason
+        raise self.failure() or BuildFailedError(
+            f"step {number} ({result.label}) {result.state}", "", tuple(self.progress.tail)
+        )
+
+    def follow_end(self) -> None:
+        """Follow the guest until it has cleaned up and says that the build has succeeded.
+
+        Raises:
+            BuildFailedError: It says that it has not, or the VM is gone.
+        """
+        self._follow_until(lambda: self.progress.over)
+        self.raise_failure()
+
+    def check_for_restart(self) -> None:
+        """Read once more: a VM that has restarted by itself after its last word has begun its plan anew.
+
+        Raises:
+            BuildFailedError: It has.
+        """
+        with suppress(CustomizerError):
+            self.read()
+        self.raise_failure()
+
+    def _follow_until(self, ended: Callable[[], bool]) -> None:
         """Read until the guest has said enough.
 
         Args:
@@ -125,10 +160,10 @@ class GuestConsole:
         if output.lost:
             self._parser.lost()
             self._log.write(f"\n[{output.lost} bytes of output were lost here]\n".encode())
-            report(Note("console", f"{output.lost:,} bytes of output were lost", "warning"))
+            publish(Note("console", f"{output.lost:,} bytes of output were lost", "warning"))
         self._log.write(output.data)
         for event in self.progress.consume(self._parser.feed(output.data)):
-            report(event)
+            publish(event)
         return bool(output.data)
 
     def _store_now_and_then(self) -> None:
@@ -147,7 +182,7 @@ class GuestConsole:
         while status and self.read():
             pass  # what was printed between the last read and the end
         for event in self.progress.consume(self._parser.finish()):
-            report(event)
+            publish(event)
         if not ended():
             raise self._stopped(f"stopped by itself (its status is {status})" if status else "was deleted")
 
@@ -160,7 +195,7 @@ class GuestConsole:
                 "the serial log of port 1 says how far it came; -keep-failed-image keeps the image to look at.",
             )
         self._silence_due = time.monotonic() + _SILENCE
-        report(
+        publish(
             Note(
                 "console",
                 f"the builder VM runs, and has printed nothing for {human_duration(_SILENCE)}; "
@@ -201,34 +236,3 @@ class GuestConsole:
         label = labels[failed.step - 1].label if failed.step <= len(labels) else "?"
         what = "verification" if self._verifies else f"step {failed.step}/{len(labels)}"
         return BuildFailedError(f"{what} failed: {label} {failed.reason}", hint, output)
-
-
-@operation("{label}")
-def follow_step(console: GuestConsole, number: int, label: str) -> None:
-    """Follow the console until a customization step has ended.
-
-    Args:
-        console: shared by all steps.
-        number: of the step, from 1.
-        label: of the step; names the task run.
-
-    Raises:
-        BuildFailedError: the step has failed, or the VM is gone.
-    """
-    console.follow_until(lambda: console.progress.ended(number))
-    state = console.progress.results()[number - 1].state
-    if state == "succeeded":
-        return
-    console.follow_until(lambda: console.progress.over)  # the guest's last word has the reason
-    raise console.failure() or BuildFailedError(f"step {number} ({label}) {state}", "", tuple(console.progress.tail))
-
-
-@operation("finish on the {vm}")
-def follow_end(console: GuestConsole, vm: str) -> None:  # noqa: ARG001
-    """Follow the console until the guest has cleaned up and says that the build has succeeded.
-
-    Raises:
-        BuildFailedError: it says that it has not, or the VM is gone.
-    """
-    console.follow_until(lambda: console.progress.over)
-    console.raise_failure()

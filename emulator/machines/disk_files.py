@@ -5,21 +5,23 @@ import os
 import shutil
 from pathlib import Path
 
-from cos_customizer.emulator.machines.backend import STAND_IN, EmulatorError
+from cos_customizer.emulator.errors import EmulatorError
+from cos_customizer.emulator.files import replacing
+from cos_customizer.emulator.machines.backend import STAND_IN
 from cos_customizer.emulator.machines.host import run
 from cos_customizer.emulator.machines.stand_in_image import StandIn
 
 _GIB = 1 << 30
 
 
-class Disks:
+class DiskFiles:
     """Flat images, and disks that are overlays of them.
 
     A disk holds its image by a hard link of its own, so an image can be deleted while disks still stand on it.
 
     Args:
         directory: where they are kept.
-        stand_in: what the key `STAND_IN` means.
+        stand_in: the image of the key `STAND_IN`.
     """
 
     def __init__(self, directory: Path, stand_in: StandIn) -> None:
@@ -30,7 +32,7 @@ class Disks:
             path.mkdir(parents=True, exist_ok=True)
 
     def path(self, key: str) -> Path:
-        """The file of a disk.
+        """Return the file of a disk.
 
         Raises:
             EmulatorError: there is no such disk.
@@ -73,18 +75,15 @@ class Disks:
         Args:
             key: of the image.
             disk: its key.
-            in_use: whether a machine has the disk open, and stands still.
+            in_use: a machine has the disk open, and is paused.
 
         Raises:
             EmulatorError: there is no such disk, or a running machine uses it.
         """
-        image, partial = self._images / f"{key}.qcow2", self._images / f"{key}.partial"
-        try:
-            shared = ("--force-share",) if in_use else ()
+        image = self._images / f"{key}.qcow2"
+        shared = ("--force-share",) if in_use else ()
+        with replacing(image) as partial:
             run("qemu-img", "convert", *shared, "-O", "qcow2", str(self.path(disk)), str(partial))
-            partial.replace(image)
-        finally:
-            partial.unlink(missing_ok=True)
         return image.stat().st_blocks * 512
 
     def delete_image(self, key: str) -> None:
@@ -92,13 +91,12 @@ class Disks:
         (self._images / f"{key}.qcow2").unlink(missing_ok=True)
 
     def _kept_stand_in(self) -> Path:
-        """The stand-in beside the images: disks outlive a cache that is emptied, and links need one file system."""
+        """Return the stand-in image, kept beside the images: a cache may be emptied, and links need one file system."""
         kept = self._images / f"stand-in.{self._stand_in.key}"
         if not kept.exists():
-            partial = kept.with_suffix(f".{os.urandom(4).hex()}")
-            try:
-                os.link(self._stand_in.disk, partial)
-            except OSError:
-                shutil.copyfile(self._stand_in.disk, partial)
-            partial.replace(kept)
+            with replacing(kept) as partial:
+                try:
+                    os.link(self._stand_in.disk, partial)
+                except OSError:
+                    shutil.copyfile(self._stand_in.disk, partial)
         return kept

@@ -22,12 +22,13 @@ from gcp_storage_emulator.server import RequestHandler
 from gcp_storage_emulator.storage import RESUMABLE_DIR
 from gcp_storage_emulator.storage import Storage as BaseStorage
 
-from cos_customizer.emulator.compute.resources import Resource
+from cos_customizer.emulator import LOG
 from cos_customizer.emulator.errors import ApiError
 from cos_customizer.emulator.faults import Faults
+from cos_customizer.emulator.files import replacing
 from cos_customizer.emulator.http_server import Record, end_serving
 from cos_customizer.emulator.storage import driver_bucket
-from cos_customizer.emulator.storage.driver_bucket import public_bucket, public_object
+from cos_customizer.emulator.storage.driver_bucket import Resource, public_bucket, public_object
 from cos_customizer.emulator.storage.object_requests import check_preconditions, list_page
 
 for _name in ("gcp_storage_emulator", "api"):  # it logs each request, and warns of its own inner workings
@@ -37,7 +38,7 @@ for _name in ("gcp_storage_emulator", "api"):  # it logs each request, and warns
 
 
 class _Storage(BaseStorage):  # type: ignore[misc]  # it has no type hints
-    """Its storage, made safe against being killed, and quick with large uploads."""
+    """The storage of gcp-storage-emulator, made safe against being killed, and quick with large uploads."""
 
     buckets: dict[str, Resource]
     objects: dict[str, dict[str, Resource]]
@@ -48,7 +49,7 @@ class _Storage(BaseStorage):  # type: ignore[misc]  # it has no type hints
         self._given: dict[str, dict[str, bytes]] = {}
 
     def give(self, bucket: str, contents: dict[str, bytes], endpoint: str) -> None:
-        """Let a bucket be there that is not stored.
+        """Add a bucket that is always there and is not stored.
 
         Args:
             bucket: its name.
@@ -69,7 +70,7 @@ class _Storage(BaseStorage):  # type: ignore[misc]  # it has no type hints
         return self._given[bucket_name][file_name]
 
     def is_given(self, path: str) -> bool:
-        """Whether a request changes, by its path, a bucket that nobody may change."""
+        """Return whether a request's path names an object or bucket, to be changed, that nobody may change."""
         changed = re.split(r"/(?:copyTo|rewriteTo)(?=/b/)", path)[-1]
         found = re.match(r"(?:/upload)?(?:/storage/v1)?(?:/b)?/([^/?]+)", changed)
         return found is not None and found[1] in self._given
@@ -88,9 +89,8 @@ class _Storage(BaseStorage):  # type: ignore[misc]  # it has no type hints
     def _write_atomically(self, relative: str, content: bytes) -> None:
         path = self._store._disk_path(relative)  # noqa: SLF001 (no public way to a file's place)
         path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = path.with_name(f".{path.name[:100]}.new")
-        scratch.write_bytes(content)
-        scratch.replace(path)
+        with replacing(path) as partial:
+            partial.write_bytes(content)
 
     def _object_path(self, bucket_name: str, file_name: str) -> str:
         # Not by its name: an object `a` may stand beside `a/b`, and a name may be longer than a file's.
@@ -123,7 +123,7 @@ class _Storage(BaseStorage):  # type: ignore[misc]  # it has no type hints
 
 
 class _Handler(RequestHandler):  # type: ignore[misc]  # it has no type hints
-    timeout = 60  # a client that says nothing holds everybody else up no longer than this
+    timeout = 60  # a silent client holds up the others no longer than this
     disable_nagle_algorithm = True
     wbufsize = -1
     server: "_Server"
@@ -133,7 +133,7 @@ class _Handler(RequestHandler):  # type: ignore[misc]  # it has no type hints
         self._status = 0
         try:
             if not self._faulty():
-                # One at a time: the storage behind is not made for threads.
+                # One at a time: gcp-storage-emulator is not made for threads.
                 with self.server.one_at_a_time:
                     if not self._answered():
                         getattr(super(), f"do_{self.command}")()
@@ -143,7 +143,7 @@ class _Handler(RequestHandler):  # type: ignore[misc]  # it has no type hints
     do_GET = do_POST = do_DELETE = do_PUT = do_PATCH = _serve  # noqa: N815
 
     def _answered(self) -> bool:
-        """Answer what the storage behind would answer wrongly; says whether it was that."""
+        """Answer the requests that gcp-storage-emulator would answer wrongly; returns whether this was one."""
         try:
             if self.command != "GET" and self.storage.is_given(self.path):
                 self.close_connection = True
@@ -183,7 +183,7 @@ class _Handler(RequestHandler):  # type: ignore[misc]  # it has no type hints
         self._status = int(code)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (the base class has it so)
-        """Say nothing: the record of calls holds it."""
+        """Say nothing: the request log has it."""
 
 
 class _Server(ThreadingHTTPServer):
@@ -198,8 +198,8 @@ class _Server(ThreadingHTTPServer):
         self.one_at_a_time = threading.Lock()
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
-        """A client that went away is no event."""
-        logging.getLogger("cos_customizer.emulator").debug("storage request failed", exc_info=True)
+        """Stay quiet about clients that went away."""
+        LOG.debug("storage request failed", exc_info=True)
 
 
 class CloudStorage:
@@ -209,7 +209,7 @@ class CloudStorage:
         directory: where objects are kept.
         port: TCP port on loopback; 0 takes a free one, `port` then says which.
         faults: applied to requests (kinds `http`, `drop` and `delay`).
-        record: told of each request.
+        record: called after each request.
 
     Raises:
         OSError: the port is taken.
@@ -227,13 +227,13 @@ class CloudStorage:
         self._thread.start()
 
     def stop(self) -> None:
-        """Answer nobody any more; what is stored stays."""
+        """Stop answering; what is stored stays."""
         if self._thread.is_alive():
             end_serving(self._server)
         self._server.server_close()
 
     def ensure_bucket(self, name: str) -> None:
-        """Make a bucket if there is none of this name. Deleted objects are gone at once in it."""
+        """Make a bucket unless it exists. Its deleted objects are gone at once."""
         with self._server.one_at_a_time:
             if self._storage.get_bucket(name) is None:
                 bucket = buckets.create_bucket(name, self._storage)

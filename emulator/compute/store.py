@@ -1,8 +1,6 @@
-"""The resources that the emulator keeps, their persistence, and what all kinds of them share."""
+"""The store of resources."""
 
-import base64
 import fcntl
-import hashlib
 import json
 import sqlite3
 import threading
@@ -10,13 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cos_customizer.emulator.errors import ApiError, invalid, not_found
-from cos_customizer.emulator.machines.backend import EmulatorError
+from cos_customizer.emulator.errors import EmulatorError, not_found
 
 Resource = dict[str, Any]
 """A resource in the API's JSON form. Never changed in place: `Store.update` puts a new one, so readers need no lock."""
-
-READ_ONLY_PROJECT = "cos-cloud"
 
 
 class Store:
@@ -51,15 +46,15 @@ class Store:
         self._given: dict[str, Resource] = {}
 
     def give(self, resources: Mapping[str, Resource]) -> None:
-        """Add resources that are always there (the catalogue): they are not stored and cannot be changed."""
+        """Add resources that always exist (the catalogue). They are not stored and cannot be changed."""
         self._given.update(resources)
 
     def find(self, path: str) -> Resource | None:
-        """The resource, or None."""
+        """Return a resource, or None."""
         return self._kept.get(path) or self._given.get(path)
 
     def get(self, path: str) -> Resource:
-        """The resource.
+        """Return a resource.
 
         Raises:
             ApiError: 404.
@@ -87,13 +82,13 @@ class Store:
             return self.put(path, {key: value for key, value in merged.items() if value is not None})
 
     def delete(self, path: str) -> None:
-        """Remove a resource; nothing happens if there is none."""
+        """Remove a resource, if it exists."""
         with self.lock:
             self._database.execute("DELETE FROM resource WHERE path = ?", (path,))
             self._kept.pop(path, None)
 
     def under(self, collection: str) -> list[tuple[str, Resource]]:
-        """The resources of a collection such as `projects/p/zones/z/disks`, by name.
+        """Return the resources of a collection such as `projects/p/zones/z/disks`, by name.
 
         A zone `-` means all zones.
         """
@@ -108,62 +103,12 @@ class Store:
         return sorted(found)
 
     def stored(self) -> list[tuple[str, Resource]]:
-        """Every resource that is stored."""
+        """Return all stored resources."""
         with self.lock:
             return list(self._kept.items())
 
     def close(self) -> None:
-        """Release the directory. What is stored stays."""
+        """Release the directory; what is stored stays."""
         with self.lock:
             self._database.close()
         self._lock_file.close()
-
-
-def fingerprint(content: object) -> str:
-    """A fingerprint of labels, tags or metadata: 8 bytes in base64, as the API has it."""
-    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).digest()[:8]
-    return base64.urlsafe_b64encode(digest).decode()
-
-
-def check_fingerprint(given: str | None, content: object, what: str) -> None:
-    """Refuse a change that was made without knowing the present state.
-
-    Nothing there yet needs no fingerprint.
-
-    Raises:
-        ApiError: 412.
-    """
-    if given != fingerprint(content) and (given or content):
-        raise ApiError(412, "conditionNotMet", f"{what} fingerprint either invalid or resource {what.lower()} changed")
-
-
-def check_labels(labels: Mapping[str, str], field: str = "resource.labels") -> dict[str, str]:
-    """Return the labels if Compute Engine would take them (https://cloud.google.com/compute/docs/labeling-resources).
-
-    Raises:
-        ApiError: 400.
-    """
-    if len(labels) > 64:
-        raise invalid(field, len(labels), "Must be at most 64 labels.")
-    for key, value in labels.items():
-        if not (0 < len(key) <= 63 and key[0].isalpha() and _label_text(key)):
-            why = "Keys start with a lower-case letter; lower-case letters, digits, '-' and '_', at most 63."
-            raise invalid(field, key, why)
-        if len(value) > 63 or not _label_text(value):
-            why = f"Value of label '{key}': lower-case letters, digits, '-' and '_', at most 63."
-            raise invalid(field, value, why)
-    return dict(labels)
-
-
-def _label_text(text: str) -> bool:
-    return all(c in "-_" or c.isdigit() or (c.isalpha() and not c.isupper()) for c in text)
-
-
-def check_writable(project: str) -> None:
-    """Refuse changes in the project that offers the stand-in images.
-
-    Raises:
-        ApiError: 403.
-    """
-    if project == READ_ONLY_PROJECT:
-        raise ApiError(403, "forbidden", f"Required write permission for 'projects/{project}': it is read-only here.")

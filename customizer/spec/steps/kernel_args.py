@@ -1,0 +1,64 @@
+"""The step that changes the kernel's command line."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from cos_customizer.customizer.spec import kernel_arguments
+from cos_customizer.customizer.spec.base import set_by
+from cos_customizer.customizer.spec.step import StepModel
+
+
+class KernelArgs(StepModel):
+    """A step that changes arguments on the kernel's command line, for every boot from then on."""
+
+    repeatable: ClassVar[bool] = True
+    """Nothing is done twice, and the boot loader's file is whole at every moment."""
+
+    type: Literal["kernel-args"] = "kernel-args"
+    append: Annotated[str, AfterValidator(kernel_arguments.CHECKS["append"])] = Field(
+        "",
+        description="Arguments to append, as on a kernel's command line; one that is there already is not repeated.",
+        json_schema_extra=set_by("-append"),
+    )
+    remove: Annotated[str, AfterValidator(kernel_arguments.CHECKS["remove"])] = Field(
+        "",
+        description="Arguments to remove: a name stands for all arguments of that name, name=value for that one alone.",
+        json_schema_extra=set_by("-remove"),
+    )
+    replace: Annotated[str, AfterValidator(kernel_arguments.CHECKS["replace"])] = Field(
+        "",
+        description="Arguments that take the place of all others of their names; appended where there are none.",
+        json_schema_extra=set_by("-replace"),
+    )
+    reboot: bool = Field(
+        False,
+        description="Whether the builder VM reboots, so that the steps that follow run with the new command line too.",
+        json_schema_extra=set_by("-reboot"),
+    )
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> "KernelArgs":
+        kernel_arguments.check_together(self.append, self.remove, self.replace)
+        return self
+
+    @property
+    def label(self) -> str:
+        """What is changed, and whether the builder VM reboots."""
+        return kernel_arguments.label(self.append, self.remove, self.replace, reboot=self.reboot)
+
+    def settings(self, *, gpu: bool) -> Sequence[tuple[str, str]]:  # noqa: ARG002
+        """The changes, and whether to reboot."""
+        return [
+            ("append", self.append),
+            ("remove", self.remove),
+            ("replace", self.replace),
+            ("reboot", "1" if self.reboot else ""),
+        ]
+
+    @classmethod
+    def refine_schema(cls, schema: dict[str, Any]) -> None:
+        """There must be something to do."""
+        fields = ("append", "remove", "replace")
+        schema["anyOf"] = [{"required": [field], "properties": {field: {"minLength": 1}}} for field in fields]

@@ -1,0 +1,208 @@
+"""The order of a build: the one place that has it, for the flow and for a dry run. Prefect is not imported here."""
+
+import tempfile
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from cos_customizer.customizer.errors import UsageError
+from cos_customizer.customizer.families.provenance import Provenance, fingerprint
+from cos_customizer.customizer.references import ObjectRef
+from cos_customizer.customizer.reporting.events import BuildEnded, Note, publish
+from cos_customizer.customizer.reporting.result import BuildResult, Outcome
+from cos_customizer.customizer.spec import gpu_drivers
+from cos_customizer.customizer.spec.model import BuildSpec
+from cos_customizer.flows.guest_vm import GuestVm
+from cos_customizer.flows.interrupts import DeadlinePassed, Interrupts, time_left
+from cos_customizer.flows.output_image import OutputImage
+from cos_customizer.flows.record import Record
+from cos_customizer.flows.undoing import Undoing
+from cos_customizer.gcp import request_bodies
+from cos_customizer.gcp.context import Archive
+from cos_customizer.gcp.images import ResolvedImage
+from cos_customizer.tasks import gpu_drivers as gpu_tasks
+from cos_customizer.tasks import images as image_tasks
+from cos_customizer.tasks import scratch as scratch_tasks
+from cos_customizer.tasks import vm as vm_tasks
+from cos_customizer.tasks.operation import side_by_side
+
+
+def run_in_time(record: Record) -> BuildResult:
+    """Run a build inside its time limit. What it creates on the way is gone when this returns or raises.
+
+    Args:
+        record: Notes on the build, which has not begun.
+
+    Returns:
+        What it has come to.
+
+    Raises:
+        BuildTimeoutError: The build did not complete in time.
+        CustomizerError: It failed; the event `BuildEnded` says what became of it.
+    """
+    try:
+        with Interrupts(time_left(record.spec.timeout_seconds)) as interrupts:
+            outcome = _run_and_undo(record, interrupts)
+    except DeadlinePassed:  # before anything was begun
+        raise record.timed_out() from None
+    result = record.result(outcome)
+    publish(BuildEnded(result))
+    return result
+
+
+def _run_and_undo(record: Record, interrupts: Interrupts) -> Outcome:
+    undoing = Undoing()
+    try:
+        try:
+            try:
+                return _run(record, undoing)
+            finally:
+                interrupts.shield()
+        finally:
+            interrupts.shield()  # again: an interruption can come just before it is up
+            _undo(record, undoing)
+    except BaseException as error:
+        cause = interrupts.behind(error)
+        if isinstance(cause, DeadlinePassed):
+            raise record.timed_out() from None
+        record.close(cause)
+        if cause is error:
+            raise
+        raise cause from None
+
+
+def _run(record: Record, undoing: Undoing) -> Outcome:
+    spec = record.spec
+    with record.phase("prepare"):
+        source = record.source = image_tasks.resolve_source(spec.source)
+        output = OutputImage(record, undoing, _output_name(spec, source))
+        record.output_name = output.ref.name
+        output.look_up()
+        if output.is_released():
+            return _exists(record, output)
+        plan = _prepare(record, undoing, source)
+        output.adopt(plan.provenance.recipe)
+        if output.is_released():
+            return _exists(record, output)
+        _upload_context(record, undoing, plan.archive)
+    if output.image is None:
+        _create_image(record, undoing, source, plan, output)
+    if not output.is_released():
+        with record.phase("verify"):
+            output.verify(plan.zones, plan.test_user_data)
+        with record.phase("release"):
+            output.release()
+    record.output = output.image
+    output.deprecate_older()
+    return "built"
+
+
+def _exists(record: Record, output: OutputImage) -> Outcome:
+    record.output = output.image
+    publish(Note("image", f"{output.ref.path} already exists, nothing to do"))
+    return "exists"
+
+
+def _output_name(spec: BuildSpec, source: ResolvedImage) -> str:
+    try:
+        return spec.output.name_for(source.name)
+    except ValueError as error:
+        raise UsageError(f"-image-suffix: {error}") from None
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is known before a VM is paid for: that the build can work, and what its requests say.
+
+    Attributes:
+        zones: To build in.
+        archive: The build context.
+        provenance: What the image will say of itself.
+        user_data: The builder VM's.
+        test_user_data: The test VM's.
+    """
+
+    zones: list[str]
+    archive: Archive
+    provenance: Provenance
+    user_data: str
+    test_user_data: str
+
+
+def _prepare(record: Record, undoing: Undoing, source: ResolvedImage) -> _Plan:
+    spec, build = record.spec, record.build
+    request_bodies.image_labels(spec.output, source.labels)  # fails now if there are too many, not after the steps
+    directory = tempfile.TemporaryDirectory(prefix="cos-customizer-")
+    undoing.add(f"directory {directory.name}", directory.cleanup)
+    with side_by_side():
+        zones = _check_gpu(spec, source)
+        steps = [*spec.steps, *spec.verify.scripts]
+        archive = scratch_tasks.archive_context(spec.context, steps, Path(directory.name))
+    record.context_sha256 = archive.sha256
+    return _Plan(
+        zones,
+        archive,
+        Provenance(build.id, source.id, fingerprint(spec, source.id, archive.sha256)),
+        # Rendered now: what does not fit into instance metadata fails before a VM is paid for.
+        request_bodies.user_data(spec, build, archive.sha256),
+        request_bodies.test_user_data(spec, build, archive.sha256),
+    )
+
+
+def _check_gpu(spec: BuildSpec, source: ResolvedImage) -> list[str]:
+    """Find out before a VM is paid for whether driver and GPU can be had; the zones to build in."""
+    driver = spec.gpu_driver
+    if driver is not None:
+        gpu_drivers.check_architecture(source.architecture)
+        if gpu_drivers.is_looked_up(driver.version):
+            gpu_tasks.check_driver(driver.version, driver.md5sum, gpu_tasks.look_up_drivers())
+    if spec.gpu_type is None:
+        return spec.builder.zones
+    zones = gpu_tasks.zones_with_gpu(spec.builder.project, spec.gpu_type, spec.builder.zones)
+    if without := [zone for zone in spec.builder.zones if zone not in zones]:
+        publish(Note("zones", f"{', '.join(without)} left out: no {spec.gpu_type} there", "warning"))
+    return zones
+
+
+def _upload_context(record: Record, undoing: Undoing, archive: Archive) -> None:
+    spec, build = record.spec, record.build
+    target = ObjectRef(spec.scratch.bucket, build.context_archive(spec.scratch.workdir))
+    undoing.add(target.url, partial(scratch_tasks.delete_context, target))
+    expires = request_bodies.expiry(spec.timeout_seconds, time.time())
+    scratch_tasks.upload_context(archive, target, build, expires)
+
+
+def _create_image(record: Record, undoing: Undoing, source: ResolvedImage, plan: _Plan, output: OutputImage) -> None:
+    """Run the steps on a builder VM and make the output image of its disk."""
+    spec, build = record.spec, record.build
+    builder = GuestVm(record, undoing.part(), "build", [step.label for step in spec.steps])
+    request = request_bodies.VmRequest(spec, build, source.path, source.architecture, plan.user_data)
+    now = time.time()
+    with record.phase("builder VM"):
+        vm = builder.create(plan.zones, lambda zone: request_bodies.builder_vm(request, zone, now))
+    with record.phase("steps"):
+        console = builder.follow(vm)
+    with record.phase("halt"):
+        halted = vm_tasks.await_halt(builder.what, vm)
+        console.check_for_restart()
+        if not halted:
+            vm_tasks.stop_vm(builder.what, vm, build)
+    with record.phase("image"):
+        body = request_bodies.output_image(spec, plan.provenance, vm, source, output.ref.name, time.time())
+        output.create(body, vm_runs=halted)
+    if spec.verify.asked_for:
+        builder.undoing.run()  # its quota, of GPUs above all, may be what the test VM needs
+
+
+def _undo(record: Record, undoing: Undoing) -> None:
+    with record.phase("clean-up"):
+        undoing.run()
+    record.leftovers = undoing.leftovers
+    record.is_undone = not undoing.leftovers
+    if undoing.removed:
+        publish(Note("cleaned up", undoing.summary()))
+    for log in record.serial_logs.values():
+        publish(Note("serial log", log))
+    for leftover in undoing.leftovers:
+        publish(Note("left behind", leftover, "error"))

@@ -1,0 +1,76 @@
+"""A dry run: the build itself, over clients that read for real and record what would be sent."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from cos_customizer.customizer.names import BuildNames
+from cos_customizer.customizer.reporting.result import BuildResult
+from cos_customizer.customizer.spec.model import BuildSpec
+from cos_customizer.flows.build import run_in_time
+from cos_customizer.flows.record import Record
+from cos_customizer.gcp import request_bodies
+from cos_customizer.gcp.clients import clients, using
+from cos_customizer.gcp.rehearsal import PlannedRequest, Rehearsal
+from cos_customizer.guest.protocol import transcript_of_success
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What a build would be.
+
+    Attributes:
+        spec: Of the build: what was looked up is filled in, values of environment variables are masked.
+        requests: The calls that would change something, in order.
+        result: What the build would come to, should all go well on its VMs.
+    """
+
+    spec: BuildSpec
+    requests: list[PlannedRequest]
+    result: BuildResult
+
+
+def dry_run(spec: BuildSpec) -> DryRun:
+    """Find out what a build would do. Reads from Google Cloud, and changes nothing.
+
+    The build's id, which is part of names and labels, is that of a build which never runs. Values of the steps'
+    environment are masked in everything that is returned.
+
+    Args:
+        spec: The build's specification.
+
+    Raises:
+        UsageError: The build could not work: too many labels, too large an environment, no such GPU or driver, log
+            entries that would go elsewhere.
+        CustomizerError: The source image cannot be found, say.
+    """
+    real = clients()
+    if spec.cloud_logging:
+        real.endpoints.check_logging()
+    build = BuildNames("0000000000")
+    record = Record(spec, build)
+    rehearsal = Rehearsal(
+        {
+            build.builder_vm: transcript_of_success(build.nonce, [step.label for step in spec.steps]),
+            build.test_vm: transcript_of_success(build.test_nonce, [script.label for script in spec.verify.scripts]),
+        }
+    )
+    with using(replace(real, adapter=rehearsal)):
+        result = run_in_time(record)
+    masked = spec.masked()
+    known = masked.model_copy(update={"context": spec.context.model_copy(update={"sha256": record.context_sha256})})
+    requests = [_masked(request, spec, record) for request in rehearsal.requests]
+    return DryRun(known if record.context_sha256 else masked, requests, result)
+
+
+def _masked(request: PlannedRequest, spec: BuildSpec, record: Record) -> PlannedRequest:
+    """The request with user-data in which values of environment variables are masked."""
+    if "metadata" not in request.body or "items" not in request.body["metadata"]:
+        return request
+    shown: dict[str, str] = {}
+    for render in (request_bodies.user_data, request_bodies.test_user_data):
+        text, masked = (render(each, record.build, record.context_sha256) for each in (spec, spec.masked()))
+        shown[text] = masked
+    items: list[dict[str, Any]] = [
+        {**item, "value": shown.get(item["value"], item["value"])} for item in request.body["metadata"]["items"]
+    ]
+    return replace(request, body={**request.body, "metadata": {"items": items}})

@@ -1,0 +1,131 @@
+"""The schema of recipes says what recipes may be: the same that the specification takes and refuses, where it can."""
+
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from support.paths import ROOT
+from support.specifications import FAULTS, RECIPE, REFUSED, TAKEN, changed
+
+from cos_customizer.customizer.errors import UsageError
+from cos_customizer.customizer.spec.recipe import parse_recipe, read_recipe
+from cos_customizer.customizer.spec.recipe_schema import recipe_schema, schema_text
+
+RULES = recipe_schema()
+EXAMPLES = ROOT / "examples" / "recipes"
+RECIPES = sorted(EXAMPLES.glob("*.yaml"))
+
+
+def accepts(data: Any) -> bool:
+    """Whether an editor would find nothing wrong."""
+    return jsonschema.Draft202012Validator(RULES).is_valid(data)
+
+
+def test_the_schema_is_sound() -> None:
+    jsonschema.Draft202012Validator.check_schema(RULES)
+    assert RULES["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+
+
+def test_every_field_is_explained() -> None:
+    for name, part in {"BuildSpec": RULES, **RULES["$defs"]}.items():
+        assert part["description"]
+        assert part["additionalProperties"] is False
+        for field, schema in part["properties"].items():
+            assert {"description", "$ref"} & schema.keys() or field == "type", f"{name}.{field}"
+            assert not {"title", "flag"} & schema.keys()
+
+
+@pytest.mark.parametrize("changes", TAKEN, ids=str)
+def test_what_can_be_built_is_accepted(changes: dict[str, Any]) -> None:
+    assert accepts(changed(changes))
+
+
+WRITTEN = [
+    "steps: [{script: a.sh, env: {A: 1, B: true, C: 1.10}}]",
+    "steps: [{type: run-script, script: a.sh}, {type: install-gpu, version: 390.40}]",
+    "verify: {scripts: [a.sh, {script: b.sh, env: {A: b}}], keep_failed_image: true}",
+    "verify: {boot: true, keep_failed_image: true}",
+    "context: {path: 'gs://bucket/a.tar.gz'}",
+    "builder: {project: my-project, zones: [us-west1-b], gpu_type: , labels: {team: 7}}",
+    "scratch: {bucket: my-project_cloudbuild, workdir: 42}",
+]
+
+
+@pytest.mark.parametrize("more", WRITTEN)
+def test_what_may_be_written_is_accepted_and_read(more: str) -> None:
+    data = {**yaml.safe_load(RECIPE), **yaml.safe_load(more)}
+    assert accepts(data)
+    (field,) = yaml.safe_load(more)
+    parse_recipe(yaml.safe_dump({**data, field: "~"}).replace(f"{field}: '~'", more), "r.yaml", Path()).spec()
+
+
+BEYOND = {
+    "-gcs-workdir (scratch.workdir): 'a\\nb'",
+    "-builder-labels (builder.labels): a builder VM can have at most 62",
+    "-labels (output.labels.a): Input should be a valid string",  # of YAML it is one
+    "-env (steps.0.env.A): Input should be a valid string",
+    "-licenses (output.licenses)",
+    "-script (steps.1.script): '/b' is absolute",
+    "-verify-script (verify.scripts.0.script): '../a.sh' is outside",
+    "-labels: an image that is verified has room for 61",
+    "-labels (output.labels): 'cos-customizer-state' is cos-customizer's own",
+    "-service-account (builder.service_account)",
+    "-env (steps.0.env): the environment has",
+    "-machine-type=n1-standard-4 cannot hold",
+    "-timeout (timeout)",
+}
+"""What the specification refuses beyond the schema."""
+
+
+@pytest.mark.parametrize(("changes", "message"), REFUSED, ids=[message[:60] for _, message in REFUSED])
+def test_what_the_specification_refuses_is_refused(changes: dict[str, Any], message: str) -> None:
+    assert accepts(changed(changes)) == message.startswith(tuple(BEYOND))
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=[fault[2] for fault in FAULTS])
+def test_what_a_recipe_cannot_be_is_refused(fault: tuple[str, str, str, str]) -> None:
+    old, new, message, _ = fault
+    beyond = ("is absolute", "steps.1.version", "cannot be used with")
+    data = yaml.safe_load(RECIPE.replace(old, new))
+    assert accepts(data) == any(words in message for words in beyond)
+
+
+MORE_FAULTS = [
+    "steps: [{version: 390.40}]",
+    "steps: [{type: install-gpu, version: 390.40}, {type: install-gpu, version: 390.40}]",
+    "verify: {scripts: [{type: install-gpu, version: 390.40}]}",
+    "verify: {scripts: a.sh}",
+    "verify: {keep_failed_image: true}",
+    "verify: {keep_failed_image: true, scripts: []}",
+    "output: {project: p1, name: x, family: f, old_image_ttl: 5}",
+    "output: {project: p1, name: , suffix: }",
+]
+
+
+@pytest.mark.parametrize("more", MORE_FAULTS)
+def test_both_refuse_the_same(more: str) -> None:
+    data = {**yaml.safe_load(RECIPE), **yaml.safe_load(more)}
+    assert not accepts(data)
+    with pytest.raises(UsageError):
+        parse_recipe(yaml.safe_dump(data), "r.yaml", Path()).spec()
+
+
+def test_every_part_of_a_recipe_is_in_the_documents() -> None:
+    text = (ROOT / "docs" / "recipes.md").read_text()
+    assert [name for name in RULES["properties"] if f"`{name}" not in text] == []
+
+
+def test_the_schema_beside_the_examples_is_this_one() -> None:
+    assert (EXAMPLES / "recipe.schema.json").read_text() == schema_text(), "`make docs` brings it up to date"
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_the_examples_are_recipes_that_editors_understand(path: Path) -> None:
+    assert accepts(yaml.safe_load(path.read_text()))
+    assert read_recipe(path).spec().output.project
+    first = path.read_text().partition("\n")[0]
+    _, _, schema = first.partition("yaml-language-server: $schema=")
+    assert (path.parent / schema).name == "recipe.schema.json"
+    assert (path.parent / schema).exists()

@@ -1,0 +1,53 @@
+"""The emulator's boxes (sub-rooms, and the files beside them): which of them may import which."""
+
+import graphlib
+
+import pytest
+from support.imports import EMULATOR, MODULES, imports
+
+ALLOWED = {
+    # Each box with those that it imports. No service imports another: what they share lies beside them.
+    "clock": "",
+    "errors": "",
+    "faults": "",
+    "files": "",
+    "http_server": "",
+    "request_log": "",
+    "filter_language": "errors",
+    "projects": "errors",
+    "web": "errors faults http_server request_log",
+    "cloud_build": "errors",
+    "machines": "clock errors files http_server projects",
+    "storage": "errors faults files http_server",
+    "logging": "clock errors filter_language projects web",
+    "compute": "clock errors faults filter_language machines projects web",
+    "control": "compute errors faults machines web",
+    "server": "clock compute control errors faults http_server logging machines projects request_log storage web",
+    "background": "errors files machines server",
+}
+
+
+def boxes_imported_by(box: str) -> set[str]:
+    found = {
+        target
+        for name in MODULES
+        if name.startswith(f"{EMULATOR}.") and name.split(".")[1] == box
+        for each in imports(name)
+        for room, _, target in [each.target.partition(".")]
+        if each.ours and room == EMULATOR and target
+    }
+    return {target.partition(".")[0] for target in found} - {box}
+
+
+def test_every_box_has_its_rule() -> None:
+    assert {name.split(".")[1] for name in MODULES if name.startswith(f"{EMULATOR}.")} == set(ALLOWED)
+
+
+@pytest.mark.parametrize("box", ALLOWED)
+def test_a_box_imports_what_it_may_and_no_rule_is_out_of_use(box: str) -> None:
+    assert boxes_imported_by(box) == set(ALLOWED[box].split())
+
+
+def test_no_box_imports_itself_by_way_of_others() -> None:
+    graph = {box: boxes_imported_by(box) for box in ALLOWED}
+    assert len(list(graphlib.TopologicalSorter(graph).static_order())) == len(ALLOWED)
