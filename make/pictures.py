@@ -22,8 +22,6 @@ from cos_customizer.emulator.server import Emulator  # noqa: E402
 
 IMAGES = ROOT / "docs" / "images"
 LARGEST = 200_000
-PATIENCE = 600.0
-"""Seconds that a run may take."""
 PAGE, GRAPH = (1280, 760), (1440, 480)
 """Width and height of pictures, in pixels."""
 FAMILY = "my-family"
@@ -85,9 +83,9 @@ def take(place: PrefectPlace, browser: Browser) -> None:
     browser.open(form, "Project of the source image.")
     browser.picture(IMAGES / "prefect-form.png")
     browser.click("Submit")
-    plain = wait_for(lambda: api.finished_run("build my-custom-image"), PATIENCE)
+    plain = wait_for(lambda: api.finished_run("build my-custom-image"))
     api.ask(f"deployments/{deployment}/create_flow_run", {"parameters": {"spec": RELEASED}})
-    released = wait_for(lambda: api.finished_run("build my-custom-image-2"), PATIENCE)
+    released = wait_for(lambda: api.finished_run("build my-custom-image-2"))
 
     browser.open(f"{pages}/runs/flow-run/{plain}", "Beginning flow run")
     browser.picture(IMAGES / "prefect-run.png")
