@@ -57,7 +57,7 @@ pictures: venv ## take the pictures of docs/prefect.md anew, of a run of its own
 venv: ## make .venv from the lock, with the emulator and all tools
 	@make/venv.sh
 
-lock: ## write requirements/ anew from pyproject.toml (UPGRADE=1 takes the newest of everything)
+lock: ## write requirements/ anew from pyproject.toml (UPGRADE=1 takes the newest of everything, UPGRADE=NAME,… of these)
 	@make/lock.sh
 
 clean: ## remove .venv and what tools leave in the tree; the stand-in image stays cached

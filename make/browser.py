@@ -3,29 +3,34 @@
 import base64
 import itertools
 import json
+import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from websockets.sync.client import connect
 
-_PATIENCE = 60.0
+_PATIENCE = 180.0
+_STILL = 4
+"""How many times, half a second apart, a page must look the same before its picture is taken."""
 
 
 class Browser:
     """One page of a browser of its own.
 
     Args:
-        width: of the page, in pixels.
-        height: of what of it is seen.
+        width: of what of the page is seen, in pixels.
+        height: the same.
     """
 
-    def __init__(self, width: int = 1280, height: int = 900) -> None:
+    def __init__(self, width: int = 1280, height: int = 760) -> None:
         program = next((path for name in ("chromium", "google-chrome") if (path := shutil.which(name))), None)
         if program is None:
             raise SystemExit("pictures need Chromium: apt-get install chromium")
@@ -33,10 +38,11 @@ class Browser:
         arguments = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-proxy-server")
         self._process = subprocess.Popen(
             [
-                *(program, *arguments, f"--window-size={width},{height}", "--remote-debugging-port=0"),
+                *(program, *arguments, "--remote-debugging-port=0"),
                 *(f"--user-data-dir={self._directory.name}", "about:blank"),
             ],
             stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
         self._ids = itertools.count(1)
         file = Path(self._directory.name) / "DevToolsActivePort"
@@ -47,6 +53,7 @@ class Browser:
             address = next(page for page in json.load(answer) if page["type"] == "page")["webSocketDebuggerUrl"]
         self._socket = connect(address, max_size=None, proxy=None)
         self._call("Page.enable")
+        self.resize(width, height)
 
     def __enter__(self) -> "Browser":
         return self
@@ -55,7 +62,8 @@ class Browser:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._socket.close()
-        self._process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)  # its helpers, too, or they write into the directory meanwhile
         self._process.wait()
         self._directory.cleanup()
 
@@ -86,27 +94,59 @@ class Browser:
             raise RuntimeError(f"{script}: {result['exceptionDetails']}")
         return result["result"].get("value")
 
+    def resize(self, width: int, height: int) -> None:
+        """Show so much of the page, in pixels."""
+        self._call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+
     def click(self, text: str) -> None:
         """Click the last button or link of this text, as a mouse does."""
         named = f"e => e.innerText.trim() === {json.dumps(text)}"
-        found = f"[...document.querySelectorAll('button, a')].filter({named}).pop()"
-        self.until(lambda: self.run(f"!!{found}"))
-        place = self.run(
-            f"(e => {{ e.scrollIntoView({{block: 'center'}}); const r = e.getBoundingClientRect();"
+        self._click(f"[...document.querySelectorAll('button, a')].filter({named}).pop()")
+
+    def click_on(self, selector: str) -> None:
+        """Click the first element that a CSS selector finds: what has no text."""
+        self._click(f"document.querySelector({json.dumps(selector)})")
+
+    def _click(self, found: str) -> None:
+        measure = (
+            "(e => { if (!e) return null; e.scrollIntoView({block: 'nearest'}); const r = e.getBoundingClientRect();"
             f" return [r.x + r.width / 2, r.y + r.height / 2]; }})({found})"
         )
-        for kind in ("mousePressed", "mouseReleased"):
-            self._call("Input.dispatchMouseEvent", type=kind, x=place[0], y=place[1], button="left", clickCount=1)
+        places: list[Any] = []
 
-    def picture(self, file: Path, settle: float = 1.5) -> None:
-        """Take a picture of what is seen.
+        def keeps_its_place() -> bool:  # menus open with a movement
+            places.append(self.run(measure))
+            return places[-1] is not None and places[-1] in places[-2:-1]
+
+        self.until(keeps_its_place)
+        x, y = places[-1]
+        for kind in ("mousePressed", "mouseReleased"):
+            self._call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
+    def escape(self) -> None:
+        """Press Escape, which closes what has been opened last."""
+        for kind in ("keyDown", "keyUp"):
+            self._call("Input.dispatchKeyEvent", type=kind, key="Escape", code="Escape", windowsVirtualKeyCode=27)
+
+    def picture(self, file: Path) -> None:
+        """Take a picture of what is seen, as soon as it keeps still.
 
         Args:
             file: to write: a PNG.
-            settle: seconds for what still moves.
         """
-        time.sleep(settle)
-        file.write_bytes(base64.b64decode(self._call("Page.captureScreenshot", format="png")["data"]))
+        file.write_bytes(self.still())
+
+    def still(self) -> bytes:
+        """Wait until nothing on the page moves any more; what it looks like, as a PNG."""
+        seen: list[bytes] = []
+
+        def keeps_still() -> bool:
+            time.sleep(0.5)
+            seen.append(base64.b64decode(self._call("Page.captureScreenshot", format="png")["data"]))
+            return len(seen) >= _STILL and len(set(seen[-_STILL:])) == 1
+
+        self.until(keeps_still)
+        return seen[-1]
 
     def until(self, condition: Any) -> None:
         """Wait."""

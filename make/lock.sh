@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Writes the locks of requirements/ anew from pyproject.toml: every package with its version and hashes.
-# What is locked stays as it is where it can; `make lock UPGRADE=1` takes the newest of everything.
+# What is locked stays as it is where it can; `make lock UPGRADE=1` takes the newest of everything, `UPGRADE=prefect` (names,
+# with commas between them) of those packages and of what they then need.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -9,11 +10,18 @@ trap 'rm -rf "$tools"' EXIT
 "${PYTHON:-python3}" -m venv "$tools"
 "$tools/bin/pip" install --quiet uv
 
+upgrade=()
+case ${UPGRADE:-} in
+  '') ;;
+  1) upgrade=(--upgrade) ;;
+  *) IFS=, read -ra names <<< "$UPGRADE" && upgrade=("${names[@]/#/--upgrade-package=}") ;;
+esac
+
 compile() { # lock, further arguments
   local lock=requirements/$1
   shift
   UV_CUSTOM_COMPILE_COMMAND='make lock' "$tools/bin/uv" pip compile --quiet --universal --generate-hashes \
-    --no-emit-index-url --no-emit-find-links ${UPGRADE:+--upgrade} --output-file "$lock" "$@" > /dev/null
+    --no-emit-index-url --no-emit-find-links "${upgrade[@]}" --output-file "$lock" "$@" > /dev/null
   printf '%s: %d packages\n' "$lock" "$(grep -c == "$lock")"
 }
 
