@@ -34,12 +34,12 @@ class ContextArchive:
 
     Attributes:
         sha256: digest of the uncompressed tar stream; equal contents, names and modes give equal digests.
-        scripts: paths of all regular files and symbolic links, sorted.
+        files: paths of all regular files and symbolic links, sorted.
         size: bytes of all files together.
     """
 
     sha256: str
-    scripts: tuple[str, ...]
+    files: tuple[str, ...]
     size: int
 
 
@@ -84,7 +84,7 @@ def archive_context(source: Path, destination: Path, exclude: Path | None = None
         UsageError: `source` is not there, cannot be read, or holds something that is neither file, directory nor
             symbolic link. Nothing is left of `destination`.
     """
-    scripts: list[str] = []
+    files: list[str] = []
     size = 0
     try:
         _check_exists(source)
@@ -102,7 +102,7 @@ def archive_context(source: Path, destination: Path, exclude: Path | None = None
                     else:
                         tar.addfile(member)
                     if not member.isdir():
-                        scripts.append(name)
+                        files.append(name)
                     tar.members.clear()  # which tarfile keeps for readers, and a long list of files would fill memory
     except BaseException as error:
         with suppress(OSError):
@@ -110,7 +110,7 @@ def archive_context(source: Path, destination: Path, exclude: Path | None = None
         if isinstance(error, OSError | tarfile.TarError):
             raise UsageError(Message("{}: cannot archive {!r}: {}", _PATH, str(source), _reason(error))) from error
         raise
-    return ContextArchive(writer.digest.hexdigest(), tuple(sorted(scripts)), size)
+    return ContextArchive(writer.digest.hexdigest(), tuple(sorted(files)), size)
 
 
 def _check_exists(source: Path) -> None:

@@ -55,7 +55,7 @@ def prepare_archive(clients: Clients, context: BuildContext, steps: Iterable[Ste
         found = archive_context(source, made)
     _check_digest(context, found)
     for step in steps:
-        step.check_files(found.scripts, context.path)
+        step.check_files(found.files, context.path)
     return Archive(made, found.sha256)
 
 

@@ -1,8 +1,7 @@
 """`rebuild-images`: build the images of recipes anew, those in which something has changed."""
 
 import gc
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from cos_customizer.customizer.families.rebuild import Rebuild
-    from cos_customizer.customizer.spec.model import BuildSpec
 
 FLAGS = (
     ListFlag(
@@ -48,15 +46,10 @@ def rebuild_images(recipe: list[str], force: bool, deployment: str | None, dry_r
 
     files = recipe_files(recipe)
     if dry_run:
-        from cos_customizer.gcp.clients import connect
-        from cos_customizer.gcp.rebuild import plan_rebuild, row_of
+        from cos_customizer.gcp.rebuild import row_of
+        from cos_customizer.tasks.families import plan_rebuild
 
-        clients = connect()
-
-        def plan(_file: str, spec: "BuildSpec", directory: Path, *arguments: Any) -> Any:
-            return plan_rebuild(clients, spec, directory, *arguments)
-
-        planned = plan_all(files, force, plan, lambda _row: None)
+        planned = plan_all(files, force, plan_rebuild, lambda _row: None)
         return _show([row_of(file, found) for file, found in planned.items()])
     return _show(_rebuild(files, force, deployment or ""))
 

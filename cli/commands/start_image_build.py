@@ -77,8 +77,8 @@ def start_image_build(ctx: click.Context, /, **values: Any) -> int:
         image = resolve_source(connect(), source)
         spec["source"] = {"project": image.project, "name": image.name, "architecture": image.architecture}
         spec["context"] = {"sha256": archive.sha256}
-        draft.commit(spec, archive.scripts, str(context.absolute()))
-    files = "1 file" if len(archive.scripts) == 1 else f"{len(archive.scripts):,} files"
+        draft.commit(spec, archive.files, str(context.absolute()))
+    files = "1 file" if len(archive.files) == 1 else f"{len(archive.files):,} files"
     click.echo(
         f"source image  {image.project}/{image.name} · context {files}, {_human_size(archive.size)}, "
         f"sha256 {archive.sha256[:8]}…"

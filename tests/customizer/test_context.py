@@ -77,7 +77,7 @@ def test_everything_is_in_the_archive_as_it_is_in_the_directory(context: Path, a
         elif path.is_file():
             assert path.read_bytes() == original.read_bytes()
     files = [path for path in context.rglob("*") if path.is_symlink() or not path.is_dir()]
-    assert made.scripts == tuple(sorted(str(path.relative_to(context)) for path in files))
+    assert made.files == tuple(sorted(str(path.relative_to(context)) for path in files))
     assert made.size == sum(path.stat().st_size for path in files if not path.is_symlink())
 
 
@@ -139,7 +139,7 @@ def test_owners_and_times_are_not_in_the_archive(context: Path, archive: Path) -
 
 def test_a_single_file_is_archived_under_its_name(context: Path, archive: Path) -> None:
     (context / "preload.sh").write_text("true\n")
-    assert archive_context(context / "preload.sh", archive).scripts == ("preload.sh",)
+    assert archive_context(context / "preload.sh", archive).files == ("preload.sh",)
 
 
 def test_a_context_that_is_a_symbolic_link_is_what_it_points_to(context: Path, archive: Path, tmp_path: Path) -> None:
@@ -147,14 +147,14 @@ def test_a_context_that_is_a_symbolic_link_is_what_it_points_to(context: Path, a
     link, file_link = tmp_path / "link", tmp_path / "other.sh"
     link.symlink_to(context)
     file_link.symlink_to(context / "preload.sh")
-    assert archive_context(link, archive).scripts == ("preload.sh",)
-    assert archive_context(file_link, archive).scripts == ("other.sh",)
+    assert archive_context(link, archive).files == ("preload.sh",)
+    assert archive_context(file_link, archive).files == ("other.sh",)
     assert members(archive)["other.sh"].isreg()
 
 
 def test_an_empty_directory_is_an_empty_context(context: Path, archive: Path) -> None:
     made = archive_context(context, archive)
-    assert (made.scripts, made.size, members(archive)) == ((), 0, {})
+    assert (made.files, made.size, members(archive)) == ((), 0, {})
 
 
 @pytest.mark.parametrize("through_link", [False, True])
@@ -176,12 +176,12 @@ def test_the_archive_and_the_local_state_are_left_out(context: Path, tmp_path: P
 def test_a_link_to_the_local_state_is_no_part_of_it(context: Path, archive: Path) -> None:
     (context / "state").mkdir()
     (context / "link").symlink_to("state")
-    assert archive_context(context, archive, exclude=context / "state").scripts == ("link",)
+    assert archive_context(context, archive, exclude=context / "state").files == ("link",)
 
 
 def test_a_local_state_that_does_not_exist_hides_nothing(context: Path, archive: Path) -> None:
     (context / "a").touch()
-    assert archive_context(context, archive, exclude=context / "state").scripts == ("a",)
+    assert archive_context(context, archive, exclude=context / "state").files == ("a",)
 
 
 def test_a_tree_deeper_than_the_interpreter_recurses_is_archived(context: Path, archive: Path) -> None:

@@ -89,7 +89,7 @@ def test_an_archive_is_found_to_hold_what_was_put_into_it(files: Path, tmp_path:
 def test_an_archive_that_tar_made_is_one(files: Path, tmp_path: Path) -> None:
     archive = tarred(files, tmp_path / "a.tgz")
     found = read_archive(archive, "a")
-    assert found.scripts == ("lib/Größe.sh", "link.sh", "main.sh", "other.sh")
+    assert found.files == ("lib/Größe.sh", "link.sh", "main.sh", "other.sh")
     assert found.sha256 == hashlib.sha256(gzip.decompress(archive.read_bytes())).hexdigest()  # as the guest takes it
 
 
@@ -124,7 +124,7 @@ def test_a_member_that_leads_out_is_refused(member: tuple[str, bytes, str], mess
 
 def test_a_link_may_point_anywhere(tmp_path: Path) -> None:
     archive = made_of(tmp_path / "a.tar.gz", ("l", tarfile.SYMTYPE, "/etc/os-release"), ("m", tarfile.LNKTYPE, "l"))
-    assert read_archive(archive, "a").scripts == ("l", "m")
+    assert read_archive(archive, "a").files == ("l", "m")
 
 
 def test_what_is_no_archive_is_refused(files: Path, tmp_path: Path) -> None:
@@ -205,10 +205,10 @@ def test_a_file_that_is_an_archive_by_its_name_is_one(name: str, files: Path, ro
 
 def test_other_files_and_any_directory_are_archived(files: Path, room: Path, clients: Clients) -> None:
     one = prepare_archive(clients, BuildContext(path=str(files / "main.sh")), steps("main.sh"), room)
-    assert read_archive(one.path, "one").scripts == ("main.sh",)
+    assert read_archive(one.path, "one").files == ("main.sh",)
     directory = files.rename(files.parent / "files.tar.gz")
     all_of_it = prepare_archive(clients, BuildContext(path=str(directory)), steps("link.sh"), room)
-    assert "lib/Größe.sh" in read_archive(all_of_it.path, "all").scripts
+    assert "lib/Größe.sh" in read_archive(all_of_it.path, "all").files
     for missing in ("nothing", "nothing.tar.gz"):
         with pytest.raises(UsageError, match=r"^context\.path: .*nothing.* does not exist"):
             prepare_archive(clients, BuildContext(path=str(room.parent / missing)), [], room)
