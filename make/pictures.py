@@ -22,7 +22,7 @@ from cos_customizer.emulator.server import Emulator  # noqa: E402
 
 IMAGES = ROOT / "docs" / "images"
 LARGEST = 200_000
-PAGE, GRAPH = (1280, 760), (1440, 480)
+PAGE, GRAPH = (1280, 760), (2000, 560)
 """Width and height of pictures, in pixels."""
 FAMILY = "my-family"
 PLAIN: dict[str, Any] = {
