@@ -13,7 +13,7 @@ from cos_customizer.cli.prefect_api import prefect_at_hand
 from cos_customizer.customizer.durations import human_duration
 from cos_customizer.customizer.errors import BuildTimeoutError, CustomizerError, UsageError, in_words
 from cos_customizer.customizer.reporting.events import BuildEnded, Event, listening
-from cos_customizer.flows.interrupts import command_started, ignore_signals
+from cos_customizer.flows.interrupts import counting_from, ignore_signals
 
 if TYPE_CHECKING:
     from cos_customizer.customizer.reporting.result import BuildResult
@@ -46,10 +46,10 @@ def run_build(
         from cos_customizer.cli.progress import show_progress
 
         with show_progress(spec, started), listening(note_end), prefect_at_hand(_load_flow) as build_image:
-            command_started.set(started)
             begun = True
             startup = time.monotonic() - started
-            result = build_image(spec)
+            with counting_from(started):
+                result = build_image(spec)
     except BaseException as error:
         ignore_signals()
         if isinstance(error, UsageError):

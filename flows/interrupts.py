@@ -4,6 +4,8 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from types import FrameType, TracebackType
 from typing import Any, NoReturn
@@ -22,8 +24,32 @@ class DeadlinePassed(BaseException):
 
 def ignore_signals() -> None:
     """Let no signal interrupt this process any more: what is left to do takes moments and must be done."""
+    _pass_over_signals()
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+
+
+def _pass_over_signals() -> None:
+    """Let signals do nothing, also those that have come and that Python has not looked at yet.
+
+    Of such a one, Python would print a traceback if it then found its handler to be none of Python's.
+    """
+    for number in SIGNALS:
+        signal.signal(number, lambda _number, _frame: None)
+
+
+@contextmanager
+def counting_from(started: float) -> Iterator[None]:
+    """Let the timeout of a build in this context limit a command, from its start on.
+
+    Args:
+        started: value of `time.monotonic()` when the command began.
+    """
+    token = command_started.set(started)
+    try:
+        yield
+    finally:
+        command_started.reset(token)
 
 
 class EndOnce:
@@ -33,7 +59,7 @@ class EndOnce:
         self._came = False
 
     def __call__(self, number: int, _frame: FrameType | None) -> None:
-        """Ignore all signals from here on, and raise what ends the program."""
+        """Pass over all signals from here on, and raise what ends the program."""
         # Asked for again, since Prefect, in leaving a flow, puts back the handlers that it found.
         if not self._came:
             self._came = True
@@ -41,7 +67,7 @@ class EndOnce:
 
 
 def _end(number: int) -> NoReturn:
-    ignore_signals()
+    _pass_over_signals()
     if number == signal.SIGINT:
         raise KeyboardInterrupt
     raise SystemExit(128 + number)

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -11,7 +13,7 @@ from prefect.exceptions import TerminationSignal
 from prefect.utilities.engine import can_ack_control_intent, capture_sigterm
 
 from cos_customizer.flows import interrupts
-from cos_customizer.flows.interrupts import DeadlinePassed, EndOnce, Interrupts, command_started, time_left
+from cos_customizer.flows.interrupts import DeadlinePassed, EndOnce, Interrupts, counting_from, time_left
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 ALL = (signal.SIGALRM, *SIGNALS)
@@ -68,12 +70,10 @@ def test_a_share_of_the_timeout_is_kept_back_for_undoing(timeout: float, left: f
 
 def test_the_timeout_counts_from_the_command_s_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(interrupts, "time", SimpleNamespace(monotonic=lambda: 1030.0))
-    token = command_started.set(1000.0)
-    try:
+    with counting_from(1000.0):
         assert time_left(600) == pytest.approx(510)
         assert time_left(10) < 0
-    finally:
-        command_started.reset(token)
+    assert time_left(600) == pytest.approx(540)  # another build in this process has nothing to do with that command
 
 
 @pytest.mark.parametrize("seconds", [0.05, 0.0, -7.0])
@@ -266,3 +266,26 @@ def cancelled_by_a_worker(ended: list[str]) -> None:
                     ended.append("undone")
         finally:
             assert can_ack_control_intent()
+
+
+def test_signals_that_come_at_once_end_a_program_by_the_first_and_print_nothing() -> None:
+    program = """
+import os, signal, sys
+from cos_customizer.flows.interrupts import SIGNALS, EndOnce, ignore_signals
+
+for number in SIGNALS:
+    signal.signal(number, EndOnce())
+signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+for number in SIGNALS:
+    os.kill(os.getpid(), number)
+try:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    for _ in range(1000):
+        pass
+except BaseException as error:
+    print(type(error).__name__)
+    ignore_signals()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout in ("KeyboardInterrupt\n", "SystemExit\n")
