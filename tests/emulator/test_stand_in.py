@@ -376,7 +376,6 @@ import sys, time
 from pathlib import Path
 from cos_customizer.emulator.machines.backend import STAND_IN, MachineSpec
 from cos_customizer.emulator.machines.qemu import QemuBackend
-from support.paths import ROOT
 backend = QemuBackend(Path(sys.argv[1]), Path(sys.argv[2]))
 backend.prepare()
 backend.create_disk("disk", STAND_IN, 1)
