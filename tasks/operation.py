@@ -23,10 +23,13 @@ class _Order:
     Attributes:
         last: The task runs that it depends on.
         together: Those of the current group, which depend on `last` and not on each other; None outside of a group.
+        results: What the task runs have returned. Prefect knows results by their addresses in memory: of one that is
+            gone, it takes whatever comes to the same place for that.
     """
 
     last: list[UUID] = field(default_factory=list)
     together: list[UUID] | None = None
+    results: list[Any] = field(default_factory=list)
 
     def ran(self, task_run: UUID | None) -> None:
         """Note a task run that is over; None if Prefect could not begin it."""
@@ -97,6 +100,7 @@ def operation(run_name: str, *, always: bool = False) -> Callable[[Callable[P, R
             order, token = _order.get() or _Order(), _this_run.set(None)
             try:
                 result: R = as_task()(*args, wait_for=_stand_ins(order.last), **kwargs)
+                order.results.append(result)
             except Exception:
                 if always and _this_run.get() is None:
                     return function(*args, **kwargs)
