@@ -166,7 +166,7 @@ def test_drivers_are_installed_and_set_up_at_the_next_boot(backend: Backend, sto
 
     for case, message in (
         ("no-gpu", "install-gpu: without a GPU it takes cos-extensions"),
-        ("alias", "install-gpu: -version=latest needs cos-extensions"),
+        ("alias", "install-gpu: version latest needs cos-extensions"),
         ("no-such", "install-gpu: the image has no cos-extensions, which comes with"),
     ):
         lines = part(text, case)
