@@ -35,20 +35,9 @@ def dry_run(spec: "BuildSpec", context: str) -> int:
     if planned.result.outcome == "exists":
         comments.append(f"The image {planned.result.image} is there already: the build would do nothing.")
     documents = [_document(comments, recipe)]
-    documents += [
-        _document([f"{request.method} {request.path}"], _ordered(request.body)) for request in planned.requests
-    ]
+    documents += [_document([f"{request.method} {request.path}"], request.body) for request in planned.requests]
     click.echo("---\n".join(documents), nl=False)
     return 0
-
-
-def _ordered(content: Any) -> Any:
-    """The content with the fields of all mappings in one order, names first: Google's libraries write them in any."""
-    if isinstance(content, list):
-        return [_ordered(item) for item in content]
-    if isinstance(content, dict):
-        return {key: _ordered(content[key]) for key in sorted(content, key=lambda key: (key != "name", key))}
-    return content
 
 
 def _document(comments: list[str], content: dict[str, Any]) -> str:

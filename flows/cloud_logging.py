@@ -62,7 +62,7 @@ class _BuildLog:
             flow_run_id=self._flow_run_id,
             output_image=ImageRef(spec.output.project, name).path if name else "",
             source_image=record.source.path if record.source else source_path(spec.source),
-            zone=record.zones.get("build") or record.zones.get("verify", ""),
+            zone=record.zone,
         )
 
     def on_event(self, event: Event) -> None:

@@ -1,5 +1,6 @@
 """A dry run: the build itself, over clients that read for real and record what would be sent."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -58,18 +59,19 @@ def dry_run(spec: BuildSpec) -> DryRun:
         result = run_in_time(record)
     masked = spec.masked()
     known = masked.model_copy(update={"context": spec.context.model_copy(update={"sha256": record.context_sha256})})
-    requests = [_masked(request, spec, record) for request in rehearsal.requests]
-    return DryRun(known if record.context_sha256 else masked, requests, result)
+    if not record.context_sha256:  # nothing was to be done
+        return DryRun(masked, rehearsal.requests, result)
+    shown = {
+        render(spec, build, record.context_sha256): render(masked, build, record.context_sha256)
+        for render in (request_bodies.user_data, request_bodies.test_user_data)
+    }
+    return DryRun(known, [_masked(request, shown) for request in rehearsal.requests], result)
 
 
-def _masked(request: PlannedRequest, spec: BuildSpec, record: Record) -> PlannedRequest:
-    """The request with user-data in which values of environment variables are masked."""
+def _masked(request: PlannedRequest, shown: Mapping[str, str]) -> PlannedRequest:
+    """The request with user-data in which values of environment variables are masked: `shown`, by what is sent."""
     if "metadata" not in request.body or "items" not in request.body["metadata"]:
         return request
-    shown: dict[str, str] = {}
-    for render in (request_bodies.user_data, request_bodies.test_user_data):
-        text, masked = (render(each, record.build, record.context_sha256) for each in (spec, spec.masked()))
-        shown[text] = masked
     items: list[dict[str, Any]] = [
         {**item, "value": shown.get(item["value"], item["value"])} for item in request.body["metadata"]["items"]
     ]

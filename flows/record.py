@@ -39,6 +39,11 @@ class Record:
         self.is_undone = False
         self.durations: dict[str, float] = {}
 
+    @property
+    def zone(self) -> str:
+        """The builder VM's, or the test VM's if there is no other; empty before there is one."""
+        return self.zones.get("build") or self.zones.get("verify", "")
+
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Note how long the body takes."""
@@ -65,7 +70,7 @@ class Record:
             image_id=output.id if output else "",
             source_image=source.path if source else "",
             source_image_id=source.id if source else "",
-            zone=self.zones.get("build") or self.zones.get("verify", ""),
+            zone=self.zone,
             steps=self._went("build", self.spec.steps),
             verification=self._went("verify", self.spec.verify.scripts),
             durations={**self.durations, "total": round(time.monotonic() - self.started, 3)},

@@ -24,7 +24,7 @@ _TELLING = ("forceCreate", "uploadType", "name")
 """Parameters of an address that say what a request does; others are the clients' business."""
 _INSTANCES = re.compile(r"compute/v1/projects/[^/]+/zones/[^/]+/instances")
 _IMAGES = re.compile(r"compute/v1/projects/[^/]+/global/images")
-_UPLOAD = re.compile(r"upload/storage/v1/b/(?P<bucket>[^/]+)/o")
+_UPLOAD = re.compile(r"upload/storage/v1/b/[^/]+/o")
 
 
 @dataclass(frozen=True)
