@@ -19,6 +19,7 @@ from cos_customizer.cli.missing import MISSING_COMMANDS
 from cos_customizer.cli.workdir import WORKDIR_FLAG
 from cos_customizer.customizer.errors import CustomizerError, UsageError
 from cos_customizer.flows.interrupts import SIGNALS, EndOnce, ignore_signals
+from cos_customizer.quick_imports import uncollected
 
 NAME = "cos-customizer"
 
@@ -97,7 +98,8 @@ def _light_commands() -> list[str]:
 
 
 def _load(name: str) -> GoCommand:
-    module = importlib.import_module(f"{commands.__name__}.{name.replace('-', '_')}")
+    with uncollected():
+        module = importlib.import_module(f"{commands.__name__}.{name.replace('-', '_')}")
     return next(each for each in vars(module).values() if isinstance(each, GoCommand) and each.name == name)
 
 

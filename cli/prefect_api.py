@@ -7,6 +7,7 @@ from typing import TypeVar
 from cos_customizer.customizer.errors import CustomizerError
 from cos_customizer.customizer.reporting.events import Event, Note, listening, publish
 from cos_customizer.flows import local_server
+from cos_customizer.quick_imports import uncollected
 
 Flow = TypeVar("Flow")
 
@@ -25,8 +26,9 @@ def prefect_at_hand(load: Callable[[], Flow]) -> Iterator[Flow]:
         CustomizerError: the API does not answer, or fails while the flow runs; endpoints or credentials are wrong.
     """
     own_server = _start_server()
-    flow = load()
-    from cos_customizer.gcp.clients import connect
+    with uncollected():
+        flow = load()
+        from cos_customizer.gcp.clients import connect
 
     connect()  # whatever is wrong with endpoints and credentials is best known before anything is begun
     if own_server is not None:

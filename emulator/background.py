@@ -21,6 +21,7 @@ from cos_customizer.emulator import LOG
 from cos_customizer.emulator.errors import EmulatorError
 from cos_customizer.emulator.files import replacing
 from cos_customizer.emulator.machines.backend import MachineKind
+from cos_customizer.quick_imports import uncollected
 
 _FILE = "service.json"
 _LOG_FILE = "emulator.log"
@@ -181,7 +182,8 @@ def run(options: Options, ready: Callable[[RunningEmulator], None], progress: Pr
         LOG.addHandler(handler)
         undo.callback(LOG.removeHandler, handler)
         LOG.info("loading the Compute Engine API")
-        from cos_customizer.emulator.server import Emulator
+        with uncollected():
+            from cos_customizer.emulator.server import Emulator
 
         emulator = Emulator(
             state_dir,

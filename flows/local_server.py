@@ -23,6 +23,7 @@ from pathlib import Path
 from types import TracebackType
 
 from cos_customizer.customizer.errors import CustomizerError, UsageError
+from cos_customizer.quick_imports import uncollected
 
 TEMPLATE_VARIABLE = "COS_CUSTOMIZER_PREFECT_TEMPLATE"
 """Environment variable with the path of a migrated database (a container image brings one along)."""
@@ -267,11 +268,13 @@ def serve(descriptor: int) -> None:
         descriptor: a listening socket.
     """
     threading.Thread(target=_leave_with_parent, daemon=True).start()
-    import uvicorn
-    from prefect.server.api.server import create_app
+    with uncollected():
+        import uvicorn
+        from prefect.server.api.server import create_app
 
+        app = create_app(final=True, webserver_only=True)
     config = uvicorn.Config(
-        create_app(final=True, webserver_only=True),
+        app,
         log_level="warning",
         access_log=False,
         lifespan="on",

@@ -32,13 +32,11 @@ trap 'rm -f "$log"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-if ! [[ -s $stamp ]]; then
-  rm -rf "$venv"
-  mkdir -p "$venv"
-  : > "$stamp"
-  "$python" -m venv "$venv"
-fi
+# Made anew for another lock: what that one no longer has would stay.
+rm -rf "$venv"
+mkdir -p "$venv"
 : > "$stamp"
+"$python" -m venv "$venv"
 pip=("$venv/bin/python" -m pip --disable-pip-version-check --no-input --quiet install --no-deps)
 # The lock is complete, so nothing has to be resolved; one compilation on all cores is faster than pip's own.
 if ! { "${pip[@]}" --no-compile --require-hashes --requirement requirements/dev.txt &&

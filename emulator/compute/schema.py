@@ -1,6 +1,6 @@
 """Checks request bodies against the types of google-cloud-compute, the API's own published schema.
 
-Importing this module takes about two seconds, which is why only the server does it.
+Importing this module takes most of a second, which is why only the server does it.
 """
 
 from collections.abc import Mapping

@@ -129,8 +129,7 @@ class _Handler(RequestHandler):  # type: ignore[misc]  # it has no type hints
     server: "_Server"
 
     def _serve(self) -> None:
-        began = time.monotonic()
-        self._status = 0
+        self._began, self._recorded = time.monotonic(), False
         try:
             if not self._faulty():
                 # One at a time: gcp-storage-emulator is not made for threads.
@@ -138,7 +137,12 @@ class _Handler(RequestHandler):  # type: ignore[misc]  # it has no type hints
                     if not self._answered():
                         getattr(super(), f"do_{self.command}")()
         finally:
-            self.server.record("storage", self.command, self.path, self._status, time.monotonic() - began)
+            if not self._recorded:
+                self._record(0)
+
+    def _record(self, status: int) -> None:
+        self._recorded = True
+        self.server.record("storage", self.command, self.path, status, time.monotonic() - self._began)
 
     do_GET = do_POST = do_DELETE = do_PUT = do_PATCH = _serve  # noqa: N815
 
@@ -180,7 +184,8 @@ class _Handler(RequestHandler):  # type: ignore[misc]  # it has no type hints
         return True
 
     def log_request(self, code: Any = "-", size: Any = "-") -> None:  # noqa: ARG002
-        self._status = int(code)
+        """Record an answer before anything of it is sent: a client that has it finds it in the log."""
+        self._record(int(code))
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (the base class has it so)
         """Say nothing: the request log has it."""
