@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 export PYTHON VENV
+# Whole files, which have a server or a worker in common; the longest come first (tests/conftest.py).
+SIDE_BY_SIDE := -n auto --dist loadfile --no-loadscope-reorder
 # Start-up times depend on compiled bytecode, whatever the environment asks for.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -16,12 +18,12 @@ demo: ## build the README's example on a real VM on this machine, and boot the r
 	@make/demo.sh
 
 test: venv ## run the tests that start no VM and no container: within five minutes on two cores
-	$(VENV)/bin/pytest -m "not vm and not container" -n 2 --dist loadgroup
+	$(VENV)/bin/pytest -m "not vm and not container" $(SIDE_BY_SIDE)
 
 test-all: host-packages test test-container test-vm ## run all tests: `make test`, then containers and VMs
 
 test-fast: venv ## run those of `make test` that start no programs of their own
-	$(VENV)/bin/pytest -m "not slow and not vm and not container" -n 2 --dist loadgroup
+	$(VENV)/bin/pytest -m "not slow and not vm and not container" $(SIDE_BY_SIDE)
 
 test-container: venv ## build the container image and run the tests that start containers of it
 	$(VENV)/bin/pytest -m "container and not vm"

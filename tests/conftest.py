@@ -1,7 +1,11 @@
 """What tests share: an emulator each, one Prefect server for a session, a specification to start from."""
 
+import fcntl
 import os
 import signal
+import subprocess
+import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,8 +26,15 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes long comes first, so that at the end all cores have something to do."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    """Files that take long come first, so that at the end all cores have something to do."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores, for many tests wait for something; but each has a Prefect server to bring up."""
+    return min(os.cpu_count() or 1, 4) + 1
 
 
 @pytest.fixture
@@ -55,11 +66,24 @@ def storage() -> Iterator[Storage]:
 
 
 @pytest.fixture(scope="session")
-def session_server() -> Iterator[dict[str, str]]:
+def prefect_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated Prefect database, as a container image brings one along, made once in a session."""
+    place = tmp_path_factory.getbasetemp()
+    file = (place.parent if "PYTEST_XDIST_WORKER" in os.environ else place) / "prefect.db"
+    with file.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not file.exists():
+            subprocess.run([sys.executable, "-m", "cos_customizer.flows.local_server", str(file)], check=True)
+    return file
+
+
+@pytest.fixture(scope="session")
+def session_server(prefect_template: Path) -> Iterator[dict[str, str]]:
     """A Prefect server for the builds of this session, in this process and others; gives the environment of those."""
-    from cos_customizer.flows.local_server import LocalServer
+    from cos_customizer.flows.local_server import TEMPLATE_VARIABLE, LocalServer
 
     before = dict(os.environ)
+    os.environ[TEMPLATE_VARIABLE] = str(prefect_template)
     with LocalServer():
         # Prefect read its settings when a test module imported it.
         from prefect.context import refresh_global_settings_context

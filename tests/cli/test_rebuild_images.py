@@ -110,7 +110,6 @@ def new_source_image(name: str) -> None:
 
 
 @pytest.mark.usefixtures("prefect_server")
-@pytest.mark.xdist_group("families")
 class TestFlow:
     def test_a_second_run_builds_nothing(self, emulator: Emulator, write_recipe: Writer) -> None:
         recipe = write_recipe("web")

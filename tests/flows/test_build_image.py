@@ -28,7 +28,7 @@ from cos_customizer.emulator.server import Emulator
 from cos_customizer.flows.build_image import build_image
 from cos_customizer.gcp.clients import connect
 
-pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.xdist_group("prefect")]
+pytestmark = pytest.mark.usefixtures("prefect_server")
 
 LABELS = ("run-script first.sh", "run-script second.sh")
 STARTED = marker(f"BuildStep: 1 started {LABELS[0]}")

@@ -5,6 +5,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -39,7 +40,7 @@ from cos_customizer.flows.output_limit import limit_name
 from cos_customizer.gcp import sweep
 from cos_customizer.gcp.clients import connect
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("deployments")]
+pytestmark = pytest.mark.slow
 
 LABEL = "run-script preload.sh"
 STARTED = marker(f"BuildStep: 1 started {LABEL}")
@@ -57,10 +58,12 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory, emulator: Emulator) -> Iterator[PrefectPlace]:
+def place(
+    tmp_path_factory: pytest.TempPathFactory, emulator: Emulator, prefect_template: Path
+) -> Iterator[PrefectPlace]:
     """From an empty Prefect server to a worker, as the documentation says."""
     with ExitStack() as stack:
-        place = stack.enter_context(PrefectPlace(tmp_path_factory.mktemp("place")))
+        place = stack.enter_context(PrefectPlace(tmp_path_factory.mktemp("place"), prefect_template))
         place.prefect("work-pool", "create", "--type", "process", POOL)
         place.prefect("--no-prompt", "deploy", "--all")
         place.start_worker()
@@ -164,9 +167,13 @@ def test_parameters_that_do_not_fit_make_no_run(client: SyncPrefectClient, param
         start(client, "build-image/build-image", **parameters)
 
 
-def test_a_run_makes_an_image_and_shows_what_it_did(client: SyncPrefectClient, emulator: Emulator) -> None:
-    emulator.scripts.add(succeeding(LABEL))
-    run = ended(client, start(client, "build-image/build-image", spec=spec("made", family="mine")))
+def test_a_run_makes_an_image_shows_what_it_did_and_its_graph_is_the_order_of_the_build_clean_up_included(
+    client: SyncPrefectClient, emulator: Emulator
+) -> None:
+    emulator.scripts.add({**script(*succeeded()), "match": {"name": "cos-customizer-[0-9a-f]{10}-test"}})
+    emulator.scripts.add({**succeeding(LABEL), "match": {"name": "cos-customizer-[0-9a-f]{10}"}})
+    parameters = {**spec("made", family="mine", deprecate_old_images=True), "verify": {"boot": True}}
+    run = ended(client, start(client, "build-image/build-image", spec=parameters))
     assert state_of(run) == "COMPLETED", log_of(client, run.id)
     assert run.name == "build made"
     assert {"family: mine", "source: cos-125-lts", "build"} <= set(run.tags)
@@ -177,6 +184,30 @@ def test_a_run_makes_an_image_and_shows_what_it_did(client: SyncPrefectClient, e
     )
     assert {artifact.key for artifact in artifacts} == {"image-mine", "image-mine-progress"}
     wait_for(lambda: "output of step 1" in log_of(client, run.id))  # logs are sent every few seconds
+
+    graph = graph_of(client, run.id)
+    order = [
+        "resolve source image",
+        "look for my-project/made",
+        "archive build context",
+        "upload build context",
+        "create builder VM in us-west1-b",
+        LABEL,
+        "finish on the builder VM",
+        "wait until the builder VM has halted",
+        "create image made",
+        "store the serial log of the builder VM",
+        "delete the builder VM in us-west1-b",
+        "create test VM in us-west1-b",
+        "finish on the test VM",
+        "release made",
+        "deprecate old images of mine",
+        "store the serial log of the test VM",
+        "delete the test VM in us-west1-b",
+        "delete build context",
+    ]
+    assert list(graph) == order
+    assert graph == {name: {before} if before else set() for before, name in zip(["", *order], order, strict=False)}
 
 
 def test_a_run_that_is_cancelled_in_the_middle_leaves_nothing(client: SyncPrefectClient, emulator: Emulator) -> None:
@@ -190,7 +221,7 @@ def test_a_run_that_is_cancelled_in_the_middle_leaves_nothing(client: SyncPrefec
     assert leftovers(emulator) == []
 
 
-def test_a_run_whose_process_is_killed_is_undone_by_its_worker(
+def test_a_run_whose_process_is_killed_is_undone_by_its_worker_and_its_family_is_free_after_two_minutes(
     client: SyncPrefectClient, emulator: Emulator, place: PrefectPlace
 ) -> None:
     emulator.scripts.add(script(STARTED))
@@ -203,11 +234,26 @@ def test_a_run_whose_process_is_killed_is_undone_by_its_worker(
     wait_for(lambda: not leftovers(emulator))
     wait_for(lambda: "cleaned up after Crashed: 1 VM, 1 disk, 1 object" in log_of(client, run_id))
 
+    name = limit_name("my-project", "killed")
+    limit = client.read_global_concurrency_limit_by_name(name)
+    assert limit.active_slots == 1
+    (left,) = place.let_leases_expire(limit.id)
+    assert left <= 120
+    wait_for(lambda: client.read_global_concurrency_limit_by_name(name).active_slots == 0)
 
-def test_a_failed_run_can_be_retried(client: SyncPrefectClient, emulator: Emulator) -> None:
+
+def test_a_failed_run_leads_from_the_step_that_failed_to_the_clean_up_and_can_be_retried(
+    client: SyncPrefectClient, emulator: Emulator
+) -> None:
     emulator.scripts.add(script(*FAILS))
     run_id = start(client, "build-image/build-image", spec=spec("retried"))
     assert state_of(ended(client, run_id)) == "FAILED", log_of(client, run_id)
+    graph = graph_of(client, run_id)
+    assert graph["store the serial log of the builder VM"] == {LABEL}
+    assert graph["delete the builder VM in us-west1-b"] == {"store the serial log of the builder VM"}
+    assert graph["delete build context"] == {"delete the builder VM in us-west1-b"}
+    assert [name for name, before in graph.items() if not before] == ["resolve source image"]
+
     emulator.scripts.add(succeeding(LABEL))
     client.set_flow_run_state(run_id, AwaitingRetry(), force=True)  # what the UI's button does
     run = ended(client, run_id)
@@ -299,23 +345,6 @@ def test_what_a_killed_worker_leaves_is_swept_up_and_nothing_else(
     client.set_flow_run_state(run_id, Crashed(), force=True)  # what nobody is left to say
 
 
-def test_the_family_of_a_killed_build_is_free_again_after_two_minutes(
-    client: SyncPrefectClient, emulator: Emulator, place: PrefectPlace
-) -> None:
-    emulator.scripts.add(script(STARTED))
-    run_id = start(client, "build-image/build-image", spec=spec("killed", family="freed"))
-    wait_for(lambda: script_runs(emulator))
-    for pid in place.processes_of(run_id):
-        os.kill(pid, signal.SIGKILL)
-    ended(client, run_id)
-    name = limit_name("my-project", "freed")
-    limit = client.read_global_concurrency_limit_by_name(name)
-    assert limit.active_slots == 1
-    (left,) = place.let_leases_expire(limit.id)
-    assert left <= 120
-    wait_for(lambda: client.read_global_concurrency_limit_by_name(name).active_slots == 0)
-
-
 def make_vm(name: str) -> None:
     """A VM that is none of ours."""
     disk = compute_v1.AttachedDisk(
@@ -348,53 +377,3 @@ def graph_of(client: SyncPrefectClient, run_id: UUID) -> dict[str, set[str]]:
     runs = wait_for(recorded)
     names = {run.id: run.name for run in runs}
     return {run.name: {names[each.id] for each in run.task_inputs.get("wait_for", ())} for run in runs}  # type: ignore[union-attr]
-
-
-def play_test_vm(emulator: Emulator, *events: dict[str, Any]) -> None:
-    emulator.scripts.add({**script(*events), "match": {"name": "cos-customizer-[0-9a-f]{10}-test"}})
-    emulator.scripts.add({**succeeding(LABEL), "match": {"name": "cos-customizer-[0-9a-f]{10}"}})
-
-
-def test_the_graph_of_a_run_is_the_order_of_the_build_clean_up_included(
-    emulator: Emulator, client: SyncPrefectClient
-) -> None:
-    play_test_vm(emulator, *succeeded())
-    parameters = spec("graphed", family="graphed", deprecate_old_images=True)
-    run_id = start(client, "build-image/build-image", spec={**parameters, "verify": {"boot": True}})
-    assert state_of(ended(client, run_id)) == "COMPLETED"
-    graph = graph_of(client, run_id)
-    order = [
-        "resolve source image",
-        "look for my-project/graphed",
-        "archive build context",
-        "upload build context",
-        "create builder VM in us-west1-b",
-        LABEL,
-        "finish on the builder VM",
-        "wait until the builder VM has halted",
-        "create image graphed",
-        "store the serial log of the builder VM",
-        "delete the builder VM in us-west1-b",
-        "create test VM in us-west1-b",
-        "finish on the test VM",
-        "release graphed",
-        "deprecate old images of graphed",
-        "store the serial log of the test VM",
-        "delete the test VM in us-west1-b",
-        "delete build context",
-    ]
-    assert list(graph) == order
-    assert graph == {name: {before} if before else set() for before, name in zip(["", *order], order, strict=False)}
-
-
-def test_the_graph_of_a_failed_run_leads_from_the_step_that_failed_to_the_clean_up(
-    emulator: Emulator, client: SyncPrefectClient
-) -> None:
-    emulator.scripts.add(script(*FAILS))
-    run_id = start(client, "build-image/build-image", spec=spec("not-graphed"))
-    assert state_of(ended(client, run_id)) == "FAILED"
-    graph = graph_of(client, run_id)
-    assert graph["store the serial log of the builder VM"] == {LABEL}
-    assert graph["delete the builder VM in us-west1-b"] == {"store the serial log of the builder VM"}
-    assert graph["delete build context"] == {"delete the builder VM in us-west1-b"}
-    assert [name for name, before in graph.items() if not before] == ["resolve source image"]

@@ -18,7 +18,7 @@ from cos_customizer.emulator.server import Emulator
 from cos_customizer.flows.build_image import build_image
 from cos_customizer.flows.dry_run import dry_run
 
-pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.xdist_group("families")]
+pytestmark = pytest.mark.usefixtures("prefect_server")
 
 LABELS = ("run-script first.sh", "run-script second.sh")
 GPU = {"type": "install-gpu", "version": "535.104.05", "gpu_type": "nvidia-tesla-t4"}

@@ -20,7 +20,7 @@ from cos_customizer.emulator.server import Emulator
 from cos_customizer.flows.expire_images import expire_images
 from cos_customizer.flows.sweep import sweep
 
-pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.xdist_group("families")]
+pytestmark = pytest.mark.usefixtures("prefect_server")
 
 
 @pytest.fixture

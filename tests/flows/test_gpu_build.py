@@ -14,7 +14,7 @@ from cos_customizer.customizer.spec.model import BuildSpec, parse_spec
 from cos_customizer.emulator.server import Emulator
 from cos_customizer.flows.build_image import build_image
 
-pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.xdist_group("prefect")]
+pytestmark = pytest.mark.usefixtures("prefect_server")
 
 LABEL = "install-gpu 535.104.05"
 

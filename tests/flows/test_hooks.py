@@ -24,7 +24,7 @@ from cos_customizer.flows.build_image import build_image
 from cos_customizer.gcp import calls
 from cos_customizer.gcp.clients import Clients
 
-pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.xdist_group("families")]
+pytestmark = pytest.mark.usefixtures("prefect_server")
 
 LABELS = ("run-script first.sh", "run-script second.sh")
 STARTED = marker(f"BuildStep: 1 started {LABELS[0]}")

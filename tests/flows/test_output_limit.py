@@ -23,7 +23,7 @@ from cos_customizer.flows.build_image import build_image
 from cos_customizer.flows.interrupts import command_started
 from cos_customizer.flows.output_limit import limit_name
 
-pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.xdist_group("families")]
+pytestmark = pytest.mark.usefixtures("prefect_server")
 
 IS_THROW_AWAY = local_server.is_throw_away
 LABELS = ("run-script first.sh", "run-script second.sh")

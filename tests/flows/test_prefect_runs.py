@@ -31,7 +31,7 @@ from cos_customizer.flows import artifacts, local_server
 from cos_customizer.flows.build_image import build_image
 from cos_customizer.gcp.clients import connect
 
-pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.xdist_group("families")]
+pytestmark = pytest.mark.usefixtures("prefect_server")
 
 LABELS = ("run-script first.sh", "run-script second.sh")
 FAILS = (

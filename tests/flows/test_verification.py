@@ -20,7 +20,7 @@ from cos_customizer.gcp.clients import connect
 from cos_customizer.gcp.context import Archive
 from cos_customizer.tasks.scratch import archive_context
 
-pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.xdist_group("families")]
+pytestmark = pytest.mark.usefixtures("prefect_server")
 
 BUILDER, TEST = "cos-customizer-[0-9a-f]{10}", "cos-customizer-[0-9a-f]{10}-test"
 LABELS = ("run-script first.sh", "run-script second.sh")

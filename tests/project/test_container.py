@@ -23,7 +23,7 @@ from support.waiting import PATIENCE, wait_for
 
 from cos_customizer.emulator.server import Emulator
 
-pytestmark = [pytest.mark.container, pytest.mark.xdist_group("container")]
+pytestmark = pytest.mark.container
 
 BASE = "docker.io/library/debian:bookworm-slim"
 BUDGET = 350_000_000
@@ -229,9 +229,11 @@ def test_the_flows_are_where_the_deployments_look_for_them(container: Container)
     assert loaded.stdout.split() == [deployment["name"] for deployment in deployments], loaded.stderr
 
 
-def test_a_worker_of_the_image_runs_deployments_made_from_it(built: str, tmp_path: Path, emulator: Emulator) -> None:
+def test_a_worker_of_the_image_runs_deployments_made_from_it(
+    built: str, tmp_path: Path, emulator: Emulator, prefect_template: Path
+) -> None:
     emulator.scripts.add(succeeding(LABEL))
-    with PrefectPlace(tmp_path) as place, temporary_settings({PREFECT_API_URL: place.api}):
+    with PrefectPlace(tmp_path, prefect_template) as place, temporary_settings({PREFECT_API_URL: place.api}):
         place.prefect("work-pool", "create", "--type", "process", POOL)
         home = tmp_path / "worker"
         home.mkdir()

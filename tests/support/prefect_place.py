@@ -27,12 +27,14 @@ class PrefectPlace:
 
     Args:
         directory: for all of it; empty.
+        database: a migrated one, for the server to begin with: a cold start takes long.
         ui: whether the server has its pages.
     """
 
-    def __init__(self, directory: Path, ui: bool = False) -> None:
+    def __init__(self, directory: Path, database: Path | None = None, ui: bool = False) -> None:
         self.checkout = directory / "checkout"
         self._logs = directory
+        self._database = database
         self._ui = ui
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
@@ -58,6 +60,9 @@ class PrefectPlace:
 
     def __enter__(self) -> "PrefectPlace":
         (self._logs / "home").mkdir()
+        Path(self._settings["PREFECT_HOME"]).mkdir()
+        if self._database is not None:
+            shutil.copy(self._database, Path(self._settings["PREFECT_HOME"], "prefect.db"))
         self.check_out()
         try:
             self._begin("server", "server", "start", "--host", "127.0.0.1", "--port", str(self._port))

@@ -14,11 +14,12 @@ def wait_for(condition: Callable[[], T | None], instead: Callable[[], object] = 
     """The first true value of a condition.
 
     Args:
-        condition: asked again and again.
+        condition: asked again and again, less often with time: who is asked is often who has the work to do.
         instead: what there is to say when it stays false.
     """
-    end = time.monotonic() + PATIENCE
+    end, pause = time.monotonic() + PATIENCE, 0.02
     while not (value := condition()):
         assert time.monotonic() < end, instead()
-        time.sleep(0.02)
+        time.sleep(pause)
+        pause = min(1.2 * pause, 0.3)
     return value

@@ -1,5 +1,6 @@
 """Builds that are ended from outside, as commands of their own: interrupted, terminated, out of time, killed."""
 
+import contextlib
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.command_line import run
 from support.compute_clients import Compute
 from support.containers import image as container_image
 from support.guest_scripts import marker, script, succeeding
@@ -75,10 +77,13 @@ class Workplace:
             start_new_session=True,
         )
 
-    def prepare(self) -> None:
-        start = self.run(*START)
-        assert start.returncode == 0, start.stderr
-        assert self.run("run-script", "-script=preload.sh").returncode == 0
+    def prepare(self, *flags: str) -> None:
+        """Take the steps before `finish-image-build`, in this process: they are not what is ended here."""
+        with pytest.MonkeyPatch.context() as patch, contextlib.chdir(self.context):
+            patch.setenv("HOME", str(self.home))
+            for command, *arguments in ((*START, *flags), ("run-script", "-script=preload.sh")):
+                ran = run(command, *arguments)
+                assert ran.code == 0, ran.err
 
     def instances(self) -> list[dict[str, Any]]:
         return self.emulator.list("projects/my-project/zones/-/instances")
@@ -106,14 +111,6 @@ class Workplace:
                 except OSError:
                     continue
         return found
-
-
-@pytest.fixture(scope="session")
-def prefect_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated Prefect database, as a container image brings one along: a cold start takes long."""
-    file = tmp_path_factory.mktemp("prefect") / "template.db"
-    subprocess.run([sys.executable, "-m", "cos_customizer.flows.local_server", str(file)], check=True)
-    return file
 
 
 @pytest.fixture
@@ -204,9 +201,7 @@ def test_a_build_that_is_killed_outright_leaves_nothing_for_long(
     # The next run with the same image name does the right thing, also beside what the killed one has left.
     workplace.emulator.scripts.add(succeeding(LABEL))
     calls.clear()
-    retried = workplace.run("start-image-build", "-force", *START[1:])
-    assert retried.returncode == 0, retried.stderr
-    assert workplace.run("run-script", "-script=preload.sh").returncode == 0
+    workplace.prepare("-force")
     finish = workplace.run(*FINISH, server=session_server)
     assert finish.returncode == 0, finish.stderr
     (image,) = workplace.images()
