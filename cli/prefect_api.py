@@ -1,6 +1,7 @@
 """The Prefect API that a command's flow runs on: the configured one, or a server of the command's own."""
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
@@ -79,10 +80,11 @@ def _translated() -> Iterator[None]:
 @contextlib.contextmanager
 def _alone() -> Iterator[None]:
     """Settings for a server that nobody else looks at."""
-    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+    from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-    # A heartbeat tells others that the flow is alive, and makes its end wait for up to a second.
-    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+    # A heartbeat tells others that the flow is alive, and makes its end wait for up to a second. If this server goes,
+    # it does not come back.
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None, PREFECT_CLIENT_MAX_RETRIES: 0}):
         yield
 
 
@@ -103,5 +105,9 @@ def _announced() -> Iterator[None]:
         if context is not None and context.flow_run is not None and (url := url_for(context.flow_run)):
             publish(Note("flow run", url))
 
-    with listening(announce):
+    from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+    # What the build has come to is known; a server that is away is told for seconds, not for minutes.
+    patience = {} if "PREFECT_CLIENT_MAX_RETRIES" in os.environ else {PREFECT_CLIENT_MAX_RETRIES: 2}
+    with temporary_settings(patience), listening(announce):
         yield

@@ -35,42 +35,58 @@ def run_build(
     Raises:
         CustomizerError: the build could not begin, or failed; KeyboardInterrupt and SystemExit: it was interrupted.
     """
-    begun = False
-    ended: list[BuildResult] = []
+    ended: list[BuildEnded] = []
 
     def note_end(event: Event) -> None:
         if isinstance(event, BuildEnded):
-            ended.append(event.result)
+            ended.append(event)
 
+    startup = 0.0
     try:
         from cos_customizer.cli.progress import show_progress
 
         with show_progress(spec, started), listening(note_end), prefect_at_hand(_load_flow) as build_image:
-            begun = True
             startup = time.monotonic() - started
             with counting_from(started):
-                result = build_image(spec)
+                build_image(spec)
     except BaseException as error:
         ignore_signals()
-        if isinstance(error, UsageError):
+        if not ended:
+            _fail(error, _result_of(error, spec), output_file)
             raise
-        if begun or not isinstance(error, Exception):
-            on_ended()
-        result = ended[-1] if ended else _result_of(error, spec)
-        error.result = result  # type: ignore[attr-defined] # for cli.messages
-        try:
-            output_file.write(result)
-        except CustomizerError as unwritten:  # beside the error that there is, not instead of it
-            complain(unwritten.message)
-        raise
+        if error is not ended[-1].error and isinstance(error, Exception):
+            complain(f"{in_words(error)}: what the build has come to is not recorded there")
     finally:
         # At exit, the interpreter would take a second to pick apart what Google's and Prefect's modules hold.
         gc.freeze()
     ignore_signals()
-    on_ended()
-    output_file.write(result)
-    click.echo(_summary(result, time.monotonic() - started, startup))
-    return result
+    end = ended[-1]
+    if end.error is None or end.result.zone:  # otherwise nothing was made, and the command can be given again
+        on_ended()
+    if end.error is not None:
+        error = _as_exit(end.error)
+        _fail(error, end.result, output_file)
+        raise error from None
+    output_file.write(end.result)
+    click.echo(_summary(end.result, time.monotonic() - started, startup))
+    return end.result
+
+
+def _fail(error: BaseException, result: "BuildResult", output_file: OutputFile) -> None:
+    """Write down what an error leaves, and give it to the error for `cli.messages`."""
+    if isinstance(error, UsageError):
+        return
+    error.result = result  # type: ignore[attr-defined]
+    try:
+        output_file.write(result)
+    except CustomizerError as unwritten:  # beside the error that there is, not instead of it
+        complain(unwritten.message)
+
+
+def _as_exit(error: BaseException) -> BaseException:
+    """What ends the program: of a SIGTERM, Prefect makes a signal of its own and, were its server there, the exit."""
+    number = getattr(error, "signal", None)
+    return SystemExit(128 + number) if number is not None and not isinstance(error, Exception) else error
 
 
 def _load_flow() -> "Callable[[BuildSpec], BuildResult]":

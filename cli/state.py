@@ -211,11 +211,42 @@ class StateDirectory:
         """
         if not self.path.is_dir():
             self.read()
-        with self._locked():
+        with self._locked(), self._taken(self.read()):
             state = self.read()
             steps = [*state.spec.get("steps", []), step]
             self.write(BuildState({**state.spec, "steps": steps}, state.files, state.build_context))
         return len(steps)
+
+    @contextlib.contextmanager
+    def finishing(self) -> Iterator[BuildState]:
+        """The live state, to build from: no step is added to it meanwhile, and nobody else builds from it.
+
+        A process that is killed in this context gives the state free.
+
+        Raises:
+            UsageError: as `read`, or somebody builds from it.
+        """
+        if not self.path.is_dir():
+            self.read()
+        with contextlib.ExitStack() as held:
+            with self._locked():
+                state = self.read()
+                held.enter_context(self._taken(state))
+            yield state
+
+    @contextlib.contextmanager
+    def _taken(self, state: BuildState) -> Iterator[None]:
+        descriptor = os.open(state.archive, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+        except BlockingIOError:
+            raise UsageError(
+                f"finish-image-build is at work on the local state in {str(self.path)!r}",
+                "wait for it, or keep builds apart with -local-state-workdir.",
+            ) from None
+        finally:
+            os.close(descriptor)
 
     def write(self, state: BuildState) -> None:
         """Write the state, whole or not at all.

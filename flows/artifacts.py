@@ -13,6 +13,7 @@ from uuid import UUID
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
 from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext
+from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from cos_customizer.customizer.durations import human_time
 from cos_customizer.customizer.reporting import console_links, summary
@@ -124,9 +125,10 @@ def _add_tags(tags: list[str]) -> None:
 
 
 def _try(what: str, show: Callable[[], object]) -> bool:
-    """Do it, and whether it went well."""
+    """Do it, and whether it went well. A server that is away must not stop the reading of the console for long."""
     try:
-        show()
+        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 1, PREFECT_API_REQUEST_TIMEOUT: 5.0}):
+            show()
     except Exception as error:  # the Prefect API's trouble, not the build's
         publish(Note("prefect", f"no {what} in Prefect's UI: {error}", "warning"))
         return False

@@ -122,4 +122,4 @@ class Record:
         outcome: Outcome = "failed" if isinstance(error, Exception) else "interrupted"
         if isinstance(error, BuildTimeoutError):
             outcome = "timed-out"
-        publish(BuildEnded(self.result(outcome, in_words(error))))
+        publish(BuildEnded(self.result(outcome, in_words(error)), error))

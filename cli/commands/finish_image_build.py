@@ -102,22 +102,24 @@ def finish_image_build(ctx: click.Context, /, **values: Any) -> int:
     """Build the image: boot a builder VM, run the steps on it, make an image of its disk.
 
     The builder VM, its disk and the build context in Cloud Storage are removed at the end, whatever happens; the VM's
-    serial log is kept there. The local state is removed too, but kept when the flags are wrong. An output image that is
-    there already is a success.
+    serial log is kept there. The local state is removed too, unless no VM was made: then the command can be given
+    again. An output image that is there already is a success.
     """
     started = ctx.obj if isinstance(ctx.obj, float) else time.monotonic()
     directory = StateDirectory.named(workdir_of(ctx, values["local_state_workdir"]))
-    state = directory.read()
-    spec = specification(state, values)
     if values["dry_run"]:
         from cos_customizer.cli.dry_run import dry_run
 
-        return dry_run(spec, state.build_context)  # the archive in the local state lasts no longer than the build
-    output_file = OutputFile.checked(values["output_file"])
-    from cos_customizer.cli.run_build import run_build
+        state = directory.read()
+        # The archive in the local state lasts no longer than the build.
+        return dry_run(specification(state, values), state.build_context)
+    with directory.finishing() as state:
+        spec = specification(state, values)
+        output_file = OutputFile.checked(values["output_file"])
+        from cos_customizer.cli.run_build import run_build
 
-    result = run_build(spec, started, output_file, on_ended=lambda: directory.remove(state))
-    return 0 if result.outcome in ("built", "exists") else 1
+        run_build(spec, started, output_file, on_ended=lambda: directory.remove(state))
+    return 0
 
 
 def specification(state: BuildState, values: dict[str, Any]) -> "BuildSpec":

@@ -75,9 +75,15 @@ class ConsoleOutput:
 
 @dataclass(frozen=True)
 class BuildEnded:
-    """The build is over and undone; for those who do not get the flow's return value (a signal has ended it, say)."""
+    """The build is over and undone; for those who do not get the flow's return value (a signal has ended it, say).
+
+    Attributes:
+        result: What became of it.
+        error: What it ends with; None: it has succeeded. Whatever goes wrong after this is not the build's.
+    """
 
     result: BuildResult
+    error: BaseException | None = None
 
 
 Event = Note | StepChange | ConsoleOutput | BuildEnded

@@ -180,7 +180,8 @@ class _Handler(RequestHandler):  # type: ignore[misc]  # it has no type hints
             return False
         self.close_connection = True
         if fault.kind == "http":
-            self.send_error(fault.status, fault.message or fault.reason)
+            message = fault.message or f"The request was made to fail with {fault.status}"
+            self._answer(fault.status, ApiError(fault.status, fault.reason or "backendError", message).body())
         return True
 
     def log_request(self, code: Any = "-", size: Any = "-") -> None:  # noqa: ARG002
