@@ -62,7 +62,13 @@ def test_it_names_the_calls_of_the_build_in_their_order(emulator: Emulator, make
     before = planned(spec)
     assert changes(emulator) == []
     assert build_image(spec).outcome == "built"
-    assert changes(emulator) == before
+    # Images are named by their ids, which only a build knows of what it makes.
+    names = {image["id"]: name for name, image in images(emulator).items()}
+    by_name = re.compile("|".join(names))
+    done, before = (
+        [by_name.sub(lambda found: names[found[0]], call) for call in all_] for all_ in (changes(emulator), before)
+    )
+    assert done == before
     assert len(before) >= (14 if kind == "released" else 8)
     deprecations = [call for call in before if call.endswith("/deprecate")]
     assert len(deprecations) == (2 if kind == "released" else 0)
