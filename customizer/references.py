@@ -102,8 +102,8 @@ class Link:
         """Read a link in any form that Compute Engine documents or takes.
 
         With and without scheme and host, whatever the host; with each version of the API; from `projects/`, from
-        `global/`, `zones/` or `regions/`, or from the collection on; a full resource name (`//compute.googleapis.com/…`);
-        an image's family (`family/`, `imageFamilyViews/`). Sources:
+        `global/`, `zones/` or `regions/`, or from the collection on; a full resource name
+        (`//compute.googleapis.com/…`); an image's family (`family/`, `imageFamilyViews/`). Sources:
         https://cloud.google.com/compute/docs/reference/rest/v1/instances/insert (`sourceImage`),
         https://cloud.google.com/apis/design/resource_names#full_resource_name,
         https://cloud.google.com/compute/docs/reference/rest/v1/imageFamilyViews.

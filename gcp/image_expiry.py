@@ -72,7 +72,7 @@ def apply(clients: Clients, retention: Retention, decided: Sequence[Decision], n
 
 
 def _judge_again(clients: Clients, retention: Retention, image: FamilyImage, removal: Removal, now: float) -> Removal:
-    """What is to become of an image by what is there now. What costs most is read first, to be the least out of date."""
+    """What is to become of an image by what is there now. What takes longest to read is read first."""
     used = _users(clients, retention, [image])
     images, current = _families(clients, replace(retention, families=[image.family]))
     for found, verdict in plan_expiry(images, current, used, retention, now):

@@ -33,8 +33,8 @@ FLAGS = (
     SwitchFlag("include-others", "Delete images that cos-customizer has not made, too."),
     ListFlag(
         "disk-project",
-        "Projects whose disks, in all zones, instance templates and images are asked for the images they are made from; "
-        "those are kept. By default that of -project.",
+        "Projects whose disks, in all zones, instance templates and images are asked for what they are made from, which "
+        "is kept. By default that of -project.",
         value="PROJECT,…",
         example="-disk-project=my-project,my-fleet",
     ),
