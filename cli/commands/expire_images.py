@@ -33,7 +33,7 @@ FLAGS = (
     SwitchFlag("include-others", "Delete images that cos-customizer has not made, too."),
     ListFlag(
         "disk-project",
-        "Projects whose disks, in all zones, instance templates and images are asked for what they are made from, which "
+        "Projects whose disks, in all zones, instance templates and images are asked for what they are made from; that "
         "is kept. By default that of -project.",
         value="PROJECT,…",
         example="-disk-project=my-project,my-fleet",
