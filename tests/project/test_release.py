@@ -100,8 +100,8 @@ def test_whatever_runs_with_rights_is_named_by_its_digest() -> None:
     assert len(images) == 3
     assert all(re.search(r"@sha256:[0-9a-f]{64}$", image) for image in images.values())
     scripts = " ".join(" ".join(step["args"]) for step in workflow["steps"])
-    for run in re.findall(r"docker run((?:[^\n]|\\\n)+)", scripts):
-        assert re.search(r'"\$(\{_BINFMT\}|\{_COSIGN\}|\$base)"', run), run
+    for started in re.findall(r"docker run((?:\\\n|[^\n])+)", scripts):
+        assert re.search(r'"\$(\{_BINFMT\}|\{_COSIGN\}|\$base)"', started), started
     dockerfile = (ROOT / "Dockerfile").read_text()
     assert re.search(r"^ARG BASE=\S+@sha256:[0-9a-f]{64}$", dockerfile, re.MULTILINE)
     assert set(re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE)) == {"$BASE"}
