@@ -146,8 +146,8 @@ class Rehearsal(HTTPAdapter):
         elif method == "PATCH":
             self._images.setdefault(path, {}).update(body)
         elif path.endswith("/setLabels"):
-            image = path.removesuffix("/setLabels")
-            self._images.setdefault(image, {})["labels"] = body.get("labels", {})
+            there = path.removesuffix("/setLabels")
+            self._images.setdefault(there, {})["labels"] = body.get("labels", {})
 
     def _take_upload(self, request: PreparedRequest, path: str, query: Mapping[str, list[str]]) -> Response:
         """Take an upload in one request, or in several: one that says what comes, and one for each piece of it.
