@@ -165,7 +165,7 @@ def test_one_commit_has_one_digest_whatever_the_umask_and_the_place(tmp_path: Pa
     (origin / "run.sh").chmod(0o755)
     (origin / "lib").mkdir()
     (origin / "lib" / "a.sh").write_text("true\n")
-    git = ["git", "-c", "user.name=n", "-c", "user.email=e@example.com", "-C", origin]
+    git = ["git", "-c", "user.name=n", "-c", "user.email=e@example.com", "-C", str(origin)]
     for arguments in (["init", "-q"], ["add", "."], ["commit", "-qm", "m"]):
         subprocess.run([*git, *arguments], check=True)
     digests = set()

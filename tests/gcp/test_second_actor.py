@@ -18,6 +18,7 @@ from support.leftovers import DEAD, NOW, labelled, relabel
 from cos_customizer.customizer.errors import CustomizerError
 from cos_customizer.customizer.families.image_expiry import Retention
 from cos_customizer.customizer.names import STATE_LABEL, BuildNames
+from cos_customizer.customizer.references import ImageRef
 from cos_customizer.emulator.server import Emulator
 from cos_customizer.gcp import deprecation, image_expiry, images, release, rollback, sweep
 from cos_customizer.gcp.clients import Clients, connect
@@ -199,7 +200,7 @@ def test_a_rollback_leaves_no_family_without_an_image(compute: Compute, act: str
 
 def test_older_images_are_not_deprecated_for_one_that_is_gone(compute: Compute) -> None:
     add_images(compute, {"old-0": {}, "old-1": {}, "new": {}})
-    new = images.find_image(connect(), images.ImageRef(PROJECT, "new"))
+    new = images.find_image(connect(), ImageRef(PROJECT, "new"))
     assert new
     clients, _ = with_actor(lambda: deprecate(compute, "new", state="DEPRECATED"), 1)
     build, body = BuildNames("0123456789"), {"state": "DEPRECATED"}
@@ -210,7 +211,7 @@ def test_older_images_are_not_deprecated_for_one_that_is_gone(compute: Compute) 
 def test_an_image_that_has_got_the_name_is_neither_deprecated_nor_released_nor_deleted(compute: Compute) -> None:
     build = BuildNames("0123456789")
     add_images(compute, {"old-1": {}, "new": {}})
-    new, old = (images.find_image(connect(), images.ImageRef(PROJECT, name)) for name in ("new", "old-1"))
+    new, old = (images.find_image(connect(), ImageRef(PROJECT, name)) for name in ("new", "old-1"))
     assert new
     assert old
 
@@ -238,6 +239,6 @@ def test_an_image_that_has_been_finished_meanwhile_is_not_undone(compute: Comput
         )
 
     clients, _ = with_actor(finish, 1)
-    (removal,) = images.delete_unfinished_image(clients, images.ImageRef(PROJECT, "new"), build)
+    (removal,) = images.delete_unfinished_image(clients, ImageRef(PROJECT, "new"), build)
     assert (removal.action, removal.reason) == ("keep", "somebody has finished it")
     assert compute.names("images") == ["new"]
