@@ -1,7 +1,10 @@
 # The build steps, and a Prefect worker's flows, as a container image. `make container` builds it; docs/container.md says
 # what is in it and why.
 
-FROM docker.io/library/debian:bookworm-slim AS build
+# By digest: what a tag names changes. docs/releasing.md says how to take a newer one.
+ARG BASE=docker.io/library/debian:bookworm-slim@sha256:3783cc01769c7b2b1b83a5c5ad96c815348e28ed7da68e2e3687004faa906251
+
+FROM $BASE AS build
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends binutils python3-venv \
     && rm -rf /var/lib/apt/lists/*
@@ -45,7 +48,7 @@ RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /tmp/whe
     && mkdir share \
     && bin/python -m cos_customizer.flows.local_server share/prefect.db
 
-FROM docker.io/library/debian:bookworm-slim
+FROM $BASE
 # tini is process 1: it reaps what a worker's flow runs leave, and a SIGTERM that comes before Python listens ends it too.
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends ca-certificates python3 tini \

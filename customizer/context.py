@@ -16,6 +16,7 @@ from typing import BinaryIO
 
 from cos_customizer.customizer.errors import UsageError
 from cos_customizer.customizer.fields import FieldPath, Message
+from cos_customizer.customizer.ignore_rules import IgnoreRules
 
 ARCHIVE_SUFFIXES = (".tar.gz", ".tgz")
 """What the name of a file ends with that is a build context's archive, and not a file to archive."""
@@ -33,7 +34,7 @@ class ContextArchive:
     """What is in the archive of a build context.
 
     Attributes:
-        sha256: digest of the uncompressed tar stream; equal contents, names and modes give equal digests.
+        sha256: digest of the uncompressed tar stream; equal contents and names give equal digests.
         files: paths of all regular files and symbolic links, sorted.
         size: bytes of all files together.
     """
@@ -71,8 +72,10 @@ class _HashingReader:
 def archive_context(source: Path, destination: Path, exclude: Path | None = None) -> ContextArchive:
     """Archive a build context as a gzipped tar file.
 
-    Hidden files, symbolic links, modes and empty directories are kept; owners and times are not. Memory use does not
-    depend on the size of the files.
+    Hidden files, symbolic links and empty directories are kept. Of modes only what Git keeps is: whether a file may be
+    executed; owners and times are not. What the context's ignore rules name is left out, with a directory that they
+    leave empty. So copies of one commit have one digest, wherever and by whomever they are checked out. Memory use does
+    not depend on the size of the files.
 
     Args:
         source: a directory, whose contents become the root of the archive, or a single file; a symbolic link stands for
@@ -82,7 +85,7 @@ def archive_context(source: Path, destination: Path, exclude: Path | None = None
 
     Raises:
         UsageError: `source` is not there, cannot be read, or holds something that is neither file, directory nor
-            symbolic link. Nothing is left of `destination`.
+            symbolic link; or an ignore file includes one that is not there. Nothing is left of `destination`.
     """
     files: list[str] = []
     size = 0
@@ -138,20 +141,35 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _walk(source: Path, left_out: set[tuple[int, int]]) -> Iterator[tuple[Path, str, os.stat_result]]:
-    """Paths below `source` with their names in the archive, each directory before its contents, in a fixed order."""
+_Entry = tuple[Path, str, os.stat_result]
+"""A path, its name in the archive, and what it is."""
+
+
+def _walk(source: Path, left_out: set[tuple[int, int]]) -> Iterator[_Entry]:
+    """What is below `source`, each directory before its contents, in a fixed order.
+
+    A directory comes when the first of its contents does, or if it is empty: not if all of it is left out.
+    """
     if not source.is_dir():
         yield source, source.name, source.stat()
         return
+    rules = IgnoreRules(source)
     waiting = _entries(source, "")
+    above: list[_Entry] = []  # directories of which nothing has come yet
     while waiting:
         path, name = waiting.pop()
         status = path.lstat()
-        if _identity(status) in left_out:
+        is_directory = stat.S_ISDIR(status.st_mode)
+        while above and not name.startswith(f"{above[-1][1]}/"):
+            above.pop()
+        if _identity(status) in left_out or rules.leave_out(name, is_directory):
             continue
-        yield path, name, status
-        if stat.S_ISDIR(status.st_mode):
-            waiting += _entries(path, f"{name}/")
+        contents = _entries(path, f"{name}/") if is_directory else []
+        above.append((path, name, status))
+        if not contents:
+            yield from above
+            above.clear()
+        waiting += contents
 
 
 def _entries(directory: Path, prefix: str) -> list[tuple[Path, str]]:
@@ -163,10 +181,12 @@ def _entries(directory: Path, prefix: str) -> list[tuple[Path, str]]:
 def _member(path: Path, name: str, status: os.stat_result) -> tarfile.TarInfo:
     # Not TarFile.gettarinfo: it makes links of files that share an inode, and takes owners and times over.
     member = tarfile.TarInfo(name)
-    member.mode = stat.S_IMODE(status.st_mode)
+    # As Git has it: the rest is a matter of the umask, and a setuid bit would be root's on the builder VM.
+    member.mode = 0o755 if status.st_mode & stat.S_IXUSR else 0o644
     member.mtime = _EPOCH
     if stat.S_ISDIR(status.st_mode):
         member.type = tarfile.DIRTYPE
+        member.mode = 0o755
     elif stat.S_ISLNK(status.st_mode):
         member.type = tarfile.SYMTYPE
         member.mode = 0o777

@@ -33,6 +33,7 @@ _COS_IMAGE = re.compile(
     r"cos-(?P<arm64>arm64-)?((?P<channel>stable|beta|dev|rc)-)?(?P<milestone>[0-9]+)(?P<build>(-[0-9]+){3})"
 )
 _CHANNEL_RANK = {None: 4, "stable": 3, "rc": 2, "beta": 1, "dev": 0}
+_BUILD_ID = re.compile(r"[0-9a-f]{10}")
 _NAMESPACE = uuid.UUID("6f7ad64a-6c1a-5d5e-9d7f-2c5a0e4c1c5b")
 
 
@@ -209,6 +210,11 @@ class BuildNames:
     """
 
     id: str
+
+    @classmethod
+    def parse(cls, text: str) -> "BuildNames | None":
+        """The names of the build with this id; None if it is no build's id."""
+        return cls(text) if _BUILD_ID.fullmatch(text) else None
 
     @classmethod
     def of(cls, flow_run_id: str, run_count: int) -> "BuildNames":

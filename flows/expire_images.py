@@ -11,6 +11,7 @@ from cos_customizer.customizer.families.removal import Removal, raise_failures
 from cos_customizer.customizer.spec.values import Project, ResourceName
 from cos_customizer.flows.run_log import report_removals
 from cos_customizer.tasks import families
+from cos_customizer.tasks.operation import in_order
 
 
 @flow(name="expire-images", flow_run_name="expire images of {project}", persist_result=False)
@@ -30,8 +31,8 @@ def expire_images(
         keep_last: How many of a family's newest images are kept whatever their date. The one that the family gives
             is kept in any case.
         include_others: Delete images that cos-customizer has not made, too.
-        disk_projects: Projects whose disks and instance templates are asked for the images they are made from; those
-            are kept. By default the project of the images.
+        disk_projects: Projects whose disks, instance templates and images are asked for the images they are made from;
+            those are kept. By default the project of the images.
         dry_run: Delete nothing: only make the table.
 
     Returns:
@@ -41,8 +42,12 @@ def expire_images(
         CustomizerError: one could not be deleted; the others were.
     """
     retention = Retention(project, image_families, keep_last, include_others, disk_projects)
-    decided = families.plan_expiry(retention, time.time())
-    removals = [removal for _, removal in decided] if dry_run else families.delete_expired_images(project, decided)
+    now = time.time()
+    with in_order():
+        decided = families.plan_expiry(retention, now)
+        removals = [removal for _, removal in decided]
+        if not dry_run:
+            removals = families.delete_expired_images(retention, decided, now)
     what = f"Images of {', '.join(image_families)} in {project}{' (dry run)' if dry_run else ''}"
     report_removals(removals, "expire-images", "family", what)
     raise_failures(removals)

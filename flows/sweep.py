@@ -13,6 +13,7 @@ from cos_customizer.customizer.spec.values import Project
 from cos_customizer.flows.run_log import report_removals
 from cos_customizer.gcp.sweep import SweepScope
 from cos_customizer.tasks import families
+from cos_customizer.tasks.operation import in_order
 
 
 @flow(name="sweep", flow_run_name="sweep {project}", persist_result=False)
@@ -42,8 +43,11 @@ def sweep(
     now = time.time() if as_of is None else as_of.timestamp()
     if now > time.time() and not dry_run:
         raise UsageError("as_of: that time has not come yet", "with dry_run, the table shows what would be deleted.")
-    decided = families.plan_sweep(SweepScope(project, image_projects, gcs_buckets), now)
-    removals = [removal for _, removal in decided] if dry_run else families.delete_leftovers(project, decided, now)
+    with in_order():
+        decided = families.plan_sweep(SweepScope(project, image_projects, gcs_buckets), now)
+        removals = [removal for _, removal in decided]
+        if not dry_run:
+            removals = families.delete_leftovers(project, decided, now)
     report_removals(removals, "sweep", "where", f"Left of builds in {project}{' (dry run)' if dry_run else ''}")
     raise_failures(removals)
     return removals

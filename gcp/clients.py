@@ -75,6 +75,11 @@ class Clients:
         return self._compute(compute_v1.InstanceTemplatesClient)
 
     @cached_property
+    def projects(self) -> compute_v1.ProjectsClient:
+        """Projects: which id a number stands for."""
+        return self._compute(compute_v1.ProjectsClient)
+
+    @cached_property
     def accelerator_types(self) -> compute_v1.AcceleratorTypesClient:
         """Which zone has which GPUs."""
         return self._compute(compute_v1.AcceleratorTypesClient)

@@ -1,4 +1,4 @@
-"""Deleting things: all are begun, then waited for; one that fails does not stop the others."""
+"""Deleting things: each is judged and begun, then all are waited for; one that fails does not stop the others."""
 
 import time
 import uuid
@@ -20,6 +20,9 @@ BUSY_PATIENCE = 180.0
 _FINAL = (NotFoundError, PermissionDeniedError, deadline.TimeUpError)
 """Errors that another try does not get past."""
 
+Judge = Callable[[], Removal]
+"""Reads again whatever speaks for a deletion, and decides anew: `delete`, or what becomes of the thing instead."""
+
 
 @dataclass(frozen=True)
 class Deletion:
@@ -29,11 +32,14 @@ class Deletion:
         removal: What is deleted, and why.
         method: Of a Google client; deletes.
         request: The method's request message, without a request id.
+        judge: Reads again whatever speaks for the deletion, and decides anew; called right before each request. None:
+            the thing is the caller's own, and its to delete.
     """
 
     removal: Removal
     method: Callable[..., compute_v1.Operation]
     request: Any
+    judge: Judge | None = None
 
     @property
     def doing(self) -> str:
@@ -41,7 +47,7 @@ class Deletion:
         return f"delete {self.removal.kind} {self.removal.name}"
 
 
-def image(clients: Clients, image: ImageRef, removal: Removal) -> Deletion:
+def image(clients: Clients, image: ImageRef, removal: Removal, judge: Judge | None = None) -> Deletion:
     """How to delete an image.
 
     If it is named by its id, as the API takes it in a name's place, another image which has got the name meanwhile is
@@ -52,21 +58,22 @@ def image(clients: Clients, image: ImageRef, removal: Removal) -> Deletion:
         clients: Google's clients.
         image: Named by its name or its id.
         removal: What is deleted, and why.
+        judge: Decides anew right before the deletion; see `Deletion`.
     """
     request = compute_v1.DeleteImageRequest(project=image.project, image=image.name)
-    return Deletion(removal, clients.images.delete_unary, request)
+    return Deletion(removal, clients.images.delete_unary, request, judge)
 
 
-def vm(clients: Clients, vm: VmRef, removal: Removal) -> Deletion:
+def vm(clients: Clients, vm: VmRef, removal: Removal, judge: Judge | None = None) -> Deletion:
     """How to delete a VM; arguments as for `image`."""
     request = compute_v1.DeleteInstanceRequest(project=vm.project, zone=vm.zone, instance=vm.name)
-    return Deletion(removal, clients.instances.delete_unary, request)
+    return Deletion(removal, clients.instances.delete_unary, request, judge)
 
 
-def disk(clients: Clients, disk: VmRef, removal: Removal) -> Deletion:
+def disk(clients: Clients, disk: VmRef, removal: Removal, judge: Judge | None = None) -> Deletion:
     """How to delete a VM's boot disk, or another disk; arguments as for `image`."""
     request = compute_v1.DeleteDiskRequest(project=disk.project, zone=disk.zone, disk=disk.name)
-    return Deletion(removal, clients.disks.delete_unary, request)
+    return Deletion(removal, clients.disks.delete_unary, request, judge)
 
 
 def delete_all(clients: Clients, deletions: Sequence[Deletion], patience: float = 0.0) -> list[Removal]:
@@ -78,7 +85,7 @@ def delete_all(clients: Clients, deletions: Sequence[Deletion], patience: float 
         patience: Seconds for which what is busy, or could not be deleted for another reason, is tried again.
 
     Returns:
-        What came of each: `deleted`, `gone` if it was not there, or `failed` with the reason.
+        What came of each: `deleted`, `gone` if it was not there, `failed` with the reason, or what its judge has said.
     """
     end, pause = time.monotonic() + deadline.left(patience), 1.0
     ended: dict[int, Removal] = {}
@@ -96,12 +103,15 @@ def delete_all(clients: Clients, deletions: Sequence[Deletion], patience: float 
 def _delete_once(
     clients: Clients, deletions: dict[int, Deletion], ended: dict[int, Removal]
 ) -> dict[int, CustomizerError]:
-    """Begin all deletions, then wait for them: `ended` gets what has succeeded; returns why others have not."""
+    """Begin all deletions, then wait for them: `ended` gets what has come to its end; returns why others have not."""
     begun: dict[int, compute_v1.Operation] = {}
     refused: dict[int, CustomizerError] = {}
     for number, deletion in deletions.items():
         deletion.request.request_id = str(uuid.uuid4())  # a new one for each try: a refusal is remembered with its id
         try:
+            if deletion.judge is not None and (verdict := deletion.judge()).action != "delete":
+                ended[number] = verdict
+                continue
             begun[number] = calls.call(deletion.method, deletion.request, deletion.doing)
         except CustomizerError as error:
             refused[number] = error
@@ -118,4 +128,4 @@ def _delete_once(
 def _failure(removal: Removal, error: CustomizerError) -> Removal:
     if isinstance(error, NotFoundError):
         return removal.ended("gone", "somebody else has deleted it")
-    return removal.ended("failed", error.message)
+    return removal.ended("failed", error.message, error.hint)

@@ -1,7 +1,8 @@
 """Deprecating the images that a new one of their family replaces."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from google.cloud import compute_v1
@@ -10,7 +11,7 @@ from cos_customizer.customizer.errors import CustomizerError, NotFoundError
 from cos_customizer.customizer.names import BuildNames
 from cos_customizer.gcp import calls
 from cos_customizer.gcp.clients import Clients
-from cos_customizer.gcp.images import ResolvedImage, list_images, message
+from cos_customizer.gcp.images import ResolvedImage, find_image, list_images, message
 
 
 def deprecate_older(
@@ -28,7 +29,8 @@ def deprecate_older(
         build: The build's names.
 
     Returns:
-        Names of those that were deprecated: one that is gone meanwhile is not missed.
+        Names of those that were deprecated: one that is gone meanwhile is not missed, nor is one that others have
+        deprecated or taken out of the family.
 
     Raises:
         CustomizerError: Some could not be deprecated; the others are all the same.
@@ -36,9 +38,12 @@ def deprecate_older(
     project, name = new_image.project, new_image.name
     # The server's filter is not trusted: what it returns is looked at again.
     found = list_images(clients, project, f"(family = {family}) (name != {name})")
-    others = [image for image in found if image.family == family and image.name != name and not image.deprecation]
-    older = [image.name for image in others if image.age < new_image.age]
-    return _deprecate(clients, project, older, body, build)
+
+    def replaced(image: ResolvedImage) -> bool:
+        return image.family == family and not image.deprecation and image.age < new_image.age
+
+    older = [image for image in found if image.id != new_image.id and replaced(image)]
+    return _deprecate(_Replacement(clients, family, new_image, body, build, replaced), older)
 
 
 def begin(
@@ -64,19 +69,46 @@ def begin(
     return operation
 
 
-def _deprecate(clients: Clients, project: str, images: list[str], body: dict[str, Any], build: BuildNames) -> list[str]:
-    """Deprecate images, all at once; arguments and errors as `deprecate_older`."""
+@dataclass(frozen=True)
+class _Replacement:
+    """A new image takes the place of others; arguments of `deprecate_older`, and which images it replaces."""
+
+    clients: Clients
+    family: str
+    new_image: ResolvedImage
+    body: dict[str, Any]
+    build: BuildNames
+    replaced: Callable[[ResolvedImage], bool]
+
+    def begin(self, image: ResolvedImage, doing: str) -> compute_v1.Operation | None:
+        """Begin to deprecate an image, by its id, if it is still to be: None if not.
+
+        That is so as long as the family has the new image: else it could be left without any.
+        """
+        now = find_image(self.clients, image.by_id)
+        new = find_image(self.clients, self.new_image.by_id)
+        if now is None or not self.replaced(now):
+            return None
+        if new is None or new.family != self.family or new.deprecation:
+            return None
+        request_id = self.build.request_id("images.deprecate", image.project, image.id or image.name)
+        return begin(self.clients, image.project, image.by_id.name, self.body, request_id, doing)
+
+
+def _deprecate(replacement: _Replacement, images: list[ResolvedImage]) -> list[str]:
+    """Deprecate images, all at once; returns and errors as `deprecate_older`."""
     failures: list[CustomizerError] = []
     started = []
-    for name in images:
-        request_id = build.request_id("images.deprecate", project, name)
-        doing = f"deprecate image {project}/{name}"
+    for image in images:
+        doing = f"deprecate image {image.project}/{image.name}"
         with _noting(failures):
-            started.append((name, begin(clients, project, name, body, request_id, doing), doing))
+            operation = replacement.begin(image, doing)
+            if operation is not None:
+                started.append((image.name, operation, doing))
     done = []
     for name, operation, doing in started:
         with _noting(failures):
-            calls.wait(clients, operation, doing)
+            calls.wait(replacement.clients, operation, doing)
             done.append(name)
     if failures:
         raise CustomizerError("; ".join(failure.message for failure in failures), failures[0].hint) from failures[0]

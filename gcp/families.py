@@ -1,15 +1,10 @@
-"""Image families: what is in them, what they give, and which of their images are in use."""
+"""Image families: what is in them, and what they give."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
-
-from google.cloud import compute_v1
 
 from cos_customizer.customizer.families.image_expiry import FamilyImage
 from cos_customizer.customizer.names import UNRELEASED
-from cos_customizer.customizer.references import ImageRef
-from cos_customizer.gcp import calls
 from cos_customizer.gcp.clients import Clients
 from cos_customizer.gcp.images import ResolvedImage, image_from_family, list_images
 
@@ -67,59 +62,3 @@ def current_image(clients: Clients, project: str, family: str) -> str:
     """
     image = image_from_family(clients, project, family)
     return image.id if image else ""
-
-
-def images_in_use(
-    clients: Clients, project: str, images: Iterable[FamilyImage], projects: Sequence[str]
-) -> dict[str, str]:
-    """What disks in all zones were made from, and what instance templates make disks from.
-
-    Args:
-        clients: Google's clients.
-        project: of the images.
-        images: the images that matter.
-        projects: whose disks and instance templates are looked at.
-
-    Returns:
-        By image id, one of its users: `disk web-1 in us-west1-b`, `instance template web`.
-
-    Raises:
-        CustomizerError: the API does not say, of one project.
-    """
-    ids = {ImageRef(project, image.name).path: image.id for image in images}
-    used: dict[str, str] = {}
-    for where in projects:
-        of = "" if where == project else f"{where}/"
-        disks = compute_v1.AggregatedListDisksRequest(project=where, max_results=500)
-        for zone, disk in aggregated(clients.disks.aggregated_list, disks, "disks", where):
-            used.setdefault(disk.source_image_id, f"disk {disk.name} in {of}{zone}")
-        templates = compute_v1.AggregatedListInstanceTemplatesRequest(project=where, max_results=500)
-        method = clients.instance_templates.aggregated_list
-        for _, template in aggregated(method, templates, "instance_templates", where):
-            for attached in template.properties.disks:
-                # A template names an image or a family; what a family gives is kept in any case.
-                named = ids.get(_path(attached.initialize_params.source_image), "")
-                used.setdefault(named, f"instance template {of}{template.name}")
-    return {image_id: user for image_id, user in used.items() if image_id}
-
-
-def _path(link: str) -> str:
-    """The part of a link from `projects/` on."""
-    return link[link.find("projects/") :] if "projects/" in link else ""
-
-
-def aggregated(method: Any, request: Any, kind: str, project: str) -> list[tuple[str, Any]]:
-    """Everything that an aggregated list gives, page by page, each with its zone.
-
-    Args:
-        method: of a Google client.
-        request: the method's request message.
-        kind: `disks`, `instances` or `instance_templates`.
-        project: for error messages.
-
-    Raises:
-        CustomizerError: the API does not say.
-    """
-    doing = f"list the {kind.replace('_', ' ')} of {project}"
-    found = calls.listed(method, request, doing)
-    return [(scope.rpartition("/")[2], item) for scope, part in found for item in getattr(part, kind)]

@@ -1,13 +1,16 @@
 """Deleting a family's images past their date of deletion: plan first, then delete."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from cos_customizer.customizer.families.image_expiry import FamilyImage, Retention, plan_expiry
 from cos_customizer.customizer.families.removal import Removal
 from cos_customizer.customizer.references import ImageRef
 from cos_customizer.gcp import deletion
 from cos_customizer.gcp.clients import Clients
-from cos_customizer.gcp.families import current_image, family_images, images_in_use
+from cos_customizer.gcp.families import current_image, family_images
+from cos_customizer.gcp.image_users import images_in_use
+from cos_customizer.gcp.images import find_image
 
 Decision = tuple[FamilyImage, Removal]
 
@@ -26,40 +29,58 @@ def plan(clients: Clients, retention: Retention, now: float) -> list[Decision]:
     Raises:
         CustomizerError: the API does not say what is there, or what is in use.
     """
-    images = family_images(clients, retention.project, retention.families)
-    there = sorted({image.family for image in images})
-    current = {family: current_image(clients, retention.project, family) for family in there}
-    used: dict[str, str] = {}
-    decided = _plan(images, current, used, retention, now)
+    images, current = _families(clients, retention)
+    decided = plan_expiry(images, current, {}, retention, now)
     if any(removal.action == "delete" for _, removal in decided):  # else what is in use does not matter
-        projects = retention.disk_projects or [retention.project]
-        used = images_in_use(clients, retention.project, images, projects)
-        decided = _plan(images, current, used, retention, now)
+        decided = plan_expiry(images, current, _users(clients, retention, images), retention, now)
     return decided
 
 
-def _plan(
-    images: list[FamilyImage], current: dict[str, str], used: dict[str, str], retention: Retention, now: float
-) -> list[Decision]:
-    return plan_expiry(images, current, used, retention, now)
+def _families(clients: Clients, retention: Retention) -> tuple[list[FamilyImage], dict[str, str]]:
+    """The images of the families, and the id of the one that each gives."""
+    images = family_images(clients, retention.project, retention.families)
+    there = sorted({image.family for image in images})
+    return images, {family: current_image(clients, retention.project, family) for family in there}
 
 
-def apply(clients: Clients, project: str, decided: Sequence[Decision]) -> list[Removal]:
-    """Delete what is to be deleted.
+def _users(clients: Clients, retention: Retention, images: Sequence[FamilyImage]) -> dict[str, str]:
+    """What uses images, by id."""
+    ids = {image.name: image.id for image in images}
+    return images_in_use(clients, retention.project, ids, retention.disk_projects or [retention.project])
+
+
+def apply(clients: Clients, retention: Retention, decided: Sequence[Decision], now: float) -> list[Removal]:
+    """Delete what is to be deleted: each is judged again right before, by all that it was judged by.
 
     Args:
         clients: Google's clients.
-        project: of the images.
+        retention: as for `plan`.
         decided: by `plan`.
+        now: Unix time.
 
     Returns:
         What came of every image, in the same order.
     """
-    going = [
-        deletion.image(clients, ImageRef(project, image.id), removal) for image, removal in decided if _goes(removal)
-    ]
+
+    def deletion_of(image: FamilyImage, removal: Removal) -> deletion.Deletion:
+        ref = ImageRef(retention.project, image.id)
+        return deletion.image(clients, ref, removal, lambda: _judge_again(clients, retention, image, removal, now))
+
+    going = [deletion_of(image, removal) for image, removal in decided if _goes(removal)]
     ended = iter(deletion.delete_all(clients, going))
     return [next(ended) if _goes(removal) else removal for _, removal in decided]
+
+
+def _judge_again(clients: Clients, retention: Retention, image: FamilyImage, removal: Removal, now: float) -> Removal:
+    """What is to become of an image by what is there now. What takes longest to read is read first."""
+    used = _users(clients, retention, [image])
+    images, current = _families(clients, replace(retention, families=[image.family]))
+    for found, verdict in plan_expiry(images, current, used, retention, now):
+        if found.id == image.id:
+            return verdict
+    if find_image(clients, ImageRef(retention.project, image.id)) is None:
+        return removal.ended("gone", "somebody else has deleted it")
+    return removal.ended("keep", f"not in family {image.family} any more")
 
 
 def _goes(removal: Removal) -> bool:

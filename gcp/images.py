@@ -1,7 +1,7 @@
 """Images: finding the source, making the output."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -54,6 +54,11 @@ class ResolvedImage:
     def ref(self) -> ImageRef:
         """What names it."""
         return ImageRef(self.project, self.name)
+
+    @property
+    def by_id(self) -> ImageRef:
+        """What names it, and no other image that may get its name: its id in the name's place."""
+        return ImageRef(self.project, self.id or self.name)
 
     @property
     def path(self) -> str:
@@ -316,11 +321,12 @@ def delete_unfinished_image(clients: Clients, image: ImageRef, build: BuildNames
         CustomizerError: The API does not say.
     """
 
+    def unfinished(found: ResolvedImage) -> bool:
+        return found.made_by(build) and is_unfinished(found)
+
     def delete() -> list[Removal]:
         found = find_image(clients, image)
-        if found is None or not found.made_by(build) or not is_unfinished(found):
-            return []
-        return _delete_unfinished(clients, [found])
+        return _delete_unfinished(clients, [found] if found and unfinished(found) else [], unfinished)
 
     return in_flight.take_back(image, Removal("image", "", image.name, "delete", "unfinished"), delete)
 
@@ -339,16 +345,32 @@ def delete_unfinished_images(clients: Clients, project: str, build: BuildNames) 
     Raises:
         CustomizerError: The API does not say.
     """
-    found = [image for image in list_images(clients, project) if image.made_by(build) and is_unfinished(image)]
-    return _delete_unfinished(clients, found)
+
+    def unfinished(image: ResolvedImage) -> bool:
+        return image.made_by(build) and is_unfinished(image)
+
+    return _delete_unfinished(
+        clients, [image for image in list_images(clients, project) if unfinished(image)], unfinished
+    )
 
 
-def _delete_unfinished(clients: Clients, found: list[ResolvedImage]) -> list[Removal]:
-    deletions = [
-        deletion.image(clients, image.ref, Removal("image", image.family, image.name, "delete", "unfinished"))
-        for image in found
-    ]
-    return deletion.delete_all(clients, deletions, deletion.BUSY_PATIENCE)
+def _delete_unfinished(
+    clients: Clients, found: list[ResolvedImage], unfinished: Callable[[ResolvedImage], bool]
+) -> list[Removal]:
+    """Delete images by their ids; each is looked at again right before, for another build may have released it."""
+
+    def deletion_of(image: ResolvedImage) -> deletion.Deletion:
+        removal = Removal("image", image.family, image.name, "delete", "unfinished")
+
+        def judge() -> Removal:
+            now = find_image(clients, image.by_id)
+            if now is None:
+                return removal.ended("gone", "somebody else has deleted it")
+            return removal if unfinished(now) else removal.ended("keep", "somebody has finished it")
+
+        return deletion.image(clients, image.by_id, removal, judge)
+
+    return deletion.delete_all(clients, [deletion_of(image) for image in found], deletion.BUSY_PATIENCE)
 
 
 def message(kind: Any, body: dict[str, Any]) -> Any:

@@ -58,7 +58,7 @@ class Rehearsal(HTTPAdapter):
         self._guests = guests
         self._instances: set[str] = set()
         self._images: dict[str, dict[str, Any]] = {}
-        """By path, an image that was made, or what was changed of one that is there."""
+        """By path, with name or id, an image that was made, or what was changed of one that is there."""
         self._upload: dict[str, Any] = {}
 
     def send(
@@ -93,7 +93,18 @@ class Rehearsal(HTTPAdapter):
     ) -> None:
         telling = [(name, value) for name in _TELLING for value in query.get(name, [])]
         words = f"?{urlencode(telling, safe='/')}" if telling else ""
-        self.requests.append(PlannedRequest(request.method or "", unquote(path) + words, _in_order(body)))
+        self.requests.append(
+            PlannedRequest(request.method or "", unquote(self._by_name(path)) + words, _in_order(body))
+        )
+
+    def _by_name(self, path: str) -> str:
+        """A path with the name of an image that was made in the place of its id, which only a build can know."""
+        found = _IMAGES.match(path)
+        if found is None:
+            return path
+        image, _, more = path[found.end() + 1 :].partition("/")
+        name = self._images.get(f"{found[0]}/{image}", {}).get("name", image)
+        return "/".join(part for part in (found[0], name, more) if part)
 
     def _read(
         self,
@@ -105,12 +116,17 @@ class Rehearsal(HTTPAdapter):
         vm, _, console = path.partition("/serial")
         if vm in self._instances:
             return self._answer(request, self._serial_output(vm, query) if console else {"status": "RUNNING"})
-        if path not in self._images:
+        image = self._images.get(path, {})
+        if "name" in image:
+            return self._answer(request, image)
+        if not _IMAGES.fullmatch(path.rpartition("/")[0]):
             return really(request)
-        image = self._images[path]
-        if "name" not in image:  # one that is there, and was changed
-            image = {**really(request).json(), **image}
-        return self._answer(request, image)
+        answer = really(request)
+        if answer.status_code != 200:
+            return answer
+        there = answer.json()
+        changes = [self._images.get(f"{path.rpartition('/')[0]}/{there.get(key)}", {}) for key in ("name", "id")]
+        return self._answer(request, {**there, **changes[0], **changes[1]})
 
     def _serial_output(self, vm: str, query: Mapping[str, list[str]]) -> dict[str, Any]:
         texts = {"1": f"{HALTED.decode()}\n", "3": self._guests.get(vm.rpartition("/")[2], "")}
@@ -125,12 +141,13 @@ class Rehearsal(HTTPAdapter):
         elif method == "POST" and _IMAGES.fullmatch(path):
             now = datetime.now(UTC).isoformat()
             made = {"status": "READY", "id": "1", "creationTimestamp": now, "labelFingerprint": "…"}
-            self._images[f"{path}/{body['name']}"] = {**body, **made}
+            image = {**body, **made}
+            self._images |= {f"{path}/{body['name']}": image, f"{path}/{image['id']}": image}
         elif method == "PATCH":
             self._images.setdefault(path, {}).update(body)
         elif path.endswith("/setLabels"):
-            image = path.removesuffix("/setLabels")
-            self._images.setdefault(image, {})["labels"] = body.get("labels", {})
+            there = path.removesuffix("/setLabels")
+            self._images.setdefault(there, {})["labels"] = body.get("labels", {})
 
     def _take_upload(self, request: PreparedRequest, path: str, query: Mapping[str, list[str]]) -> Response:
         """Take an upload in one request, or in several: one that says what comes, and one for each piece of it.

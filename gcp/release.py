@@ -39,7 +39,7 @@ def set_labels(clients: Clients, image: ResolvedImage, labels: Mapping[str, str]
     body = {"labels": dict(labels), "labelFingerprint": image.label_fingerprint}
     request = compute_v1.SetLabelsImageRequest(
         project=image.project,
-        resource=image.name,
+        resource=image.by_id.name,
         global_set_labels_request_resource=message(compute_v1.GlobalSetLabelsRequest, body),
     )
     try:
@@ -55,8 +55,8 @@ def set_labels(clients: Clients, image: ResolvedImage, labels: Mapping[str, str]
 
 def _read(clients: Clients, image: ResolvedImage) -> ResolvedImage:
     """The image as it is now."""
-    now = find_image(clients, image.ref)
-    if now is None or (image.id and now.id != image.id):
+    now = find_image(clients, image.by_id)
+    if now is None:
         raise NotFoundError(f"image {image.project}/{image.name} is gone: somebody else has deleted it")
     return now
 
@@ -86,7 +86,7 @@ def release(
         doing = f"put image {image.project}/{image.name} into family {family}"
         request = compute_v1.PatchImageRequest(
             project=image.project,
-            image=image.name,
+            image=image.by_id.name,
             image_resource=message(compute_v1.Image, {"family": family}),
             request_id=build.request_id("images.patch", image.project, image.name, family),
         )

@@ -56,10 +56,17 @@ def apply(
     target = rollback.target
     path = ImageRef(project, target.name).path
     if rollback.undeprecate:
-        _deprecate(clients, project, target, {}, "clear the deprecation of")
-        on_change("undeprecated", target)
+        now = _look_again(clients, project, family, target)[target.id]
+        if now.deprecation or now.deleted is not None:
+            _deprecate(clients, project, target, {}, "clear the deprecation of")
+            on_change("undeprecated", target)
     for image in rollback.deprecate:
         try:
+            there = _look_again(clients, project, family, target)
+            if there[target.id].deprecation:
+                raise ConflictError(f"somebody has deprecated {target.name} meanwhile")
+            if image.id not in there or there[image.id].deprecation:  # somebody else has done it
+                continue
             _deprecate(clients, project, image, {"state": "DEPRECATED", "replacement": path}, "deprecate")
         except CustomizerError as error:
             raise CustomizerError(
@@ -73,6 +80,19 @@ def apply(
             f"family {family} does not give {target.name}: a newer image has come into it meanwhile",
             "look which it is, and roll back again if need be.",
         )
+
+
+def _look_again(clients: Clients, project: str, family: str, target: FamilyImage) -> dict[str, FamilyImage]:
+    """The family's images by id, read right before each change: others change the family as well.
+
+    Raises:
+        ConflictError: the target is gone: whoever went on would leave the family without an image.
+        CustomizerError: the API does not say.
+    """
+    images = {image.id: image for image in family_images(clients, project, [family])}
+    if target.id not in images or not images[target.id].released:
+        raise ConflictError(f"image {target.name} is not in family {family} any more, or cannot be used")
+    return images
 
 
 def _deprecate(clients: Clients, project: str, image: FamilyImage, body: dict[str, Any], verb: str) -> None:

@@ -1,20 +1,20 @@
 """Sweeping away what is left of builds: plan first, then delete VMs, disks, images and objects."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
 from google.api_core import exceptions
 from google.cloud import compute_v1
 
-from cos_customizer.customizer.errors import CustomizerError, NotFoundError
+from cos_customizer.customizer.errors import NotFoundError
 from cos_customizer.customizer.families.removal import Removal
-from cos_customizer.customizer.families.sweep import OBJECTS, Leftover, decide, plan_sweep
+from cos_customizer.customizer.families.sweep import OBJECTS, Leftover, decide, in_use, plan_sweep
 from cos_customizer.customizer.fields import FieldPath, Message
 from cos_customizer.customizer.names import BUILD_LABEL, STATE_LABEL, UNRELEASED
-from cos_customizer.customizer.references import ImageRef, VmRef
+from cos_customizer.customizer.references import ImageRef, Link, VmRef
 from cos_customizer.gcp import calls, deletion
 from cos_customizer.gcp.clients import Clients
-from cos_customizer.gcp.families import aggregated
+from cos_customizer.gcp.image_users import aggregated, images_in_use
 from cos_customizer.gcp.images import ResolvedImage, find_image, list_images
 
 Decision = tuple[Leftover, Removal]
@@ -59,7 +59,23 @@ def plan(clients: Clients, scope: SweepScope, now: float) -> list[Decision]:
             things += _objects(clients, bucket)
     else:
         things += _objects_of_project(clients, scope.project)
-    return plan_sweep(things, now)
+    decided = plan_sweep(things, now)
+    if not any(_goes(thing, removal, "image") for thing, removal in decided):  # else its users do not matter
+        return decided
+    # Disks that are to go as well keep no image: the test VM's, above all.
+    disks = {(thing.where, thing.name) for thing, removal in decided if _goes(thing, removal, "disk")}
+    return plan_sweep([_with_users(clients, scope.project, thing, now, disks) for thing in things], now)
+
+
+def _with_users(
+    clients: Clients, project: str, thing: Leftover, now: float, ignored_disks: Collection[tuple[str, str]] = ()
+) -> Leftover:
+    """A thing as it is; an image that would go with what refers to it."""
+    if thing.kind != "image" or decide(thing, now).action != "delete":
+        return thing
+    projects = list(dict.fromkeys((project, thing.where)))
+    used = images_in_use(clients, thing.where, {thing.name: thing.id}, projects, ignored_disks)
+    return replace(thing, users=tuple(used.values()))
 
 
 def _vms(clients: Clients, project: str) -> list[Leftover]:
@@ -69,7 +85,9 @@ def _vms(clients: Clients, project: str) -> list[Leftover]:
 
 
 def _vm(zone: str, vm: compute_v1.Instance) -> Leftover:
-    return Leftover("VM", zone, vm.name, str(vm.id), dict(vm.labels))
+    going = [Link.parse(disk.source) for disk in vm.disks if disk.auto_delete and disk.source]
+    takes = tuple(link.name if link else "of an unknown name" for link in going)
+    return Leftover("VM", zone, vm.name, str(vm.id), dict(vm.labels), takes=takes)
 
 
 def _disks(clients: Clients, project: str) -> list[Leftover]:
@@ -79,7 +97,7 @@ def _disks(clients: Clients, project: str) -> list[Leftover]:
 
 
 def _disk(zone: str, disk: compute_v1.Disk) -> Leftover:
-    users = tuple(user.rpartition("/")[2] for user in disk.users)
+    users = tuple(link.name if (link := Link.parse(user)) else user for user in disk.users)
     return Leftover("disk", zone, disk.name, str(disk.id), dict(disk.labels), users=users)
 
 
@@ -89,7 +107,8 @@ def _images(clients: Clients, project: str) -> list[Leftover]:
 
 
 def _image(image: ResolvedImage) -> Leftover:
-    return Leftover("image", image.project, image.name, image.id, image.labels, image.family)
+    made_by_us = image.provenance is not None
+    return Leftover("image", image.project, image.name, image.id, image.labels, image.family, ours=made_by_us)
 
 
 def _objects_of_project(clients: Clients, project: str) -> list[Leftover]:
@@ -138,7 +157,7 @@ def _objects(clients: Clients, bucket: str) -> list[Leftover]:
 
 
 def apply(clients: Clients, project: str, decided: Sequence[Decision], now: float) -> list[Removal]:
-    """Delete what is to be deleted: each is looked at once more, for its labels may have changed.
+    """Delete what is to be deleted: each is judged again right before, for its labels may have changed.
 
     Args:
         clients: Google's clients.
@@ -170,31 +189,28 @@ class _Sweeper:
         """Delete things of one kind; what came of each."""
         if things and things[0].kind == "object":
             return [self._delete_object(thing) for thing in things]
-        checked = [self._check_again(thing) for thing in things]
-        going = [look for look in checked if isinstance(look, deletion.Deletion)]
-        deleted = iter(deletion.delete_all(self._clients, going))
-        return [next(deleted) if isinstance(look, deletion.Deletion) else look for look in checked]
+        return deletion.delete_all(self._clients, [self._deletion(thing) for thing in things])
 
-    def _check_again(self, thing: Leftover) -> deletion.Deletion | Removal:
-        before = decide(thing, self._now)
-        try:
-            again = self._read(thing)
-        except CustomizerError as error:
-            return before.ended("failed", error.message)
+    def _deletion(self, thing: Leftover) -> deletion.Deletion:
+        removal = decide(thing, self._now)
+
+        def judge() -> Removal:
+            return self._judge_again(thing, removal)
+
+        if thing.kind == "image":
+            return deletion.image(self._clients, ImageRef(thing.where, thing.id), removal, judge)
+        make = deletion.vm if thing.kind == "VM" else deletion.disk
+        return make(self._clients, VmRef(self._project, thing.where, thing.id), removal, judge)
+
+    def _judge_again(self, thing: Leftover, before: Removal) -> Removal:
+        """What is to become of a thing as it is now. What uses an image is read first: it costs most."""
+        users = _with_users(self._clients, self._project, thing, self._now).users if thing.kind == "image" else ()
+        again = self._read(thing)
         if again is None or again.id != thing.id:  # a disk goes with its VM
             return before.ended("deleted") if thing.users else before.ended("gone", "somebody else has deleted it")
         verdict = decide(again, self._now)
-        if verdict.action == "keep":
-            return verdict
-        if again.users:
-            return verdict.ended("keep", f"attached to VM {again.users[0]}")
-        return self._deletion(again, verdict)
-
-    def _deletion(self, thing: Leftover, removal: Removal) -> deletion.Deletion:
-        if thing.kind == "image":
-            return deletion.image(self._clients, ImageRef(thing.where, thing.id), removal)
-        make = deletion.vm if thing.kind == "VM" else deletion.disk
-        return make(self._clients, VmRef(self._project, thing.where, thing.id), removal)
+        users = users or again.users
+        return in_use(again, verdict, users) if verdict.action == "delete" and users else verdict
 
     def _read(self, thing: Leftover) -> Leftover | None:
         """The thing as it is now, or what has its name now; None if there is none."""
@@ -228,5 +244,5 @@ class _Sweeper:
             return removal.ended("keep", "changed since it was looked at")
         except Exception as error:
             known = calls.translated(error, f"delete gs://{thing.where}/{thing.name}")
-            return removal.ended("failed", known.message)
+            return removal.ended("failed", known.message, known.hint)
         return removal.ended("deleted")

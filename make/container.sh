@@ -7,7 +7,8 @@ source make/progress.sh
 source make/apt.sh
 
 image=${IMAGE:-cos-customizer}:${TAG:-latest}
-base=docker.io/library/debian:bookworm-slim
+base=$(sed -n 's/^ARG BASE=//p' Dockerfile)
+own_base=localhost/cos-customizer-base:bookworm
 version=${VERSION:-$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)}
 revision=${REVISION:-$(git rev-parse HEAD 2> /dev/null || echo unknown)}
 sbom=${SBOM-dist/sbom.cdx.json}
@@ -49,7 +50,13 @@ find_tool() {
 # that is no different to what is built on it: the same packages, as few, without manuals and translations.
 provide_base() {
   [[ $tool != docker ]] || return 0
-  ! "$tool" inspect --type image "$base" > /dev/null 2>&1 || return 0
+  local found
+  for found in "$base" "$own_base"; do
+    if "$tool" inspect --type image "$found" > /dev/null 2>&1; then
+      base=$found
+      return
+    fi
+  done
   stage 'base image'
   if timeout 300 "$tool" pull --quiet "$base" > /dev/null 2>&1; then
     stage_done "$base"
@@ -57,6 +64,7 @@ provide_base() {
   fi
   ((EUID == 0)) || give_up "no registry has $base for us" "as root, this makes one from Debian's packages."
   if ! command -v mmdebstrap > /dev/null; then apt_install 'mmdebstrap (root file systems)' mmdebstrap; fi
+  base=$own_base
   local path rules=()
   for path in doc man locale info groff linda lintian; do rules+=(--dpkgopt="path-exclude=/usr/share/$path/*"); done
   # shellcheck disable=SC2016 # mmdebstrap gives the hook its directory
@@ -107,7 +115,7 @@ END
 
 build_image() {
   stage 'container image'
-  local build=("$tool" build --tag "$image" --build-arg "VERSION=$version" --build-arg "REVISION=$revision")
+  local build=("$tool" build --tag "$image" --build-arg "VERSION=$version" --build-arg "REVISION=$revision" --build-arg "BASE=$base")
   case $tool in
     podman) build+=(--pull=never --layers) ;;
     buildah) build+=(--pull-never --layers --force-rm) ;;

@@ -21,7 +21,7 @@ from unittest import mock
 from google.cloud import compute_v1
 from support.command_line import run
 from support.compute_clients import Compute
-from support.family_images import DAY, add_images, built_before
+from support.family_images import DAY, OURS, add_images, built_before
 from support.guest_scripts import marker, script, succeeded, succeeding
 from support.leftovers import anonymous_bucket, labelled, make_disk, store
 
@@ -274,7 +274,7 @@ def _sweep(emulator: Emulator) -> str:
     make_disk(compute, "cos-customizer-3f1c9a07be", killed)
     store(bucket, "image-build-42/cos-customizer/3f1c9a07be/context.tar.gz", killed)
     compute.create("cos-customizer-b07d24e5a1", **labelled(running))
-    compute.image("web-20260604", labels={**killed, "cos-customizer-state": "unreleased"})
+    compute.image("web-20260604", labels={**killed, "cos-customizer-state": "unreleased"}, description=OURS)
     return _commands("sweep -project=my-project")
 
 

@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 tools=$(mktemp -d)
 trap 'rm -rf "$tools"' EXIT
 "${PYTHON:-python3}" -m venv "$tools"
-"$tools/bin/pip" install --quiet uv
+"$tools/bin/pip" install --quiet --no-deps --require-hashes --requirement requirements/lock.txt
 
 upgrade=()
 case ${UPGRADE:-} in
@@ -29,3 +29,4 @@ mkdir -p requirements
 compile runtime.txt pyproject.toml
 compile dev.txt pyproject.toml --extra emulator --extra dev --constraint requirements/runtime.txt
 compile build.txt - <<< 'setuptools>=77'
+compile lock.txt - <<< 'uv' # the resolver itself

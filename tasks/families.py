@@ -33,9 +33,9 @@ def plan_expiry(retention: Retention, now: float) -> list[image_expiry.Decision]
 
 
 @operation("delete expired images")
-def delete_expired_images(project: str, decided: list[image_expiry.Decision]) -> list[Removal]:
+def delete_expired_images(retention: Retention, decided: list[image_expiry.Decision], now: float) -> list[Removal]:
     """Delete what is to be deleted; see `gcp.image_expiry.apply`."""
-    return image_expiry.apply(clients(), project, decided)
+    return image_expiry.apply(clients(), retention, decided, now)
 
 
 @operation("plan the sweep")

@@ -33,8 +33,8 @@ FLAGS = (
     SwitchFlag("include-others", "Delete images that cos-customizer has not made, too."),
     ListFlag(
         "disk-project",
-        "Projects whose disks, in all zones, and instance templates are asked for the images they are made from; those "
-        "images are kept. By default that of -project.",
+        "Projects whose disks, in all zones, instance templates and images are asked for what they are made from; that "
+        "is kept. By default that of -project.",
         value="PROJECT,…",
         example="-disk-project=my-project,my-fleet",
     ),
@@ -58,7 +58,7 @@ def expire_images(
     """Delete a family's images that are past the date of deletion of their deprecation.
 
     Compute Engine never acts on that date, which -old-image-ttl of finish-image-build sets. These are kept whatever
-    their date: the family's current image, the newest ones, what a disk or instance template is made from, what
+    their date: the family's current image, the newest ones, what a disk, image or instance template is made from, what
     cos-customizer has not made, and what was never released.
     """
     from cos_customizer.customizer import names
@@ -73,10 +73,11 @@ def expire_images(
 
     clients = connect()
     retention = Retention(project, families, keep_last, include_others, disk_projects)
-    decided = image_expiry.plan(clients, retention, time.time())
+    now = time.time()
+    decided = image_expiry.plan(clients, retention, now)
     removals = [removal for _, removal in decided]
     if not dry_run:
-        removals = image_expiry.apply(clients, project, decided)
+        removals = image_expiry.apply(clients, retention, decided, now)
     show_removals(removals, "family", dry_run)
     for family in families:
         if not any(removal.where == family for removal in removals):

@@ -51,8 +51,9 @@ def sweep(project: str, image_project: list[str], gcs_bucket: list[str], as_of: 
     """Delete what builds have left behind.
 
     That is a killed build's VMs, disks and objects, and images that were never released. Only what bears the label
-    cos-customizer-build and is past the time in its label cos-customizer-expires is deleted; of images only those in
-    the state unreleased and in no family. What belongs to a running build has not expired.
+    cos-customizer-build, has the name that this build gives, and is past the time in its label cos-customizer-expires
+    is deleted; of images only those that cos-customizer has made, in the state unreleased and in no family, which
+    nothing refers to. What belongs to a running build has not expired.
     """
     from cos_customizer.customizer import names
 

@@ -54,7 +54,8 @@ class Retention:
         families: names.
         keep_last: how many of a family's newest ready and released images are kept whatever their date.
         include_others: delete images that this tool has not made, too.
-        disk_projects: whose disks and instance templates are asked for the images they are made from; none: `project`.
+        disk_projects: whose disks, instance templates and images are asked for what they are made from; none:
+            `project`.
     """
 
     project: str

@@ -21,6 +21,7 @@ class Removal:
         name: of the thing.
         action: what becomes of it.
         reason: why.
+        hint: what to do about it; may be empty, or a `Message`.
     """
 
     kind: str
@@ -28,15 +29,17 @@ class Removal:
     name: str
     action: Action
     reason: str
+    hint: str = ""
 
-    def ended(self, action: Action, reason: str = "") -> "Removal":
+    def ended(self, action: Action, reason: str = "", hint: str = "") -> "Removal":
         """The same thing with what came of it.
 
         Args:
             action: `deleted`, `gone`, `failed` or, on second thoughts, `keep`.
             reason: in place of the one before; empty leaves that.
+            hint: what to do about it.
         """
-        return replace(self, action=action, reason=reason or self.reason)
+        return replace(self, action=action, reason=reason or self.reason, hint=hint)
 
 
 def summary(removals: Iterable[Removal]) -> str:
@@ -56,7 +59,8 @@ def raise_failures(removals: Iterable[Removal]) -> None:
     failed = [removal for removal in removals if removal.action == "failed"]
     if failed:
         which = "; ".join(f"{removal.kind} {removal.name}: {removal.reason}" for removal in failed)
+        hint = next((removal.hint for removal in failed if removal.hint), "")
         raise CustomizerError(
             f"{len(failed)} could not be deleted: {which}",
-            "the others were; run it again when the cause is gone.",
+            hint or "the others were; run it again when the cause is gone.",
         )

@@ -34,10 +34,14 @@ def _body(type_name: str) -> dict[str, Any]:
 
 @compute_api.before_request
 def _name_by_id() -> None:
-    """Put a resource's name in the place of its numeric id, which the API takes as well."""
+    """Put a project's id in the place of its number, and a resource's name in that of its id: the API takes both."""
     args: dict[str, Any] = request.view_args or {}
+    named = args.get("project", "")
+    if named:
+        args["project"] = _engine().shared.store.project_id(named)
     if str(args.get("name", "")).isdecimal():
         collection = request.path.removeprefix("/compute/v1/").split(f"/{args['name']}")[0]
+        collection = collection.replace(f"projects/{named}/", f"projects/{args['project']}/", 1)
         args["name"] = _engine().named(f"{collection}/{args['name']}").rpartition("/")[2]
     elif "rest" in args:
         args["rest"] = _engine().named(f"projects/{args['project']}/{args['rest']}").split("/", 2)[2]
@@ -203,6 +207,20 @@ def _insert_template(project: str) -> Response:
 @compute_api.delete(f"{_TEMPLATES}/<name>")
 def _delete_template(project: str, name: str) -> Response:
     return _change(project, "instanceTemplates.delete", lambda: _engine().templates.delete(project, name))
+
+
+_REGIONAL_TEMPLATES = f"{V1}/<project>/regions/<region>/instanceTemplates"
+
+
+@compute_api.post(_REGIONAL_TEMPLATES)
+def _insert_regional_template(project: str, region: str) -> Response:
+    body = _body("InstanceTemplate")
+    return _change(project, "regionInstanceTemplates.insert", lambda: _engine().templates.insert(project, body, region))
+
+
+@compute_api.delete(f"{_REGIONAL_TEMPLATES}/<name>")
+def _delete_regional_template(project: str, region: str, name: str) -> Response:
+    return _change(project, "regionInstanceTemplates.delete", lambda: _engine().templates.delete(project, name, region))
 
 
 @compute_api.get(f"{V1}/<project>")

@@ -122,6 +122,8 @@ class ComputeEngine:
         parts = collection.split("/")
         if len(parts) == 5 and parts[2] == "zones" and parts[3] != "-":
             zones.check_zone(parts[1], parts[3])
+        if len(parts) == 5 and parts[2] == "regions" and parts[3] != "-":
+            zones.fixed("/".join(parts[:4]))
         if parts[-1] == "operations":
             return self.operations.under(collection)
         if parts[-1] == "instances":

@@ -38,10 +38,13 @@ def resolve_image(store: Store, reference: str, project: str, field: str) -> Fou
     Raises:
         ApiError: 404, or 400 for an image that cannot be used.
     """
-    path = path_of(reference, project, field)
+    _, project_name, rest = path_of(reference, project, field).split("/", 2)
+    path = f"projects/{store.project_id(project_name)}/{rest}"
     if "/images/family/" in path or "/imageFamilyViews/" in path:
         image = newest_image(store, path.split("/")[1], last(path))
         path = f"projects/{path.split('/')[1]}/global/images/{image['name']}"
+    if last(path).isdecimal():
+        path = next((p for p, found in store.under(path.rsplit("/", 1)[0]) if found["id"] == last(path)), path)
     image = store.get(path)
     if not path.rsplit("/", 1)[0].endswith("/global/images"):
         raise ApiError(400, "invalid", f"Invalid value for field '{field}': '{reference}'. It is no image.")

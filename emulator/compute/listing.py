@@ -13,7 +13,8 @@ from cos_customizer.emulator.compute.zones import region_of, zone_names
 from cos_customizer.emulator.errors import ApiError
 
 _MOST = 500
-_GLOBAL = ("instanceTemplates",)
+_IN_REGIONS = ("instanceTemplates",)
+"""Kinds that are global or in a region; all others are in zones."""
 
 
 def page(engine: ComputeEngine, collection: str, query: Mapping[str, str]) -> dict[str, Any]:
@@ -38,7 +39,7 @@ def page(engine: ComputeEngine, collection: str, query: Mapping[str, str]) -> di
 
 
 def aggregated(engine: ComputeEngine, project: str, kind: str, query: Mapping[str, str]) -> dict[str, Any]:
-    """Return the answer to an aggregated list request: the resources of all zones, or global ones.
+    """Return the answer to an aggregated list request: the resources of all zones, or global and regional ones.
 
     Args:
         engine: holds the resources.
@@ -46,13 +47,15 @@ def aggregated(engine: ComputeEngine, project: str, kind: str, query: Mapping[st
         kind: for example `instances`.
         query: as for `page`.
     """
-    is_global = kind in _GLOBAL
-    items, token = _select(engine.under(f"projects/{project}/{'global' if is_global else 'zones/-'}/{kind}"), query)
+    in_regions = kind in _IN_REGIONS
+    places = ("global", "regions/-") if in_regions else ("zones/-",)
+    found = [item for place in places for item in engine.under(f"projects/{project}/{place}/{kind}")]
+    items, token = _select(found, query)
     scopes: dict[str, Any] = {}
     for path, resource in items:
-        scope = "global" if is_global else "zones/" + path.split("/")[3]
+        scope = "/".join(path.split("/")[2:-2])
         scopes.setdefault(scope, {kind: []})[kind].append(resource)
-    for scope in ["global"] if is_global else [f"zones/{zone}" for zone in zone_names()]:
+    for scope in ["global"] if in_regions else [f"zones/{zone}" for zone in zone_names()]:
         if scope not in scopes:
             data = [{"key": "scope", "value": scope}]
             message = f"There are no results for scope '{scope}' on this page."

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cos_customizer.emulator.errors import EmulatorError, not_found
+from cos_customizer.emulator.projects import project_number
 
 Resource = dict[str, Any]
 """A resource in the API's JSON form. Never changed in place: `Store.update` puts a new one, so readers need no lock."""
@@ -90,17 +91,26 @@ class Store:
     def under(self, collection: str) -> list[tuple[str, Resource]]:
         """Return the resources of a collection such as `projects/p/zones/z/disks`, by name.
 
-        A zone `-` means all zones.
+        A zone or region `-` means all of them.
         """
         with self.lock:
             everything = [*self._kept.items(), *self._given.items()]
-        before, _, after = collection.partition("/zones/-/")
+        place = "regions" if "/regions/-/" in collection else "zones"
+        before, _, after = collection.partition(f"/{place}/-/")
         if not after:
             prefix = collection + "/"
             found = [(p, r) for p, r in everything if p.startswith(prefix) and "/" not in p[len(prefix) :]]
         else:
-            found = [(p, r) for p, r in everything if p.startswith(f"{before}/zones/") and p.split("/")[-2] == after]
+            found = [(p, r) for p, r in everything if p.startswith(f"{before}/{place}/") and p.split("/")[-2] == after]
         return sorted(found)
+
+    def project_id(self, project: str) -> str:
+        """Return the id of a project that is named by its number, if it has resources; any other name as it is."""
+        if not project.isdecimal():
+            return project
+        with self.lock:
+            known = {path.split("/")[1] for path in (*self._kept, *self._given) if path.startswith("projects/")}
+        return next((each for each in known if str(project_number(each)) == project), project)
 
     def stored(self) -> list[tuple[str, Resource]]:
         """Return all stored resources."""

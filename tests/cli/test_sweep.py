@@ -11,7 +11,7 @@ from google.cloud import compute_v1
 from google.cloud.storage import Bucket
 from support.command_line import run
 from support.compute_clients import PROJECT, ZONE, Compute
-from support.family_images import changes
+from support.family_images import OURS, changes
 from support.leftovers import (
     ALIVE,
     BUCKET,
@@ -19,6 +19,7 @@ from support.leftovers import (
     EXPIRED,
     NOW,
     RUNNING,
+    STUDIED,
     UNRELEASED,
     anonymous_bucket,
     boot_from,
@@ -37,6 +38,7 @@ from cos_customizer.emulator.server import Emulator
 from cos_customizer.gcp import sweep
 from cos_customizer.gcp.clients import connect
 
+LEFT = BuildNames("1e5c0de000")
 SCOPE = sweep.SweepScope(PROJECT)
 
 
@@ -54,8 +56,8 @@ def remains_of_a_build(compute: Compute, bucket: Bucket) -> set[str]:
     """What a build that was killed leaves behind, and more: a VM in another zone, a disk that its VM has left."""
     compute.create(DEAD.builder_vm, **labelled(EXPIRED))
     compute.create(DEAD.test_vm, "us-central1-a", **labelled(EXPIRED))
-    make_disk(compute, "cos-customizer-left", EXPIRED, "us-east1-b")
-    compute.image("never-released", labels={**EXPIRED, **UNRELEASED})
+    make_disk(compute, LEFT.builder_vm, LEFT.labels(NOW - 1), "us-east1-b")
+    compute.image("never-released", labels={**EXPIRED, **UNRELEASED}, description=OURS)
     for name in ("context.tar.gz", "serial.log"):
         store(bucket, DEAD.scratch("work") + name, EXPIRED)
     store(bucket, DEAD.scratch("") + "context.tar.gz", EXPIRED)
@@ -76,7 +78,7 @@ def test_what_is_left_of_a_build_goes_and_nothing_else(compute: Compute, bucket:
         ("VM", "us-central1-a", DEAD.test_vm),
         ("VM", ZONE, DEAD.builder_vm),
         ("disk", "us-central1-a", DEAD.test_vm),
-        ("disk", "us-east1-b", "cos-customizer-left"),
+        ("disk", "us-east1-b", LEFT.builder_vm),
         ("disk", ZONE, DEAD.builder_vm),
         ("image", PROJECT, "never-released"),
         ("object", BUCKET, "cos-customizer/dddddddddd/context.tar.gz"),
@@ -84,8 +86,12 @@ def test_what_is_left_of_a_build_goes_and_nothing_else(compute: Compute, bucket:
         ("object", BUCKET, "work/cos-customizer/dddddddddd/serial.log"),
     ]
     reasons = {each.name: each.reason for each in removals if each.action == "keep"}
-    assert reasons["vm-running-build"] == "build aaaaaaaaaa expires 2027-01-15 09:00 UTC"
-    assert reasons["disk-under-study"] == "attached to VM vm-of-a-curious-one"
+    assert reasons[ALIVE.builder_vm] == "build aaaaaaaaaa expires 2027-01-15 09:00 UTC"
+    assert reasons[STUDIED.builder_vm] == "attached to VM vm-of-a-curious-one"
+    for name in ("production-db", "data-of-production", "vm-running-build", "cos-customizer-x"):
+        assert reasons[name] == "bears our labels, but not our name"
+    assert reasons["image-of-others"] == "bears our labels, but was not made by cos-customizer"
+    assert reasons["cos-customizer-eeeeeeeeee"] == "label cos-customizer-expires is no time: '1'"
     assert reasons["image-in-its-family"] == "verified, and in family my-family"
     assert "vm-unlabelled" not in reasons
 
@@ -120,21 +126,29 @@ def test_objects_are_listed_page_by_page(compute: Compute, bucket: Bucket) -> No
 
 
 def test_what_changes_between_look_and_deed_is_looked_at_again(compute: Compute, bucket: Bucket) -> None:
-    compute.create("renewed", **labelled(EXPIRED))
-    compute.create("made-anew", **labelled(EXPIRED))
-    for name in ("attached", "gone"):
-        make_disk(compute, name, EXPIRED)
-    compute.image("released", labels={**EXPIRED, **UNRELEASED})
+    renewed, made_anew, attached, gone = (BuildNames(digit * 10) for digit in "1234")
+    for build in (renewed, made_anew):
+        compute.create(build.builder_vm, **labelled(build.labels(NOW - 1)))
+    for build in (attached, gone):
+        make_disk(compute, build.builder_vm, build.labels(NOW - 1))
+    for name in ("released", "in-use"):
+        compute.image(name, labels={**EXPIRED, **UNRELEASED}, description=OURS)
     for name in ("written-again", "kept-longer", "gone", "old"):
         store(bucket, DEAD.scratch("work") + name, EXPIRED)
     clients = connect()
     decided = sweep.plan(clients, SCOPE, NOW)
 
-    relabel(compute, "renewed", RUNNING)
-    compute.delete("made-anew")
-    compute.create("made-anew", **labelled({}))
-    boot_from(compute, "user", "attached")
-    compute.ok(compute.disks.delete_unary(project=PROJECT, zone=ZONE, disk="gone"))
+    relabel(compute, renewed.builder_vm, renewed.labels(NOW + 3600))
+    compute.delete(made_anew.builder_vm)
+    compute.create(made_anew.builder_vm, **labelled({}))
+    boot_from(compute, "user", attached.builder_vm)
+    compute.ok(compute.disks.delete_unary(project=PROJECT, zone=ZONE, disk=gone.builder_vm))
+    source = f"projects/{PROJECT}/global/images/in-use"
+    compute.ok(
+        compute.disks.insert_unary(
+            project=PROJECT, zone=ZONE, disk_resource=compute_v1.Disk(name="user-2", source_image=source)
+        )
+    )
     compute.ok(
         compute.images.patch_unary(project=PROJECT, image="released", image_resource=compute_v1.Image(family="f"))
     )
@@ -148,13 +162,14 @@ def test_what_changes_between_look_and_deed_is_looked_at_again(compute: Compute,
     removals = sweep.apply(clients, PROJECT, decided, NOW)
     assert there - everything(compute, bucket) == {"objects/work/cos-customizer/dddddddddd/old"}
     assert {(each.kind, each.name.rpartition("/")[2], each.action) for each in removals} == {
-        ("VM", "renewed", "keep"),
-        ("VM", "made-anew", "gone"),
-        ("disk", "renewed", "keep"),
-        ("disk", "made-anew", "deleted"),
-        ("disk", "attached", "keep"),
-        ("disk", "gone", "gone"),
+        ("VM", renewed.builder_vm, "keep"),
+        ("VM", made_anew.builder_vm, "gone"),
+        ("disk", renewed.builder_vm, "keep"),
+        ("disk", made_anew.builder_vm, "deleted"),
+        ("disk", attached.builder_vm, "keep"),
+        ("disk", gone.builder_vm, "gone"),
         ("image", "released", "keep"),
+        ("image", "in-use", "keep"),
         ("object", "written-again", "keep"),
         ("object", "kept-longer", "keep"),
         ("object", "gone", "gone"),
@@ -163,15 +178,16 @@ def test_what_changes_between_look_and_deed_is_looked_at_again(compute: Compute,
 
 
 def test_one_that_cannot_be_deleted_stops_no_other(compute: Compute, bucket: Bucket) -> None:
-    compute.create("protected", **labelled(EXPIRED, deletion_protection=True))
+    protected = LEFT.test_vm
+    compute.create(protected, **labelled(LEFT.labels(NOW - 1), deletion_protection=True))
     remains_of_a_build(compute, bucket)
     compute.emulator.faults.add(kind="http", method="DELETE", path="serial.log", status=403, count=9)
     clients = connect()
     removals = sweep.apply(clients, PROJECT, sweep.plan(clients, SCOPE, NOW), NOW)
     failed = {(each.kind, each.name.rpartition("/")[2]) for each in removals if each.action == "failed"}
-    assert failed == {("VM", "protected"), ("object", "serial.log")}
+    assert failed == {("VM", protected), ("object", "serial.log")}
     assert everything(compute, bucket) == {
-        *("instances/protected", "disks/protected", "objects/work/cos-customizer/dddddddddd/serial.log")
+        *(f"instances/{protected}", f"disks/{protected}", "objects/work/cos-customizer/dddddddddd/serial.log")
     }
 
 
@@ -195,22 +211,22 @@ def rows(out: str) -> list[list[str]]:
 
 def test_the_command_tells_first_and_deletes_when_told(compute: Compute, bucket: Bucket) -> None:
     labels = DEAD.labels(time.time() - 1)
-    make_disk(compute, "left", labels)
-    make_disk(compute, "kept", ALIVE.labels(NOW * 2))
+    make_disk(compute, DEAD.builder_vm, labels)
+    make_disk(compute, ALIVE.builder_vm, ALIVE.labels(NOW * 2))
     store(bucket, DEAD.scratch("work") + "context.tar.gz", labels)
     compute.emulator.calls.clear()
     dry = run("sweep", "-project=my-project")
     assert (dry.code, dry.err, changes(compute)) == (0, "", [])
     assert [row[:4] for row in rows(dry.out)] == [
-        ["keep", "disk", ZONE, "kept"],
-        ["delete", "disk", ZONE, "left"],
+        ["keep", "disk", ZONE, ALIVE.builder_vm],
+        ["delete", "disk", ZONE, DEAD.builder_vm],
         ["delete", "object", BUCKET, "work/cos-customizer/dddddddddd/context.tar.gz"],
     ]
     assert dry.out.splitlines()[-1] == "2 to delete, 1 kept (dry run: -dry-run=false deletes)"
     done = run("sweep", "-project=my-project", "-dry-run=false")
     assert done.code == 0
     assert done.out.splitlines()[-1] == "2 deleted, 1 kept"
-    assert everything(compute, bucket) == {"disks/kept"}
+    assert everything(compute, bucket) == {f"disks/{ALIVE.builder_vm}"}
     assert run("sweep", "-project=cos-cloud").out == "nothing found\n"  # it has no bucket, either
 
 
@@ -233,7 +249,7 @@ def test_on_a_terminal_the_table_has_a_frame_and_fits(monkeypatch: pytest.Monkey
 
 
 def test_what_a_later_sweep_would_take_can_be_asked_and_not_done(compute: Compute) -> None:
-    make_disk(compute, "left", DEAD.labels(NOW))
+    make_disk(compute, DEAD.builder_vm, DEAD.labels(NOW))
     later = datetime.fromtimestamp(NOW + 60, UTC).isoformat().replace("+00:00", "Z")
     assert run("sweep", "-project=my-project").out.splitlines()[-1] == "1 kept"
     ran = run("sweep", "-project=my-project", f"-as-of={later}")
@@ -241,7 +257,7 @@ def test_what_a_later_sweep_would_take_can_be_asked_and_not_done(compute: Comput
     ran = run("sweep", "-project=my-project", f"-as-of={later}", "-dry-run=false")
     assert ran.code == 2
     assert ran.err.startswith("cos-customizer: -as-of: that time has not come yet")
-    assert compute.names("disks") == ["left"]
+    assert compute.names("disks") == [DEAD.builder_vm]
 
 
 @pytest.mark.parametrize(

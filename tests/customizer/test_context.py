@@ -5,6 +5,7 @@ import hashlib
 import os
 import random
 import socket
+import stat
 import subprocess
 import tarfile
 import tempfile
@@ -59,6 +60,13 @@ def fill(directory: Path) -> None:
     Path(os.fsdecode(os.fsencode(directory) + b"/not-\xff-utf8")).write_text("odder\n")
 
 
+def as_git_has_it(mode: int) -> int:
+    """A mode of which only the kind and whether a file may be executed is kept."""
+    if stat.S_ISLNK(mode):
+        return mode
+    return stat.S_IFMT(mode) | (0o755 if stat.S_ISDIR(mode) or mode & 0o100 else 0o644)
+
+
 def test_everything_is_in_the_archive_as_it_is_in_the_directory(context: Path, archive: Path, tmp_path: Path) -> None:
     fill(context)
     made = archive_context(context, archive)
@@ -71,7 +79,7 @@ def test_everything_is_in_the_archive_as_it_is_in_the_directory(context: Path, a
     ]
     for path in found:
         original = context / path.relative_to(unpacked)
-        assert path.lstat().st_mode == original.lstat().st_mode
+        assert path.lstat().st_mode == as_git_has_it(original.lstat().st_mode)
         if path.is_symlink():
             assert path.readlink() == original.readlink()
         elif path.is_file():
@@ -135,6 +143,78 @@ def test_owners_and_times_are_not_in_the_archive(context: Path, archive: Path) -
     archive_context(context, archive)
     for member in members(archive).values():
         assert (member.uid, member.gid, member.uname, member.gname, member.mtime) == (0, 0, "", "", 315532800)
+
+
+@pytest.mark.parametrize(
+    ("path", "mode"),
+    [("main.sh", 0o755), ("main.sh", 0o777), ("main.sh", 0o7700), ("readonly", 0o664), ("lib", 0o2775), ("lib", 0o700)],
+)
+def test_modes_that_git_does_not_keep_change_no_digest(context: Path, archive: Path, path: str, mode: int) -> None:
+    fill(context)
+    before = archive_context(context, archive).sha256
+    (context / path).chmod(mode)
+    assert archive_context(context, archive).sha256 == before
+    assert {member.mode for member in members(archive).values()} == {0o644, 0o755, 0o777}
+    assert {member.mode for member in members(archive).values() if not member.issym()} == {0o644, 0o755}
+
+
+def test_one_commit_has_one_digest_whatever_the_umask_and_the_place(tmp_path: Path) -> None:
+    origin = tmp_path / "origin"
+    origin.mkdir()
+    (origin / "run.sh").write_text("true\n")
+    (origin / "run.sh").chmod(0o755)
+    (origin / "lib").mkdir()
+    (origin / "lib" / "a.sh").write_text("true\n")
+    git = ["git", "-c", "user.name=n", "-c", "user.email=e@example.com", "-C", str(origin)]
+    for arguments in (["init", "-q"], ["add", "."], ["commit", "-qm", "m"]):
+        subprocess.run([*git, *arguments], check=True)
+    digests = set()
+    for mask in ("022", "002", "077"):
+        clone = tmp_path / f"clone-{mask}"
+        subprocess.run(["bash", "-c", f"umask {mask}; git clone -q '{origin}' '{clone}'"], check=True)
+        for left in ("run.sh~", "lib/.a.sh.swp", "__pycache__/x.pyc", ".idea/workspace.xml", ".DS_Store", "old/x.pyc"):
+            (clone / left).parent.mkdir(exist_ok=True)
+            (clone / left).write_text(mask)
+        made = archive_context(clone, tmp_path / "archive")
+        assert made.files == ("lib/a.sh", "run.sh")
+        digests.add(made.sha256)
+    assert len(digests) == 1
+
+
+IGNORED = [
+    (
+        {".gcloudignore": "*.log\n/big\n!keep.log\n", "x.log": "", "keep.log": "", "big": "", "a/big": ""},
+        "a/big keep.log",
+    ),
+    ({".gitignore": "*.log\n", "x.log": "", "a": ""}, "a"),
+    ({".gcloudignore": "a\n", ".gitignore": "*.log\n", "x.log": "", "a": ""}, "x.log"),
+    ({".gcloudignore": "a\n#!include:.gitignore\n", ".gitignore": "*.log\n", "x.log": "", "a": "", "b": ""}, "b"),
+    ({".gcloudignore": "# a\n\r\n\\#b\r\n", "a": "", "#b": ""}, "a"),
+    ({".gcloudignore": "d/\n!d/x\n", "d/x": "", "e/d": ""}, "e/d"),
+    ({".gcloudignore": "*\n!*/\n!*.sh\n", "d/x": "", "d/y.sh": "", "z/x": ""}, "d/y.sh"),
+    ({".gcloudignore": "\ufeffa\n!.git\n!\n", "a": "", ".git/config": ""}, ".git/config"),
+    ({"sub/.gitignore": "*.log\n", "sub/x.log": ""}, "sub/x.log"),
+    ({".gitignore": "#!include:other\n", "other": "a", "a": ""}, "a other"),
+]
+
+
+@pytest.mark.parametrize(("tree", "left"), IGNORED)
+def test_ignore_files_name_what_is_left_out(context: Path, archive: Path, tree: dict[str, str], left: str) -> None:
+    for name, text in tree.items():
+        (context / name).parent.mkdir(exist_ok=True)
+        (context / name).write_text(text)
+    made = archive_context(context, archive)
+    assert made.files == tuple(left.split())
+    directories = {str(Path(name).parent) for name in made.files} - {"."}
+    assert {name for name, member in members(archive).items() if member.isdir()} == directories
+
+
+@pytest.mark.parametrize("name", ["missing", "../outside", "sub/rules"])
+def test_what_an_ignore_file_cannot_include_is_told(context: Path, archive: Path, name: str) -> None:
+    (context / ".gcloudignore").write_text(f"#!include:{name}\n")
+    with pytest.raises(UsageError, match=r"[.]gcloudignore includes .* which is no file beside it"):
+        archive_context(context, archive)
+    assert not archive.exists()
 
 
 def test_a_single_file_is_archived_under_its_name(context: Path, archive: Path) -> None:

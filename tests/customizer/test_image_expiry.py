@@ -159,7 +159,9 @@ BUILD = "0123456789"
 PAST = str(int(NOW) - 1)
 
 
-def left(kind: Any = "VM", name: str = "vm", expiry: str | None = PAST, **facts: Any) -> Leftover:
+def left(
+    kind: Any = "VM", name: str = "cos-customizer-0123456789", expiry: str | None = PAST, **facts: Any
+) -> Leftover:
     labels = {"cos-customizer-build": BUILD, **({} if expiry is None else {"cos-customizer-expires": expiry})}
     return Leftover(kind, "z", name, "7", {**labels, **facts.pop("labels", {})}, **facts)
 
@@ -176,9 +178,19 @@ SPARED = [
     (left(expiry="1" * 40), f"label cos-customizer-expires is no time: '{'1' * 40}'"),
     (left(expiry=str(int(NOW))), f"build {BUILD} expires 2027-01-15 08:00 UTC"),
     (left(expiry=str(int(NOW) + 3600)), f"build {BUILD} expires 2027-01-15 09:00 UTC"),
-    (left("image"), "not labelled cos-customizer-state=unreleased"),
-    (left("image", labels={"cos-customizer-state": "failed"}), "not labelled cos-customizer-state=unreleased"),
-    (left("image", labels=UNRELEASED, family="f"), "verified, and in family f"),
+    (left(name="production-db"), "bears our labels, but not our name"),
+    (left(name="cos-customizer-9876543210"), "bears our labels, but not our name"),
+    (left("disk", "cos-customizer-x", labels={"cos-customizer-build": "x"}), "bears our labels, but not our name"),
+    (left(takes=("cos-customizer-0123456789", "data")), "disk data, which is not ours, would be deleted with it"),
+    (left(expiry="1"), "label cos-customizer-expires is no time: '1'"),
+    (left("image", labels=UNRELEASED), "bears our labels, but was not made by cos-customizer"),
+    (left("object", "cos-customizer/x/a", labels={"cos-customizer-build": "x"}), "not where a build keeps its objects"),
+    (left("image", ours=True), "not labelled cos-customizer-state=unreleased"),
+    (
+        left("image", labels={"cos-customizer-state": "failed"}, ours=True),
+        "not labelled cos-customizer-state=unreleased",
+    ),
+    (left("image", labels=UNRELEASED, family="f", ours=True), "verified, and in family f"),
     (left("object", "other/0123456789/context.tar.gz"), "not where a build keeps its objects"),
     (left("object", "my-cos-customizer/0123456789/context.tar.gz"), "not where a build keeps its objects"),
     (left("object", "cos-customizer/9876543210/context.tar.gz"), "not where a build keeps its objects"),
@@ -195,10 +207,12 @@ def test_what_is_swept_never(thing: Leftover, reason: str) -> None:
     [
         left(),
         left("disk"),
-        left("image", labels=UNRELEASED),
+        left("disk", "cos-customizer-0123456789-test"),
+        left(takes=("cos-customizer-0123456789",)),
+        left("image", "any-name", labels=UNRELEASED, ours=True),
         left("object", "cos-customizer/0123456789/context.tar.gz"),
         left("object", "work/dir/cos-customizer/0123456789/a/serial.log"),
-        left(expiry="0"),
+        left(expiry="1000000000"),
     ],
 )
 def test_what_is_past_its_expiry_is_swept(thing: Leftover) -> None:
@@ -207,21 +221,32 @@ def test_what_is_past_its_expiry_is_swept(thing: Leftover) -> None:
     assert decided.reason.startswith("build 0123456789 expired ")
 
 
+def of(build: str, kind: Any, **facts: Any) -> Leftover:
+    return left(kind, f"cos-customizer-{build}", labels={"cos-customizer-build": build}, **facts)
+
+
 def test_a_disk_goes_only_if_the_vms_that_use_it_do() -> None:
+    vm, running, later = "cos-customizer-0123456789", "cos-customizer-aaaaaaaaaa", str(int(NOW) + 9)
     things = [
-        left("disk", "d1", users=("vm",)),
-        left("disk", "d2", users=("vm", "mine")),
-        left("disk", "d3", users=("vm",), expiry=str(int(NOW) + 9)),
-        left("disk", "d4"),
-        left("VM", "vm"),
-        left("VM", "running", expiry=str(int(NOW) + 9)),
-        left("disk", "d5", users=("running",)),
+        of("0000000001", "disk", users=(vm,)),
+        of("0000000002", "disk", users=(vm, "mine")),
+        of("0000000003", "disk", users=(vm,), expiry=later),
+        of("0000000004", "disk"),
+        left("VM", vm),
+        of("aaaaaaaaaa", "VM", expiry=later),
+        of("0000000005", "disk", users=(running,)),
     ]
     decided = plan_sweep(things, NOW)
-    assert [removal.name for _, removal in decided if removal.action == "delete"] == ["vm", "d1", "d4"]
-    reasons = {removal.name: removal.reason for _, removal in decided}
-    assert reasons["d2"] == "attached to VM mine"
-    assert reasons["d5"] == "attached to VM running"
+    going = [removal.name[-1] for _, removal in decided if removal.action == "delete"]
+    assert going == ["9", "1", "4"]
+    reasons = {removal.name[-1]: removal.reason for _, removal in decided}
+    assert reasons["2"] == "attached to VM mine"
+    assert reasons["5"] == f"attached to VM {running}"
+
+
+def test_an_image_that_something_uses_is_not_swept() -> None:
+    used = left("image", "i", labels=UNRELEASED, ours=True, users=("disk d in z",))
+    assert [removal.reason for _, removal in plan_sweep([used], NOW)] == ["in use by disk d in z"]
 
 
 def test_the_outcome_is_counted_and_failures_are_named() -> None:
@@ -230,5 +255,11 @@ def test_the_outcome_is_counted_and_failures_are_named() -> None:
     assert summary(several) == "1 to delete, 1 gone already, 1 kept, 1 failed"
     assert summary([]) == "nothing found"
     raise_failures([one])
-    with pytest.raises(CustomizerError, match=r"1 could not be deleted: image i1: could not delete image p/i1: in use"):
+    with pytest.raises(
+        CustomizerError, match=r"1 could not be deleted: image i1: could not delete image p/i1: in use"
+    ) as caught:
         raise_failures(several)
+    assert caught.value.hint == "the others were; run it again when the cause is gone."
+    with pytest.raises(CustomizerError) as caught:
+        raise_failures([*several, one.ended("failed", "forbidden", "ask for the role.")])
+    assert caught.value.hint == "ask for the role."

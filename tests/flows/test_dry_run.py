@@ -42,6 +42,12 @@ def plain(path: str) -> str:
     return re.sub(r"\b[0-9a-f]{10}\b", "0000000000", unquote(address.path.lstrip("/")) + words)
 
 
+def by_name(emulator: Emulator, calls: list[str]) -> list[str]:
+    """Calls with names for the ids of images, which only a build knows of what it makes."""
+    names = {image["id"]: name for name, image in images(emulator).items()}
+    return [re.sub("|".join(names), lambda found: names[found[0]], call) for call in calls]
+
+
 def planned(spec: BuildSpec) -> list[str]:
     return [f"{request.method} {request.path}" for request in dry_run(spec).requests]
 
@@ -62,7 +68,8 @@ def test_it_names_the_calls_of_the_build_in_their_order(emulator: Emulator, make
     before = planned(spec)
     assert changes(emulator) == []
     assert build_image(spec).outcome == "built"
-    assert changes(emulator) == before
+    before = by_name(emulator, before)
+    assert by_name(emulator, changes(emulator)) == before
     assert len(before) >= (14 if kind == "released" else 8)
     deprecations = [call for call in before if call.endswith("/deprecate")]
     assert len(deprecations) == (2 if kind == "released" else 0)
@@ -89,7 +96,7 @@ def test_a_large_build_context_is_sent_in_pieces_and_so_it_says(
     ]
     emulator.calls.clear()
     build_image(spec)
-    assert changes(emulator) == before
+    assert by_name(emulator, changes(emulator)) == before
 
 
 def test_an_image_that_is_there_is_nothing_to_do(emulator: Emulator, make_spec: SpecMaker) -> None:

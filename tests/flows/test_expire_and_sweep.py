@@ -60,19 +60,19 @@ def test_expired_images_go_and_the_table_tells_of_every_image(compute: Compute) 
 def test_leftovers_go_and_bystanders_stay(compute: Compute) -> None:
     bucket = anonymous_bucket()
     others = bystanders(compute, bucket, ALIVE.labels(NOW * 2))
-    make_disk(compute, "left", DEAD.labels(time.time() - 1))
+    make_disk(compute, DEAD.builder_vm, DEAD.labels(time.time() - 1))
     removals = sweep("my-project")
-    assert [each.name for each in removals if each.action == "deleted"] == ["left"]
+    assert [each.name for each in removals if each.action == "deleted"] == [DEAD.builder_vm]
     assert everything(compute, bucket) == others
     description, rows = table("sweep")
     assert description.startswith("Left of builds in my-project: 1 deleted, ")
-    (row,) = [row for row in rows if row["name"] == "left"]
+    (row,) = [row for row in rows if row["name"] == DEAD.builder_vm]
     assert {"action": "deleted", "kind": "disk", "where": "us-west1-b"}.items() <= row.items()
 
 
 def test_a_dry_run_makes_the_table_and_no_more(compute: Compute) -> None:
-    make_disk(compute, "left", DEAD.labels(time.time() - 1))
-    make_disk(compute, "later", DEAD.labels(time.time() + DAY))
+    make_disk(compute, DEAD.builder_vm, DEAD.labels(time.time() - 1))
+    make_disk(compute, ALIVE.builder_vm, ALIVE.labels(time.time() + DAY))
     add_images(compute, {"old": {"deleted": time.time() - DAY}, "now": {}})
     compute.emulator.calls.clear()
     assert [each.action for each in sweep("my-project", dry_run=True)] == ["keep", "delete"]

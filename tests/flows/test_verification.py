@@ -335,7 +335,14 @@ def test_an_old_image_that_cannot_be_deprecated_keeps_no_other_from_it(
     for name in ("old-1", "old-2", "old-3"):
         make_image(name, family="my-family")
     play(emulator, *PASSES)
-    emulator.faults.add("http", method="POST", path="/old-2/deprecate", status=403, reason="forbidden", count=9)
+    emulator.faults.add(
+        "http",
+        method="POST",
+        path=f"/{images(emulator)['old-2']['id']}/deprecate",
+        status=403,
+        reason="forbidden",
+        count=9,
+    )
     failing(make_spec(output=OUTPUT, verify=VERIFIED), CustomizerError, "old-2")
     there = images(emulator)
     assert [there[name].get("deprecated", {}).get("state") for name in ("old-1", "old-2", "old-3")] == [
@@ -350,6 +357,8 @@ def test_an_old_image_that_is_gone_meanwhile_is_no_fault(emulator: Emulator, mak
     for name in ("old-1", "old-2"):
         make_image(name, family="my-family")
     play(emulator, *PASSES)
-    emulator.faults.add("http", method="POST", path="/old-1/deprecate", status=404, count=9)
+    emulator.faults.add(
+        "http", method="POST", path=f"/{images(emulator)['old-1']['id']}/deprecate", status=404, count=9
+    )
     result = build_image(make_spec(output=OUTPUT, verify=VERIFIED))
     assert result.deprecated == ("old-2",)

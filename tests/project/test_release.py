@@ -11,7 +11,7 @@ from release import disagreement, opened, released
 from support.command_line import run
 from support.paths import ROOT
 
-from cos_customizer.emulator.cloud_build.workflow import parse_workflow
+from cos_customizer.emulator.cloud_build.workflow import WorkflowError, parse_workflow
 
 PYPROJECT, CHANGELOG = (ROOT / "pyproject.toml").read_text(), (ROOT / "CHANGELOG.md").read_text()
 
@@ -59,7 +59,8 @@ def test_the_workflow_of_a_release_uses_what_there_is() -> None:
     workflow: dict[str, Any] = yaml.safe_load((ROOT / "cloudbuild.yaml").read_text())
     assert [step["id"] for step in workflow["steps"]] == ["test", "build", "sign", "latest"]
     text = " ".join(word for step in workflow["steps"] for word in step["args"])
-    given = {"PROJECT_ID", "TAG_NAME", "COMMIT_SHA", *workflow["substitutions"]}
+    text += "".join(step["name"] for step in workflow["steps"])
+    given = {"_DOCKER_DIGEST", "_GCLOUD_DIGEST", "PROJECT_ID", "TAG_NAME", "COMMIT_SHA", *workflow["substitutions"]}
     used = set(re.findall(r"(?<!\$)\$\{?([A-Z_]+)", text + workflow["substitutions"]["_IMAGE"]))
     assert used <= given
     for file in re.findall(r"\bmake/\w+\.py|\.ci/run", text):
@@ -70,7 +71,12 @@ def test_the_workflow_of_a_release_uses_what_there_is() -> None:
 
 def test_cloud_build_would_take_it() -> None:
     built_in = {"PROJECT_ID": "my-project", "BUILD_ID": "1", "TAG_NAME": "v20261201", "COMMIT_SHA": "abc"}
-    workflow = parse_workflow((ROOT / "cloudbuild.yaml").read_text(), "cloudbuild.yaml", {}, built_in)
+    text = (ROOT / "cloudbuild.yaml").read_text()
+    digests = dict.fromkeys(("_DOCKER_DIGEST", "_GCLOUD_DIGEST"), f"sha256:{'0' * 64}")
+    with pytest.raises(WorkflowError, match="_DOCKER_DIGEST"):
+        parse_workflow(text, "cloudbuild.yaml", {}, built_in)
+    workflow = parse_workflow(text, "cloudbuild.yaml", digests, built_in)
+    assert all(re.fullmatch(r".+@sha256:[0-9a-f]{64}", step.name) for step in workflow.steps)
     assert workflow.steps[3].args[-2:] == (
         "gcr.io/my-project/cos-customizer:latest",
         "gcr.io/my-project/cos-customizer:v20261201",
@@ -84,3 +90,28 @@ def test_its_shell_scripts_can_be_read(step: int) -> None:
     script = workflow["steps"][step]["args"][1].replace("$$", "$")
     checked = subprocess.run(["bash", "-n"], input=script, text=True, capture_output=True)
     assert checked.returncode == 0, checked.stderr
+
+
+def test_whatever_runs_with_rights_is_named_by_its_digest() -> None:
+    workflow = yaml.safe_load((ROOT / "cloudbuild.yaml").read_text())
+    images = {
+        key: value for key, value in workflow["substitutions"].items() if key in ("_BINFMT", "_BUILDKIT", "_COSIGN")
+    }
+    assert len(images) == 3
+    assert all(re.search(r"@sha256:[0-9a-f]{64}$", image) for image in images.values())
+    scripts = " ".join(" ".join(step["args"]) for step in workflow["steps"])
+    for started in re.findall(r"docker run((?:\\\n|[^\n])+)", scripts):
+        assert re.search(r'"\$(\{_BINFMT\}|\{_COSIGN\}|\$base)"', started), started
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    assert re.search(r"^ARG BASE=\S+@sha256:[0-9a-f]{64}$", dockerfile, re.MULTILINE)
+    assert set(re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE)) == {"$BASE"}
+    ci = (ROOT / ".github/workflows/ci.yaml").read_text()
+    assert re.findall(r"image: (\S+)", ci) == re.findall(r"^ARG BASE=(\S+)", dockerfile, re.MULTILINE)
+    actions = re.findall(r"uses: (\S+)", ci)
+    assert actions
+    assert all(re.search(r"@[0-9a-f]{40}$", action) for action in actions)
+    lock = (ROOT / "make/lock.sh").read_text()
+    assert re.findall(r"pip\" install .*", lock) == [
+        'pip" install --quiet --no-deps --require-hashes --requirement requirements/lock.txt'
+    ]
+    assert re.search(r"^uv==[0-9.]+ \\$", (ROOT / "requirements/lock.txt").read_text(), re.MULTILINE)

@@ -5,13 +5,14 @@ from typing import Any
 from google.cloud import compute_v1
 from google.cloud.storage import Bucket, Client
 from support.compute_clients import COS, PROJECT, ZONE, Compute
+from support.family_images import OURS
 
 from cos_customizer.customizer.names import BUILD_LABEL, EXPIRY_LABEL, STATE_LABEL, BuildNames
 from cos_customizer.emulator.server import Emulator
 
 BUCKET = "my-project_cloudbuild"
 NOW = 1_800_000_000.0
-DEAD, ALIVE = BuildNames("dddddddddd"), BuildNames("aaaaaaaaaa")
+DEAD, ALIVE, STUDIED = BuildNames("dddddddddd"), BuildNames("aaaaaaaaaa"), BuildNames("5555555555")
 EXPIRED, RUNNING = DEAD.labels(NOW - 1), ALIVE.labels(NOW + 3600)
 """Labels of a build that is long over at `NOW`, and of one that runs."""
 UNRELEASED = {STATE_LABEL: "unreleased"}
@@ -97,11 +98,18 @@ def bystanders(compute: Compute, bucket: Bucket, alive: dict[str, str] = RUNNING
         *(("no-family", {}), ("expired-by-label", EXPIRED), ("failed", {**EXPIRED, STATE_LABEL: "failed"})),
         *(("still-verified", {**alive, **UNRELEASED}), ("unreleased-only", UNRELEASED)),
     ):
-        compute.image(f"image-{name}", labels=labels)
-    compute.image("image-in-its-family", labels={**EXPIRED, **UNRELEASED}, family="my-family")
+        compute.image(f"image-{name}", labels=labels, description=OURS)
+    compute.image("image-in-its-family", labels={**EXPIRED, **UNRELEASED}, family="my-family", description=OURS)
+    compute.create(ALIVE.builder_vm, **labelled(alive))
     # A disk of an expired build that somebody looks into.
-    make_disk(compute, "disk-under-study", EXPIRED)
-    boot_from(compute, "vm-of-a-curious-one", "disk-under-study")
+    make_disk(compute, STUDIED.builder_vm, STUDIED.labels(NOW - 1))
+    boot_from(compute, "vm-of-a-curious-one", STUDIED.builder_vm)
+    # What somebody has labelled as if it were ours.
+    compute.create("production-db", **labelled({BUILD_LABEL: "x", EXPIRY_LABEL: "1"}))
+    make_disk(compute, "data-of-production", EXPIRED)
+    compute.image("image-of-others", labels={**EXPIRED, **UNRELEASED})
+    make_disk(compute, "cos-customizer-x", {BUILD_LABEL: "x", EXPIRY_LABEL: EXPIRED[EXPIRY_LABEL]})
+    make_disk(compute, "cos-customizer-eeeeeeeeee", {BUILD_LABEL: "eeeeeeeeee", EXPIRY_LABEL: "1"})
     return everything(compute, bucket) - before
 
 
