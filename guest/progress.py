@@ -122,7 +122,9 @@ class GuestProgress:
             if state is None:
                 return protocol.BuildFailed(number, None, "never reported, though the VM says that all is done")
             if state.state == "started":
-                return protocol.BuildFailed(number, None, "has not reported its end, though the VM says that all is done")
+                return protocol.BuildFailed(
+                    number, None, "has not reported its end, though the VM says that all is done"
+                )
         return None
 
     def _assume_succeeded(self, last: int) -> list[events.Event]:

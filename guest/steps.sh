@@ -6,9 +6,45 @@
 # failed/. All are made beforehand: to rename a file takes no space, and a script may have filled the disk. A step that a
 # reboot may interrupt, and that is then run again, has two files in again/ for that.
 
+# The files in $directory, by name: their text.
+declare -A kept=()
+
+# Keeps the files of the build in memory: a script may remove them by accident, and a build that is killed needs them.
+keep_files() {
+  local file
+  for file in "$directory"/*.sh "$directory"/steps/*.sh "$directory/running"; do
+    kept[${file#"$directory/"}]=$(<"$file")
+  done
+}
+
+# Puts back those that are gone.
+restore_files() {
+  local file missing=()
+  for file in "${!kept[@]}"; do
+    [[ -e $directory/$file ]] || missing+=("$file")
+  done
+  ((${#missing[@]} > 0)) || return 0
+  say "warning: a script has removed files of the build from $directory; they are put back"
+  mkdir -p "$directory/steps" || fail "cannot put back what a script has removed from $directory"
+  for file in "${missing[@]}"; do
+    (umask 077 && printf '%s\n' "${kept[$file]}" >"$directory/$file") ||
+      fail "cannot put back what a script has removed from $directory"
+  done
+  cd "$directory" || cd /
+}
+
+# check_record: whether each step is recorded as done.
+check_record() {
+  local number
+  for ((number = 1; number <= steps; number++)); do
+    [[ -e $state/done/$number ]] || fail_step "$number" "is not on record as done: something has changed $state"
+  done
+}
+
 # record <from> <to>: durably, so that not even a reset makes a step run twice.
 record() {
-  { mv "$state/$1" "$state/$2" && sync "$state/${1%/*}" "$state/${2%/*}"; } || fail "cannot record a step in $state"
+  { mv "$state/$1" "$state/$2" && sync "$state/${1%/*}" "$state/${2%/*}"; } ||
+    fail "cannot record a step in $state: has a script removed it?"
 }
 
 record_plan() {
@@ -113,7 +149,8 @@ give_up() {
 step() {
   local number=$1 kind=$2 label=$3 code now begin
   shift 3
-  [[ -e $state/pending/$number ]] || return 0
+  [[ ! -e $state/done/$number ]] || return 0 # on an earlier boot
+  [[ -e $state/pending/$number ]] || fail_step "$number" "is not on record any more: something has removed it from $state"
   yield_to_shutdown
   record "pending/$number" "started/$number"
   mark_step "$number" "started $label"
@@ -122,6 +159,7 @@ step() {
   declare -F "step_${kind//-/_}" >/dev/null || fail_step "$number" "is of a kind unknown to the builder VM: $kind"
   print_output_of "step_${kind//-/_}" "$@"
   code=$?
+  restore_files
   if ((code != 0)); then
     record "started/$number" "failed/$number-$code"
     fail_step "$number" "exit $code"

@@ -19,7 +19,7 @@ USER_DATA_LIMIT = 256 * 1024
 DIRECTORY = "/run/cos-customizer"
 """Where the scripts are on the builder VM: memory, so that no image ever holds them."""
 
-SCRIPTS = ("build.sh", "protocol.sh", "context.sh", "steps.sh", "cleanup.sh")
+SCRIPTS = ("build.sh", "protocol.sh", "context.sh", "steps.sh", "leftovers.sh", "blocks.sh", "cleanup.sh")
 """The files that every build needs. Those of a kind of step are only there if a step is of that kind."""
 
 _FOLDER = Path(__file__).parent
@@ -78,7 +78,7 @@ def render_user_data(steps: Sequence[GuestStep], context: ContextObject, nonce: 
     plan = render_plan(steps, context, nonce)
     names = (*SCRIPTS, *step_scripts(step.kind for step in steps))
     files = {f"{DIRECTORY}/{name}": _file(name) for name in names} | {f"{DIRECTORY}/plan.sh": plan}
-    config = yaml.safe_load(_file("cloud_config.yaml"))
+    config = yaml.safe_load(_file("cloud_config.yaml").replace("@nonce@", nonce))
     config["write_files"] += [
         {"path": path, "permissions": "0600", "content": content} for path, content in files.items()
     ]

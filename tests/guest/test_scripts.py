@@ -369,6 +369,39 @@ def test_a_step_cut_off_by_a_reboot_fails(machine: Guest) -> None:
     assert failed == BuildFailed(1, None, "was interrupted: something killed the build's own processes")
 
 
+def test_what_a_script_removes_of_the_build_in_memory_is_put_back(machine: Guest) -> None:
+    run = machine.folder / "run"
+    steps = (machine.write("a.sh", f"rm -rf {run}"), machine.write("b.sh", "echo b"))
+    events = machine.build(*steps, before='keep_files; before=$(cd "$directory" && md5sum *.sh steps/*)')
+    assert events[-1] == BuildSucceeded()
+    assert f"warning: a script has removed files of the build from {run}; they are put back" in texts(events)
+    assert (run / "plan.sh").read_text() == render_plan(steps, machine.context, "n0nce")
+    assert (run / "plan.sh").stat().st_mode & 0o777 == 0o600
+    assert (run / "steps" / "kernel_args.sh").read_bytes() == (FOLDER / "steps" / "kernel_args.sh").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("sabotage", "step", "reason"),
+    [
+        ("rm -rf {state}", None, "cannot record a step in {state}: has a script removed it?"),
+        ("rm -rf {state}/*", None, "cannot record a step in {state}: has a script removed it?"),
+        ("rm -rf {state}/pending", 2, "is not on record any more: something has removed it from {state}"),
+        ("(until [[ -e {state}/done/2 ]]; do sleep 0.02; done; rm {state}/done/1) &", 1, "is not on record as done"),
+    ],
+)
+def test_a_script_that_removes_the_record_of_the_steps_fails_the_build(
+    sabotage: str, step: int | None, reason: str, machine: Guest
+) -> None:
+    state = machine.folder / "state"
+    steps = (machine.write("a.sh", sabotage.format(state=state)), machine.write("b.sh", "echo b"))
+    after = "until [[ ! -e $state/done/2 || ! -e $state/done/1 ]]; do command sleep 0.02; done; check_record"
+    events = machine.bash(f"recall_steps; record_plan; plan; {after}; conclude 'BuildSucceeded[n0nce]:'", *steps)
+    failed = events[-1]
+    assert isinstance(failed, BuildFailed)
+    assert failed.step == step
+    assert failed.reason.startswith(reason.format(state=state))
+
+
 DRIVER = driver_step()
 
 
