@@ -16,6 +16,8 @@ cd "$directory" || exit
 . "$directory/protocol.sh"
 # shellcheck source=context.sh
 . "$directory/context.sh"
+# shellcheck source=secrets.sh
+. "$directory/secrets.sh"
 # shellcheck source=steps.sh
 . "$directory/steps.sh"
 # shellcheck source=leftovers.sh

@@ -2,10 +2,6 @@
 # shellcheck disable=SC2154 # variables of build.sh and of the plan
 # Ends what scripts have left running, wherever it runs: nothing is to be written after the clean-up.
 
-# Stopped although they ran before: containers belong to them, and outlive them (COS lets containers run on while docker
-# is replaced). A container that is to start with the machine still does: its restart policy is not touched.
-container_engines=(docker.service docker.socket containerd.service)
-
 # list_units: those in which something runs, or that start something later.
 list_units() {
   systemctl list-units --type=service,scope,timer,path,socket,automount \
@@ -29,16 +25,18 @@ recall_units() {
     known[$unit]=1
   done <"$state/units"
   [[ ${known[*]+set} ]] || fail "clean-up: it is not known which units are the machine's own"
-  for unit in "${container_engines[@]}"; do
-    unset "known[$unit]"
-  done
 }
 
 # belongs_to_machine <unit>: or to us.
 belongs_to_machine() {
   case $1 in
+    cos-customizer.service | init.scope) return ;;
+    # These run what others give them, containers and jobs, which may outlive them: COS lets containers run on while docker
+    # is replaced. A container that is to start with the machine still does: its restart policy is not touched.
+    docker.service | docker.socket | containerd.service | crio.service | podman.service | podman.socket) return 1 ;;
+    cron.service | crond.service | atd.service | user@*.service | systemd-nspawn@*.service) return 1 ;;
     # The boot may still be going on, and start its own; to stop some of them would unmount what we stand on.
-    systemd-* | cos-customizer.service | cloud-*.service | init.scope) return ;;
+    systemd-* | cloud-init*.service | cloud-config.service | cloud-final.service) return ;;
   esac
   [[ ${known[$1]-} ]]
 }

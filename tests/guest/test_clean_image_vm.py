@@ -1,4 +1,4 @@
-"""What is in an image: nothing in its blocks that was deleted on the builder VM, nothing that was written afterwards."""
+"""What is in an image: in its blocks nothing that was deleted on the builder VM, nor written after the clean-up."""
 
 import os
 import re
@@ -120,7 +120,6 @@ def test_nothing_that_was_deleted_is_in_the_blocks(image: Console, backend: Qemu
     disk = tmp_path / "image.qcow2"
     backend.create_disk("blocks", "clean-image", 10)
     subprocess.run(["qemu-img", "convert", "-O", "qcow2", backend.boot_disk("blocks"), disk], check=True)
-    print("size", disk.stat().st_size >> 20)
     words = [SCRIPT_TEXT, ENV_VALUE, FILE_NAME, FILE_TEXT, DELETED, LOGGED, HOST, "n0nce"]
     assert words_in_blocks(disk, [*words, KEPT]) == {**dict.fromkeys(words, 0), KEPT: 1}
 
