@@ -41,8 +41,8 @@ class GuestStep:
         settings: names and values that the function is called with, in order; a name may be any that a variable of
             bash can have.
         repeatable: whether the step is run again after a reboot has interrupted it.
-        secrets: names of environment variables, and the secrets (`projects/…/secrets/…/versions/…`) that the guest reads
-            for them.
+        secrets: names of environment variables, and the secrets that the guest reads for them
+            (`projects/…/secrets/…/versions/…`).
     """
 
     kind: str
