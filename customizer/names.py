@@ -6,9 +6,10 @@ https://cloud.google.com/container-optimized-os/docs/concepts/versioning.
 """
 
 import re
+import secrets
 import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 BUILD_LABEL = "cos-customizer-build"
 EXPIRY_LABEL = "cos-customizer-expires"
@@ -34,6 +35,7 @@ _COS_IMAGE = re.compile(
 )
 _CHANNEL_RANK = {None: 4, "stable": 3, "rc": 2, "beta": 1, "dev": 0}
 _BUILD_ID = re.compile(r"[0-9a-f]{10}")
+_NONCE_BYTES = 8
 _NAMESPACE = uuid.UUID("6f7ad64a-6c1a-5d5e-9d7f-2c5a0e4c1c5b")
 
 
@@ -203,13 +205,18 @@ def newest_on_milestone(names: Iterable[str], milestone: int) -> str | None:
 
 @dataclass(frozen=True)
 class BuildNames:
-    """The names of what a build makes for its own use, all worked out from its id.
+    """The names of what a build makes for its own use, all worked out from its id; and what nobody can work out.
 
     Attributes:
         id: ten hexadecimal digits.
+        nonce: tells our lines on the builder VM's serial console from a script's. Random: the id is the VM's host name,
+            and nothing that a script can know may lead to it.
+        test_nonce: as `nonce`, for the test VM: it does not follow from the builder VM's either.
     """
 
     id: str
+    nonce: str = field(default_factory=lambda: secrets.token_hex(_NONCE_BYTES), compare=False, repr=False)
+    test_nonce: str = field(default_factory=lambda: secrets.token_hex(_NONCE_BYTES), compare=False, repr=False)
 
     @classmethod
     def parse(cls, text: str) -> "BuildNames | None":
@@ -237,16 +244,6 @@ class BuildNames:
     def test_vm(self) -> str:
         """The VM that boots the output image before it is released, and its boot disk."""
         return f"cos-customizer-{self.id}-test"
-
-    @property
-    def nonce(self) -> str:
-        """What tells our lines on the serial console from a script's."""
-        return uuid.uuid5(_NAMESPACE, f"nonce/{self.id}").hex[:16]
-
-    @property
-    def test_nonce(self) -> str:
-        """As `nonce`, for the test VM."""
-        return uuid.uuid5(_NAMESPACE, f"nonce/{self.id}/test").hex[:16]
 
     def scratch(self, workdir: str) -> str:
         """The prefix, ending in a slash, of the build's objects in Cloud Storage."""

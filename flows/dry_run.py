@@ -33,8 +33,9 @@ class DryRun:
 def dry_run(spec: BuildSpec) -> DryRun:
     """Find out what a build would do. Reads from Google Cloud, and changes nothing.
 
-    The build's id, which is part of names and labels, is that of a build which never runs. Values of the steps'
-    environment are masked in everything that is returned.
+    The build's id, which is part of names and labels, is that of a build which never runs, and so are the nonces, which
+    a build draws at random: the same specification gives the same dry run. Values of the steps' environment are masked
+    in everything that is returned.
 
     Args:
         spec: The build's specification.
@@ -47,7 +48,7 @@ def dry_run(spec: BuildSpec) -> DryRun:
     real = clients()
     if spec.cloud_logging:
         real.endpoints.check_logging()
-    build = BuildNames("0000000000")
+    build = BuildNames("0000000000", nonce="0" * 16, test_nonce="0" * 16)
     record = Record(spec, build)
     rehearsal = Rehearsal(
         {

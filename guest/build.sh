@@ -16,8 +16,14 @@ cd "$directory" || exit
 . "$directory/protocol.sh"
 # shellcheck source=context.sh
 . "$directory/context.sh"
+# shellcheck source=secrets.sh
+. "$directory/secrets.sh"
 # shellcheck source=steps.sh
 . "$directory/steps.sh"
+# shellcheck source=leftovers.sh
+. "$directory/leftovers.sh"
+# shellcheck source=blocks.sh
+. "$directory/blocks.sh"
 # shellcheck source=cleanup.sh
 . "$directory/cleanup.sh"
 for file in "$directory"/steps/*.sh; do
@@ -43,10 +49,12 @@ main() {
   [[ ! -e $directory/result ]] || conclude "$(<"$directory/result")"
   recall_steps
   : >"$directory/running"
+  keep_files
   stop_units update-engine.service # it would change the machine, or reboot it, under the scripts
   prepare_home
   [[ -d $state/context ]] || fetch_context
   record_plan
+  record_units
   plan
   yield_to_shutdown
   clean_up

@@ -19,14 +19,14 @@ emptied=(
 
 # stop_units <unit>…: in one go, those that are active.
 stop_units() {
-  local unit states active=()
+  local unit states said active=()
   mapfile -t states < <(systemctl is-active "$@" 2>/dev/null)
   for unit in "$@"; do
     [[ ${states[0]-} != active ]] || active+=("$unit")
     states=("${states[@]:1}")
   done
-  ((${#active[@]} == 0)) || timeout 60 systemctl stop "${active[@]}" 2>"$directory/stop.errors" ||
-    say "warning: systemctl stop ${active[*]}: $(first_line "$directory/stop.errors")"
+  ((${#active[@]} == 0)) || said=$(timeout 60 systemctl stop "${active[@]}" 2>&1) ||
+    say "warning: systemctl stop ${active[*]}: ${said%%$'\n'*}"
 }
 
 # cloud-init has started us, and then writes a little more below /var/lib/cloud and /var/log.
@@ -37,27 +37,6 @@ wait_for_cloud_init() {
       2>/dev/null | grep -q '^activating' || return
     sleep 0.2
   done
-}
-
-# Ends the processes that scripts have left behind, so that nothing is written after us.
-end_leftovers() {
-  local group list signal pid pause others
-  group=$(systemctl show --property ControlGroup --value cos-customizer.service)
-  for list in /sys/fs/cgroup{,/systemd,/unified}"${group:-/none}"/cgroup.procs; do
-    [[ -e $list ]] && break
-  done
-  for signal in TERM KILL; do
-    for ((pause = 0; pause < 20; pause++)); do
-      others=()
-      while read -r pid; do
-        [[ $pid == "$$" ]] || others+=("$pid")
-      done <"$list"
-      ((${#others[@]} > 0)) || return 0
-      ((pause > 0)) || kill -s "$signal" "${others[@]}" 2>/dev/null
-      sleep 0.1
-    done
-  done
-  say "warning: a script's processes cannot be ended: ${others[*]}"
 }
 
 # Unmounts what scripts have left mounted in the directories to be emptied: what is mounted there is not to be removed.
@@ -76,41 +55,93 @@ unmount_leftovers() {
 
 # remove <path>…: however many there are, and a second time where something has just been added.
 remove() {
+  local said
   while (($# > 0)); do
     rm -rf --one-file-system -- "${@:1:1000}" 2>/dev/null || {
       sleep 1
-      rm -rf --one-file-system -- "${@:1:1000}" 2>"$directory/rm.errors" ||
-        fail "clean-up: $(first_line "$directory/rm.errors")"
+      said=$(rm -rf --one-file-system -- "${@:1:1000}" 2>&1) || fail "clean-up: ${said%%$'\n'*}"
     }
     shift $(($# < 1000 ? $# : 1000))
   done
 }
 
-clean_up() {
-  local directory_to_empty path paths=()
-  say "cleaning up"
-  wait_for_cloud_init
-  end_leftovers
-  stop_units "${writers[@]}"
-  unmount_leftovers
-
-  for directory_to_empty in "${emptied[@]}"; do
-    for path in "$directory_to_empty"/*; do
+# find_litter: into `litter`, what is in the directories to be emptied.
+find_litter() {
+  local place path
+  litter=()
+  for place in "${emptied[@]}"; do
+    for path in "$place"/*; do
       case $path in
         /var/cache/apt | /var/cache/debconf | /var/lib/systemd/deb-systemd-helper-enabled) ;;
-        *) paths+=("$path") ;;
+        *) litter+=("$path") ;;
       esac
     done
   done
-  remove "${paths[@]}" /mnt/stateful_partition/etc /etc/docker/key.json /etc/ssh/ssh_host_*
+}
+
+# find_logs: into `logs`, the files below /var/log that have something in them.
+find_logs() {
+  local path
+  logs=()
   for path in /var/log/**; do
-    # Not removed: daemons expect some of them.
-    if [[ -f $path && ! -L $path ]]; then
-      : >"$path" || fail "clean-up: cannot truncate $path"
-    fi
+    [[ ! -f $path || -L $path || ! -s $path ]] || logs+=("$path")
   done
-  # The record of the steps comes last: were we cut off before, the next boot would only clean up again.
+}
+
+empty_directories() {
+  local path litter logs
+  find_litter
+  remove "${litter[@]}" /mnt/stateful_partition/etc /etc/docker/key.json /etc/ssh/ssh_host_*
+  find_logs
+  for path in "${logs[@]}"; do
+    : >"$path" || fail "clean-up: cannot truncate $path" # not removed: daemons expect some of them
+  done
+}
+
+# Says what has come back where all was removed; empty if nothing has.
+look_again() {
+  local litter logs
+  find_litter
+  find_logs
+  litter+=("${logs[@]}")
+  came_back=("${litter[@]:0:10}")
+  ((${#litter[@]} <= 10)) || came_back+=("and $((${#litter[@]} - 10)) more")
+}
+
+# A script can take away by accident what the clean-up stands on. Then the build is to fail: an image that was not cleaned
+# is worse than none.
+check_means() {
+  local program
+  check_record
+  for program in rm sync timeout sed; do
+    type -P "$program" >/dev/null || fail "clean-up: there is no $program any more"
+  done
+  systemctl show --property=Version >/dev/null 2>&1 || fail "clean-up: systemctl cannot reach systemd any more"
+  [[ -r /proc/self/mountinfo ]] || fail "clean-up: /proc is not mounted any more"
+}
+
+clean_up() {
+  local came_back
+  check_means
+  say "cleaning up"
+  wait_for_cloud_init
+  end_leftovers
+  end_foreign_units
+  stop_units "${writers[@]}"
+  unmount_leftovers
+  empty_directories
   remove "$state/context"
+  renew_journals
+  discard_free_space
+  look_again
+  if ((${#came_back[@]} > 0)); then
+    end_leftovers
+    end_foreign_units
+    empty_directories
+    look_again
+    ((${#came_back[@]} == 0)) || say "warning: removed twice, and there again: ${came_back[*]}"
+  fi
+  # The record of the steps comes last: were we cut off before, the next boot would only clean up again.
   remove "$state"
-  sync
+  discard_free_space again
 }

@@ -33,6 +33,20 @@ get_metadata() {
     2>"$directory/curl.errors"
 }
 
+# Prints an access token of the VM's service account; nothing if there is none, and then curl's errors say why.
+access_token() {
+  patiently get_metadata instance/service-accounts/default/token |
+    sed -n 's/.*"access_token" *: *"\([^"]*\)".*/\1/p'
+}
+
+# endpoint_of <service>: Google's own, unless the metadata say otherwise.
+endpoint_of() {
+  local endpoint
+  endpoint=$(patiently get_metadata "instance/attributes/$1-endpoint") ||
+    endpoint=$(patiently get_metadata "project/attributes/$1-endpoint") || endpoint=https://$1.googleapis.com
+  printf %s "${endpoint%/}"
+}
+
 # unpack: takes the archive from standard input. Reads it to the end in any case, for the sake of the digest.
 unpack() {
   local code
@@ -72,14 +86,12 @@ first_line() {
 
 fetch_context() {
   local endpoint token digest where="gs://$context_bucket/$context_object"
-  token=$(patiently get_metadata instance/service-accounts/default/token | sed -n 's/.*"access_token" *: *"\([^"]*\)".*/\1/p')
+  token=$(access_token)
   if [[ ! $token ]]; then
     [[ $(http_status) != 404 ]] || fail "the builder VM has no service account to read the build context with"
     fail "no access token from the metadata server: $(first_line "$directory/curl.errors")"
   fi
-  endpoint=$(patiently get_metadata instance/attributes/storage-endpoint) ||
-    endpoint=$(patiently get_metadata project/attributes/storage-endpoint) || endpoint=https://storage.googleapis.com
-  endpoint=${endpoint%/}
+  endpoint=$(endpoint_of storage)
 
   { mkdir -p "$state" && chmod 700 "$state"; } || fail "cannot make $state"
   if ! patiently download "$endpoint/storage/v1/b/$context_bucket/o/$context_object?alt=media" "$token"; then

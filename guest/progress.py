@@ -1,6 +1,8 @@
 """How far a build has come, by the guest's serial output.
 
-Lines can get lost on a serial port; a later marker stands for the ends of earlier steps.
+Lines can get lost on a serial port: a marker of a later step stands for the ends of earlier ones, since the guest runs
+them in order. That all is done stands for no step: before the guest says so it tells again which steps have succeeded,
+and one that is not among them did not run, whatever the VM says.
 """
 
 from collections import deque
@@ -104,14 +106,26 @@ class GuestProgress:
         if isinstance(event, protocol.StepFailed):
             return self._assume_succeeded(event.step - 1) + self._change(event.step, "failed", None, event.reason)
         if isinstance(event, protocol.BuildSucceeded):
+            self.failure = self.failure or self._unreported()
             self.succeeded = self.failure is None
-            return self._assume_succeeded(len(self._labels))
+            return []
         if isinstance(event, protocol.BuildFailed):
             self.failure = self.failure or event
             if event.step is None:
                 return []
             return self._assume_succeeded(event.step - 1) + self._change(event.step, "failed", None, event.reason)
         return []
+
+    def _unreported(self) -> protocol.BuildFailed | None:
+        """The failure of a build that is said to be done while a step is not."""
+        for number, state in enumerate(self._states, start=1):
+            if state is None:
+                return protocol.BuildFailed(number, None, "never reported, though the VM says that all is done")
+            if state.state == "started":
+                return protocol.BuildFailed(
+                    number, None, "has not reported its end, though the VM says that all is done"
+                )
+        return None
 
     def _assume_succeeded(self, last: int) -> list[events.Event]:
         news: list[events.Event] = []

@@ -12,6 +12,7 @@ bear the build's nonce, so that no script output can pass for one:
 or, in the end, `BuildSucceeded[nonce]:`. Instead of an exit code there may be a reason in words: `2 failed <reason>`,
 `step 2 <reason>`, or a reason alone for what belongs to no step. The guest writes each marker as `\n<marker>\n`, in one
 piece. It repeats the last one: a few times before it halts after a success, until the VM is deleted after a failure.
+Each time before it says that all is done it tells which steps have succeeded, without their times: `1 succeeded`.
 `protocol.sh` is the other end.
 """
 
@@ -29,7 +30,7 @@ _USER_PREFIX = b"BuildStatus: "
 _MARKER = re.compile(
     r"(?P<kind>BuildStep|BuildSucceeded|BuildFailed)\[(?P<nonce>[^\]]*)\]:(?: (?P<rest>.*))?", re.DOTALL
 )
-_STEP = re.compile(r"(?P<step>[0-9]{1,9}) (?P<what>started|succeeded|failed) (?P<detail>.*)", re.DOTALL)
+_STEP = re.compile(r"(?P<step>[0-9]{1,9}) (?P<what>started|succeeded|failed)(?: (?P<detail>.*))?", re.DOTALL)
 _SECONDS = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?")
 _EXIT = re.compile(r"exit ([0-9]{1,3})")
 _OF_STEP = re.compile(r"step ([0-9]{1,9}) (.+)", re.DOTALL)
@@ -56,10 +57,10 @@ class StepStarted:
 
 @dataclass(frozen=True)
 class StepSucceeded:
-    """Step `step` is done, after `seconds`."""
+    """Step `step` is done, after `seconds`: None where it is told again, because the first time was lost."""
 
     step: int
-    seconds: float
+    seconds: float | None
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,7 @@ class SerialParser:
         self._continued = False  # `_line` is not the beginning of its line
         self._searched = 0  # bytes of `_line` known to hold no line feed
         self._final: Event | None = None
+        self._done: set[int] = set()  # steps that are known to have succeeded
 
     def feed(self, data: bytes) -> list[Event]:
         """Read on.
@@ -176,7 +178,13 @@ class SerialParser:
             events.append(OutputLine(_readable(raw)))
 
     def _add_marker(self, marker: Event, events: list[Event]) -> None:
-        """Add a marker; the last one, which the guest repeats, only once."""
+        """Add a marker; what the guest repeats at the end, only once."""
+        if isinstance(marker, StepSucceeded):
+            if marker.seconds is None and marker.step in self._done:
+                return
+            self._done.add(marker.step)
+        if isinstance(marker, StepStarted):
+            self._done.discard(marker.step)
         if marker != self._final:
             events.append(marker)
         self._final = marker if isinstance(marker, BuildSucceeded | BuildFailed) else None
@@ -210,6 +218,8 @@ def _step_event(rest: str) -> Event | None:
     if match is None:
         return None
     step, what, detail = int(match["step"]), match["what"], match["detail"]
+    if detail is None:
+        return StepSucceeded(step, None) if what == "succeeded" else None
     if what == "started":
         return StepStarted(step, _readable(detail.encode()))
     if what == "failed":

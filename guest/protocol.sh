@@ -27,7 +27,7 @@ mark_step() {
 
 # Ends the build with this last marker, and repeats it: the console can lose text. Does not return.
 conclude() {
-  printf '%s\n' "$1" >"$directory/result"
+  mkdir -p "$directory" && printf '%s\n' "$1" >"$directory/result"
   trap - TERM # from here on there is nothing to finish, and to stop is what we wait for
   while send "$1" && ! going_down; do
     sleep 5
@@ -39,9 +39,12 @@ conclude() {
 # unmounted, the disk is clean. A machine that has halted has not powered off: Compute Engine counts it as running, and
 # deletes it when its maxRunDuration is over, should whoever wants its disk be gone.
 succeed() {
-  local marker="BuildSucceeded[$nonce]:"
+  local marker="BuildSucceeded[$nonce]:" number
   printf '%s\n' "$marker" >"$directory/result"
   for _ in 1 2 3; do # the console can lose text
+    for ((number = 1; number <= steps; number++)); do
+      mark_step "$number" succeeded
+    done
     send "$marker"
     sleep 0.3
   done

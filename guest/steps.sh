@@ -6,9 +6,45 @@
 # failed/. All are made beforehand: to rename a file takes no space, and a script may have filled the disk. A step that a
 # reboot may interrupt, and that is then run again, has two files in again/ for that.
 
+# The files in $directory, by name: their text.
+declare -A kept=()
+
+# Keeps the files of the build in memory: a script may remove them by accident, and a build that is killed needs them.
+keep_files() {
+  local file
+  for file in "$directory"/*.sh "$directory"/steps/*.sh "$directory/running"; do
+    kept[${file#"$directory/"}]=$(<"$file")
+  done
+}
+
+# Puts back those that are gone.
+restore_files() {
+  local file missing=()
+  for file in "${!kept[@]}"; do
+    [[ -e $directory/$file ]] || missing+=("$file")
+  done
+  ((${#missing[@]} > 0)) || return 0
+  say "warning: a script has removed files of the build from $directory; they are put back"
+  mkdir -p "$directory/steps" || fail "cannot put back what a script has removed from $directory"
+  for file in "${missing[@]}"; do
+    (umask 077 && printf '%s\n' "${kept[$file]}" >"$directory/$file") ||
+      fail "cannot put back what a script has removed from $directory"
+  done
+  cd "$directory" || cd /
+}
+
+# check_record: whether each step is recorded as done.
+check_record() {
+  local number
+  for ((number = 1; number <= steps; number++)); do
+    [[ -e $state/done/$number ]] || fail_step "$number" "is not on record as done: something has changed $state"
+  done
+}
+
 # record <from> <to>: durably, so that not even a reset makes a step run twice.
 record() {
-  { mv "$state/$1" "$state/$2" && sync "$state/${1%/*}" "$state/${2%/*}"; } || fail "cannot record a step in $state"
+  { mv "$state/$1" "$state/$2" && sync "$state/${1%/*}" "$state/${2%/*}"; } ||
+    fail "cannot record a step in $state: has a script removed it?"
 }
 
 record_plan() {
@@ -73,11 +109,20 @@ yield_to_shutdown() {
   exit 0
 }
 
+# The secrets of the step that runs, by the names of environment variables: see secrets.sh.
+declare -A secrets=()
+
+# Prints the program for sed that makes a script's output ours.
+frame_output() {
+  ((${#secrets[@]} == 0)) || mask_secrets
+  printf '%s\n' 's/^/BuildStatus: /'
+}
+
 # print_output_of <function> <argument>…: runs it in the build context, its output on the port; returns its exit code.
 print_output_of() {
   local printer code pause
   # sed writes each line as soon as it is complete, because the port is a terminal. (With -u it would read byte by byte.)
-  exec 4> >(LC_ALL=C exec sed 's/^/BuildStatus: /' >&3)
+  exec 4> >(LC_ALL=C exec sed -f <(frame_output) >&3)
   printer=$!
   { # bash's own word on a script that was killed is of no use to anybody
     (
@@ -109,19 +154,34 @@ give_up() {
   exit 1
 }
 
-# step <number> <kind> <label> <name>=<value>…: a line of the plan. A kind is a function in a file of steps/.
+# step <number> <kind> <label> <name>=<value>… secret:<name>=<reference>…: a line of the plan. A kind is a function in a
+# file of steps/.
 step() {
-  local number=$1 kind=$2 label=$3 code now begin
+  local number=$1 kind=$2 label=$3 code now begin word references=() call=()
   shift 3
-  [[ -e $state/pending/$number ]] || return 0
+  for word; do
+    case $word in
+      secret:*) references+=("$word") ;;
+      *) call+=("$word") ;;
+    esac
+  done
+  call=("step_${kind//-/_}" "${call[@]}")
+  [[ ! -e $state/done/$number ]] || return 0 # on an earlier boot
+  [[ -e $state/pending/$number ]] || fail_step "$number" "is not on record any more: something has removed it from $state"
   yield_to_shutdown
   record "pending/$number" "started/$number"
   mark_step "$number" "started $label"
   read_clock
   begin=$now
-  declare -F "step_${kind//-/_}" >/dev/null || fail_step "$number" "is of a kind unknown to the builder VM: $kind"
-  print_output_of "step_${kind//-/_}" "$@"
+  declare -F "${call[0]}" >/dev/null || fail_step "$number" "is of a kind unknown to the builder VM: $kind"
+  if ((${#references[@]} > 0)); then
+    read_secrets "$number" "${references[@]}"
+    call=(with_secrets "${call[@]}")
+  fi
+  print_output_of "${call[@]}"
   code=$?
+  secrets=()
+  restore_files
   if ((code != 0)); then
     record "started/$number" "failed/$number-$code"
     fail_step "$number" "exit $code"

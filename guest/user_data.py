@@ -19,12 +19,13 @@ USER_DATA_LIMIT = 256 * 1024
 DIRECTORY = "/run/cos-customizer"
 """Where the scripts are on the builder VM: memory, so that no image ever holds them."""
 
-SCRIPTS = ("build.sh", "protocol.sh", "context.sh", "steps.sh", "cleanup.sh")
+SCRIPTS = ("build.sh", "protocol.sh", "context.sh", "secrets.sh", "steps.sh", "leftovers.sh", "blocks.sh", "cleanup.sh")
 """The files that every build needs. Those of a kind of step are only there if a step is of that kind."""
 
 _FOLDER = Path(__file__).parent
 _NONCE = re.compile(r"[A-Za-z0-9_-]+")
 _KIND = re.compile(r"[a-z][a-z0-9-]*")
+_SECRET = re.compile(r"projects/[^/\s]+/secrets/[A-Za-z0-9_-]+/versions/[A-Za-z0-9_-]+")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SOURCED = re.compile(r'^\. "\$directory/(steps/[a-z_]+\.sh)"$', re.MULTILINE)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -40,12 +41,15 @@ class GuestStep:
         settings: names and values that the function is called with, in order; a name may be any that a variable of
             bash can have.
         repeatable: whether the step is run again after a reboot has interrupted it.
+        secrets: names of environment variables, and the secrets that the guest reads for them
+            (`projects/…/secrets/…/versions/…`).
     """
 
     kind: str
     label: str
     settings: Sequence[tuple[str, str]] = ()
     repeatable: bool = False
+    secrets: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ def render_user_data(steps: Sequence[GuestStep], context: ContextObject, nonce: 
     plan = render_plan(steps, context, nonce)
     names = (*SCRIPTS, *step_scripts(step.kind for step in steps))
     files = {f"{DIRECTORY}/{name}": _file(name) for name in names} | {f"{DIRECTORY}/plan.sh": plan}
-    config = yaml.safe_load(_file("cloud_config.yaml"))
+    config = yaml.safe_load(_file("cloud_config.yaml").replace("@nonce@", nonce))
     config["write_files"] += [
         {"path": path, "permissions": "0600", "content": content} for path, content in files.items()
     ]
@@ -141,6 +145,10 @@ def _step_line(number: int, step: GuestStep) -> str:
         if (size := len(f"{name}={value}".encode(errors="replace"))) > ENVIRONMENT_LIMIT:
             raise ValueError(f"{name} is {size} bytes, and Linux takes {ENVIRONMENT_LIMIT}")
         words.append(_quote(f"{name}={value}", name))
+    for name, reference in step.secrets:
+        check_environment_name(name)
+        _check(_SECRET, reference, "secret's version (projects/…/secrets/…/versions/…)")
+        words.append(_quote(f"secret:{name}={reference}", name))
     return " ".join(words)
 
 

@@ -12,6 +12,9 @@ from cos_customizer.emulator.machines.host import run
 from cos_customizer.emulator.machines.stand_in_image import StandIn
 
 _GIB = 1 << 30
+_CLUSTER = "cluster_size=4096"
+"""QEMU gives back whole clusters only. A persistent disk takes discards of 4 KiB, the block of most file systems: with
+larger clusters a file that was deleted and discarded would still be found in an image of the disk."""
 
 
 class DiskFiles:
@@ -54,7 +57,7 @@ class DiskFiles:
         """
         disk, base = self._disks / f"{key}.qcow2", self._disks / f"{key}.base"
         if image is None:
-            run("qemu-img", "create", "-q", "-f", "qcow2", str(disk), str(size_gb * _GIB))
+            run("qemu-img", "create", "-q", "-f", "qcow2", "-o", _CLUSTER, str(disk), str(size_gb * _GIB))
             return
         source = self._kept_stand_in() if image == STAND_IN else self._images / f"{image}.qcow2"
         try:
@@ -62,7 +65,8 @@ class DiskFiles:
         except FileNotFoundError:
             raise EmulatorError(f"there is no image {image} in {self._images}") from None
         size = max(size_gb * _GIB, json.loads(run("qemu-img", "info", "--output=json", str(base)))["virtual-size"])
-        run("qemu-img", "create", "-q", "-f", "qcow2", "-b", base.name, "-F", "qcow2", str(disk), str(size))
+        backing = ("-o", _CLUSTER, "-b", base.name, "-F", "qcow2")
+        run("qemu-img", "create", "-q", "-f", "qcow2", *backing, str(disk), str(size))
 
     def delete(self, key: str) -> None:
         """Remove a disk, if there is one."""

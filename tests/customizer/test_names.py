@@ -182,12 +182,19 @@ def test_the_names_of_an_attempt_are_the_same_for_all_who_know_the_flow_run() ->
     assert len(attempts) == 50
 
 
+def test_a_nonce_follows_from_nothing_and_is_the_build_s_for_as_long_as_it_lasts() -> None:
+    builds = [BuildNames.of("run", 1) for _ in range(50)]
+    assert len({nonce for build in builds for nonce in (build.nonce, build.test_nonce)}) == 100
+    assert all(build.nonce not in repr(build) for build in builds), "what is logged does not tell"
+    assert (builds[0].nonce, builds[0].test_nonce) == (builds[0].nonce, builds[0].test_nonce)
+
+
 def test_what_a_build_calls_its_resources_is_valid_for_each() -> None:
     build = BuildNames.of("run", 1)
     assert re.fullmatch("[0-9a-f]{10}", build.id)
     assert names.check_resource_name(build.builder_vm) == f"cos-customizer-{build.id}"
     assert re.fullmatch("[0-9a-f]{16}", build.nonce)
-    assert build.id not in build.nonce  # the id is for all to see on the VM, the nonce must not follow from it
+    assert re.fullmatch("[0-9a-f]{16}", build.test_nonce)
     labels = build.labels(1_700_000_000.9)
     assert labels == {"cos-customizer-build": build.id, "cos-customizer-expires": "1700000000"}
     for key, value in labels.items():

@@ -31,6 +31,7 @@ pytestmark = pytest.mark.usefixtures("prefect_server")
 
 LABELS = ("run-script first.sh", "run-script second.sh")
 STARTED = marker(f"BuildStep: 1 started {LABELS[0]}")
+HALTED = {"port": 1, "text": "reboot: System halted\r\n"}
 
 
 def script_runs(event: Event) -> bool:
@@ -114,9 +115,22 @@ def test_a_failed_script_shows_its_exit_code_and_its_last_40_lines(emulator: Emu
         pytest.param([STARTED, {"after": 0.1, "power_off": True}], "stopped by itself", id="power-off"),
         pytest.param([STARTED, {"after": 0.1, "crash": True}], "stopped by itself", id="crash"),
         pytest.param(
-            [STARTED, marker("BuildStep: 1 succeeded 1"), marker("BuildSucceeded:"), STARTED],
+            [
+                *(STARTED, marker("BuildStep: 1 succeeded 1"), marker("BuildStep: 2 succeeded 1")),
+                *(marker("BuildSucceeded:"), STARTED),
+            ],
             "restarted",
             id="restarted-after-the-end",
+        ),
+        pytest.param(
+            [STARTED, marker("BuildStep: 1 succeeded 1"), marker("BuildSucceeded:"), HALTED],
+            r"step 2/2 failed: run-script second\.sh never reported",
+            id="success-without-a-step",
+        ),
+        pytest.param(
+            [STARTED, marker("BuildSucceeded:"), HALTED],
+            r"step 1/2 failed: run-script first\.sh has not reported its end",
+            id="success-in-the-middle-of-a-step",
         ),
     ],
 )

@@ -27,7 +27,22 @@ STORIES: dict[str, tuple[list[Event], list[str], bool, bool]] = {
     # what the guest says: (events, states of the steps, succeeded, failed)
     "nothing": ([], [NOT_RUN] * 3, False, False),
     "all steps, then success": ([*A, *B, *C, BuildSucceeded()], [DONE] * 3, True, False),
-    "success alone": ([BuildSucceeded()], [DONE] * 3, True, False),
+    "success alone": ([BuildSucceeded()], [NOT_RUN] * 3, False, True),
+    "success, and the last step never reported": ([*A, *B, BuildSucceeded()], [DONE, DONE, NOT_RUN], False, True),
+    "success while a step runs": ([*A, *B, C[0], BuildSucceeded()], [DONE, DONE, RUNNING], False, True),
+    "success, and the first steps were lost": ([*C, BuildSucceeded()], [DONE] * 3, True, False),
+    "success, and the last end is told again": (
+        [*A, *B, C[0], StepSucceeded(3, None), BuildSucceeded()],
+        [DONE] * 3,
+        True,
+        False,
+    ),
+    "success, then the steps that it was too early for": (
+        [*A, BuildSucceeded(), *B, *C, BuildSucceeded()],
+        [DONE] * 3,
+        False,
+        True,
+    ),
     "the first step runs": (A[:1], [RUNNING, NOT_RUN, NOT_RUN], False, False),
     "between two steps": (A, [DONE, NOT_RUN, NOT_RUN], False, False),
     "the start of a step was lost": ([*A, B[1]], [DONE, DONE, NOT_RUN], False, False),
@@ -42,7 +57,7 @@ STORIES: dict[str, tuple[list[Event], list[str], bool, bool]] = {
     "everything twice": ([*A, *A, *B, *B, *C, *C, BuildSucceeded(), BuildSucceeded()], [DONE] * 3, True, False),
     "failure is not taken back by a later success": (
         [*A, B[0], FAILED_IN_B, BuildSucceeded()],
-        [DONE, FAILED, DONE],
+        [DONE, FAILED, NOT_RUN],
         False,
         True,
     ),
@@ -104,10 +119,10 @@ def test_output_is_told_in_batches_between_the_changes_it_lies_between() -> None
 def test_the_current_step_is_the_one_that_runs_or_ran_last() -> None:
     progress = GuestProgress(LABELS)
     seen = [progress.current]
-    for event in [*A, *B, C[0], BuildSucceeded()]:
+    for event in [*A, *B, *C, BuildSucceeded()]:
         progress.consume([event])
         seen.append(progress.current)
-    assert seen == [0, 1, 1, 2, 2, 3, 3]
+    assert seen == [0, 1, 1, 2, 2, 3, 3, 3]
     assert progress.label(2) == "step 2/3 (run-script b.sh)"
 
 
@@ -135,6 +150,20 @@ def test_what_comes_after_the_failure_does_not_push_out_the_lines_that_led_to_it
     progress = GuestProgress(LABELS)
     progress.consume([A[0], A[1], B[0], OutputLine("why"), B_FAILED, FAILED_IN_B, *numbered("background", 100), C[0]])
     assert list(progress.tail) == ["why"]
+
+
+@pytest.mark.parametrize(
+    ("said", "step", "reason"),
+    [
+        ([BuildSucceeded()], 1, "never reported, though the VM says that all is done"),
+        ([*A, BuildSucceeded()], 2, "never reported, though the VM says that all is done"),
+        ([*A, *B, C[0], BuildSucceeded()], 3, "has not reported its end, though the VM says that all is done"),
+    ],
+)
+def test_success_without_a_step_s_word_is_a_failure_of_that_step(said: list[Event], step: int, reason: str) -> None:
+    progress = GuestProgress(LABELS)
+    progress.consume(said)
+    assert progress.failure == BuildFailed(step, None, reason)
 
 
 def test_a_build_without_steps_succeeds_or_fails_as_well() -> None:

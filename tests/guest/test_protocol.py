@@ -64,6 +64,22 @@ CASES: dict[str, tuple[bytes, list[Event]]] = {
         b"\nBuildSucceeded[n0nce]:\n\nBuildStep[n0nce]: 1 started a\n\nBuildSucceeded[n0nce]:\n",
         [BuildSucceeded(), StepStarted(1, "a"), BuildSucceeded()],
     ),
+    "steps that are told again at the end are told once": (
+        b"\nBuildStep[n0nce]: 1 succeeded 2.0\n" + 2 * b"\nBuildStep[n0nce]: 1 succeeded\n\nBuildSucceeded[n0nce]:\n",
+        [StepSucceeded(1, 2.0), BuildSucceeded()],
+    ),
+    "a step whose end was lost is told at the end": (
+        b"\nBuildStep[n0nce]: 1 started a\n" + 2 * b"\nBuildStep[n0nce]: 1 succeeded\n\nBuildSucceeded[n0nce]:\n",
+        [StepStarted(1, "a"), StepSucceeded(1, None), BuildSucceeded()],
+    ),
+    "a step that runs again ends again": (
+        b"\nBuildStep[n0nce]: 1 succeeded 2.0\n\nBuildStep[n0nce]: 1 started a\n\nBuildStep[n0nce]: 1 succeeded\n",
+        [StepSucceeded(1, 2.0), StepStarted(1, "a"), StepSucceeded(1, None)],
+    ),
+    "a step without a word on what it began": (
+        b"BuildStep[n0nce]: 1 started\n",
+        [OutputLine("BuildStep[n0nce]: 1 started")],
+    ),
     "a script's line without an end, then a marker": (
         b"BuildStatus: 50%\nBuildStep[n0nce]: 1 succeeded 1.00\n",
         [OutputLine("50%"), StepSucceeded(1, 1.0)],

@@ -1,15 +1,17 @@
 """The guest's scripts, run by bash on this machine: fetching the build context, and running steps, reboots apart."""
 
+import base64
 import gzip
 import hashlib
 import io
+import json
 import os
 import subprocess
 import tarfile
 import threading
 import tty
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -113,7 +115,7 @@ class Guest:
         prelude = f"""
             set -u; shopt -s nullglob dotglob globstar
             directory={run} state={state}
-            for part in protocol context steps; do . {FOLDER}/$part.sh; done
+            for part in protocol context secrets steps; do . {FOLDER}/$part.sh; done
             mkdir -p $directory/steps
             cp {FOLDER}/steps/*.sh $directory/steps
             for file in $directory/steps/*.sh; do . $file; done
@@ -140,10 +142,10 @@ class Guest:
     def fetch(self, cloud: Cloud) -> list[Event]:
         return self.bash("fetch_context", cloud=cloud)
 
-    def build(self, *steps: GuestStep, before: str = "") -> list[Event]:
+    def build(self, *steps: GuestStep, before: str = "", cloud: Cloud | None = None) -> list[Event]:
         """Run the steps, without fetching and cleaning up; what is in `state/context` is the build context."""
         script = "recall_steps; record_plan; plan; yield_to_shutdown; conclude 'BuildSucceeded[n0nce]:'"
-        return self.bash(f"{before}\n{script}", *steps)
+        return self.bash(f"{before}\n{script}", *steps, cloud=cloud)
 
     def write(self, name: str, script: str) -> GuestStep:
         path = self.folder / "state" / "context" / name
@@ -369,6 +371,39 @@ def test_a_step_cut_off_by_a_reboot_fails(machine: Guest) -> None:
     assert failed == BuildFailed(1, None, "was interrupted: something killed the build's own processes")
 
 
+def test_what_a_script_removes_of_the_build_in_memory_is_put_back(machine: Guest) -> None:
+    run = machine.folder / "run"
+    steps = (machine.write("a.sh", f"rm -rf {run}"), machine.write("b.sh", "echo b"))
+    events = machine.build(*steps, before='keep_files; before=$(cd "$directory" && md5sum *.sh steps/*)')
+    assert events[-1] == BuildSucceeded()
+    assert f"warning: a script has removed files of the build from {run}; they are put back" in texts(events)
+    assert (run / "plan.sh").read_text() == render_plan(steps, machine.context, "n0nce")
+    assert (run / "plan.sh").stat().st_mode & 0o777 == 0o600
+    assert (run / "steps" / "kernel_args.sh").read_bytes() == (FOLDER / "steps" / "kernel_args.sh").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("sabotage", "step", "reason"),
+    [
+        ("rm -rf {state}", None, "cannot record a step in {state}: has a script removed it?"),
+        ("rm -rf {state}/*", None, "cannot record a step in {state}: has a script removed it?"),
+        ("rm -rf {state}/pending", 2, "is not on record any more: something has removed it from {state}"),
+        ("(until [[ -e {state}/done/2 ]]; do sleep 0.02; done; rm {state}/done/1) &", 1, "is not on record as done"),
+    ],
+)
+def test_a_script_that_removes_the_record_of_the_steps_fails_the_build(
+    sabotage: str, step: int | None, reason: str, machine: Guest
+) -> None:
+    state = machine.folder / "state"
+    steps = (machine.write("a.sh", sabotage.format(state=state)), machine.write("b.sh", "echo b"))
+    after = "until [[ ! -e $state/done/2 || ! -e $state/done/1 ]]; do command sleep 0.02; done; check_record"
+    events = machine.bash(f"recall_steps; record_plan; plan; {after}; conclude 'BuildSucceeded[n0nce]:'", *steps)
+    failed = events[-1]
+    assert isinstance(failed, BuildFailed)
+    assert failed.step == step
+    assert failed.reason.startswith(reason.format(state=state))
+
+
 DRIVER = driver_step()
 
 
@@ -405,3 +440,86 @@ def test_sigterm_waits_for_the_script(machine: Guest) -> None:
     step = machine.write("a.sh", "kill $PPID; sleep 0.3; echo done; exit 4")
     *_, output, failed, _ = machine.build(step)
     assert (output, failed) == (OutputLine("done"), StepFailed(1, 4, "exited with 4"))
+
+
+REFERENCE = "projects/my-project/secrets/token/versions/3"
+ACCESS = f"/v1/{REFERENCE}:access"
+SECRETS = {
+    "a word": "hunter2-and-some-more",
+    "short": "ab",
+    "of sed's and the shell's own characters": r"a.*[b]$^/\\|&'\"`$(id)~!{}",
+    "of several lines": "-----BEGIN KEY-----\n"
+    + "MIIEvQIBADANBgkqhkiG9w0BAQEFAASC\n" * 6
+    + "  indented = 1\n-----END KEY-----\n\n",
+    "of which lines are parts of lines": "abcd\nabcdefgh\nxabcdefghy",
+    "not ASCII": "Schlüssel-世界-🎉",
+    "long": "".join(f"{number:x}." for number in range(9000)),
+}
+SHOW = """
+printf '%s' "$TOKEN" | cmp - ../../expected && echo "as it is"
+printf '%s' "$TOKEN"; echo; printf '%s\n' "before $TOKEN after"; echo $TOKEN
+printf '%s' "$TOKEN" | base64 -w 0; echo; printf '%s\n' "$TOKEN" | base64; printf '%s' "$TOKEN" | base64 -w 64
+printf '%s' "$TOKEN" | base64 -w 0 | tr +/ -_; echo
+while IFS= read -r line; do
+  for file in /proc/[0-9]*/cmdline; do
+    [[ ${#line} -lt 4 || $(tr '\\0' ' ' <"$file") != *"$line"* ]] || echo "on the command line of ${file//[!0-9]/}"
+  done
+done < <(printf '%s' "$TOKEN" | sort -u | head -n 5) 2>/dev/null
+echo "end"
+"""
+
+
+def give_secret(cloud: Cloud, value: bytes) -> None:
+    cloud.answers["/computeMetadata/v1/instance/attributes/secretmanager-endpoint"] = (200, cloud.url.encode())
+    payload = {"data": base64.b64encode(value).decode(), "dataCrc32c": "1"}
+    cloud.answers[ACCESS] = (200, json.dumps({"name": REFERENCE, "payload": payload}, indent=2).encode())
+
+
+def with_secret(step: GuestStep) -> GuestStep:
+    return replace(step, secrets=[("TOKEN", REFERENCE)])
+
+
+@pytest.mark.parametrize("value", SECRETS.values(), ids=SECRETS)
+def test_a_secret_is_in_the_environment_of_its_step_and_shows_nowhere(value: str, cloud: Cloud, machine: Guest) -> None:
+    give_secret(cloud, value.encode())
+    (machine.folder / "expected").write_bytes(value.encode())
+    steps = (with_secret(machine.write("a.sh", SHOW)), machine.write("b.sh", 'echo "${TOKEN-unset}"; env'))
+    events = machine.build(*steps, cloud=cloud)
+    assert events[-1] == BuildSucceeded()
+    output = texts(events)
+    assert output[0] == "as it is"
+    assert output[output.index("end") + 1] == "unset"
+    assert not [line for line in output if line.startswith("on the command line")]
+    shown = b"\n".join(line.encode() for line in output[1 : output.index("end")])
+    encoded = base64.b64encode(value.encode()).decode()
+    telling = [part for part in (*value.split(), encoded, encoded[:60]) if len(part) >= 4] or [value]
+    assert not [part for part in telling if part.encode() in shown], shown
+    assert cloud.asked[-1] == (ACCESS, None, f"Bearer {TOKEN}")
+    (machine.folder / "expected").unlink()
+    written = b"".join(path.read_bytes() for path in machine.folder.rglob("*") if path.is_file())
+    assert max(telling, key=len).encode() not in written
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "reason"),
+    [
+        (403, b"no", f"may not read the secret {REFERENCE} (HTTP 403)"),
+        (404, b"no", f"the secret {REFERENCE} does not exist (HTTP 404 from http://127.0.0.1:"),
+        (503, b"no", f"cannot read the secret {REFERENCE} from http://127.0.0.1:"),
+        (200, b"<html>", f"the secret {REFERENCE} is empty"),
+        (200, b'{"payload": {"data": "!"}}', "has not answered as Secret Manager does"),
+        (200, b'{"payload": {"data": "YQBi"}}', f"the secret {REFERENCE} holds a NUL character"),
+    ],
+)
+def test_a_secret_that_cannot_be_had_fails_its_step_before_the_script_runs(
+    status: int, body: bytes, reason: str, cloud: Cloud, machine: Guest
+) -> None:
+    give_secret(cloud, b"x")
+    cloud.answers[ACCESS] = (status, body)
+    events = machine.build(with_secret(machine.write("a.sh", "echo ran")), cloud=cloud)
+    failed = events[-1]
+    assert isinstance(failed, BuildFailed)
+    assert failed.step == 1
+    assert failed.reason.startswith("cannot be given TOKEN: ")
+    assert reason in failed.reason
+    assert "ran" not in texts(events)

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -80,6 +81,9 @@ def run_plan(plan: str, directory: Path) -> list[list[bytes]]:
     assert not done.stderr
     words = iter(done.stdout.split(b"\0")[:-1])
     return [[next(words) for _ in range(int(count))] for count in words]
+
+
+SECRET = "projects/my-project/secrets/token/versions/latest"
 
 
 def plan_of(env: Mapping[str, str]) -> str:
@@ -164,6 +168,13 @@ def test_random_values_survive(tmp_path: Path) -> None:
     assert step[4:] == [f"{name}={value}".encode() for name, value in env.items()]
 
 
+def test_of_a_secret_the_plan_holds_its_name_and_its_reference(tmp_path: Path) -> None:
+    (_, step) = run_plan(
+        render_plan([replace(script_step("a.sh"), secrets=[("A", SECRET)])], CONTEXT, "n0nce"), tmp_path
+    )
+    assert step[3:] == [b"script=a.sh", f"secret:A={SECRET}".encode()]
+
+
 def test_a_plan_without_steps_is_one_too(tmp_path: Path) -> None:
     assert [settings[4] for settings in run_plan(render_plan([], CONTEXT, "n0nce"), tmp_path)] == [b"0"]
 
@@ -194,6 +205,9 @@ def test_too_much_for_one_environment_string_is_refused_with_its_size(character:
         (script_step("a.sh", {"A": "x\0"}), "A holds a NUL character"),
         (script_step("a.sh", {"A": "\udcff"}), "A is not valid Unicode"),
         (script_step("a\0.sh"), "script holds a NUL character"),
+        (GuestStep("run-script", "a", secrets=[("1A", SECRET)]), "'1A' is not a valid environment variable name"),
+        (GuestStep("run-script", "a", secrets=[("A", "projects/p/secrets/s")]), "not a secret's version"),
+        (GuestStep("run-script", "a", secrets=[("A", SECRET + "/../..")]), "not a secret's version"),
         (GuestStep("rm -rf", "a"), "kind of step: 'rm -rf'"),
         (GuestStep("install-x", "a"), "kind of step: 'install-x'"),
         (GuestStep("../build", "a"), "kind of step: '../build'"),

@@ -1,0 +1,91 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2154 # variables of build.sh and of the plan
+# Reads secrets from Secret Manager, as the VM's service account, for the one step that asks for them. A value is in
+# memory, in pipes, and in the environment of that step: in no file, and on no command line.
+#
+# https://cloud.google.com/secret-manager/docs/reference/rest/v1/projects.secrets.versions/access
+
+# read_secret <reference> <token>: prints the answer.
+read_secret() {
+  printf 'header = "Authorization: Bearer %s"\n' "$2" |
+    "${curl[@]}" --config - --max-time 60 "$endpoint/v1/$1:access" 2>"$directory/curl.errors"
+}
+
+# refuse_secret <reference>: says why it could not be read, as the end of "step n".
+refuse_secret() {
+  case $(http_status) in
+    401 | 403) printf %s "the builder VM's service account may not read the secret $1 (HTTP $(http_status))" ;;
+    404) printf %s "the secret $1 does not exist (HTTP 404 from $endpoint)" ;;
+    *) printf %s "cannot read the secret $1 from $endpoint: $(first_line "$directory/curl.errors")" ;;
+  esac
+}
+
+# read_secrets <number of the step> secret:<name>=projects/<project>/secrets/<secret>/versions/<version>…: into `secrets`.
+read_secrets() {
+  local LC_ALL=C number=$1 token endpoint name reference data value size
+  shift
+  token=$(access_token)
+  [[ $token ]] || fail_step "$number" "cannot read its secrets: the builder VM has no access token of a service account"
+  endpoint=$(endpoint_of secretmanager)
+  for reference; do
+    name=${reference#secret:}
+    reference=${name#*=} name=${name%%=*}
+    data=$(patiently read_secret "$reference" "$token") ||
+      fail_step "$number" "cannot be given $name: $(refuse_secret "$reference")"
+    data=$(printf %s "$data" | tr -d ' \t\r\n' | sed -n 's/.*"data":"\([^"]*\)".*/\1/p')
+    # Line feeds at its end belong to it, and bash would drop them; it drops zeros too.
+    { value=$(printf %s "$data" | base64 -d && printf x) && size=$(printf %s "$data" | base64 -d | wc -c); } 2>/dev/null ||
+      fail_step "$number" "cannot be given $name: $endpoint has not answered as Secret Manager does"
+    value=${value%x}
+    ((${#value} > 0)) || fail_step "$number" "cannot be given $name: the secret $reference is empty"
+    ((${#value} == size)) || fail_step "$number" "cannot be given $name: the secret $reference holds a NUL character"
+    # shellcheck disable=SC2004 # by name: declared in steps.sh
+    secrets[$name]=$value
+  done
+}
+
+# with_secrets <function> <argument>…: for a subshell, which the values end with.
+with_secrets() {
+  local secret_name
+  for secret_name in "${!secrets[@]}"; do
+    export "$secret_name=${secrets[$secret_name]}"
+  done
+  "$@"
+}
+
+# say_parts <text>: its lines, without the space around them, long ones in pieces; short ones only if there is nothing else
+# to know it by.
+say_parts() {
+  local line lines long=()
+  mapfile -t lines < <(printf %s "$1" | sed 's/^[[:space:]]*//; s/[[:space:]]*$//; /^$/d')
+  for line in "${lines[@]}"; do
+    while ((${#line} > 260)); do # a pattern of many thousand bytes takes sed minutes
+      long+=("${line:0:256}")
+      line=${line:256}
+    done
+    ((${#line} < 4)) || long+=("$line")
+  done
+  ((${#long[@]} > 0)) || long=("${lines[@]}")
+  for line in "${long[@]}"; do
+    printf '%06d %s\n' "${#line}" "$line"
+  done
+}
+
+# Prints a program for sed that masks the secrets, line by line: as they are, and in base64, in one line or in several.
+# What base64 makes of a value's last bytes depends on what follows them: nothing, or a line feed.
+mask_secrets() {
+  local -x LC_ALL=C
+  local value end columns encoded
+  for value in "${secrets[@]}"; do
+    say_parts "$value"
+    for end in '' $'\n'; do
+      for columns in 0 64 76; do
+        encoded=$(printf %s "$value$end" | base64 -w "$columns")
+        say_parts "$encoded"
+        say_parts "$(printf %s "$encoded" | tr +/ -_)"
+      done
+    done
+  done | sort -r -u | # the longest first: a shorter one may be a part of it
+    sed 's/^[0-9]* //; s|[][\.*^$/]|\\&|g; s|.*|s/&/***/g|'
+  printf '%s\n' 's/\(\*\*\*\)\{2,\}/***/g'
+}
