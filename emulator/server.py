@@ -77,7 +77,14 @@ class Emulator:
                 raise EmulatorError(f"{project[:100]!r} is no project id", "-project takes ids such as my-project")
         if isinstance(self._backend, ScriptedBackend):
             self._backend.clock = self.clock
-        self._engine = ComputeEngine(state_dir, self.clock, self.faults, self._backend, self._given_attributes)
+        self._engine = ComputeEngine(
+            state_dir,
+            self.clock,
+            self.faults,
+            self._backend,
+            self._given_attributes,
+            lambda: (self.storage_port,),
+        )
         self.logs = LogEntries(state_dir, self.clock)
         try:
             self._storage = CloudStorage(

@@ -39,6 +39,7 @@ class MachineSpec:
         attributes: instance metadata (`instance/attributes/…` of the metadata server).
         service_account: e-mail of the service account, or None for an instance without one.
         scopes: OAuth scopes of that account.
+        host_ports: ports of this machine's loopback that the guest may reach.
         machine_type: for example `n1-standard-1`; real machines may be smaller than it says.
     """
 
@@ -53,6 +54,7 @@ class MachineSpec:
     labels: Mapping[str, str] = field(default_factory=dict)
     service_account: str | None = None
     scopes: Sequence[str] = ()
+    host_ports: Sequence[int] = ()
 
 
 class Machine(Protocol):

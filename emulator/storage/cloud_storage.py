@@ -19,6 +19,7 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 from gcp_storage_emulator import server as library_server
+from gcp_storage_emulator import storage as library_storage
 from gcp_storage_emulator.exceptions import BadRequest, NotFound
 from gcp_storage_emulator.handlers import buckets, objects
 from gcp_storage_emulator.server import RequestHandler, Router
@@ -35,7 +36,7 @@ from cos_customizer.emulator.request_body import decoded
 from cos_customizer.emulator.storage import driver_bucket
 from cos_customizer.emulator.storage.driver_bucket import Resource, public_bucket, public_object
 from cos_customizer.emulator.storage.names import check_new_bucket, check_target
-from cos_customizer.emulator.storage.object_requests import check_preconditions, list_page
+from cos_customizer.emulator.storage.object_requests import check_preconditions, glob_matches, list_page
 
 for _name in ("gcp_storage_emulator", "api"):  # it logs each request, and warns of its own inner workings
     _logger = logging.getLogger(_name)
@@ -50,6 +51,7 @@ _ROUTES = tuple(
     if all(each.__module__ in (buckets.__name__, objects.__name__) for each in methods.values())
 )
 library_server.HANDLERS = _ROUTES
+library_storage.gcs_glob_match = glob_matches
 
 
 class _Storage(BaseStorage):  # type: ignore[misc]  # it has no type hints

@@ -79,32 +79,30 @@ PAGES: list[tuple[dict[str, str], str]] = [
 ]
 
 
-@pytest.mark.parametrize("service", SERVICES)
 @pytest.mark.parametrize(("headers", "words"), PAGES, ids=[f"{row[0]}" for row in PAGES])
-def test_no_service_answers_a_web_page(
-    ports: dict[str, int], service: str, headers: dict[str, str], words: str
-) -> None:
-    port, (method, path) = ports[service], SERVICES[service]
-    sent = {name: value.replace("PORT", str(port)) for name, value in headers.items()}
-    more = {"Metadata-Flavor": "Google", "Content-Type": "multipart/mixed; boundary=x"}
-    status, content, answered = ask(port, method, path, {**sent, **more})
-    error = json.loads(content)["error"]
-    assert (status, error["code"], error["status"]) == (403, 403, "PERMISSION_DENIED")
-    assert words.replace("PORT", str(port)) in error["message"]
-    assert not [name for name in answered if name.lower().startswith("access-control-")]
+def test_no_service_answers_a_web_page(ports: dict[str, int], headers: dict[str, str], words: str) -> None:
+    for service, (method, path) in SERVICES.items():
+        port = ports[service]
+        sent = {name: value.replace("PORT", str(port)) for name, value in headers.items()}
+        more = {"Metadata-Flavor": "Google", "Content-Type": "multipart/mixed; boundary=x"}
+        status, content, answered = ask(port, method, path, {**sent, **more})
+        assert status == 403, service
+        error = json.loads(content)["error"]
+        assert (error["code"], error["status"]) == (403, "PERMISSION_DENIED"), service
+        assert words.replace("PORT", str(port)) in error["message"], service
+        assert not [name for name in answered if name.lower().startswith("access-control-")], service
 
 
-@pytest.mark.parametrize("service", SERVICES)
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "LocalHost", "[::1]"])
-def test_every_service_answers_under_its_own_names(ports: dict[str, int], service: str, host: str) -> None:
-    port, (method, path) = ports[service], SERVICES[service]
-    headers = {"Host": f"{host}:{port}", "Metadata-Flavor": "Google", "Sec-Fetch-Site": "none"}
-    if method == "POST":
-        headers["Content-Type"] = "multipart/mixed; boundary=x"
-    status, _, answered = ask(port, method, path, headers, _BATCH if method == "POST" else None)
-    assert status == 200
-    assert answered["X-Content-Type-Options"] == "nosniff"
-    assert answered["Content-Security-Policy"].startswith("sandbox")
+def test_every_service_answers_under_its_own_names(ports: dict[str, int], host: str) -> None:
+    for service, (method, path) in SERVICES.items():
+        headers = {"Host": f"{host}:{ports[service]}", "Metadata-Flavor": "Google", "Sec-Fetch-Site": "none"}
+        if method == "POST":
+            headers["Content-Type"] = "multipart/mixed; boundary=x"
+        status, _, answered = ask(ports[service], method, path, headers, _BATCH if method == "POST" else None)
+        assert status == 200, service
+        assert answered["X-Content-Type-Options"] == "nosniff"
+        assert answered["Content-Security-Policy"].startswith("sandbox")
 
 
 @pytest.mark.parametrize("service", SERVICES)
