@@ -336,7 +336,6 @@ def _copy_database(database: Path, template: Path) -> None:
             target.execute(f"PRAGMA user_version = {_database_version()}")
             target.execute("PRAGMA journal_mode = DELETE")
             target.commit()
-        Path(name).chmod(0o644)
         Path(name).replace(template)
     except BaseException:
         Path(name).unlink(missing_ok=True)
@@ -350,6 +349,7 @@ def main() -> None:
     begin = time.monotonic()
     with LocalServer() as server:
         server.keep_template(Path(sys.argv[1]).absolute())
+    Path(sys.argv[1]).chmod(0o644)  # an image's users are not who has made it
     print(f"{sys.argv[1]} written in {time.monotonic() - begin:.1f} s")  # noqa: T201
 
 

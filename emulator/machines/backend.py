@@ -4,7 +4,7 @@ Compute Engine uses machines through these protocols alone. There are two backen
 `scripted` plays a given serial transcript in no time.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -113,6 +113,10 @@ class Backend(Protocol):
 
     def delete_image(self, key: str) -> None:
         """Remove an image, if there is one."""
+        ...
+
+    def keep_only(self, disks: Collection[str], images: Collection[str]) -> None:
+        """Remove all that an earlier emulator has left and that belongs to none of these disks and images."""
         ...
 
     def machine(self, spec: MachineSpec) -> Machine:

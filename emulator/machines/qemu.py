@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -70,7 +70,8 @@ class QemuBackend:
         """See `Backend.prepare`."""
         with self._preparing:
             require_packages(build=not self.stand_in.is_built())
-            self.stand_in.ensure(self._report)
+            with _usual_umask():
+                self.stand_in.ensure(self._report)
             self._accelerator = self._accelerator or choose_accelerator(self.stand_in, self._cache, self._report)
 
     @property
@@ -105,6 +106,13 @@ class QemuBackend:
     def delete_image(self, key: str) -> None:
         """See `Backend.delete_image`."""
         self._disks.delete_image(key)
+
+    def keep_only(self, disks: Collection[str], images: Collection[str]) -> None:
+        """See `Backend.keep_only`; the output of machines of those disks stays."""
+        self._disks.keep_only(disks, images)
+        for path in (self._state / "serial").glob("*"):
+            if path.name not in disks:
+                shutil.rmtree(path, ignore_errors=True)
 
     def machine(self, spec: MachineSpec) -> "QemuMachine":
         """See `Backend.machine`."""
@@ -336,6 +344,16 @@ class QemuMachine:
             *("-object", "rng-builtin,id=random", "-device", "virtio-rng-pci,rng=random"),
             *serial,
         ]
+
+
+@contextlib.contextmanager
+def _usual_umask() -> Iterator[None]:
+    """Let files be made with the modes that they have in images, whatever this process hides."""
+    before = os.umask(0o022)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def _rules(host_ports: Sequence[int]) -> Rules:

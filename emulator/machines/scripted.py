@@ -5,7 +5,7 @@ import base64
 import itertools
 import re
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -256,6 +256,9 @@ class ScriptedBackend:
         return 100 << 20
 
     def delete_image(self, key: str) -> None:
+        """Do nothing."""
+
+    def keep_only(self, disks: Collection[str], images: Collection[str]) -> None:
         """Do nothing."""
 
     def machine(self, spec: MachineSpec) -> ScriptedMachine:

@@ -64,6 +64,27 @@ class _Storage(BaseStorage):  # type: ignore[misc]  # it has no type hints
         super().__init__(data_dir=str(directory))
         self._store.write_bytes = self._write_atomically
         self._given: dict[str, dict[str, bytes]] = {}
+        self._collect()
+
+    def _collect(self) -> None:
+        """Remove the files that nothing here has: what an emulator has left that was killed while it wrote."""
+        root: Path = self._store._disk_path("")  # noqa: SLF001
+        kept = {root / ".meta"}
+        kept |= {self._path(bucket, name) for bucket, named in self.objects.items() for name in named}
+        kept |= {self._part(upload) for upload in self.resumable}
+        kept |= {
+            self._store._disk_path(self._soft_delete_content_path(bucket, name, generation))  # noqa: SLF001
+            for bucket, named in self.soft_deleted.items()
+            for name, generations in named.items()
+            for generation in generations
+        }
+        for path in root.rglob("*"):
+            if path.is_file() and path not in kept:
+                path.unlink()
+
+    def _path(self, bucket: str, name: str) -> Path:
+        path: Path = self._store._disk_path(self._object_path(bucket, name))  # noqa: SLF001
+        return path
 
     def give(self, bucket: str, contents: dict[str, bytes], endpoint: str) -> None:
         """Add a bucket that is always there and is not stored.
@@ -171,8 +192,7 @@ class _Storage(BaseStorage):  # type: ignore[misc]  # it has no type hints
         return part.read_bytes()[:total_size]
 
     def _part(self, file_id: str) -> Path:
-        path: Path = self._store._disk_path(self._object_path(RESUMABLE_DIR, self.safe_id(file_id)))  # noqa: SLF001
-        return path
+        return self._path(RESUMABLE_DIR, self.safe_id(file_id))
 
 
 class _Handler(GatedHandler, RequestHandler):  # type: ignore[misc]  # it has no type hints
