@@ -1,6 +1,7 @@
 """Serving HTTP: what all services have in common, and a threaded server for a WSGI application.
 
-The server keeps connections open. Werkzeug's own server closes the connection after each answer; pollers of a hundred serial consoles want it kept.
+The server keeps connections open. Werkzeug's own closes them after each answer; pollers of a hundred serial consoles
+want them kept.
 """
 
 import contextlib
@@ -154,7 +155,7 @@ class GatedHandler(BaseHTTPRequestHandler):
             self.server.record(self.service(), self.command, self.path, status, time.monotonic() - self._began)
 
     def end_headers(self) -> None:
-        """Tell a browser that shows an answer all the same that nothing in it may run or be taken for a page of ours."""
+        """Tell a browser that shows an answer all the same that nothing in it may run."""
         for name, value in _FOR_BROWSERS.items():
             self.send_header(name, value)
         super().end_headers()

@@ -21,6 +21,6 @@ def _number(variable: str, default: int) -> int:
     text = os.environ.get(variable, "")
     if not text:
         return default
-    if not (text.isascii() and text.isdecimal() and 0 < int(text[:10]) and len(text) <= 10):
+    if not (text.isascii() and text.isdecimal() and int(text[:10]) > 0 and len(text) <= 10):
         raise EmulatorError(f"{variable} is {text[:20]!r}", "set it to a whole number from 1 on, or not at all")
     return int(text)

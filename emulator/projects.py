@@ -13,7 +13,7 @@ _DOMAIN = r"(?:(?:[-a-z0-9]{1,63}\.)*(?:[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?):)?"
 _IN_PATHS = re.compile(rf"{_DOMAIN}(?:[0-9]{{1,19}}|(?:[a-z0-9](?:[-a-z0-9]{{0,61}}[a-z0-9])?))")
 """A project's id or number in a request (https://compute.googleapis.com/discovery/v1/apis/compute/v1/rest)."""
 _ID = re.compile(r"[a-z][-a-z0-9]{4,28}[a-z0-9]")
-"""https://cloud.google.com/resource-manager/docs/creating-managing-projects#before_you_begin, without old ids of domains."""
+"""https://cloud.google.com/resource-manager/docs/creating-managing-projects#before_you_begin, without domains."""
 
 
 def is_project_id(text: str) -> bool:

@@ -73,7 +73,7 @@ class ComputeEngine:
         self.disks = Disks(shared)
         self.images = Images(shared)
         self.templates = Templates(shared)
-        self.quotas = Quotas(store)
+        self.quotas = Quotas(store, backend.most_machines)
         self.instances = Instances(shared, self.disks, self.quotas, given_attributes, host_ports)
 
     @property

@@ -90,6 +90,8 @@ class Backend(Protocol):
     """A kind of machine with the disks it boots from. Keys are chosen by the caller, unique and safe as file names."""
 
     name: str
+    most_machines: int
+    """How many machines may run at once unless the user sets another limit."""
 
     def prepare(self) -> None:
         """Make sure that machines can run: programs installed, stand-in image built. Slow the first time.

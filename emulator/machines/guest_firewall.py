@@ -7,6 +7,7 @@ any more is lost: where this is not at work, a guest has no network.
 """
 
 import contextlib
+import itertools
 import selectors
 import socket
 import struct
@@ -81,7 +82,7 @@ def _own_addresses() -> frozenset[IPv4Address]:
     except OSError:
         return frozenset()
     return frozenset(
-        IPv4Address(before.split()[-1]) for before, line in zip(lines, lines[1:], strict=False) if "/32 host LOCAL" in line
+        IPv4Address(before.split()[-1]) for before, line in itertools.pairwise(lines) if "/32 host LOCAL" in line
     )
 
 

@@ -25,7 +25,13 @@ GATEWAY_IP = "169.254.169.1"
 """The host's loopback interface as the guest sees it."""
 
 TOKEN_SECONDS = 3599
-_NAMES = ("169.254.169.254", "169.254.169.254:80", "metadata", "metadata.google.internal", "metadata.google.internal:80")
+_NAMES = (
+    "169.254.169.254",
+    "169.254.169.254:80",
+    "metadata",
+    "metadata.google.internal",
+    "metadata.google.internal:80",
+)
 _ROOT = "/computeMetadata/v1"
 _NAMED_BY_USERS = ("attributes", "service-accounts")
 """Directories whose entries keep their names in JSON."""

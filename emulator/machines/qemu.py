@@ -53,6 +53,7 @@ class QemuBackend:
     """
 
     name = "qemu"
+    most_machines = 24  # of 1 GiB each
 
     def __init__(self, state_dir: Path, cache_dir: Path, report: Callable[[str], None] = LOG.info) -> None:
         self._state = Path(state_dir).absolute()

@@ -237,6 +237,7 @@ class ScriptedBackend:
     """
 
     name = "scripted"
+    most_machines = 1000
 
     def __init__(self, transcripts: Transcripts | None = None) -> None:
         self.transcripts = transcripts or Transcripts()

@@ -271,7 +271,9 @@ class _Handler(GatedHandler, RequestHandler):  # type: ignore[misc]  # it has no
 
     def send_header(self, keyword: str, value: str) -> None:
         """Send a header; an object's metadata, which is among them, may hold anything."""
-        super().send_header(*("".join(filter(str.isprintable, text)).encode().decode("latin-1") for text in (keyword, str(value))))
+        super().send_header(
+            *("".join(filter(str.isprintable, text)).encode().decode("latin-1") for text in (keyword, str(value)))
+        )
 
     def log_request(self, code: Any = "-", size: Any = "-") -> None:  # noqa: ARG002
         """Record the answer, which is about to be sent."""

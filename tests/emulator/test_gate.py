@@ -18,7 +18,9 @@ from cos_customizer.emulator.server import Emulator
 JSON = {"Content-Type": "application/json"}
 METADATA = "/computeMetadata/v1/instance/name"
 BUCKET = "/storage/v1/b/my-project_cloudbuild"
-_BATCH = b"--x\r\nContent-Type: application/http\r\n\r\nGET /compute/v1/projects/my-project HTTP/1.1\r\n\r\n\r\n--x--\r\n"
+_BATCH = (
+    b"--x\r\nContent-Type: application/http\r\n\r\nGET /compute/v1/projects/my-project HTTP/1.1\r\n\r\n\r\n--x--\r\n"
+)
 SERVICES = {
     "Compute Engine": ("GET", INSTANCES),
     "Cloud Logging": ("GET", "/v2/projects/my-project/logs"),
@@ -115,7 +117,9 @@ def test_no_page_is_told_that_it_may_ask(ports: dict[str, int], service: str) ->
         assert not [name for name in answered if name.lower().startswith("access-control-")]
 
 
-@pytest.mark.parametrize("target", ["http://evil.example/emulator/status", "http://127.0.0.1:PORT/emulator/status", "*"])
+@pytest.mark.parametrize(
+    "target", ["http://evil.example/emulator/status", "http://127.0.0.1:PORT/emulator/status", "*"]
+)
 def test_a_target_that_is_no_path_is_refused(emulator: Emulator, target: str) -> None:
     for port in (emulator.port, emulator.storage_port):
         status, content, _ = ask(port, "GET", target.replace("PORT", str(port)), {"Host": f"127.0.0.1:{port}"})
@@ -129,7 +133,9 @@ def test_two_hosts_are_none(emulator: Emulator) -> None:
         assert client.recv(1000).startswith(b"HTTP/1.1 403")
 
 
-@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "", "TEXT/plain; charset=x"])
+@pytest.mark.parametrize(
+    "content_type", ["text/plain", "application/x-www-form-urlencoded", "", "TEXT/plain; charset=x"]
+)
 @pytest.mark.parametrize(
     ("path", "content"),
     [

@@ -29,10 +29,21 @@ def rules(monkeypatch: pytest.MonkeyPatch) -> Rules:
     return _rules([STORAGE])
 
 
-def frame(address: str, protocol: int = TCP, port: int = 80, *, kind: int = 0x0800, fragment: int = 0, head: int = 5) -> bytes:
+def frame(
+    address: str, protocol: int = TCP, port: int = 80, *, kind: int = 0x0800, fragment: int = 0, head: int = 5
+) -> bytes:
     """An Ethernet frame with an IPv4 packet."""
-    packet = struct.pack("!BBHHHBBH4s4s", 64 + head, 0, 40, 1, fragment, 64, protocol, 0, bytes(4), IPv4Address(address).packed)
-    return bytes(12) + struct.pack("!H", kind) + packet + bytes(4 * (head - 5)) + struct.pack("!HH", 5000, port) + bytes(16)
+    packet = struct.pack(
+        "!BBHHHBBH4s4s", 64 + head, 0, 40, 1, fragment, 64, protocol, 0, bytes(4), IPv4Address(address).packed
+    )
+    return (
+        bytes(12)
+        + struct.pack("!H", kind)
+        + packet
+        + bytes(4 * (head - 5))
+        + struct.pack("!HH", 5000, port)
+        + bytes(16)
+    )
 
 
 @pytest.mark.parametrize(
@@ -142,7 +153,13 @@ def test_a_real_guest_reaches_its_storage_and_metadata_and_no_other_port(tmp_pat
     try:
         backend.create_disk("disk", STAND_IN, 10)
         spec = MachineSpec(
-            "my-project", "us-west1-b", "vm", str(time.time_ns()), "disk", attributes={"user-data": user_data}, host_ports=[own]
+            "my-project",
+            "us-west1-b",
+            "vm",
+            str(time.time_ns()),
+            "disk",
+            attributes={"user-data": user_data},
+            host_ports=[own],
         )
         machine = backend.machine(spec)
         machine.power_on()
@@ -150,7 +167,9 @@ def test_a_real_guest_reaches_its_storage_and_metadata_and_no_other_port(tmp_pat
         def text() -> str:
             return machine.serial_output(3, 0).contents.decode(errors="replace")
 
-        wait_for(lambda: "end=0" in text(), lambda: machine.serial_output(1, 0).contents.decode(errors="replace")[-2000:])
+        wait_for(
+            lambda: "end=0" in text(), lambda: machine.serial_output(1, 0).contents.decode(errors="replace")[-2000:]
+        )
         said = dict(line.split("=") for line in text().split())
         assert (said["own"], said["metadata"]) == ("0", "0")
         assert {said[name] for name in ("other", "names", "address")} == {"28"}  # curl's time is over

@@ -26,7 +26,8 @@ ALLOWED = {
     "logging": "clock errors filter_language patterns projects web",
     "compute": "clock errors faults filter_language machines patterns projects web",
     "control": "compute errors faults machines web",
-    "server": "clock compute control errors faults http_server limits logging machines projects request_log storage web",
+    "server": "clock compute control errors faults http_server limits logging machines projects request_log storage "
+    "web",
     "background": "errors files machines server",
 }
 
