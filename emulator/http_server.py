@@ -68,7 +68,7 @@ class GatedHandler(BaseHTTPRequestHandler):
     timeout: ClassVar[float] = 60  # how long a client may be silent
     disable_nagle_algorithm = True
     wbufsize = -1
-    server: "GatedServer"
+    server: "GatedServer"  # type: ignore[assignment]  # each service has a server of its own kind
 
     def answer_request(self, body: bytes) -> None:
         """Answer the request that was read.
