@@ -19,12 +19,18 @@ from pathlib import Path
 
 from cos_customizer.emulator import LOG
 from cos_customizer.emulator.errors import EmulatorError
-from cos_customizer.emulator.files import replacing
+from cos_customizer.emulator.files import make_private, replacing
 from cos_customizer.emulator.machines.backend import MachineKind
 from cos_customizer.quick_imports import uncollected
 
 _FILE = "service.json"
 _LOG_FILE = "emulator.log"
+STATE_FILES = (
+    *("compute.sqlite*", "logs.sqlite*", "lock", _LOG_FILE, _FILE, f".{_FILE}.*"),
+    *("storage", "machines", "cache"),
+)
+"""What the emulator keeps in its state directory."""
+CACHE_FILES = ("stand-in-*", "stand-in.lock", "accelerator.json", "prefect-*.db", ".prefect-*", ".accelerator.json.*")
 _NEEDED = ("flask", "gcp_storage_emulator", "google.cloud.compute_v1", "google.cloud.logging_v2")
 _STOP_SECONDS = 60.0
 _END_SECONDS = 15.0
@@ -89,11 +95,17 @@ def default_cache_dir() -> Path:
 
 def find(state_dir: Path) -> RunningEmulator | None:
     """Return the emulator that runs on a state directory; None if there is none, or only the traces of a dead one."""
+    running = _described(state_dir)
+    return running if running and _start_time(running.pid) == running.started else None
+
+
+def _described(state_dir: Path) -> RunningEmulator | None:
+    """Return the emulator that the file of a state directory describes; None if it is none of ours, or not there."""
     try:
         running = RunningEmulator(**json.loads((state_dir / _FILE).read_text()))
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
-    return running if _start_time(running.pid) == running.started else None
+    return running if isinstance(running.pid, int) and isinstance(running.started, int) and running.pid > 0 else None
 
 
 def start(options: Options, progress: Progress) -> RunningEmulator:
@@ -111,8 +123,8 @@ def start(options: Options, progress: Progress) -> RunningEmulator:
     state_dir = Path(options.state_dir)
     log = state_dir / _LOG_FILE
     try:
-        state_dir.mkdir(parents=True, exist_ok=True)
-        output = log.open("ab")
+        make_private(state_dir, STATE_FILES)
+        output = open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")  # noqa: PTH123, SIM115 (a mode)
     except OSError as error:
         raise EmulatorError(f"cannot write to {state_dir}: {error.strerror}", "choose another -state-dir") from None
     read, write = os.pipe()
@@ -148,7 +160,8 @@ def stop(state_dir: Path) -> bool:
                 _kill(running.pid)
                 break
             time.sleep(0.02)
-    (state_dir / _FILE).unlink(missing_ok=True)
+    if _described(state_dir):
+        (state_dir / _FILE).unlink(missing_ok=True)
     return running is not None
 
 
@@ -167,6 +180,16 @@ def run(options: Options, ready: Callable[[RunningEmulator], None], progress: Pr
     for package in _NEEDED:
         _check_installed(package)
     state_dir = Path(options.state_dir)
+    if (state_dir / _FILE).exists() and _described(state_dir) is None:
+        raise EmulatorError(f"{state_dir / _FILE} is not the emulator's", "choose another -state-dir, or move the file")
+    os.umask(0o077)  # nothing that is written from now on is anybody else's
+    try:
+        make_private(state_dir, STATE_FILES)
+        make_private(Path(options.cache_dir), CACHE_FILES)
+    except OSError as error:
+        raise EmulatorError(f"cannot write to {state_dir}: {error.strerror}", "choose another -state-dir") from None
+    for left in state_dir.glob(f".{_FILE}.*"):  # of an emulator that was killed while it wrote
+        left.unlink(missing_ok=True)
     ended, answering = threading.Event(), threading.Event()
 
     def end(number: int, _: object) -> None:

@@ -1,6 +1,5 @@
 """The emulator's own API, below `/emulator/`: what tests and curious users may do that no cloud allows."""
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -86,7 +85,7 @@ def _calls() -> Response:
     query = {key: request.args.get(key, "") for key in ("service", "method", "path")}
     try:
         return answer(log.report(**query))
-    except re.error as error:
+    except ValueError as error:
         raise ApiError(400, "invalid", f"Not a regular expression: {query['path']} ({error}).") from None
 
 

@@ -1,10 +1,11 @@
 """Faults on demand, ordered by tests and curious users: what goes wrong in a cloud."""
 
 import itertools
-import re
 import threading
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
+
+from cos_customizer.emulator.patterns import Pattern
 
 Kind = Literal["http", "drop", "delay", "operation", "silent", "serial-loss", "crash"]
 
@@ -53,8 +54,8 @@ class Fault:
             raise ValueError("when: before or after")
         for pattern in (self.path, self.name):
             try:
-                re.compile(pattern)
-            except re.error as error:
+                Pattern(pattern)
+            except ValueError as error:
                 raise ValueError(f"not a regular expression: {pattern} ({error})") from None
 
 
@@ -104,8 +105,8 @@ class Faults:
                 if (
                     fault.kind in kinds
                     and (not fault.method or fault.method == method)
-                    and re.search(fault.path, path)
-                    and (not fault.name or re.fullmatch(fault.name, name))
+                    and Pattern(fault.path).search(path)
+                    and (not fault.name or Pattern(fault.name).fullmatch(name))
                     and (not port or fault.port == port)
                 ):
                     fault.count -= 1

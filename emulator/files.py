@@ -1,9 +1,34 @@
-"""Files that are there as a whole or not at all."""
+"""Files that are there as a whole or not at all, and directories that are their owner's alone."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+
+def make_private(directory: Path, ours: Iterable[str]) -> None:
+    """Make a directory that only its owner may look into, or close one that an earlier version has left open.
+
+    A directory that holds other things than ours (a user may name any) keeps its mode; what is ours in it is closed.
+
+    Args:
+        directory: to be made, with those above it.
+        ours: patterns of the names in it that are ours.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    entries = list(directory.iterdir())
+    own = {entry for pattern in ours for entry in directory.glob(pattern)}
+    for path in ([directory] if own or not entries else []) + [
+        below for entry in own for below in (entry, *(entry.rglob("*") if entry.is_dir() else ()))
+    ]:
+        with suppress(OSError):  # another user's, or gone meanwhile
+            mode = path.lstat().st_mode
+            if mode & 0o077 and not stat.S_ISLNK(mode) and not (path == directory and own != set(entries)):
+                path.chmod(stat.S_IMODE(mode) & ~0o077)
 
 
 @contextmanager

@@ -1,72 +1,193 @@
-"""A threaded HTTP/1.1 server for a WSGI application that keeps connections open.
+"""Serving HTTP: what all services have in common, and a threaded server for a WSGI application.
 
-Werkzeug's own server closes the connection after each answer; pollers of a hundred serial consoles want it kept.
+The server keeps connections open. Werkzeug's own closes them after each answer; pollers of a hundred serial consoles
+want them kept.
 """
 
 import contextlib
 import io
+import json
 import logging
 import socket
 import socketserver
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler
+from typing import Any, BinaryIO, ClassVar, Protocol, cast
 
 from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 from werkzeug.wrappers import Response
 
 from cos_customizer.emulator import LOG
+from cos_customizer.emulator.errors import ApiError
+from cos_customizer.emulator.gate import Gate, loopback_gate
+from cos_customizer.emulator.request_body import read_body
 
 DROP_CONNECTION = "X-Emulator-Drop"
 """An application's answer with this header is not sent: the connection is cut instead."""
 
+LONGEST_BODY = 16 << 20
+"""Bytes of a request's body: more than any of Compute Engine's or Cloud Logging's may have."""
 _FINISH_SECONDS = 2.0
+_LONGEST_LINE = 16 << 10
+"""Bytes of a request line, as Google's front end takes them."""
+_FOR_BROWSERS = {
+    "Content-Security-Policy": "sandbox; default-src 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+}
 
 Record = Callable[[str, str, str, int, float], None]
 """Called after each request: service, method, path, status (0 for a cut connection), seconds."""
 
 
-class _Handler(WSGIRequestHandler):
-    protocol_version = "HTTP/1.1"
-    timeout = 300
+class GatedServer(Protocol):
+    """What a `GatedHandler` needs of its server.
+
+    Attributes:
+        gate: decides on requests.
+        longest_body: bytes that a request's body may have.
+        record: called after each request.
+        busy: connections with a request that is being answered.
+    """
+
+    gate: Gate
+    longest_body: int
+    record: Record
+    busy: set[socket.socket]
+
+
+class GatedHandler(BaseHTTPRequestHandler):
+    """Reads requests, and refuses those that the gate does not let pass or that are too large; each service's base.
+
+    A body is read as a whole before the request is answered, so that a client that is slow holds up nobody else.
+    """
+
+    timeout: ClassVar[float] = 60  # how long a client may be silent
     disable_nagle_algorithm = True
     wbufsize = -1
-    server: "HttpServer"
+    server: "GatedServer"  # type: ignore[assignment]  # each service has a server of its own kind
 
-    def run_wsgi(self) -> None:
+    def answer_request(self, body: bytes) -> None:
+        """Answer the request that was read.
+
+        Args:
+            body: its body, not decoded.
+        """
+        raise NotImplementedError
+
+    def service(self) -> str:
+        """The name of the service that the request is for, in the log of requests."""
+        raise NotImplementedError
+
+    def handle_one_request(self) -> None:
+        """Read one request and answer it; a client that falls silent is cut off."""
+        try:
+            self._one_request()
+        except TimeoutError:
+            self.close_connection = True
+
+    def _one_request(self) -> None:
+        self._recorded = True  # there is nothing to record yet
+        self.raw_requestline = self.rfile.readline(_LONGEST_LINE + 1)
+        if not self.raw_requestline:
+            self.close_connection = True
+            return
+        if len(self.raw_requestline) > _LONGEST_LINE:
+            self.command = self.requestline = self.request_version = ""
+            self.close_connection = True
+            self.send_error(HTTPStatus.REQUEST_URI_TOO_LONG)
+            return
+        if not self.parse_request():  # which has answered then
+            return
+        self._began, self._recorded = time.monotonic(), False
         self.server.busy.add(self.connection)
         try:
-            self._answer()
+            try:
+                self.server.gate.check(self.command, self.path, self.headers)
+                if self._is_expecting:
+                    self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                    self.wfile.flush()
+                body = read_body(cast(BinaryIO, self.rfile), self.headers, self.server.longest_body)
+            except ApiError as error:
+                self.close_connection = True  # what the client still sends is no request
+                self.answer_json(error.code, error.body())
+            else:
+                self.answer_request(body)
+            self.wfile.flush()
         finally:
+            self.record(0)
             self.server.busy.discard(self.connection)
 
-    def _answer(self) -> None:
-        if self.headers.get("Expect", "").lower() == "100-continue":
-            self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            self.wfile.flush()
-        began = time.monotonic()
+    def handle_expect_100(self) -> bool:
+        """Leave the answer to later: the body of a request that is refused need not be sent."""
+        return True
+
+    @property
+    def _is_expecting(self) -> bool:
+        return self.headers.get("Expect", "").lower() == "100-continue"
+
+    def answer_json(self, status: int, content: object) -> None:
+        """Send a JSON answer."""
+        self.record(status)
+        body = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def record(self, status: int) -> None:
+        """Record the request that is being answered, unless it is recorded already.
+
+        Do so before anything of the answer is sent: a client that has it finds it in the log.
+
+        Args:
+            status: of the answer; 0 for a connection that is cut.
+        """
+        if not self._recorded:
+            self._recorded = True
+            self.server.record(self.service(), self.command, self.path, status, time.monotonic() - self._began)
+
+    def end_headers(self) -> None:
+        """Tell a browser that shows an answer all the same that nothing in it may run."""
+        for name, value in _FOR_BROWSERS.items():
+            self.send_header(name, value)
+        super().end_headers()
+
+
+class _Handler(GatedHandler, WSGIRequestHandler):
+    protocol_version = "HTTP/1.1"
+    timeout = 300
+    server: "HttpServer"
+
+    def service(self) -> str:
+        return "logging" if self.path.startswith("/v2/") else "compute"
+
+    def answer_request(self, body: bytes) -> None:
         environ = self.make_environ()
-        if "wsgi.input_terminated" not in environ:
-            # Read to the end in any case, or what is left would be taken for the next request.
-            environ["wsgi.input"] = io.BytesIO(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
+        for name in ("HTTP_TRANSFER_ENCODING", "wsgi.input_terminated"):
+            environ.pop(name, None)
+        environ.update({"wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))})
         answer = Response.from_app(self.server.app, environ, buffered=True)
         content = answer.get_data()
-        dropped = DROP_CONNECTION in answer.headers
-        status = 0 if dropped else answer.status_code
-        service = "logging" if self.path.startswith("/v2/") else "compute"
-        self.server.record(service, self.command, self.path, status, time.monotonic() - began)
-        if dropped:
+        if DROP_CONNECTION in answer.headers:
+            self.record(0)
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
             return
+        self.record(answer.status_code)
         self.send_response(answer.status_code)
         for name, value in answer.headers.items():
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(content)
-        self.wfile.flush()
 
     def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002 (the base class has it so)
         LOG.log(logging.ERROR if type == "error" else logging.DEBUG, message, *args)
@@ -79,6 +200,7 @@ class HttpServer(ThreadedWSGIServer):
         app: the WSGI application.
         port: TCP port; 0 takes a free one, `port` then says which.
         record: called after each request.
+        guest_names: its other addresses, as guests have them in `Host`.
 
     Raises:
         OSError: the port is taken.
@@ -86,14 +208,16 @@ class HttpServer(ThreadedWSGIServer):
 
     daemon_threads = True
     block_on_close = False
+    longest_body = LONGEST_BODY
 
-    def __init__(self, app: Any, port: int, record: Record) -> None:
+    def __init__(self, app: Any, port: int, record: Record, guest_names: tuple[str, ...] = ()) -> None:
         listener = socket.create_server(("127.0.0.1", port), backlog=128)
         try:
             super().__init__("127.0.0.1", port, app, handler=_Handler, fd=listener.fileno())
         finally:
             listener.close()
         self.port = self.server_address[1]
+        self.gate = loopback_gate(self.port, *guest_names)
         self.record = record
         self._connections: set[socket.socket] = set()
         self.busy: set[socket.socket] = set()

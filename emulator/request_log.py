@@ -1,11 +1,12 @@
 """A log of the requests that were answered: what clients really asked for, and how often."""
 
-import re
 import threading
 import time
 from collections import Counter, deque
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from cos_customizer.emulator.patterns import Pattern
 
 INTERNAL = ("/emulator/", "/batch/")
 """Paths that are not logged: the emulator's own API, and batches, whose parts are requests of their own."""
@@ -52,13 +53,17 @@ class RequestLog:
             service: `compute`, `storage`, `logging` or empty.
             method: HTTP method, or empty.
             path: regular expression searched in path and query, or empty.
+
+        Raises:
+            ValueError: it is none.
         """
+        pattern = Pattern(path)
         with self._lock:
             requests = list(self._requests)
         return [
             each
             for each in requests
-            if service in ("", each.service) and method in ("", each.method) and re.search(path, each.path)
+            if service in ("", each.service) and method in ("", each.method) and pattern.search(each.path)
         ]
 
     def count(self, service: str = "", method: str = "", path: str = "") -> int:

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from cos_customizer.emulator import limits
 from cos_customizer.emulator.clock import Clock
 from cos_customizer.emulator.compute.api import compute_api
 from cos_customizer.emulator.compute.batch import batch_api
@@ -20,7 +21,7 @@ from cos_customizer.emulator.logging.entries import LogEntries
 from cos_customizer.emulator.machines.backend import Backend, MachineKind
 from cos_customizer.emulator.machines.metadata_server import GATEWAY_IP
 from cos_customizer.emulator.machines.scripted import ScriptedBackend, Transcripts
-from cos_customizer.emulator.projects import READ_ONLY_PROJECT
+from cos_customizer.emulator.projects import READ_ONLY_PROJECT, is_project_id
 from cos_customizer.emulator.request_log import RequestLog
 from cos_customizer.emulator.storage.cloud_storage import CloudStorage
 from cos_customizer.emulator.web import Context, application
@@ -71,12 +72,29 @@ class Emulator:
         self.faults = Faults()
         self.calls = RequestLog()
         self._projects: set[str] = set()
+        for project in projects:
+            if not is_project_id(project):
+                raise EmulatorError(f"{project[:100]!r} is no project id", "-project takes ids such as my-project")
         if isinstance(self._backend, ScriptedBackend):
             self._backend.clock = self.clock
-        self._engine = ComputeEngine(state_dir, self.clock, self.faults, self._backend, self._given_attributes)
+        self._engine = ComputeEngine(
+            state_dir,
+            self.clock,
+            self.faults,
+            self._backend,
+            self._given_attributes,
+            lambda: (self.storage_port,),
+        )
         self.logs = LogEntries(state_dir, self.clock)
         try:
-            self._storage = CloudStorage(state_dir / "storage", storage_port, self.faults, self.calls.record)
+            self._storage = CloudStorage(
+                state_dir / "storage",
+                storage_port,
+                self.faults,
+                self.calls.record,
+                guest_host=GATEWAY_IP,
+                longest_body=limits.longest_upload(),
+            )
             for project in projects:
                 self._use_project(project)
             services = (self._engine, self.logs, Controls(self.status, shutdown))
@@ -174,9 +192,11 @@ class Emulator:
         return {"storage-endpoint": f"http://{GATEWAY_IP}:{self.storage_port}"}
 
     def _use_project(self, project: str) -> None:
-        if project not in self._projects and project != READ_ONLY_PROJECT:
-            self._projects.add(project)
-            self._storage.ensure_bucket(f"{project}_cloudbuild")
+        """Make sure that a project's bucket is there; whoever has deleted it does not have to do without."""
+        if not is_project_id(project) or project == READ_ONLY_PROJECT:
+            return
+        self._projects.add(project)
+        self._storage.ensure_bucket(f"{project}_cloudbuild")
 
 
 def make_backend(kind: MachineKind, state_dir: Path, cache_dir: Path | None) -> Backend:

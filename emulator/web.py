@@ -17,6 +17,7 @@ from cos_customizer.emulator import LOG
 from cos_customizer.emulator.errors import ApiError, EmulatorError
 from cos_customizer.emulator.faults import Faults
 from cos_customizer.emulator.http_server import DROP_CONNECTION
+from cos_customizer.emulator.projects import check_project
 from cos_customizer.emulator.request_log import INTERNAL, RequestLog
 
 S = TypeVar("S")
@@ -108,6 +109,7 @@ def json_object() -> dict[str, Any]:
 
 def _before() -> Response | None:
     if request.view_args and "project" in request.view_args:
+        check_project(request.view_args["project"])
         context().use_project(request.view_args["project"])
     return _fault()
 

@@ -7,6 +7,7 @@ cold start, and two builds on one cold home get in each other's way.
 
 import contextlib
 import os
+import secrets
 import shutil
 import socket
 import sqlite3
@@ -98,6 +99,9 @@ def quiet_prefect() -> None:
 class LocalServer:
     """A Prefect server on a loopback port, and the settings of this process that lead to it.
 
+    It answers nobody but those who have its credential, which is random and lies in the environment of this process
+    and of what it starts; only whether it is healthy does it tell everybody.
+
     It goes when this process goes, whatever the way: it watches a pipe that only this process holds open.
     """
 
@@ -106,6 +110,7 @@ class LocalServer:
         self._home: Path | None = None
         self._port = 0
         self._cold = False
+        self._credential = f"cos-customizer:{secrets.token_urlsafe(32)}"
         self._environment: dict[str, str] = {}
 
     def __enter__(self) -> "LocalServer":
@@ -161,6 +166,7 @@ class LocalServer:
         os.environ.update(
             PREFECT_HOME=str(self._home),
             PREFECT_API_URL=self.url,
+            PREFECT_API_AUTH_STRING=self._credential,  # parameters of runs hold values that are nobody else's business
             PREFECT_LOGGING_SETTINGS_PATH=str(_LOGGING),
             PREFECT_LOGGING_TO_API_ENABLED="false",  # nobody can read it there
             PREFECT_SERVER_ANALYTICS_ENABLED="false",
@@ -176,6 +182,8 @@ class LocalServer:
             "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",
             "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
             "PREFECT_SERVER_UI_ENABLED": "false",
+            "PREFECT_SERVER_API_AUTH_STRING": self._credential,
+            "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"http://127.0.0.1:{self._port}",  # no page is shown anywhere else
             "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
             **{f"PREFECT_SERVER_SERVICES_{service}_ENABLED": "false" for service in _SERVICES},
         }
@@ -328,7 +336,6 @@ def _copy_database(database: Path, template: Path) -> None:
             target.execute(f"PRAGMA user_version = {_database_version()}")
             target.execute("PRAGMA journal_mode = DELETE")
             target.commit()
-        Path(name).chmod(0o644)
         Path(name).replace(template)
     except BaseException:
         Path(name).unlink(missing_ok=True)
@@ -342,6 +349,7 @@ def main() -> None:
     begin = time.monotonic()
     with LocalServer() as server:
         server.keep_template(Path(sys.argv[1]).absolute())
+    Path(sys.argv[1]).chmod(0o644)  # an image's users are not who has made it
     print(f"{sys.argv[1]} written in {time.monotonic() - begin:.1f} s")  # noqa: T201
 
 

@@ -36,6 +36,7 @@ class ComputeEngine:
         faults: that are ordered.
         backend: runs the machines.
         given_attributes: returns the metadata that every guest sees besides what the user has set.
+        host_ports: returns the ports of this machine's loopback that every guest may reach.
 
     Attributes:
         clock: the emulator's.
@@ -53,6 +54,7 @@ class ComputeEngine:
         faults: Faults,
         backend: Backend,
         given_attributes: Callable[[], dict[str, str]],
+        host_ports: Callable[[], tuple[int, ...]],
     ) -> None:
         self.clock = clock
         self.backend = backend
@@ -71,8 +73,8 @@ class ComputeEngine:
         self.disks = Disks(shared)
         self.images = Images(shared)
         self.templates = Templates(shared)
-        self.quotas = Quotas(store)
-        self.instances = Instances(shared, self.disks, self.quotas, given_attributes)
+        self.quotas = Quotas(store, backend.most_machines)
+        self.instances = Instances(shared, self.disks, self.quotas, given_attributes, host_ports)
 
     @property
     def operations(self) -> Operations:

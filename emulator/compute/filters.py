@@ -25,6 +25,7 @@ from cos_customizer.emulator.filter_language import (
     as_text,
     negated,
 )
+from cos_customizer.emulator.patterns import Pattern
 
 _TOKEN = re.compile(
     r"""\s*(?:
@@ -60,7 +61,10 @@ def parse(expression: str) -> Predicate:
         text = match[kind]
         tokens.append((kind, text[1:-1] if kind == "quoted" else text))
         position = match.end()
-    return _Parser(tokens, error).whole()
+    try:
+        return _Parser(tokens, error).whole()
+    except RecursionError:
+        raise error("") from None
 
 
 class _Parser(TokenCursor):
@@ -114,16 +118,21 @@ class _Parser(TokenCursor):
         if operator in ("eq", "ne"):
             try:
                 # Its backslashes are the regular expression's: gcloud sends `family eq ".*\bcos\-stable\b.*"`.
-                expression = re.compile(written)
-            except re.error:
+                expression = Pattern(written)
+            except ValueError:
                 raise self.error("") from None
             return lambda values: any(expression.fullmatch(as_text(v)) for v in values) == (operator == "eq")
         if operator in ("<", ">", "<=", ">="):
             return lambda values: any(_ordered(operator, v, wanted) for v in values)
         if operator == ":":
-            return lambda values: any(wanted == "*" or _has(v, wanted) for v in values)
-        glob = re.compile(".*".join(re.escape(part) for part in wanted.split("*")), re.DOTALL)
-        return lambda values: any(glob.fullmatch(as_text(v)) for v in values) == (operator == "=")
+            words = re.escape(wanted.lower()).replace(r"\*", r"[-\w]*")
+            try:
+                pattern = Pattern(rf"(?<![\w]){words}(?![\w])")
+            except ValueError:
+                raise self.error("") from None
+            return lambda values: any(wanted == "*" or _has(v, wanted, pattern) for v in values)
+        parts = wanted.split("*")
+        return lambda values: any(_matches(parts, as_text(v)) for v in values) == (operator == "=")
 
 
 def _values(resource: Any, names: list[str]) -> list[Any]:
@@ -140,11 +149,26 @@ def _values(resource: Any, names: list[str]) -> list[Any]:
     return []
 
 
-def _has(value: Any, wanted: str) -> bool:
+def _has(value: Any, wanted: str, pattern: Pattern) -> bool:
     if isinstance(value, dict):
         return wanted in value
-    words = re.escape(wanted.lower()).replace(r"\*", r"[-\w]*")
-    return re.search(rf"(?<![\w]){words}(?![\w])", as_text(value).lower()) is not None
+    return pattern.search(as_text(value).lower()) is not None
+
+
+def _matches(parts: list[str], text: str) -> bool:
+    """Return whether a text is made of these parts with anything between them, in linear time."""
+    first, last = parts[0], parts[-1]
+    if len(parts) == 1:
+        return text == first
+    if not text.startswith(first):
+        return False
+    position = len(first)
+    for part in parts[1:-1]:
+        found = text.find(part, position)
+        if found < 0:
+            return False
+        position = found + len(part)
+    return len(text) - len(last) >= position and text.endswith(last)
 
 
 def _ordered(operator: str, value: Any, wanted: str) -> bool:

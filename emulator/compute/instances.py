@@ -30,15 +30,21 @@ class Instances:
         disks: makes boot disks.
         quotas: limits what may run.
         given_attributes: returns the metadata that every guest sees besides what the user has set.
+        host_ports: returns the ports of this machine's loopback that every guest may reach.
     """
 
     def __init__(
-        self, shared: SharedParts, disks: Disks, quotas: Quotas, given_attributes: Callable[[], dict[str, str]]
+        self,
+        shared: SharedParts,
+        disks: Disks,
+        quotas: Quotas,
+        given_attributes: Callable[[], dict[str, str]],
+        host_ports: Callable[[], tuple[int, ...]],
     ) -> None:
         self._shared = shared
         self._disks = disks
         self._quotas = quotas
-        self._power = Power(shared, given_attributes)
+        self._power = Power(shared, given_attributes, host_ports)
         self._stocked_out: set[str] = set()
         self._closing = threading.Event()
         shared.clock.on_advance(self.enforce)

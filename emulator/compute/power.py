@@ -28,10 +28,17 @@ class Power:
     Args:
         shared: the parts that all kinds of resources share.
         given_attributes: returns the metadata that every guest sees besides what the user has set.
+        host_ports: returns the ports of this machine's loopback that every guest may reach.
     """
 
-    def __init__(self, shared: SharedParts, given_attributes: Callable[[], dict[str, str]]) -> None:
+    def __init__(
+        self,
+        shared: SharedParts,
+        given_attributes: Callable[[], dict[str, str]],
+        host_ports: Callable[[], tuple[int, ...]],
+    ) -> None:
         self._shared = shared
+        self._host_ports = host_ports
         self._given_attributes = given_attributes
         self._machines: dict[str, FaultyMachine] = {}
         self._locks: dict[str, threading.RLock] = {}
@@ -153,6 +160,7 @@ class Power:
             labels=instance.get("labels", {}),
             service_account=account.get("email"),
             scopes=account.get("scopes", []),
+            host_ports=self._host_ports(),
         )
 
 

@@ -10,6 +10,8 @@ from cos_customizer.emulator.compute.zones import REGIONS, region_of
 from cos_customizer.emulator.errors import ApiError, OperationError
 
 EVERYWHERE = "GPUS_ALL_REGIONS"
+INSTANCES = "INSTANCES"
+"""How many instances of all projects may run here: each is a machine that takes of this one."""
 DEFAULT_LIMIT = 8.0
 _LIMITS = "emulator/quotas"
 _METRICS = [gpu.metric for gpu in GPUS.values() if gpu.metric]
@@ -20,10 +22,12 @@ class Quotas:
 
     Args:
         store: holds the instances, and keeps the limits.
+        most_machines: how many instances may run unless another limit is set.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, most_machines: int) -> None:
         self._store = store
+        self._defaults = {INSTANCES: float(most_machines)}
 
     def limits(self) -> list[dict[str, Any]]:
         """Return the limits that were set; an entry without `region` counts in all regions."""
@@ -38,14 +42,14 @@ class Quotas:
         """Set a limit.
 
         Args:
-            region: its region; empty for `GPUS_ALL_REGIONS`.
+            region: its region; empty for `GPUS_ALL_REGIONS` and `INSTANCES`.
             metric: for example `NVIDIA_T4_GPUS`.
             limit: how many there may be; negative for the default.
 
         Raises:
             ApiError: 400, there is no such region or metric.
         """
-        known = _METRICS if region else [EVERYWHERE]
+        known = _METRICS if region else [EVERYWHERE, INSTANCES]
         if metric not in known:
             raise ApiError(400, "invalid", f"No quota '{metric}' {_place(region)}; there is {', '.join(known)}.")
         if region and region not in REGIONS:
@@ -75,6 +79,12 @@ class Quotas:
             zone: its zone.
             instance: its resource; it is not running.
         """
+        stored = self._store.stored()
+        running = [
+            each for path, each in stored if "/instances/" in path and InstanceStatus(each["status"]).counts_for_quota
+        ]
+        if len(running) + 1 > (most := self._limit("", INSTANCES)):
+            return _exceeded("", INSTANCES, most)
         usage = self._usage(project)
         for (region, metric), wanted in _needs(zone, instance).items():
             limit = self._limit(region, metric)
@@ -84,7 +94,7 @@ class Quotas:
 
     def _limit(self, region: str, metric: str) -> float:
         kept: dict[str, float] = self._store.find(_LIMITS) or {}
-        return kept.get(f"{region}/{metric}", DEFAULT_LIMIT)
+        return kept.get(f"{region}/{metric}", self._defaults.get(metric, DEFAULT_LIMIT))
 
     def _usage(self, project: str) -> dict[tuple[str, str], int]:
         total: dict[tuple[str, str], int] = {}

@@ -12,7 +12,7 @@ def recover(shared: SharedParts) -> None:
     """Finish or undo what was under way, so that every stored resource is at rest.
 
     Instances that ran are TERMINATED; one whose boot disk was not ready yet is gone, with the disk. Images that were
-    being made are FAILED; deletions are finished.
+    being made are FAILED; deletions are finished. Files that no resource has are gone.
     """
     store = shared.store
     for path, disk in _stored(shared, "disks"):
@@ -35,6 +35,9 @@ def recover(shared: SharedParts) -> None:
             change_status(store, path, ImageStatus.FAILED)
         elif image["status"] == ImageStatus.DELETING:
             store.delete(path)
+    disks = [disk_key(disk) for _, disk in _stored(shared, "disks")]
+    images = [image_key(path, image) for path, image in _stored(shared, "images")]
+    shared.backend.keep_only(disks, images)
 
 
 def _stored(shared: SharedParts, kind: str) -> list[tuple[str, Resource]]:

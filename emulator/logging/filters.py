@@ -27,6 +27,7 @@ from cos_customizer.emulator.filter_language import (
     as_text,
     negated,
 )
+from cos_customizer.emulator.patterns import Pattern
 
 SEVERITIES = {
     name: number * 100
@@ -62,7 +63,10 @@ def parse(expression: str) -> Predicate:
         where = f"unexpected '{near}'" if near else "unexpected end"
         return ApiError(400, "badRequest", f"Unparseable filter: {where} in '{expression}'")
 
-    return _Parser(list(_tokens(expression, error)), error).whole()
+    try:
+        return _Parser(list(_tokens(expression, error)), error).whole()
+    except RecursionError:
+        raise error(expression[:20]) from None
 
 
 def _tokens(expression: str, error: Callable[[str], ApiError]) -> Iterator[Token]:
@@ -197,8 +201,8 @@ def _texts(value: Any) -> Iterator[str]:
 def _comparison(path: list[str], operator: str, wanted: str, bad: Callable[[str], ApiError]) -> Predicate:
     if operator in ("=~", "!~"):
         try:
-            expression = re.compile(wanted)
-        except re.error:
+            expression = Pattern(wanted)
+        except ValueError:
             raise bad(wanted) from None
         return _some(path, lambda value: (expression.search(as_text(value)) is not None) == (operator == "=~"))
     if operator == ":":

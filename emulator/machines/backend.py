@@ -4,7 +4,7 @@ Compute Engine uses machines through these protocols alone. There are two backen
 `scripted` plays a given serial transcript in no time.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -39,6 +39,7 @@ class MachineSpec:
         attributes: instance metadata (`instance/attributes/…` of the metadata server).
         service_account: e-mail of the service account, or None for an instance without one.
         scopes: OAuth scopes of that account.
+        host_ports: ports of this machine's loopback that the guest may reach.
         machine_type: for example `n1-standard-1`; real machines may be smaller than it says.
     """
 
@@ -53,6 +54,7 @@ class MachineSpec:
     labels: Mapping[str, str] = field(default_factory=dict)
     service_account: str | None = None
     scopes: Sequence[str] = ()
+    host_ports: Sequence[int] = ()
 
 
 class Machine(Protocol):
@@ -88,6 +90,8 @@ class Backend(Protocol):
     """A kind of machine with the disks it boots from. Keys are chosen by the caller, unique and safe as file names."""
 
     name: str
+    most_machines: int
+    """How many machines may run at once unless the user sets another limit."""
 
     def prepare(self) -> None:
         """Make sure that machines can run: programs installed, stand-in image built. Slow the first time.
@@ -111,6 +115,10 @@ class Backend(Protocol):
 
     def delete_image(self, key: str) -> None:
         """Remove an image, if there is one."""
+        ...
+
+    def keep_only(self, disks: Collection[str], images: Collection[str]) -> None:
+        """Remove all that an earlier emulator has left and that belongs to none of these disks and images."""
         ...
 
     def machine(self, spec: MachineSpec) -> Machine:

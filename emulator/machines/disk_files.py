@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 from cos_customizer.emulator.errors import EmulatorError
@@ -93,6 +94,17 @@ class DiskFiles:
     def delete_image(self, key: str) -> None:
         """Remove an image, if there is one."""
         (self._images / f"{key}.qcow2").unlink(missing_ok=True)
+
+    def keep_only(self, disks: Collection[str], images: Collection[str]) -> None:
+        """Remove all files that belong to none of these disks and images: what a killed emulator has left."""
+        kept = {f"{key}.{suffix}" for key in disks for suffix in ("qcow2", "base")}
+        for path in self._disks.iterdir():
+            if path.name not in kept:
+                path.unlink(missing_ok=True)
+        kept = {f"stand-in.{self._stand_in.key}", *(f"{key}.qcow2" for key in images)}
+        for path in self._images.iterdir():
+            if path.name not in kept:
+                path.unlink(missing_ok=True)
 
     def _kept_stand_in(self) -> Path:
         """Return the stand-in image, kept beside the images: a cache may be emptied, and links need one file system."""

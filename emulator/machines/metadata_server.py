@@ -25,6 +25,13 @@ GATEWAY_IP = "169.254.169.1"
 """The host's loopback interface as the guest sees it."""
 
 TOKEN_SECONDS = 3599
+_NAMES = (
+    "169.254.169.254",
+    "169.254.169.254:80",
+    "metadata",
+    "metadata.google.internal",
+    "metadata.google.internal:80",
+)
 _ROOT = "/computeMetadata/v1"
 _NAMED_BY_USERS = ("attributes", "service-accounts")
 """Directories whose entries keep their names in JSON."""
@@ -46,7 +53,7 @@ class MetadataServer:
 
     def start(self) -> int:
         """Answer on a free port of the loopback interface; returns the port."""
-        self._server = HttpServer(self.app, 0, lambda *_: None)
+        self._server = HttpServer(self.app, 0, lambda *_: None, _NAMES)
         self._server.start()
         return self._server.port
 

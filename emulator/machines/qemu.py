@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from cos_customizer.emulator import LOG
 from cos_customizer.emulator.errors import EmulatorError
 from cos_customizer.emulator.machines.backend import SERIAL_PORTS, SERIAL_RING_BYTES, MachineSpec, SerialChunk
 from cos_customizer.emulator.machines.disk_files import DiskFiles
+from cos_customizer.emulator.machines.guest_firewall import GuestFirewall, Rules
 from cos_customizer.emulator.machines.host import die_with_parent, last_lines, require_packages
 from cos_customizer.emulator.machines.kvm import choose_accelerator
 from cos_customizer.emulator.machines.metadata_server import GATEWAY_IP, GUEST_IP, GUEST_MAC, MetadataServer
@@ -39,7 +40,7 @@ _NETWORK = {
     "dhcpstart": GUEST_IP,
     "ipv6": "off",
 }
-_METADATA_ADDRESS = "169.254.169.254:80"
+_METADATA_SERVER = "169.254.169.254"
 
 
 class QemuBackend:
@@ -52,6 +53,7 @@ class QemuBackend:
     """
 
     name = "qemu"
+    most_machines = 24  # of 1 GiB each
 
     def __init__(self, state_dir: Path, cache_dir: Path, report: Callable[[str], None] = LOG.info) -> None:
         self._state = Path(state_dir).absolute()
@@ -69,7 +71,8 @@ class QemuBackend:
         """See `Backend.prepare`."""
         with self._preparing:
             require_packages(build=not self.stand_in.is_built())
-            self.stand_in.ensure(self._report)
+            with _usual_umask():
+                self.stand_in.ensure(self._report)
             self._accelerator = self._accelerator or choose_accelerator(self.stand_in, self._cache, self._report)
 
     @property
@@ -105,6 +108,13 @@ class QemuBackend:
         """See `Backend.delete_image`."""
         self._disks.delete_image(key)
 
+    def keep_only(self, disks: Collection[str], images: Collection[str]) -> None:
+        """See `Backend.keep_only`; the output of machines of those disks stays."""
+        self._disks.keep_only(disks, images)
+        for path in (self._state / "serial").glob("*"):
+            if path.name not in disks:
+                shutil.rmtree(path, ignore_errors=True)
+
     def machine(self, spec: MachineSpec) -> "QemuMachine":
         """See `Backend.machine`."""
         return QemuMachine(self, spec, self._state / "serial" / spec.boot_disk / spec.instance_id)
@@ -115,8 +125,10 @@ class QemuBackend:
             machine.cut_power()
         self._spawner.shutdown()
 
-    def spawn(self, machine: "QemuMachine", command: list[str], log: Path) -> subprocess.Popen[bytes]:
-        """Start QEMU for a machine, so that it never outlives this process."""
+    def spawn(
+        self, machine: "QemuMachine", command: list[str], log: Path, descriptors: Sequence[int]
+    ) -> subprocess.Popen[bytes]:
+        """Start QEMU for a machine with these descriptors open, so that it never outlives this process."""
 
         def start() -> subprocess.Popen[bytes]:
             with log.open("wb") as errors:
@@ -125,6 +137,7 @@ class QemuBackend:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=errors,
+                    pass_fds=descriptors,
                     start_new_session=True,  # a Ctrl-C on the emulator's terminal is not for QEMU
                 )
 
@@ -179,9 +192,13 @@ class QemuMachine:
                 self._serial(port).touch()
             metadata = MetadataServer(self._spec)
             metadata.update(self._attributes)
+            firewall = GuestFirewall(_rules(self._spec.host_ports))
             log = self._directory / "qemu.log"
             try:
-                process = self._backend.spawn(self, self._command(metadata.start()), log)
+                ends = (firewall.from_guest.fileno(), firewall.to_network.fileno())
+                process = self._backend.spawn(self, self._command(metadata.start(), *ends), log, ends)
+                firewall.close_ends()
+                firewall.start()
                 assert process.stdout
                 if not process.stdout.readline():  # QMP's greeting
                     process.wait()
@@ -189,9 +206,11 @@ class QemuMachine:
                     raise EmulatorError(f"QEMU does not start: {last_lines(log.read_text(errors='replace'))}")
             except BaseException:
                 metadata.stop()
+                firewall.close_ends()
+                firewall.close()
                 raise
             self._process, self._metadata = process, metadata
-            self._watcher = threading.Thread(target=self._watch, args=(process, metadata), daemon=True)
+            self._watcher = threading.Thread(target=self._watch, args=(process, metadata, firewall), daemon=True)
             self._watcher.start()
             self._send("qmp_capabilities")
 
@@ -263,7 +282,7 @@ class QemuMachine:
             except (OSError, ValueError):
                 LOG.debug("%s: %s after its end", self._spec.name, command)
 
-    def _watch(self, process: subprocess.Popen[bytes], metadata: MetadataServer) -> None:
+    def _watch(self, process: subprocess.Popen[bytes], metadata: MetadataServer, firewall: GuestFirewall) -> None:
         assert process.stdout
         assert process.stdin
         for line in process.stdout:
@@ -272,6 +291,7 @@ class QemuMachine:
                 self._paused.set()
         process.wait()
         metadata.stop()
+        firewall.close()
         self._backend.forget(self)
         process.stdout.close()
         with contextlib.suppress(OSError):  # a command that QEMU did not live to read
@@ -280,12 +300,12 @@ class QemuMachine:
     def _serial(self, port: int) -> Path:
         return self._directory / f"serial{port}"
 
-    def _command(self, metadata_port: int) -> list[str]:
+    def _command(self, metadata_port: int, from_guest: int, to_network: int) -> list[str]:
         spec = self._spec
         cpus = min(_MOST_CPUS, os.cpu_count() or 1)
         accelerator, cpu = _ACCELERATORS[self._backend.accelerator]
         relay = shlex.join([sys.executable, "-I", "-S", str(_RELAY), str(metadata_port)])
-        network = {**_NETWORK, "guestfwd": f"tcp:{_METADATA_ADDRESS}-cmd:{relay}"}
+        network = {**_NETWORK, "guestfwd": f"tcp:{_METADATA_SERVER}:80-cmd:{relay}"}
         # cloud-init knows Compute Engine by these names.
         firmware = {"manufacturer": "Google", "product": "Google Compute Engine"}
         system = {**firmware, "serial": f"GoogleCloud-{spec.instance_id}", "uuid": str(_uuid(spec))}
@@ -315,10 +335,30 @@ class QemuMachine:
                 "scsi-hd,drive=boot,bus=scsi.0,vendor=Google,product=PersistentDisk,serial=boot,device_id=boot",
             ),
             *("-netdev", _options("user", id="network", **network)),
+            # The queue is named as the network sees it: it receives what the guest sends.
+            *("-chardev", f"socket,id=from-guest,fd={from_guest}", "-chardev", f"socket,id=to-network,fd={to_network}"),
+            *(
+                "-object",
+                "filter-redirector,id=firewall,netdev=network,queue=rx,outdev=from-guest,indev=to-network",
+            ),
             *("-device", f"virtio-net-pci,netdev=network,mac={GUEST_MAC},romfile="),
             *("-object", "rng-builtin,id=random", "-device", "virtio-rng-pci,rng=random"),
             *serial,
         ]
+
+
+@contextlib.contextmanager
+def _usual_umask() -> Iterator[None]:
+    """Let files be made with the modes that they have in images, whatever this process hides."""
+    before = os.umask(0o022)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def _rules(host_ports: Sequence[int]) -> Rules:
+    return Rules(_NETWORK["net"], _NETWORK["host"], _NETWORK["dns"], _METADATA_SERVER, host_ports)
 
 
 def _options(kind: str, **values: str) -> str:

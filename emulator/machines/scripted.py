@@ -5,13 +5,14 @@ import base64
 import itertools
 import re
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from cos_customizer.emulator.clock import Clock
 from cos_customizer.emulator.errors import EmulatorError
 from cos_customizer.emulator.machines.backend import SERIAL_PORTS, SERIAL_RING_BYTES, MachineSpec, SerialChunk
+from cos_customizer.emulator.patterns import Pattern
 
 Event = Mapping[str, Any]
 """One thing that a machine does: `after` (seconds after the event before, on the emulator's clock; 0 = at once), with
@@ -51,12 +52,12 @@ class Transcript:
 
     def matches(self, spec: MachineSpec) -> bool:
         """Return whether the transcript is for this instance."""
-        if not re.fullmatch(self.match.get("name", ".*"), spec.name):
+        if not Pattern(self.match.get("name", ".*")).fullmatch(spec.name):
             return False
-        if not re.fullmatch(self.match.get("zone", ".*"), spec.zone):
+        if not Pattern(self.match.get("zone", ".*")).fullmatch(spec.zone):
             return False
         wanted: Mapping[str, str] = self.match.get("metadata", {})
-        return all(re.search(pattern, spec.attributes.get(key, "")) for key, pattern in wanted.items())
+        return all(Pattern(pattern).search(spec.attributes.get(key, "")) for key, pattern in wanted.items())
 
     def play(self, spec: MachineSpec) -> list[Event]:
         """Return the events with the variables filled in.
@@ -66,7 +67,7 @@ class Transcript:
         """
         values: dict[str, str] = {}
         for name, source in self.variables.items():
-            found = re.search(source["pattern"], spec.attributes.get(source["metadata"], ""))
+            found = Pattern(source["pattern"]).search(spec.attributes.get(source["metadata"], ""))
             if not found:
                 raise EmulatorError(
                     f"script: metadata {source['metadata']!r} of {spec.name} holds no {name}",
@@ -236,6 +237,7 @@ class ScriptedBackend:
     """
 
     name = "scripted"
+    most_machines = 1000
 
     def __init__(self, transcripts: Transcripts | None = None) -> None:
         self.transcripts = transcripts or Transcripts()
@@ -255,6 +257,9 @@ class ScriptedBackend:
         return 100 << 20
 
     def delete_image(self, key: str) -> None:
+        """Do nothing."""
+
+    def keep_only(self, disks: Collection[str], images: Collection[str]) -> None:
         """Do nothing."""
 
     def machine(self, spec: MachineSpec) -> ScriptedMachine:

@@ -11,12 +11,17 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from gcp_storage_emulator import gcs_glob
+
 from cos_customizer.emulator.errors import ApiError
+from cos_customizer.emulator.patterns import Pattern
 from cos_customizer.emulator.storage.driver_bucket import Resource
 
 _OBJECT = re.compile(r"(?:/storage/v1)?/b/([^/]+)/o/([^/]+)")
 _LIST = re.compile(r"(?:/storage/v1)?/b/([^/]+)/o/?")
 _MOST = 1000
+_MOST_BRACES = 4
+_LONGEST_GLOB = 1024
 _CONDITIONS = (
     ("ifGenerationMatch", "generation", True),
     ("ifGenerationNotMatch", "generation", False),
@@ -85,6 +90,21 @@ def list_page(storage: Any, target: str) -> dict[str, Any] | None:
     if len(rest) > size:
         answer["nextPageToken"] = base64.urlsafe_b64encode(page[-1][0].encode()).decode()
     return answer
+
+
+def glob_matches(glob: str, name: str) -> bool:
+    """Return whether a name matches a `matchGlob`, in a bounded time (the library's own test may take for ever).
+
+    Raises:
+        ApiError: 400, the glob is too long, or takes too long.
+    """
+    if len(glob) > _LONGEST_GLOB or glob.count("{") > _MOST_BRACES:
+        raise ApiError(400, "invalid", f"Invalid value for field 'matchGlob': '{glob[:100]}'. It is too complex.")
+    try:
+        patterns = [gcs_glob._glob_to_regex(each).pattern for each in gcs_glob.expand_braces(glob)]  # noqa: SLF001
+        return any(Pattern(each).fullmatch(name) for each in patterns)
+    except (ValueError, re.error):
+        raise ApiError(400, "invalid", f"Invalid value for field 'matchGlob': '{glob[:100]}'.") from None
 
 
 def _page_size(text: str) -> int:

@@ -1,5 +1,6 @@
 """finish-image-build as a program: what it says, what it leaves, how it ends."""
 
+import base64
 import json
 import os
 import re
@@ -138,11 +139,14 @@ def test_a_configured_server_is_used_and_named(
 ) -> None:
     emulator.scripts.add(succeeding(LABEL))
     url = session_server["PREFECT_API_URL"]
-    environment = {**os.environ, "PREFECT_API_URL": url}
+    credential = session_server["PREFECT_API_AUTH_STRING"]
+    environment = {**os.environ, "PREFECT_API_URL": url, "PREFECT_API_AUTH_STRING": credential}
     ran = subprocess.run(FINISH, env=environment, capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stderr) == (0, "")
     (line,) = [line for line in ran.stdout.splitlines() if "flow run" in line]
-    with urllib.request.urlopen(f"{url}/flow_runs/{line.rpartition('/runs/flow-run/')[2]}") as response:
+    own = {"Authorization": "Basic " + base64.b64encode(credential.encode()).decode()}
+    run = urllib.request.Request(f"{url}/flow_runs/{line.rpartition('/runs/flow-run/')[2]}", headers=own)
+    with urllib.request.urlopen(run) as response:
         flow_run = json.load(response)
     assert flow_run["state_type"] == "COMPLETED"
     assert flow_run["name"] == "build my-image"

@@ -151,3 +151,22 @@ def test_disks_of_the_stand_in_outlive_the_cache(disks: DiskFiles, tmp_path: Pat
     cached.unlink()
     disks.create("another", STAND_IN, 10)
     assert virtual_size(disks.path("disk")) == virtual_size(disks.path("another")) == 10 * GIB
+
+
+def test_what_a_killed_emulator_has_left_is_collected(disks: DiskFiles, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    disks.create("kept", None, 1)
+    disks.create_image("image", "kept")
+    disks.create("overlay", "image", 1)
+    (state / "serial" / "overlay").mkdir(parents=True)
+    before = {path for path in state.rglob("*") if path.is_file()}
+    disks.create("orphan", "image", 1)
+    disks.create_image("lost", "kept")
+    for name in ("images/image-1.partial", "images/.image.qcow2.0a1b2c3d", "images/stand-in.older", "disks/copy-5"):
+        (state / name).write_text("left")
+    (state / "serial" / "orphan" / "1").mkdir(parents=True)
+    (state / "serial" / "orphan" / "1" / "serial3").write_text("left")
+    backend = QemuBackend(state, tmp_path / "cache")
+    backend.keep_only(["kept", "overlay"], ["image"])
+    backend.close()
+    assert {path for path in state.rglob("*") if path.is_file()} == before

@@ -1,16 +1,21 @@
 """A build's own Prefect server: found needed or not, up, quiet, and gone with the build in every way."""
 
+import base64
+import json
 import os
 import signal
 import socket
 import sqlite3
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
+from email.message import Message
 from pathlib import Path
 
 import pytest
-from support.waiting import wait_for
+from support.waiting import PATIENCE, wait_for
 
 from cos_customizer.customizer.errors import UsageError
 from cos_customizer.flows import local_server
@@ -226,3 +231,50 @@ def test_a_cold_start_leaves_a_template_for_the_next(clean: Path, monkeypatch: p
     assert template.name.startswith("prefect-3.")
     assert cold == [True, False]
     assert not template.with_name(template.name + "-wal").exists()
+
+
+def ask(url: str, body: object, headers: dict[str, str]) -> tuple[int, str, Message]:
+    """A plain request to an API: status, text and headers of its answer."""
+    data = json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json", **headers})
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=PATIENCE) as answer:
+            return answer.status, answer.read().decode(), answer.headers
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode(), error.headers
+
+
+@pytest.mark.slow
+def test_only_who_has_the_credential_gets_an_answer(
+    clean: Path, prefect_template: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(local_server.TEMPLATE_VARIABLE, str(prefect_template))
+    for name in ("PREFECT_API_KEY", "PREFECT_API_AUTH_STRING", "PREFECT_SERVER_CORS_ALLOWED_ORIGINS"):
+        monkeypatch.setenv(name, "*")  # meant for another server
+    with LocalServer() as server:
+        credential = os.environ["PREFECT_API_AUTH_STRING"]
+        assert len(credential) > 40
+        assert "PREFECT_API_KEY" not in os.environ
+        own = {"Authorization": "Basic " + base64.b64encode(credential.encode()).decode()}
+        flow = json.loads(ask(f"{server.url}/flows/", {"name": "f"}, own)[1])["id"]
+        run = {"flow_id": flow, "parameters": {"env": {"TOKEN": "s3cr3t-value"}}}
+        assert ask(f"{server.url}/flow_runs/", run, own)[0] == 201
+        status, text, _ = ask(f"{server.url}/flow_runs/filter", {}, own)
+        assert (status, "s3cr3t-value" in text) == (200, True)
+        strangers: list[dict[str, str]] = [
+            {},
+            {"Authorization": "Basic " + base64.b64encode(b"*").decode()},
+            {"Authorization": f"Bearer {credential}"},
+            {"Origin": "https://evil.example", "Host": "evil.example"},
+            {"Host": "127.0.0.1/api/health?"},
+        ]
+        for headers in strangers:
+            status, text, answered = ask(f"{server.url}/flow_runs/filter", {}, headers)
+            assert (status, "s3cr3t-value" in text) == (401, False), headers
+            assert answered["Access-Control-Allow-Origin"] is None, headers
+        for headers in (own, {}):  # of a page
+            _, _, answered = ask(f"{server.url}/flow_runs/filter", {}, {**headers, "Origin": "https://evil.example"})
+            assert answered["Access-Control-Allow-Origin"] is None
+    assert os.environ["PREFECT_API_AUTH_STRING"] == "*"
+    with LocalServer():
+        assert os.environ["PREFECT_API_AUTH_STRING"] != credential

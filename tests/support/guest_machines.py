@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
 
 from support.waiting import PATIENCE, wait_for
 
@@ -105,6 +106,7 @@ def power_on(backend: Backend, name: str, image: str, attributes: dict[str, str]
             attributes=attributes,
             service_account="default@my-project.iam.gserviceaccount.com",
             scopes=("https://www.googleapis.com/auth/cloud-platform",),
+            host_ports=[port] if (port := urlsplit(attributes.get("storage-endpoint", "")).port) else [],
         )
     )
     machine.power_on()
