@@ -17,7 +17,14 @@ from typing import BinaryIO
 
 from cos_customizer.customizer.errors import UsageError
 from cos_customizer.customizer.fields import FieldPath, Message
-from cos_customizer.customizer.tar_members import LIMITS, ArchiveError, ArchiveLimitError, Limits, TarMember, read_members
+from cos_customizer.customizer.tar_members import (
+    LIMITS,
+    ArchiveError,
+    ArchiveLimitError,
+    Limits,
+    TarMember,
+    read_members,
+)
 
 ARCHIVE_SUFFIXES = (".tar.gz", ".tgz")
 """What the name of a file ends with that is a build context's archive, and not a file to archive."""
