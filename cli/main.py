@@ -1,7 +1,6 @@
 """The program `cos-customizer`: its commands, and what its exit codes say."""
 
 import importlib
-import io
 import signal
 import sys
 import time
@@ -16,6 +15,7 @@ from cos_customizer.cli.flags import SwitchFlag
 from cos_customizer.cli.go_flags import GoCommand, GoGroup
 from cos_customizer.cli.messages import report
 from cos_customizer.cli.missing import MISSING_COMMANDS
+from cos_customizer.cli.streams import secure_standard_streams
 from cos_customizer.cli.workdir import WORKDIR_FLAG
 from cos_customizer.customizer.errors import CustomizerError, UsageError
 from cos_customizer.flows.interrupts import SIGNALS, EndOnce, ignore_signals
@@ -155,9 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, end)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+    secure_standard_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         if completion.asked_for():

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from cos_customizer.cli.command import BUILD_STEPS, command
-from cos_customizer.cli.flags import ChoiceFlag, Flag, NegatingFlag, SwitchFlag, spec_fields
+from cos_customizer.cli.flags import ChoiceFlag, Flag, NegatingFlag, PathFlag, SwitchFlag, spec_fields
 from cos_customizer.cli.go_flags import see_help
 from cos_customizer.cli.state import BuildState, StateDirectory
 from cos_customizer.cli.workdir import WORKDIR_FLAG, workdir_of
@@ -28,12 +28,12 @@ FLAGS = (
     ),
     Flag("gpu-type", OPTIONS["steps.install-gpu.gpu_type"], value="TYPE", example="-gpu-type=nvidia-tesla-t4"),
     NegatingFlag("no-gpu", OPTIONS["steps.install-gpu.attach_gpu"]),
-    Flag(
+    PathFlag(
         "deps-dir",
         "Directory, relative to the working directory and inside the build context, with inputs of the legacy "
         "installer: a driver's file that -version names, above all.",
         value="DIRECTORY",
-        completer=click.Path(),
+        only="directory",
         example="-deps-dir=gpu",
         field="steps.install-gpu.deps_dir",
     ),
