@@ -14,7 +14,7 @@ from typing import Any
 class _LastingFile(io.FileIO):
     """A descriptor that discards what is written to it as soon as its reader has gone."""
 
-    def write(self, data: Any) -> int | None:
+    def write(self, data: Any) -> int:
         """Write, or discard."""
         try:
             return super().write(data)

@@ -1,6 +1,6 @@
 """Sweeping away what is left of builds: plan first, then delete VMs, disks, images and objects."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from google.api_core import exceptions
@@ -60,6 +60,22 @@ def plan(clients: Clients, scope: SweepScope, now: float) -> list[Decision]:
     else:
         things += _objects_of_project(clients, scope.project)
     return plan_sweep(things, now)
+
+
+def plan_machines(clients: Clients, project: str, zones: Collection[str], now: float) -> list[Decision]:
+    """Decide on the VMs and disks of some zones alone, as `plan` does it.
+
+    Args:
+        clients: Google's clients.
+        project: whose.
+        zones: their zones.
+        now: Unix time.
+
+    Raises:
+        CustomizerError: the API does not say.
+    """
+    things = [*_vms(clients, project), *_disks(clients, project)]
+    return plan_sweep([thing for thing in things if thing.where in zones], now)
 
 
 def _vms(clients: Clients, project: str) -> list[Leftover]:
