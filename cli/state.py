@@ -215,8 +215,10 @@ class StateDirectory:
         texts = [build_context, name, *_list(files)]
         if not all(isinstance(text, str) and "\0" not in text for text in texts):
             raise ValueError("a text is expected")
-        if not all(isinstance(step, dict) for step in _list(steps)):
-            raise ValueError("a step is a mapping")
+        if not all(isinstance(step, dict) and isinstance(step.get("type"), str) for step in _list(steps)):
+            raise ValueError("a step is a mapping that has a type")
+        if not isinstance(spec["source"], dict):
+            raise TypeError("the source image is a mapping")
         spec = {**spec, "context": {**spec["context"], "path": str(self.path / Path(name).name)}}
         return BuildState(spec, tuple(files), build_context)
 

@@ -60,7 +60,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"builder.machine_type": "c3-highcpu-8", "builder.disk_type": "pd-standard"},
-        "builder.machine_type: c3-highcpu-8 does not boot from builder.disk_type: pd-standard: it does from pd-balanced",
+        "builder.machine_type: c3-highcpu-8 does not boot from builder.disk_type: pd-standard: it does from pd",
     ),
     (
         {"builder.machine_type": "e2-medium", "builder.disk_type": "local-ssd"},
