@@ -70,6 +70,10 @@ class BuildTimeoutError(BuildFailedError):
     """The build did not complete in time. Pipelines search their logs for this message's wording."""
 
 
+class CleanUpError(CustomizerError):
+    """The build has done its work, and something of its own is left."""
+
+
 def in_words(error: BaseException) -> str:
     """Why a build has not succeeded, for people.
 

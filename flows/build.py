@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from cos_customizer.customizer import deadline
+from cos_customizer.customizer.errors import CleanUpError
 from cos_customizer.customizer.families.provenance import Provenance, fingerprint
 from cos_customizer.customizer.references import ObjectRef
 from cos_customizer.customizer.reporting.events import BuildEnded, Note, publish
@@ -13,11 +15,11 @@ from cos_customizer.customizer.reporting.result import BuildResult, Outcome
 from cos_customizer.customizer.spec import gpu_drivers
 from cos_customizer.customizer.spec.model import BuildSpec
 from cos_customizer.flows.guest_vm import GuestVm
-from cos_customizer.flows.interrupts import DeadlinePassed, Interrupts, time_left
+from cos_customizer.flows.interrupts import DeadlinePassed, Interrupts, TimeLimit, UndoingEnded
 from cos_customizer.flows.output_image import OutputImage
 from cos_customizer.flows.record import Record
-from cos_customizer.flows.undoing import Undoing
-from cos_customizer.gcp import request_bodies
+from cos_customizer.flows.undoing import SWEEP_TAKES_IT, Undoing
+from cos_customizer.gcp import in_flight, request_bodies
 from cos_customizer.gcp.context import Archive
 from cos_customizer.gcp.images import ResolvedImage
 from cos_customizer.tasks import gpu_drivers as gpu_tasks
@@ -40,9 +42,10 @@ def run_in_time(record: Record) -> BuildResult:
         BuildTimeoutError: The build did not complete in time.
         CustomizerError: It failed; the event `BuildEnded` says what became of it.
     """
+    limit = TimeLimit.of(record.spec.timeout_seconds)
     try:
-        with Interrupts(time_left(record.spec.timeout_seconds)) as interrupts:
-            outcome = _run_and_undo(record, interrupts)
+        with in_flight.remembered(), Interrupts(limit.work - time.monotonic()) as interrupts:
+            outcome = _run_and_undo(record, interrupts, limit)
     except DeadlinePassed:  # before anything was begun
         raise record.timed_out() from None
     result = record.result(outcome)
@@ -50,20 +53,27 @@ def run_in_time(record: Record) -> BuildResult:
     return result
 
 
-def _run_and_undo(record: Record, interrupts: Interrupts) -> Outcome:
+def _run_and_undo(record: Record, interrupts: Interrupts, limit: TimeLimit) -> Outcome:
     undoing = Undoing()
     try:
         try:
             try:
-                return _run(record, undoing)
+                with deadline.until(limit.work):
+                    outcome = _run(record, undoing)
             finally:
-                interrupts.shield()
+                interrupts.shield(limit.end_of_undoing())
         finally:
-            interrupts.shield()  # again: an interruption can come just before it is up
-            _undo(record, undoing)
+            interrupts.shield(limit.end_of_undoing())  # again: an interruption can come just before it is up
+            _undo(record, undoing, interrupts, limit)
+        if undoing.is_incomplete:
+            raise CleanUpError(
+                f"image {record.output_name} is there, but not everything that the build has made is gone",
+                "what is left behind is named above.",
+            )
+        return outcome
     except BaseException as error:
         cause = interrupts.behind(error)
-        if isinstance(cause, DeadlinePassed):
+        if _is_time_up(cause):
             raise record.timed_out() from None
         record.close(cause)
         if cause is error:
@@ -79,17 +89,18 @@ def _run(record: Record, undoing: Undoing) -> Outcome:
         record.output_name = output.ref.name
         output.look_up()
         if output.is_released():
-            return _exists(record, output)
+            return _complete(record, output)
         plan = _prepare(record, undoing, source)
         output.adopt(plan.provenance.recipe)
         if output.is_released():
-            return _exists(record, output)
+            return _complete(record, output)
         _upload_context(record, undoing, plan.archive)
     if output.image is None:
         _create_image(record, undoing, source, plan, output)
     if not output.is_released():
-        with record.phase("verify"):
-            output.verify(plan.zones, plan.test_user_data)
+        if spec.verify.asked_for:
+            with record.phase("verify"):
+                output.verify(plan.zones, plan.test_user_data)
         with record.phase("release"):
             output.release()
     record.output = output.image
@@ -97,9 +108,12 @@ def _run(record: Record, undoing: Undoing) -> Outcome:
     return "built"
 
 
-def _exists(record: Record, output: OutputImage) -> Outcome:
+def _complete(record: Record, output: OutputImage) -> Outcome:
+    """Do what the build that has made the image may have left undone."""
     record.output = output.image
     publish(Note("image", f"{output.ref.path} already exists, nothing to do"))
+    if output.is_ours_and_current():
+        output.deprecate_older()
     return "exists"
 
 
@@ -161,7 +175,7 @@ def _check_gpu(spec: BuildSpec, source: ResolvedImage) -> list[str]:
 def _upload_context(record: Record, undoing: Undoing, archive: Archive) -> None:
     spec, build = record.spec, record.build
     target = ObjectRef(spec.scratch.bucket, build.context_archive(spec.scratch.workdir))
-    undoing.add(target.url, partial(scratch_tasks.delete_context, target))
+    undoing.add(target.url, partial(scratch_tasks.delete_context, target), SWEEP_TAKES_IT)
     expires = request_bodies.expiry(spec.timeout_seconds, time.time())
     scratch_tasks.upload_context(archive, target, build, expires)
 
@@ -188,9 +202,26 @@ def _create_image(record: Record, undoing: Undoing, source: ResolvedImage, plan:
         builder.undoing.run()  # its quota, of GPUs above all, may be what the test VM needs
 
 
-def _undo(record: Record, undoing: Undoing) -> None:
+def _is_time_up(error: BaseException | None) -> bool:
+    """Whether an error, or what is behind it, says that the time was up."""
+    while error is not None:
+        if isinstance(error, DeadlinePassed | deadline.TimeUpError):
+            return True
+        error = error.__cause__
+    return False
+
+
+def _undo(record: Record, undoing: Undoing, interrupts: Interrupts, limit: TimeLimit) -> None:
+    if interrupts.by_signal:
+        publish(Note("cleaning up", "a third signal ends that too, and leaves what there is then"))
     with record.phase("clean-up"):
-        undoing.run()
+        try:
+            with deadline.until(limit.end_of_undoing()):
+                undoing.run()
+        except UndoingEnded:
+            interrupts.stand_down()
+            undoing.give_up()
+        interrupts.stand_down()
     record.leftovers = undoing.leftovers
     record.is_undone = not undoing.leftovers
     if undoing.removed:

@@ -2,12 +2,15 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import IO, Any
 
+from cos_customizer.customizer import deadline
 from cos_customizer.customizer.durations import human_duration
 from cos_customizer.customizer.errors import CustomizerError, StockOutError
+from cos_customizer.customizer.families.removal import Removal
 from cos_customizer.customizer.references import ObjectRef, VmRef
 from cos_customizer.customizer.reporting.events import Note, Stage, publish
 from cos_customizer.flows.record import Record
@@ -19,6 +22,8 @@ from cos_customizer.gcp.serial_console import SerialConsole
 from cos_customizer.guest.protocol import PORT
 from cos_customizer.tasks import vm as vm_tasks
 
+_LAST_READ = 5.0
+"""Seconds for reading what a VM has said last: what costs money does not wait for what informs."""
 _SERIAL_LOG_LIFE = 30 * 24 * 3600
 
 
@@ -71,8 +76,10 @@ class GuestVm:
         """
         for zone in zones:
             vm, body = self.ref(zone), body_in(zone)
-            what, undo = f"{self.what} {vm.name} in {zone}", partial(vm_tasks.delete_vm, self.what, vm)
-            self.undoing.add(what, undo)
+            what, undo = f"{self.what} {vm.name} in {zone}", partial(self._delete, vm)
+            life = human_duration(request_bodies.life_of_builder_vm(self.record.spec.timeout_seconds))
+            taker = f"Compute Engine deletes it {life} after its creation"
+            self.undoing.add(what, undo, taker)
             try:
                 vm_tasks.create_vm(self.what, vm, body, self.record.build)
             except StockOutError as error:
@@ -80,10 +87,9 @@ class GuestVm:
                     raise
                 publish(Note("stock-out", f"{error.message}; trying the next zone", "warning"))
                 # What it may have left, before anything else is made; again at the end, which costs nothing.
-                self.undoing.note(what, undo())
+                self.undoing.note(what, undo(), taker)
             else:
                 self.record.zones[self.stage] = zone
-                life = human_duration(request_bodies.life_of_builder_vm(self.record.spec.timeout_seconds))
                 machine = body["machineType"].rpartition("/")[2]
                 publish(Note(self.what, f"{vm.name} in {zone} ({machine}), at most {life} of life"))
                 return vm
@@ -117,8 +123,15 @@ class GuestVm:
             self.stage,
         )
         self.record.consoles[self.stage] = console
-        self.undoing.add("serial log", partial(_keep_serial_log, self.what, console))
+        self.undoing.add_last(partial(_keep_serial_log, self.what, console))
         return console
+
+    def _delete(self, vm: VmRef) -> list[Removal]:
+        """Delete the VM, once what it has said is read: its serial console dies with it."""
+        if console := self.record.consoles.get(self.stage):
+            with suppress(CustomizerError), deadline.until(time.monotonic() + _LAST_READ):
+                console.read()
+        return vm_tasks.delete_vm(self.what, vm)
 
     def _store_serial_log(self, log: IO[bytes]) -> None:
         """Keep what the console has said: it dies with the VM."""

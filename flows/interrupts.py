@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
@@ -14,12 +15,20 @@ command_started: ContextVar[float | None] = ContextVar("command_started", defaul
 """Value of `time.monotonic()` when the command began whose time the build's timeout limits; None: when the flow did."""
 
 _DEADLINE_AGAIN = 5.0
+_MOST_UNDOING = 90.0
+"""Seconds that undoing takes at most. Compute Engine deletes a VM in one, as a rule."""
+_LAST_SIGNAL = 3
+"""The signal that ends even the undoing."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """What ends a process from outside."""
 
 
 class DeadlinePassed(BaseException):
     """The build's time is up. No Exception, so that no library takes it for a fault of its own and retries."""
+
+
+class UndoingEnded(BaseException):
+    """Undoing has no more time, or somebody does not want to wait for it."""
 
 
 def ignore_signals() -> None:
@@ -79,21 +88,39 @@ def _ends_program(handler: Any) -> bool:
     return isinstance(handler, EndOnce) or (isinstance(around, Interrupts) and around.ends_program)
 
 
-def time_left(timeout: float) -> float:
-    """Seconds that a build may still work, of its timeout: a share of it is kept back for undoing.
+@dataclass(frozen=True)
+class TimeLimit:
+    """What a build may take: its work so long, and all of it, undoing included, so long. Known before it begins.
 
-    Args:
-        timeout: the build's time limit in seconds, from `command_started` on.
+    Attributes:
+        work: value of `time.monotonic()` by which the work ends.
+        end: the same for the undoing.
     """
-    started = command_started.get()
-    elapsed = time.monotonic() - started if started is not None else 0.0
-    return timeout - min(90.0, timeout * 0.1) - elapsed
+
+    work: float
+    end: float
+
+    @classmethod
+    def of(cls, timeout: float) -> "TimeLimit":
+        """The limit of a build that begins now, or began with its command.
+
+        Args:
+            timeout: the build's time limit in seconds, from `command_started` on.
+        """
+        started = command_started.get()
+        end = (started if started is not None else time.monotonic()) + timeout
+        return cls(end - min(_MOST_UNDOING, timeout * 0.1), end)
+
+    def end_of_undoing(self) -> float:
+        """Value of `time.monotonic()` by which an undoing ends that begins now."""
+        return min(time.monotonic() + _MOST_UNDOING, self.end)
 
 
 class Interrupts:
     """While this context lasts, the first of deadline and signals interrupts it, and nothing after that does.
 
-    One interruption only: a second Ctrl-C or SIGTERM must not cut the undoing short that the first one has begun.
+    One interruption only: a second Ctrl-C or SIGTERM must not cut the undoing short that the first one has begun. A
+    third one does, and so does the end of the undoing's own time: `UndoingEnded` is raised then.
     SIGINT, SIGTERM and SIGHUP do what their handlers did before (a default action that ends the process becomes
     SystemExit, so that `finally` is reached; what was ignored stays so, and a handler that returns has interrupted
     nothing). In a program whose handler is `EndOnce`, a signal that interrupts is the last one: all are ignored when
@@ -115,6 +142,8 @@ class Interrupts:
         self._interrupted: int | None = None
         self._cause: BaseException | None = None
         self._shielded = False
+        self._over = False
+        self._signals = 0
         self._before: dict[int, Any] = {}
         self._left_alone: set[int] = set()
         self._outer_deadline: float | None = None
@@ -162,12 +191,27 @@ class Interrupts:
         """Whether a signal that interrupts ends the program too."""
         return any(_ends_program(handler) for handler in self._before.values())
 
-    def shield(self) -> None:
-        """From here on nothing interrupts any more."""
+    def shield(self, end: float) -> None:
+        """From here on nothing interrupts any more, but for what ends the undoing. May be called again.
+
+        Args:
+            end: value of `time.monotonic()` at which `UndoingEnded` is raised.
+        """
+        if self._before and not self._shielded:
+            signal.setitimer(signal.ITIMER_REAL, max(0.001, end - time.monotonic()), 1.0)
         self._shielded = True
         for number in self._left_alone:
             signal.signal(number, self._interrupt)
         self._left_alone = set()
+
+    def stand_down(self) -> None:
+        """Undoing is over, or was ended: from here on nothing interrupts at all."""
+        self._over = True
+
+    @property
+    def by_signal(self) -> bool:
+        """Whether a signal has interrupted."""
+        return self._interrupted in SIGNALS
 
     def behind(self, error: BaseException) -> BaseException:
         """What has interrupted, where that has made a library fail in a way of its own; otherwise the error itself.
@@ -182,6 +226,10 @@ class Interrupts:
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         # Only the deadline says it again: see `__enter__`.
         again = self._interrupted == number == signal.SIGALRM
+        self._signals += number != signal.SIGALRM
+        last = number == signal.SIGALRM or self._signals >= _LAST_SIGNAL
+        if last and self._shielded and not self._over:
+            raise UndoingEnded
         if self._shielded or not (self._interrupted is None or again):
             return
         self._interrupted = number

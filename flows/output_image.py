@@ -19,7 +19,7 @@ from cos_customizer.customizer.references import ImageRef
 from cos_customizer.customizer.reporting.events import Note, publish
 from cos_customizer.flows.guest_vm import GuestVm
 from cos_customizer.flows.record import Record
-from cos_customizer.flows.undoing import Entry, Undoing
+from cos_customizer.flows.undoing import SWEEP_TAKES_IT, Entry, Undoing
 from cos_customizer.gcp import images, request_bodies
 from cos_customizer.gcp.clients import clients
 from cos_customizer.gcp.images import ResolvedImage
@@ -90,9 +90,10 @@ class OutputImage:
             labels = {key: value for key, value in image.labels.items() if key not in TEMPORARY_LABELS}
             self.image = image_tasks.release_image(image, image.family, labels, self._record.build)
         elif image.family:
-            publish(Note("image", f"{image.path} was verified by a build that has not ended; releasing it"))
+            publish(Note("image", f"{image.path} is in its family by a build that has not ended; releasing it"))
         elif same_recipe:
-            publish(Note("image", f"{image.path} exists and was never released; verifying it"))
+            doing = "verifying it" if self._spec.verify.asked_for else "releasing it"
+            publish(Note("image", f"{image.path} exists and was never released; {doing}"))
             self._renew_expiry(image)
         elif provenance is not None and expires.isdecimal() and int(expires) < time.time():
             publish(Note("image", f"{image.path} exists, was never released and has expired; making it anew"))
@@ -126,18 +127,17 @@ class OutputImage:
         Raises:
             CustomizerError: It could not be created.
         """
-        self._entry = self._undoing.add(f"unfinished image {self.ref.project}/{self.ref.name}", self._undo_creation)
+        what = f"unfinished image {self.ref.project}/{self.ref.name}"
+        self._entry = self._undoing.add(what, self._undo_creation, SWEEP_TAKES_IT)
         began = time.monotonic()
         self.image = image_tasks.create_image(self.ref.project, body, self._record.build, vm_runs)
-        if not self._spec.verify.asked_for:
-            self._keep()
         publish(Note("image", f"{self.image.path} ({human_duration(time.monotonic() - began)})"))
 
     def _undo_creation(self) -> list[Removal]:
         """Delete it, unless it is in its family: then it was verified, and somebody may have got it."""
-        build, verifies = self._record.build, self._spec.verify.asked_for
-        removals = image_tasks.delete_unfinished(self.ref, build, even_ready=not verifies)
-        if verifies and not removals:
+        build = self._record.build
+        removals = image_tasks.delete_unfinished(self.ref, build)
+        if not removals:
             left = images.find_image(clients(), self.ref)
             if left is not None and left.made_by(build):
                 family = f", it is in family {left.family}" if left.family else ""
@@ -148,6 +148,12 @@ class OutputImage:
         """Let it stay when the build ends. Who keeps an image: `create`, `release` and `_keep_failed`."""
         if self._entry is not None:
             self._entry.cancel()
+
+    def is_ours_and_current(self) -> bool:
+        """Whether it was made by this tool, for the family that is asked for, and has not been replaced since."""
+        image = self._seen()
+        ours = image.provenance is not None and image.family == (self._spec.output.family or "")
+        return ours and not image.deprecation
 
     def verify(self, zones: list[str], user_data: str) -> None:
         """Boot a test VM from it, and run the scripts that verify it; not if it is in its family, and so was verified.
@@ -208,11 +214,13 @@ class OutputImage:
         try:
             self.image = image_tasks.release_image(image, family, self._labels(), self._record.build)
         except CustomizerError as error:
+            made = "verified" if self._spec.verify.asked_for else "made"
             raise CustomizerError(
-                f"image {image.name} is verified, but its release is not complete: {error.message}",
+                f"image {image.name} is {made}, but its release is not complete: {error.message}",
                 error.hint or "start the build again when the cause is gone.",
             ) from error
-        publish(Note("released", f"{image.name} to family {family}" if family else image.name))
+        if family or self._spec.verify.asked_for:
+            publish(Note("released", f"{image.name} to family {family}" if family else image.name))
         self._keep()
 
     def _labels(self) -> dict[str, str]:

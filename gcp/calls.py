@@ -1,12 +1,8 @@
 """Calling Google's APIs: retries inside a time bound, waiting for operations, errors translated once."""
 
 import re
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Callable
 from typing import Any
 
 import requests
@@ -14,6 +10,7 @@ from google.api_core import exceptions, retry
 from google.auth import exceptions as auth_exceptions
 from google.cloud import compute_v1
 
+from cos_customizer.customizer import deadline
 from cos_customizer.customizer.errors import (
     AlreadyExistsError,
     ConflictError,
@@ -25,14 +22,15 @@ from cos_customizer.customizer.errors import (
 )
 from cos_customizer.customizer.fields import FieldPath, Message
 from cos_customizer.customizer.spec.options import ZONES
-from cos_customizer.gcp import organization_policies
+from cos_customizer.gcp import in_flight, organization_policies
 from cos_customizer.gcp.clients import Clients
 
 REQUEST_TIMEOUT = 30.0
 """Seconds that one ordinary request may take."""
-_SEND_TIMEOUT = 10.0
 _RETRY_BOUND = 120.0
 _WAIT_REQUEST_TIMEOUT = 150.0  # the server answers a wait within two minutes
+
+_NEVER_SENT = ("Connection refused", "Name or service not known", "NewConnectionError", "ConnectTimeoutError")
 
 _TRANSIENT = (
     exceptions.TooManyRequests,
@@ -66,6 +64,11 @@ RETRY = retry.Retry(predicate=is_transient, initial=0.3, maximum=10.0, multiplie
 """For calls that may be repeated: reads, and mutations that carry a request id. Jitter is the library's."""
 
 
+def patience() -> dict[str, Any]:
+    """How often a client's method tries, and how long it waits, in the time that is left: its arguments for that."""
+    return {"retry": RETRY.with_timeout(deadline.left(_RETRY_BOUND)), "timeout": deadline.left(REQUEST_TIMEOUT)}
+
+
 def call(method: Callable[..., Any], request: Any, doing: str) -> Any:
     """Make a call that reads, or that repeats without harm.
 
@@ -80,8 +83,9 @@ def call(method: Callable[..., Any], request: Any, doing: str) -> Any:
     Raises:
         CustomizerError: of the kind that fits, once retries are used up.
     """
+    deadline.check(doing)
     try:
-        return method(request=request, retry=RETRY, timeout=REQUEST_TIMEOUT)
+        return method(request=request, **patience())
     except Exception as error:
         raise translated(error, doing) from error
 
@@ -104,16 +108,16 @@ def listed(method: Callable[..., Any], request: Any, doing: str) -> list[Any]:
         raise translated(error, doing) from error
 
 
-def send(method: Callable[..., Any], request: Any, doing: str) -> Any:
+def send(method: Callable[..., Any], request: Any, doing: str, thing: object) -> Any:
     """Make a call that creates something and carries a request id.
 
-    A signal or deadline that arrives during the request takes effect right after it: so it is always known whether
-    the thing was created, and undoing finds it.
+    Whoever interrupts it does not wait for its answer; `in_flight.take_back` does, before it deletes the thing.
 
     Args:
         method: of a Google client.
         request: the method's request message, with a request id.
         doing: what is being done, for error messages.
+        thing: what is created: a `VmRef` or an `ImageRef`.
 
     Returns:
         What the method returns.
@@ -121,57 +125,31 @@ def send(method: Callable[..., Any], request: Any, doing: str) -> Any:
     Raises:
         CustomizerError: of the kind that fits, once retries are used up.
     """
+    deadline.check(doing)
+    patience = RETRY.with_timeout(deadline.left(_RETRY_BOUND))
 
-    def once() -> Any:
-        with _signals_held():
-            return method(request=request, retry=None, timeout=_SEND_TIMEOUT)
+    def work(sent: in_flight.Request[Any]) -> Any:
+        def once() -> Any:
+            sent.check()
+            return method(request=request, retry=None, timeout=REQUEST_TIMEOUT)
+
+        return patience.with_predicate(lambda error: is_transient(error) and not sent.abandoned.is_set())(once)()
 
     try:
-        return RETRY(once)()
+        return in_flight.carry_out(thing, work, is_unanswered)
     except Exception as error:
         raise translated(error, doing) from error
 
 
-@contextmanager
-def _signals_held() -> Iterator[None]:
-    """Hold signals back until the context ends.
-
-    Handlers are exchanged instead of signals blocked: another thread would take a blocked signal, and Python would run
-    its handler in the main thread all the same.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    arrived: list[tuple[int, FrameType | None]] = []
-    holding = True
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
-    handlers = {number: signal.getsignal(number) for number in numbers}
-    before = {int(number): handler for number, handler in handlers.items() if handler is not None}
-
-    def hold(number: int, frame: FrameType | None) -> None:
-        if holding:
-            arrived.append((number, frame))
-        else:  # in the moment between here and there: as if its own handler were in place
-            pass_on(number, frame)
-
-    def pass_on(number: int, frame: FrameType | None) -> None:
-        handler = before[number]
-        if callable(handler):
-            handler(number, frame)
-        elif handler is signal.SIG_DFL:
-            signal.signal(number, handler)
-            signal.raise_signal(number)
-
-    try:
-        for number in before:
-            signal.signal(number, hold)
-        yield
-    finally:
-        holding = False
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        for seen in arrived:
-            pass_on(*seen)
+def is_unanswered(error: Exception) -> bool:
+    """Whether an error leaves open if the server has carried out what it was asked for, or will."""
+    if isinstance(error, exceptions.RetryError) and isinstance(error.cause, Exception):
+        return is_unanswered(error.cause)
+    if isinstance(error, requests.exceptions.ConnectionError):
+        return not any(words in str(error) for words in _NEVER_SENT)
+    return isinstance(
+        error, requests.exceptions.RequestException | exceptions.GatewayTimeout | in_flight.AbandonedError
+    )
 
 
 def wait(clients: Clients, operation: compute_v1.Operation, doing: str) -> compute_v1.Operation:
@@ -186,20 +164,24 @@ def wait(clients: Clients, operation: compute_v1.Operation, doing: str) -> compu
         The operation in its last state.
 
     Raises:
+        TimeUpError: There was no time left to see it end.
         CustomizerError: The operation ended in an error, of the kind that fits.
     """
     if operation.status != compute_v1.Operation.Status.DONE:
         method, request = _waiting(clients, operation)
     while operation.status != compute_v1.Operation.Status.DONE:
+        if deadline.left() == 0:
+            raise deadline.TimeUpError(f"could not {doing}: it was begun, and there was no time left to see it end")
         asked = time.monotonic()
         try:
             # The bound is for what comes after a wait that was cut off, however long that lasted.
-            patient = RETRY.with_timeout(_WAIT_REQUEST_TIMEOUT + _RETRY_BOUND)
-            operation = method(request=request, retry=patient, timeout=_WAIT_REQUEST_TIMEOUT)
+            patient = RETRY.with_timeout(deadline.left(_WAIT_REQUEST_TIMEOUT + _RETRY_BOUND))
+            operation = method(request=request, retry=patient, timeout=deadline.left(_WAIT_REQUEST_TIMEOUT))
         except Exception as error:
-            raise translated(error, doing) from error
+            if deadline.left() > 0:
+                raise translated(error, doing) from error
         if operation.status != compute_v1.Operation.Status.DONE and time.monotonic() - asked < 1:
-            time.sleep(1)  # wait() may return early; do not turn it into a busy loop
+            deadline.pause(1)  # wait() may return early; do not turn it into a busy loop
     if operation.error.errors:
         first = operation.error.errors[0]
         raise operation_error(first.code, first.message, doing)
@@ -258,14 +240,28 @@ def _quota_hint(message: str) -> str:
 _NO_GPU = FieldPath("steps.install-gpu.attach_gpu", False)
 
 
+def _answer(error: exceptions.GoogleAPICallError) -> dict[str, Any]:
+    """The API's own account of an error: of a transfer's, Cloud Storage's library keeps the response alone."""
+    try:
+        answer = error.response.json()["error"]
+    except Exception:  # there is no response, or one of somebody else's
+        return {}
+    return answer if isinstance(answer, dict) else {}
+
+
 def _reasons(error: exceptions.GoogleAPICallError) -> list[str]:
-    found = [str(item.get("reason", "")) for item in error.errors or () if isinstance(item, dict)]
+    found = [
+        str(item.get("reason", ""))
+        for item in error.errors or _answer(error).get("errors") or ()
+        if isinstance(item, dict)
+    ]
     return [*found, str(getattr(error, "reason", "") or "")]
 
 
 def _message(error: exceptions.GoogleAPICallError) -> str:
-    # google-api-core puts method and URL before the API's own words.
-    words = re.sub(r"^[A-Z]+ https?://\S+: ", "", str(error.message)).strip().rstrip(".")
+    # google-api-core puts method and URL before the API's own words, Cloud Storage's library a tuple in their place.
+    words = str(_answer(error).get("message") or re.sub(r"^[A-Z]+ https?://\S+: ", "", str(error.message)))
+    words = words.strip().rstrip(".")
     if words and not words.startswith("<"):
         return words
     return f"HTTP status {int(error.code)}" if error.code else type(error).__name__  # a proxy's page, or nothing

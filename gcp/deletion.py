@@ -8,7 +8,8 @@ from typing import Any
 
 from google.cloud import compute_v1
 
-from cos_customizer.customizer.errors import ConflictError, CustomizerError, NotFoundError
+from cos_customizer.customizer import deadline
+from cos_customizer.customizer.errors import CustomizerError, NotFoundError, PermissionDeniedError
 from cos_customizer.customizer.families.removal import Removal
 from cos_customizer.customizer.references import ImageRef, VmRef
 from cos_customizer.gcp import calls
@@ -16,6 +17,8 @@ from cos_customizer.gcp.clients import Clients
 
 BUSY_PATIENCE = 180.0
 """Seconds for which a build tries again to delete what is busy: still being made, or something is still made of it."""
+_FINAL = (NotFoundError, PermissionDeniedError, deadline.TimeUpError)
+"""Errors that another try does not get past."""
 
 
 @dataclass(frozen=True)
@@ -72,20 +75,21 @@ def delete_all(clients: Clients, deletions: Sequence[Deletion], patience: float 
     Args:
         clients: Google's clients.
         deletions: What to delete.
-        patience: Seconds for which what is busy is tried again.
+        patience: Seconds for which what is busy, or could not be deleted for another reason, is tried again.
 
     Returns:
         What came of each: `deleted`, `gone` if it was not there, or `failed` with the reason.
     """
-    end = time.monotonic() + patience
+    end, pause = time.monotonic() + deadline.left(patience), 1.0
     ended: dict[int, Removal] = {}
     while left := [number for number in range(len(deletions)) if number not in ended]:
         refused = _delete_once(clients, {number: deletions[number] for number in left}, ended)
         for number, error in refused.items():
-            if not isinstance(error, ConflictError) or time.monotonic() >= end:
+            if isinstance(error, _FINAL) or time.monotonic() + pause >= end:
                 ended[number] = _failure(deletions[number].removal, error)
         if len(ended) < len(deletions):
-            time.sleep(1)
+            time.sleep(pause)
+            pause = min(1.5 * pause, 10.0)
     return [ended[number] for number in range(len(deletions))]
 
 

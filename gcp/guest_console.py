@@ -144,13 +144,11 @@ class GuestConsole:
                 time.sleep(self._console.pause)
 
     def store(self) -> None:
-        """Read what is left, as far as there is a VM to read from, and store the whole log.
+        """Store the whole log, as far as it was read.
 
         Raises:
             CustomizerError: it could not be stored.
         """
-        with suppress(CustomizerError):
-            self.read()
         self._store(self._log)
 
     def read(self) -> bool:

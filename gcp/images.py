@@ -1,7 +1,6 @@
 """Images: finding the source, making the output."""
 
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -9,7 +8,7 @@ from typing import Any
 
 from google.cloud import compute_v1
 
-from cos_customizer.customizer import names
+from cos_customizer.customizer import deadline, names
 from cos_customizer.customizer.errors import CustomizerError, NotFoundError
 from cos_customizer.customizer.families.provenance import Provenance
 from cos_customizer.customizer.families.removal import Removal
@@ -18,7 +17,7 @@ from cos_customizer.customizer.names import STATE_LABEL, BuildNames
 from cos_customizer.customizer.references import ImageRef
 from cos_customizer.customizer.spec.model import SourceImage
 from cos_customizer.customizer.spec.options import SOURCE_FAMILY
-from cos_customizer.gcp import calls, deletion
+from cos_customizer.gcp import calls, deletion, in_flight
 from cos_customizer.gcp.clients import Clients
 
 
@@ -247,7 +246,7 @@ def wait_until_ready(clients: Clients, image: ResolvedImage, interval: float = 2
         CustomizerError: it has failed, or is gone.
     """
     while image.status == "PENDING":
-        time.sleep(interval)
+        deadline.pause(interval)
         again = find_image(clients, image.ref)
         if again is None:
             raise NotFoundError(
@@ -286,8 +285,9 @@ def insert_image(
         force_create=force,
         request_id=build.request_id("images.insert", project, name),
     )
-    calls.wait(clients, calls.send(clients.images.insert_unary, request, doing), doing)
-    image = find_image(clients, ImageRef(project, name))
+    ref = ImageRef(project, name)
+    calls.wait(clients, calls.send(clients.images.insert_unary, request, doing, ref), doing)
+    image = find_image(clients, ref)
     if image is None or image.status == "FAILED":
         raise CustomizerError(f"could not {doing}: Compute Engine reports the image as failed")
     return wait_until_ready(clients, image)
@@ -301,17 +301,13 @@ def is_unfinished(image: ResolvedImage) -> bool:
     return image.status != "READY" or (image.state == names.UNRELEASED and not image.family)
 
 
-def delete_unfinished_image(
-    clients: Clients, image: ImageRef, build: BuildNames, even_ready: bool = False
-) -> list[Removal]:
+def delete_unfinished_image(clients: Clients, image: ImageRef, build: BuildNames) -> list[Removal]:
     """Delete an image if this build, and no other, has begun it and nobody has finished it.
 
     Args:
         clients: Google's clients.
         image: The image.
         build: The build that may have begun it.
-        even_ready: Whether an image that looks finished is not: that of a build which does not verify, and was
-            interrupted before it came to know of it.
 
     Returns:
         What came of it; nothing if there is no such image.
@@ -319,10 +315,14 @@ def delete_unfinished_image(
     Raises:
         CustomizerError: The API does not say.
     """
-    found = find_image(clients, image)
-    if found is None or not found.made_by(build) or not (even_ready or is_unfinished(found)):
-        return []
-    return _delete_unfinished(clients, [found])
+
+    def delete() -> list[Removal]:
+        found = find_image(clients, image)
+        if found is None or not found.made_by(build) or not is_unfinished(found):
+            return []
+        return _delete_unfinished(clients, [found])
+
+    return in_flight.take_back(image, Removal("image", "", image.name, "delete", "unfinished"), delete)
 
 
 def delete_unfinished_images(clients: Clients, project: str, build: BuildNames) -> list[Removal]:

@@ -8,7 +8,7 @@ from cos_customizer.customizer.errors import NotFoundError
 from cos_customizer.customizer.families.removal import Removal
 from cos_customizer.customizer.names import BuildNames
 from cos_customizer.customizer.references import VmRef
-from cos_customizer.gcp import calls, deletion
+from cos_customizer.gcp import calls, deletion, in_flight
 from cos_customizer.gcp.clients import Clients
 from cos_customizer.gcp.images import message
 
@@ -33,7 +33,7 @@ def create_vm(clients: Clients, vm: VmRef, body: dict[str, Any], build: BuildNam
         instance_resource=message(compute_v1.Instance, body),
         request_id=build.request_id("instances.insert", vm.zone, vm.name),
     )
-    calls.wait(clients, calls.send(clients.instances.insert_unary, request, doing), doing)
+    calls.wait(clients, calls.send(clients.instances.insert_unary, request, doing, vm), doing)
 
 
 def vm_status(clients: Clients, vm: VmRef) -> str:
@@ -82,7 +82,8 @@ def delete_vm(clients: Clients, vm: VmRef) -> list[Removal]:
         What came of the VM, and of its disk.
     """
     removal = Removal("VM", vm.zone, vm.name, "delete", "left of a build")
-    removed = deletion.delete_all(clients, [deletion.vm(clients, vm, removal)], deletion.BUSY_PATIENCE)
+    deletions = [deletion.vm(clients, vm, removal)]
+    removed = in_flight.take_back(vm, removal, lambda: deletion.delete_all(clients, deletions, deletion.BUSY_PATIENCE))
     if removed[0].action == "failed":  # its disk is in use
         return removed
     removal = Removal("disk", vm.zone, vm.name, "delete", "left of a build")

@@ -304,7 +304,8 @@ def output_image(
 ) -> dict[str, Any]:
     """The body of `images.insert` for the output image.
 
-    An image that is to be verified gets no family yet, and labels that say so.
+    It gets no family yet, and labels that say so: until it is released, it is not there for others, whatever becomes
+    of the build.
 
     Args:
         spec: the build's specification.
@@ -324,16 +325,12 @@ def output_image(
         "sourceDisk": f"projects/{vm.project}/zones/{vm.zone}/disks/{vm.name}",
     }
     labels = image_labels(output, source.labels)
-    if spec.verify.asked_for:
-        labels |= {STATE_LABEL: UNRELEASED, **build.labels(expiry(spec.timeout_seconds, now))}
-        if len(labels) > MOST_LABELS:
-            raise UsageError(
-                Message("{}: until it is released, the image would have {} labels", INHERIT_LABELS, len(labels))
-            )
-    elif output.family:
-        body["family"] = output.family
-    if labels:
-        body["labels"] = labels
+    labels |= {STATE_LABEL: UNRELEASED, **build.labels(expiry(spec.timeout_seconds, now))}
+    if len(labels) > MOST_LABELS:
+        raise UsageError(
+            Message("{}: until it is released, the image would have {} labels", INHERIT_LABELS, len(labels))
+        )
+    body["labels"] = labels
     if output.licenses:
         body["licenses"] = list(output.licenses)
     if output.storage_location:

@@ -1,24 +1,60 @@
 """Objects in Cloud Storage: what a build keeps there, and a build context that is there already."""
 
+import os
 from collections.abc import Mapping
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from google.api_core import exceptions
+from google.cloud.storage.exceptions import InvalidResponse
 from google.cloud.storage.retry import DEFAULT_RETRY
 
+from cos_customizer.customizer import deadline
 from cos_customizer.customizer.errors import NotFoundError
 from cos_customizer.customizer.families.removal import Removal
 from cos_customizer.customizer.fields import FieldPath, Message
 from cos_customizer.customizer.references import ObjectRef
-from cos_customizer.gcp import calls
+from cos_customizer.gcp import calls, in_flight
 from cos_customizer.gcp.clients import Clients
 
 _CHUNK = 8 << 20
 """Bytes held in memory while uploading, whatever the size of the file."""
-_TRANSFER_RETRY = DEFAULT_RETRY.with_timeout(120.0)
-"""For contents: the library tells of what goes wrong on the way by errors of its own."""
+_RETRY_BOUND = 120.0
+
+
+def _is_transient(error: Exception) -> bool:
+    """Whether a transfer may go on a moment later. The library has errors of its own for what goes wrong on the way."""
+    if isinstance(error, InvalidResponse):
+        return _is_transient(exceptions.from_http_response(error.response))  # type: ignore[no-untyped-call]
+    return calls.is_transient(error) or DEFAULT_RETRY._predicate(error)  # noqa: SLF001 - it gives it in no other way
+
+
+_TRANSFER_RETRY = DEFAULT_RETRY.with_predicate(_is_transient)
+
+
+class _Reader:
+    """A file that is read only as long as somebody waits for its upload.
+
+    Args:
+        file: To read.
+        sent: The request that it is part of.
+    """
+
+    def __init__(self, file: IO[bytes], sent: in_flight.Request[None]) -> None:
+        self._file = file
+        self._sent = sent
+
+    def read(self, size: int = -1) -> bytes:
+        self._sent.check()
+        return self._file.read(size)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
 
 
 def upload(
@@ -39,14 +75,22 @@ def upload(
         CustomizerError: it could not be stored.
     """
     doing = f"store {target.url}"
+    deadline.check(doing)
+    retry = _TRANSFER_RETRY.with_timeout(deadline.left(_RETRY_BOUND))
     blob = clients.storage.bucket(target.bucket).blob(target.name, chunk_size=_CHUNK)
     blob.metadata = dict(metadata)
     blob.custom_time = datetime.fromtimestamp(expires, UTC)
+    kind = "application/gzip" if isinstance(content, Path) else "text/plain; charset=utf-8"
+
+    def work(sent: in_flight.Request[None]) -> None:
+        with content.open("rb") if isinstance(content, Path) else nullcontext(content) as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(0)
+            reader: Any = _Reader(file, sent)
+            blob.upload_from_file(reader, size=size, content_type=kind, timeout=deadline.left(60), retry=retry)
+
     try:
-        if isinstance(content, Path):
-            blob.upload_from_filename(content, "application/gzip", timeout=60, retry=_TRANSFER_RETRY)
-        else:
-            blob.upload_from_file(content, rewind=True, content_type="text/plain; charset=utf-8", retry=_TRANSFER_RETRY)
+        in_flight.carry_out(target, work, calls.is_unanswered)
     except exceptions.NotFound as error:
         raise NotFoundError(
             f"could not {doing}: there is no bucket {target.bucket}",
@@ -77,9 +121,13 @@ def download(clients: Clients, source: ObjectRef, destination: Path) -> None:
     blob = clients.storage.bucket(bucket).blob(source.name)
     try:
         # First what it is: the answer to this call says what is wrong, and the generation which one to fetch.
-        blob.reload(timeout=calls.REQUEST_TIMEOUT, retry=calls.RETRY)
+        blob.reload(**calls.patience())
         blob.download_to_filename(
-            destination, raw_download=True, if_generation_match=blob.generation, timeout=60, retry=_TRANSFER_RETRY
+            destination,
+            raw_download=True,
+            if_generation_match=blob.generation,
+            timeout=deadline.left(60),
+            retry=_TRANSFER_RETRY.with_timeout(deadline.left(_RETRY_BOUND)),
         )
     except exceptions.NotFound as error:
         if _is_missing(clients, bucket):
@@ -97,7 +145,7 @@ def download(clients: Clients, source: ObjectRef, destination: Path) -> None:
 def _is_missing(clients: Clients, bucket: str) -> bool:
     """Whether a bucket is known not to be there."""
     try:
-        return not clients.storage.bucket(bucket).exists(timeout=calls.REQUEST_TIMEOUT, retry=calls.RETRY)
+        return not clients.storage.bucket(bucket).exists(**calls.patience())
     except Exception:  # it may be there, and not for us to see
         return False
 
@@ -113,11 +161,17 @@ def delete(clients: Clients, target: ObjectRef) -> list[Removal]:
         What came of it.
     """
     removal = Removal("object", target.bucket, target.name, "delete", "left of a build")
+    return in_flight.take_back(target, removal, lambda: [_delete(clients, target, removal)])
+
+
+def _delete(clients: Clients, target: ObjectRef, removal: Removal) -> Removal:
+    doing = f"delete {target.url}"
     blob = clients.storage.bucket(target.bucket).blob(target.name)
     try:
-        blob.delete(timeout=calls.REQUEST_TIMEOUT, retry=calls.RETRY)
+        deadline.check(doing)
+        blob.delete(**calls.patience())
     except exceptions.NotFound:
-        return [removal.ended("gone", "somebody else has deleted it")]
+        return removal.ended("gone", "somebody else has deleted it")
     except Exception as error:
-        return [removal.ended("failed", calls.translated(error, f"delete {target.url}").message)]
-    return [removal.ended("deleted")]
+        return removal.ended("failed", calls.translated(error, doing).message)
+    return removal.ended("deleted")

@@ -49,9 +49,9 @@ def label_image(image: ResolvedImage, labels: dict[str, str]) -> ResolvedImage:
 
 
 @operation("delete image {image.name}", always=True)
-def delete_unfinished(image: ImageRef, owner: BuildNames, even_ready: bool = False) -> list[Removal]:
+def delete_unfinished(image: ImageRef, owner: BuildNames) -> list[Removal]:
     """Delete an image that the build `owner` has left unfinished; see `gcp.images.delete_unfinished_image`."""
-    return images.delete_unfinished_image(clients(), image, owner, even_ready)
+    return images.delete_unfinished_image(clients(), image, owner)
 
 
 @operation("deprecate old images of {family}")

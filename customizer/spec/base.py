@@ -1,5 +1,6 @@
 """What all models of a specification share."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -8,10 +9,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from cos_customizer.customizer.fields import Option, named
 
 
+def _title(model: type) -> str:
+    """What a form calls a model: `Builder VM` for `BuilderVm`."""
+    first, *others = re.findall("[A-Z][a-z]*", model.__name__)
+    return " ".join([first, *("VM" if word == "Vm" else word.lower() for word in others)])
+
+
 class Model(BaseModel):
     """Frozen, and refuses what it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", model_title_generator=_title)
 
 
 def field(option: Option, **rules: Any) -> Any:

@@ -12,7 +12,8 @@ DEFAULT_KIND = "run-script"
 """What a step is that has no `type`."""
 
 
-def _requires_type(schema: dict[str, Any], kind: type["StepModel"]) -> None:
+def _go_by_type(schema: dict[str, Any], kind: type["StepModel"]) -> None:
+    schema["title"] = kind.name()
     if kind.name() != DEFAULT_KIND:
         schema["required"] = ["type", *schema.get("required", [])]
 
@@ -26,7 +27,7 @@ class StepModel(Model):
         type: the name of the kind.
     """
 
-    model_config = ConfigDict(json_schema_extra=_requires_type)
+    model_config = ConfigDict(json_schema_extra=_go_by_type)
 
     only_once: ClassVar[str] = ""
     repeatable: ClassVar[bool] = False

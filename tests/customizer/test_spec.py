@@ -104,3 +104,10 @@ def test_a_suffix_makes_a_name_or_is_refused(suffix: str, name: str | None) -> N
         return
     with pytest.raises(UsageError, match=r"output\.suffix: .* is not a valid name"):
         spec.output.name_for(source)
+
+
+def test_a_form_s_sections_are_called_as_people_call_them() -> None:
+    titles = {name: each["title"] for name, each in BuildSpec.model_json_schema()["$defs"].items()}
+    assert titles["BuilderVm"] == "Builder VM"
+    assert titles["SourceImage"] == "Source image"
+    assert titles["RunScript"] == "run-script"

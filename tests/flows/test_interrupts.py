@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 
@@ -13,7 +14,7 @@ from prefect.exceptions import TerminationSignal
 from prefect.utilities.engine import can_ack_control_intent, capture_sigterm
 
 from cos_customizer.flows import interrupts
-from cos_customizer.flows.interrupts import DeadlinePassed, EndOnce, Interrupts, counting_from, time_left
+from cos_customizer.flows.interrupts import DeadlinePassed, EndOnce, Interrupts, TimeLimit, UndoingEnded, counting_from
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 ALL = (signal.SIGALRM, *SIGNALS)
@@ -31,7 +32,7 @@ def _default_actions() -> Iterator[None]:
 
 
 def send(number: int) -> None:
-    os.kill(os.getpid(), number)
+    signal.raise_signal(number)
 
 
 def send_and_block(*numbers: int) -> None:
@@ -64,16 +65,30 @@ def block() -> None:
 @pytest.mark.parametrize(
     ("timeout", "left"), [(3600, 3510), (900, 810), (600, 540), (60, 54), (1, 0.9), (10_368_000, 10_367_910)]
 )
-def test_a_share_of_the_timeout_is_kept_back_for_undoing(timeout: float, left: float) -> None:
-    assert time_left(timeout) == pytest.approx(left)
+def test_a_share_of_the_timeout_is_kept_back_for_undoing(
+    monkeypatch: pytest.MonkeyPatch, timeout: float, left: float
+) -> None:
+    monkeypatch.setattr(interrupts, "time", SimpleNamespace(monotonic=lambda: 1000.0))
+    limit = TimeLimit.of(timeout)
+    assert limit.work == pytest.approx(1000 + left)
+    assert limit.end == 1000 + timeout
+
+
+def test_undoing_takes_ninety_seconds_at_most_and_ends_with_the_build_s_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(interrupts, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    limit = TimeLimit.of(3600)
+    assert limit.end_of_undoing() == 1090
+    now[0] = limit.work
+    assert limit.end_of_undoing() == limit.end == 4600
 
 
 def test_the_timeout_counts_from_the_command_s_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(interrupts, "time", SimpleNamespace(monotonic=lambda: 1030.0))
     with counting_from(1000.0):
-        assert time_left(600) == pytest.approx(510)
-        assert time_left(10) < 0
-    assert time_left(600) == pytest.approx(540)  # another build in this process has nothing to do with that command
+        assert TimeLimit.of(600).work == pytest.approx(1540)
+        assert TimeLimit.of(10).end < 1030
+    assert TimeLimit.of(600).work == pytest.approx(1570)  # another build in this process has nothing to do with that
 
 
 @pytest.mark.parametrize("seconds", [0.05, 0.0, -7.0])
@@ -134,11 +149,25 @@ def test_after_the_deadline_no_signal_interrupts() -> None:
     assert undone
 
 
-def test_behind_the_shield_nothing_interrupts() -> None:
+@pytest.mark.parametrize("number", SIGNALS)
+def test_behind_the_shield_two_signals_do_nothing_and_a_third_ends_the_undoing(number: int) -> None:
     with Interrupts(60) as shielded:
-        shielded.shield()
-        for number in ALL:
+        shielded.shield(time.monotonic() + 60)
+        send(signal.SIGTERM)
+        send(number)
+        with pytest.raises(UndoingEnded):
             send(number)
+        shielded.stand_down()
+        for each in ALL:
+            send(each)
+
+
+def test_the_end_of_its_time_ends_the_undoing_in_the_middle_of_a_call_that_blocks() -> None:
+    with Interrupts(60) as shielded:
+        shielded.shield(time.monotonic() + 0.05)
+        with pytest.raises(UndoingEnded):
+            block()
+        shielded.stand_down()
 
 
 def test_an_ignored_signal_is_no_interruption() -> None:
@@ -230,7 +259,7 @@ def test_outside_the_main_thread_no_handler_is_touched() -> None:
     def enter() -> None:
         with Interrupts(0.001) as outside:
             found.append(signal.getsignal(signal.SIGTERM))
-            outside.shield()
+            outside.shield(0)
             threading.Event().wait(0.05)  # an alarm would end the process
 
     thread = threading.Thread(target=enter)
@@ -261,7 +290,7 @@ def cancelled_by_a_worker(ended: list[str]) -> None:
                     ended.append("interrupted")
                     raise
                 finally:
-                    shielded.shield()
+                    shielded.shield(time.monotonic() + 60)
                     send(signal.SIGTERM)
                     ended.append("undone")
         finally:
@@ -277,7 +306,7 @@ for number in SIGNALS:
     signal.signal(number, EndOnce())
 signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 for number in SIGNALS:
-    os.kill(os.getpid(), number)
+    signal.raise_signal(number)
 try:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     for _ in range(1000):

@@ -1,11 +1,9 @@
-"""Calls: what is repeated, what an answer means, and that a signal never cuts off a call that creates something.
+"""Calls: what is repeated, what an answer means, and that none outlives the time that is left.
 
 The answers come from a real HTTP server through Google's real clients.
 """
 
 import json
-import os
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,9 +17,9 @@ from google.api_core import exceptions
 from google.auth import exceptions as auth_exceptions
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import compute_v1
-from support.waiting import PATIENCE
 
-from cos_customizer.customizer import errors
+from cos_customizer.customizer import deadline, errors
+from cos_customizer.customizer.references import ImageRef
 from cos_customizer.gcp import calls
 from cos_customizer.gcp.clients import Clients
 from cos_customizer.gcp.endpoints import Endpoints
@@ -102,7 +100,7 @@ class Api:
 
     def insert_image(self) -> Any:
         request = compute_v1.InsertImageRequest(project="p", image_resource=compute_v1.Image(name="i"), request_id="r")
-        return calls.send(self.clients.images.insert_unary, request, "create image p/i")
+        return calls.send(self.clients.images.insert_unary, request, "create image p/i", ImageRef("p", "i"))
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +114,8 @@ def running_api() -> Iterator[Api]:
 def api(running_api: Api, monkeypatch: pytest.MonkeyPatch) -> Api:
     """The rules of retrying as they are, by a clock that is turned."""
     running_api.answers, running_api.requests, running_api.clock = [], [], Clock()
-    for module in ("cos_customizer.gcp.calls", "google.api_core.retry.retry_unary", "google.api_core.retry.retry_base"):
+    modules = ("cos_customizer.customizer.deadline", "cos_customizer.gcp.calls")
+    for module in (*modules, "google.api_core.retry.retry_unary", "google.api_core.retry.retry_base"):
         monkeypatch.setattr(f"{module}.time", running_api.clock)
     return running_api
 
@@ -355,120 +354,23 @@ def test_an_operation_that_failed_without_a_code_is_an_error(api: Api) -> None:
         wait(api)
 
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
+def test_no_call_is_begun_when_the_time_is_up(api: Api) -> None:
+    with deadline.until(api.clock.now):
+        for doing in (api.get_image, api.insert_image):
+            with pytest.raises(deadline.TimeUpError, match="the time was up"):
+                doing()
+    assert api.requests == []
 
 
-class Ended(BaseException):
-    """What a handler raises here."""
+def test_no_wait_outlives_the_time_that_is_left(running_api: Api) -> None:
+    """By the real clock: the operation never ends."""
+    running_api.answers = [(200, {"name": "o", "status": "RUNNING"})] * 1000
+    with deadline.until(time.monotonic() + 0.2), pytest.raises(deadline.TimeUpError, match="see it end"):
+        wait(running_api)
 
 
-@pytest.fixture
-def ending() -> Iterator[list[int]]:
-    """Handlers that end what goes on; the signals that they have seen."""
-    seen: list[int] = []
-
-    def end(number: int, _frame: object) -> None:
-        seen.append(number)
-        raise Ended
-
-    before = {number: signal.signal(number, end) for number in SIGNALS}
-    yield seen
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
-@pytest.mark.parametrize("number", SIGNALS)
-def test_a_signal_during_a_call_that_creates_takes_effect_right_after_it(ending: list[int], number: int) -> None:
-    answered = []
-
-    def create(**_: Any) -> None:
-        os.kill(os.getpid(), number)
-        time.sleep(0.01)
-        answered.append(list(ending))
-
-    with pytest.raises(Ended):
-        calls.send(create, None, "create it")
-    assert (answered, ending) == ([[]], [number])
-
-
-def test_a_signal_wins_over_the_call_s_own_error_and_over_retrying(ending: list[int]) -> None:
-    tries = []
-
-    def create(**_: Any) -> None:
-        tries.append(1)
-        os.kill(os.getpid(), signal.SIGTERM)
-        raise exceptions.ServiceUnavailable("later")  # type: ignore[no-untyped-call]
-
-    with pytest.raises(Ended):
-        calls.send(create, None, "create it")
-    assert (len(tries), ending) == (1, [signal.SIGTERM])
-
-
-def test_a_signal_is_not_held_between_two_tries(ending: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calls, "RETRY", calls.RETRY.with_delay(60, 60))
-    tries: list[int] = []
-
-    def create(**_: Any) -> None:
-        if not tries:
-            signal.setitimer(signal.ITIMER_REAL, 0.02)
-        tries.append(1)
-        raise exceptions.ServiceUnavailable("later")  # type: ignore[no-untyped-call]
-
-    with pytest.raises(Ended):
-        calls.send(create, None, "create it")
-    assert ending == [signal.SIGALRM]
-
-
-def test_handlers_are_as_before_after_a_call_however_it_ends(ending: list[int]) -> None:
-    before = [signal.getsignal(number) for number in SIGNALS]
-
-    def refuse(**_: Any) -> None:
-        raise exceptions.Forbidden("no")  # type: ignore[no-untyped-call]
-
-    def interrupted(**_: Any) -> None:
-        for number in SIGNALS:
-            os.kill(os.getpid(), number)
-
-    calls.send(lambda **_: None, None, "create it")
-    with pytest.raises(errors.PermissionDeniedError):
-        calls.send(refuse, None, "create it")
-    with pytest.raises(Ended):
-        calls.send(interrupted, None, "create it")
-    assert [signal.getsignal(number) for number in SIGNALS] == before
-    assert len(ending) == 1
-
-
-def test_an_ignored_signal_stays_ignored() -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        calls.send(lambda **_: os.kill(os.getpid(), signal.SIGHUP), None, "create it")
-        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGHUP, before)
-
-
-def test_outside_the_main_thread_a_call_is_made_all_the_same() -> None:
-    found: list[int] = []
-    thread = threading.Thread(target=lambda: found.append(calls.send(lambda **_: 42, None, "create it")))
-    thread.start()
-    thread.join()
-    assert found == [42]
-
-
-def test_a_signal_that_falls_between_the_exchanging_of_handlers_is_not_lost_nor_is_any_later_one(
-    ending: list[int],
-) -> None:
-    def create_over_and_over(seconds: float) -> None:
-        signal.setitimer(signal.ITIMER_REAL, seconds)
-        deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline:
-            with calls._signals_held():
-                pass
-
-    for number in range(200):
-        with pytest.raises(Ended):
-            create_over_and_over(1e-4 + 1e-6 * number)
-    for signal_number in SIGNALS:
-        with pytest.raises(Ended):
-            os.kill(os.getpid(), signal_number)
-    assert ending == [signal.SIGALRM] * 200 + list(SIGNALS)
+def test_retries_end_with_the_time_that_is_left(api: Api) -> None:
+    api.answers = [(503, {})] * 1000
+    with deadline.until(api.clock.now + 20), pytest.raises(errors.CustomizerError):
+        api.get_image()
+    assert api.clock.now < 20
