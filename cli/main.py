@@ -149,7 +149,7 @@ def program(ctx: click.Context, /, version: bool, compute_endpoint: str | None, 
         click.echo(reference.version())
         ctx.exit()
     if compute_endpoint:
-        ctx.with_resource(endpoint_of_compute(compute_endpoint))
+        ctx.with_resource(endpoint_of_compute(compute_endpoint, "-compute-endpoint"))
     if ctx.invoked_subcommand is None:
         raise UsageError("no command was given", "`cos-customizer help` explains them.")
 

@@ -217,7 +217,7 @@ class StateDirectory:
             raise ValueError("a text is expected")
         if not all(isinstance(step, dict) and isinstance(step.get("type"), str) for step in _list(steps)):
             raise ValueError("a step is a mapping that has a type")
-        if not all(isinstance(value, str) for value in spec["source"].values()):
+        if not all(isinstance(value, str) for value in spec.get("source", {}).values()):
             raise TypeError("the source image is a mapping of texts")
         spec = {**spec, "context": {**spec["context"], "path": str(self.path / Path(name).name)}}
         return BuildState(spec, tuple(files), build_context)

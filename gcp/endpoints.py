@@ -123,16 +123,17 @@ def _is_googles(url: str) -> bool:
 
 
 @contextlib.contextmanager
-def endpoint_of_compute(url: str) -> Iterator[None]:
+def endpoint_of_compute(url: str, name: str) -> Iterator[None]:
     """Let Compute Engine's API be at an address for as long as the context lasts, whatever the environment says.
 
     Args:
         url: the address; a path behind it is that of the API, and known.
+        name: what to call it in messages.
 
     Raises:
         UsageError: it is not an address.
     """
-    _origin("-compute-endpoint", url)
+    _origin(name, url)
     before = os.environ.get(COMPUTE_OVERRIDE)
     os.environ[COMPUTE_OVERRIDE] = url
     try:

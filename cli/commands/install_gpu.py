@@ -84,8 +84,8 @@ def install_gpu(ctx: click.Context, /, **values: Any) -> int:
         step["deps_dir"] = _in_context(values["deps_dir"], known)
         gpu_drivers.check_in_context(step["version"], step["deps_dir"], known.files)
         _check_file(Path(values["deps_dir"], step["version"]), step.get("md5sum", ""))
-    if known.spec["source"].get("architecture"):
-        gpu_drivers.check_architecture(known.spec["source"]["architecture"])
+    if architecture := known.spec.get("source", {}).get("architecture"):
+        gpu_drivers.check_architecture(architecture)
     if gpu_drivers.is_looked_up(step["version"]):
         _check_published(step["version"], step.get("md5sum", ""))
     number = state.add_step({"type": "install-gpu", **step})
