@@ -8,7 +8,7 @@ SIDE_BY_SIDE := -n auto --dist loadfile --no-loadscope-reorder
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-fast test-container test-vm container host-packages check-gpu lint bench release \
+.PHONY: help demo test test-all test-fast test-container test-vm container host-packages check-gpu lint bench fuzz release \
   docs pictures venv lock clean
 
 help: ## list these targets
@@ -42,6 +42,9 @@ lint: venv ## check style, types and shell scripts
 
 check-gpu: venv ## try a real GPU driver in your own project: PROJECT=… [ZONE=… GPU_TYPE=… VERSION=… IMAGE_FAMILY=… KEEP=1]
 	@make/check_gpu.sh
+
+fuzz: venv ## feed the program bad input of every kind, and print what came of it: [CASES=20000 KINDS="recipes …" SEED=…]
+	@PYTHONPATH=tests $(VENV)/bin/python make/fuzz.py $(or $(CASES),20000) $(KINDS)
 
 bench: venv ## measure what performance is promised, against its limits (BENCH="--full" for the long ones)
 	@$(VENV)/bin/python -m benchmarks $(BENCH)

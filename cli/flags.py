@@ -1,7 +1,9 @@
 """Kinds of flags: how each takes its value, what help says of it, and the field of a specification that it sets."""
 
+import errno
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import click
@@ -12,6 +14,8 @@ from cos_customizer.customizer.fields import FieldPath, Message, Naming, Option,
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
+_LONGEST_SHOWN = 80
+"""Characters of a value that a message repeats."""
 _INTEGER = re.compile(r"[+-]?(0[xX][0-9a-fA-F]+|0[oO]?[0-7]+|0[bB][01]+|0|[1-9][0-9]*)")
 
 
@@ -68,6 +72,7 @@ class Flag(click.Option):
         self.about = Message("{} {}", about, also) if also else about
         if completer:
             attributes["type"] = completer
+        attributes.setdefault("type", _Text())
         if self.takes_value:
             attributes["metavar"] = value or self.placeholder
         super().__init__(self.spellings(), help=str(self.about), default=default, **attributes)
@@ -109,13 +114,28 @@ class Flag(click.Option):
         return f"-{self.flag}={value}"
 
 
+class PathFlag(Flag):
+    """A flag that takes a path of this machine."""
+
+    def __init__(self, flag: str, about: str | Option, *, only: str = "", **attributes: Any) -> None:
+        """Declare a flag.
+
+        Args:
+            flag: its name without hyphens.
+            about: what it means.
+            only: `directory` if nothing else is completed.
+            attributes: of `Flag`.
+        """
+        super().__init__(flag, about, completer=PathType(file_okay=only != "directory", allow_dash=True), **attributes)
+
+
 class SwitchFlag(Flag):
     """A flag that is on or off: `-flag`, `-flag=false`."""
 
     takes_value = False
 
     def __init__(self, flag: str, about: str | Option, *, default: bool = False, **attributes: Any) -> None:
-        super().__init__(flag, about, default=default, **attributes)
+        super().__init__(flag, about, default=default, type=click.BOOL, **attributes)
 
     def spellings(self) -> list[str]:
         """How it may be written, and the name of its parameter."""
@@ -236,7 +256,46 @@ class TextsFlag(_RepeatedFlag):
 
 class _GoType(click.ParamType):  # type: ignore[type-arg]
     def refuse(self, param: click.Parameter | None, why: str, hint: str = "") -> NoReturn:
-        raise UsageError(f"-{param.flag if isinstance(param, Flag) else self.name}: {why}", hint)
+        raise UsageError(f"{_shown(param, self.name)}: {why}", hint)
+
+
+def _shown(param: click.Parameter | None, otherwise: str) -> str:
+    """What to call a flag or an argument in messages."""
+    return f"-{param.flag}" if isinstance(param, Flag) else (param.name or otherwise).upper() if param else otherwise
+
+
+def _check_text(value: Any, param: click.Parameter | None, name: str) -> None:
+    """Refuse what no JSON and no request can carry. The value is not repeated: it may be a secret."""
+    if isinstance(value, str) and re.search("[\\x00\\ud800-\\udfff]", value):
+        raise UsageError(
+            f"{_shown(param, name)}: the value is not UTF-8 text, or has a NUL in it",
+            "write it in UTF-8, whatever the terminal's own encoding.",
+        )
+
+
+class _Text(_GoType):
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ARG002
+        _check_text(value, param, self.name)
+        return value
+
+
+class PathType(click.Path):
+    """A path that can be one on this machine, whether something is there or not."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Refuse what no file can be called, and links that lead nowhere but to each other."""
+        try:
+            Path(value).stat()
+        except ValueError:
+            raise UsageError(f"{_shown(param, self.name)}: {value!r} has a NUL in it, as no path has") from None
+        except OSError as error:
+            if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+                why = "links in a circle" if error.errno == errno.ELOOP else "longer than a path or a name can be"
+                shown = value if len(value) < _LONGEST_SHOWN else f"{value[:_LONGEST_SHOWN]}…"
+                raise UsageError(f"{_shown(param, self.name)}: {shown!r}: {why}") from None
+        return super().convert(value, param, ctx)
 
 
 class _Integer(_GoType):
@@ -245,11 +304,17 @@ class _Integer(_GoType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:  # noqa: ARG002
         if isinstance(value, int):
             return value
-        digits = str(value).replace("_", "")
+        text = str(value)
+        digits = text.replace("_", "")
         if not _INTEGER.fullmatch(digits):
-            self.refuse(param, f"{value!r} is not a whole number")
+            shown = text if len(text) < _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
+            self.refuse(param, f"{shown!r} is not a whole number")
         octal = re.fullmatch(r"([+-]?)0([0-7]+)", digits)
-        return int(f"{octal[1]}0o{octal[2]}" if octal else digits, 0)
+        # No number of 64 bits is longer, and Python refuses to read one of thousands of digits.
+        number = int(f"{octal[1]}0o{octal[2]}" if octal else digits, 0) if len(digits) < _LONGEST_SHOWN else 1 << 63
+        if not -(1 << 63) <= number < 1 << 63:
+            self.refuse(param, "the number does not fit into 64 bits")
+        return number
 
 
 class _Duration(_GoType):
@@ -281,6 +346,7 @@ class _Map(_GoType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, str]:  # noqa: ARG002
         if isinstance(value, dict):
             return value
+        _check_text(value, param, self.name)
         result: dict[str, str] = {}
         for number, item in enumerate(value.split(",") if value else [], start=1):
             key, equals, rest = item.partition("=")
@@ -296,6 +362,7 @@ class _List(_GoType):
     name = "list"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[str]:  # noqa: ARG002
+        _check_text(value, param, self.name)
         return value if isinstance(value, list) else [item for item in value.split(",") if item]
 
 
@@ -310,6 +377,11 @@ class Candidates(click.ParamType):  # type: ignore[type-arg]
     def __init__(self, name: str, find: Callable[[click.Context, str], "list[CompletionItem[str]]"]) -> None:
         self.name = name
         self._find = find
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ARG002
+        """Take any text."""
+        _check_text(value, param, self.name)
+        return value
 
     def shell_complete(
         self,

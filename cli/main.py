@@ -1,7 +1,6 @@
 """The program `cos-customizer`: its commands, and what its exit codes say."""
 
 import importlib
-import io
 import signal
 import sys
 import time
@@ -12,13 +11,15 @@ import click
 
 from cos_customizer.cli import commands, completion, reference
 from cos_customizer.cli.command import LOCAL, SECTIONS
-from cos_customizer.cli.flags import SwitchFlag
+from cos_customizer.cli.flags import Flag, SwitchFlag
 from cos_customizer.cli.go_flags import GoCommand, GoGroup
 from cos_customizer.cli.messages import report
 from cos_customizer.cli.missing import MISSING_COMMANDS
+from cos_customizer.cli.streams import secure_standard_streams
 from cos_customizer.cli.workdir import WORKDIR_FLAG
 from cos_customizer.customizer.errors import CustomizerError, UsageError
 from cos_customizer.flows.interrupts import SIGNALS, EndOnce, ignore_signals
+from cos_customizer.gcp.endpoints import endpoint_of_compute
 from cos_customizer.quick_imports import uncollected
 
 NAME = "cos-customizer"
@@ -120,11 +121,21 @@ def _emulator() -> click.Command:
 @click.group(
     "cos-customizer",
     cls=Program,
-    params=[WORKDIR_FLAG, SwitchFlag("version", "Print the version and exit.")],
+    params=[
+        WORKDIR_FLAG,
+        Flag(
+            "compute-endpoint",
+            "Address of Compute Engine's API, in place of that of the environment variable "
+            "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE, or of Google's own.",
+            value="URL",
+            example="-compute-endpoint=https://compute-build.p.googleapis.com/compute/v1/",
+        ),
+        SwitchFlag("version", "Print the version and exit."),
+    ],
     invoke_without_command=True,
 )
 @click.pass_context
-def program(ctx: click.Context, /, version: bool, **_values: str) -> None:
+def program(ctx: click.Context, /, version: bool, compute_endpoint: str | None, **_values: str) -> None:
     """Customize Compute Engine images: boot a builder VM, run scripts on it, make an image of its disk.
 
     An image build is a sequence of build steps: start-image-build, any number of run-script, at most one install-gpu,
@@ -137,6 +148,8 @@ def program(ctx: click.Context, /, version: bool, **_values: str) -> None:
     if version:
         click.echo(reference.version())
         ctx.exit()
+    if compute_endpoint:
+        ctx.with_resource(endpoint_of_compute(compute_endpoint, "-compute-endpoint"))
     if ctx.invoked_subcommand is None:
         raise UsageError("no command was given", "`cos-customizer help` explains them.")
 
@@ -155,9 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, end)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+    secure_standard_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         if completion.asked_for():

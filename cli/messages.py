@@ -1,6 +1,6 @@
 """How the command line reports errors: in one format, on the error stream, never as a traceback."""
 
-import os
+import errno
 import sys
 import tempfile
 import traceback
@@ -9,7 +9,16 @@ from typing import Any
 
 import click
 
+from cos_customizer.cli.streams import discard
 from cos_customizer.customizer.errors import CustomizerError, UsageError
+
+_OF_THE_SYSTEM = {
+    errno.ENOSPC: "the file system is full.",
+    errno.EDQUOT: "your quota of the file system is used up.",
+    errno.EMFILE: "the limit on open files (`ulimit -n`) is too low.",
+    errno.ENOMEM: "there is not enough memory on this machine.",
+}
+"""What to say of errors of this machine, by number."""
 
 
 def printable(text: str) -> str:
@@ -25,9 +34,7 @@ def printable(text: str) -> str:
 
 def silence_standard_output() -> None:
     """Discard further output: its reader has gone, and flushing it at exit would fail."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, sys.stdout.fileno())
-    os.close(null)
+    discard(sys.stdout.fileno())
 
 
 def complain(message: str, *, output: Iterable[str] = (), hint: str = "", more: Iterable[str] = ()) -> None:
@@ -83,6 +90,13 @@ def report(error: BaseException) -> int:
             f"the Python package {error.name} is not installed",
             hint="install cos-customizer with what this command needs: pip install 'cos-customizer[emulator]'.",
         )
+        return 1
+    if isinstance(error, OSError) and error.errno and error.strerror:
+        where = f": {error.filename!r}" if error.filename is not None else ""
+        complain(f"{error.strerror[:1].lower()}{error.strerror[1:]}{where}", hint=_OF_THE_SYSTEM.get(error.errno, ""))
+        return 1
+    if isinstance(error, MemoryError):
+        complain("there is not enough memory on this machine for that")
         return 1
     return _report_bug(error)
 

@@ -9,20 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
-from cos_customizer.cli.flags import Flag
+from cos_customizer.cli.flags import PathFlag
 from cos_customizer.cli.state import write_atomically
 from cos_customizer.customizer.errors import CustomizerError, UsageError
 
 if TYPE_CHECKING:
     from cos_customizer.customizer.reporting.result import BuildResult
 
-OUTPUT_FILE_FLAG = Flag(
+OUTPUT_FILE_FLAG = PathFlag(
     "output-file",
     "Write what came of the build to this file as JSON: output image, source image, build id, steps, durations.",
     value="FILE",
-    completer=click.Path(),
     example="-output-file=build.json",
 )
 
@@ -51,11 +48,11 @@ class OutputFile:
             return cls(None)
         path = Path(name).absolute()
         directory = path.parent
-        if path.is_dir():
-            raise UsageError(f"-output-file: {name!r} is a directory")
-        if not directory.is_dir():
-            raise UsageError(f"-output-file: there is no directory {str(directory)!r}")
         try:
+            if path.is_dir():
+                raise UsageError(f"-output-file: {name!r} is a directory")
+            if not directory.is_dir():
+                raise UsageError(f"-output-file: there is no directory {str(directory)!r}")
             if not _in_place(path):
                 # Tried, not asked for: permissions say nothing of a file system that is no place for files.
                 tempfile.TemporaryFile(dir=directory).close()

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
+from cos_customizer.cli.prefect_check import check_api, settings_checked
 from cos_customizer.customizer.errors import CustomizerError
 from cos_customizer.customizer.reporting.events import Event, Note, listening, publish
 from cos_customizer.flows import local_server
@@ -27,7 +28,7 @@ def prefect_at_hand(load: Callable[[], Flow]) -> Iterator[Flow]:
         CustomizerError: the API does not answer, or fails while the flow runs; endpoints or credentials are wrong.
     """
     own_server = _start_server()
-    with uncollected():
+    with uncollected(), settings_checked():
         flow = load()
         from cos_customizer.gcp.clients import connect
 
@@ -35,7 +36,7 @@ def prefect_at_hand(load: Callable[[], Flow]) -> Iterator[Flow]:
     if own_server is not None:
         own_server.wait()
     else:
-        _check_api()
+        check_api()
     with _alone() if own_server is not None else _announced(), _translated():
         yield flow
 
@@ -51,19 +52,6 @@ def _start_server() -> local_server.LocalServer | None:
     atexit.register(server.stop)  # before Prefect registers its own exit hooks, so that they run first
     server.start()
     return server
-
-
-def _check_api() -> None:
-    """See whether the configured Prefect API answers, before anything is begun."""
-    from prefect.client.orchestration import get_client
-
-    with get_client(sync_client=True) as client:
-        error = client.api_healthcheck()
-        if error is not None:
-            raise CustomizerError(
-                f"the Prefect API at {client.api_url} does not answer: {str(error) or type(error).__name__}",
-                "start it, or unset PREFECT_API_URL (also in the active profile): then a build brings its own server.",
-            )
 
 
 @contextlib.contextmanager

@@ -64,9 +64,9 @@ def run_build(
     if end.error is None or end.result.zone:  # otherwise nothing was made, and the command can be given again
         on_ended()
     if end.error is not None:
-        error = _as_exit(end.error)
-        _fail(error, end.result, output_file)
-        raise error from None
+        verdict = _as_exit(end.error)
+        _fail(verdict, end.result, output_file)
+        raise verdict from None
     output_file.write(end.result)
     click.echo(_summary(end.result, time.monotonic() - started, startup))
     return end.result

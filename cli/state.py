@@ -21,6 +21,8 @@ from cos_customizer.customizer.spelling import did_you_mean
 
 DEFAULT_WORKDIR = ".cos-customizer-workdir"
 VERSION = 1
+_LARGEST_STATE = 256 << 20
+"""Bytes of a state that are read: it has the names of all files of the build context."""
 _STATE = "state.json"
 _ARCHIVE_PREFIX, _ARCHIVE_SUFFIX = "context-", ".tar.gz"
 _LOCK_PATIENCE = 10.0
@@ -133,16 +135,13 @@ class StateDirectory:
         Raises:
             UsageError: there is a live state, or the directory cannot be written.
         """
-        made = not self.path.exists()
         try:
+            made = not self.path.exists()
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not os.access(self.path, os.W_OK | os.X_OK):
                 raise PermissionError(13, "no permission to write")
         except OSError as error:
-            raise UsageError(
-                f"cannot keep the local state in {str(self.path)!r}: {error.strerror}",
-                "set HOME to a directory that can be written, or choose another with -local-state-workdir.",
-            ) from error
+            raise self._unusable(error) from error
         with self._locked():
             if not force and (self.path / _STATE).exists():
                 raise UsageError(
@@ -152,13 +151,22 @@ class StateDirectory:
                 )
             draft = Draft(self)
             try:
-                draft.archive.touch(mode=0o600)
+                try:
+                    draft.archive.touch(mode=0o600)
+                except OSError as error:  # a directory that is no place for files, such as /proc/self/fd
+                    raise self._unusable(error) from error
                 yield draft
             finally:
                 self._sweep(keep=draft.archive if draft.committed else self._live_archive())
                 if made and not draft.committed:
                     with contextlib.suppress(OSError):
                         self.path.rmdir()
+
+    def _unusable(self, error: OSError) -> UsageError:
+        return UsageError(
+            f"cannot keep the local state in {str(self.path)!r}: {error.strerror}",
+            "set HOME to a directory that can be written, or choose another with -local-state-workdir.",
+        )
 
     def read(self) -> BuildState:
         """The live state.
@@ -168,12 +176,11 @@ class StateDirectory:
         """
         file = self.path / _STATE
         try:
-            data = json.loads(file.read_bytes())
+            with file.open("rb") as stream:
+                data = json.loads(stream.read(_LARGEST_STATE))
             version = data["version"]
             if version == VERSION:
-                spec = data["spec"]
-                spec["context"]["path"] = str(self.path / Path(spec["context"]["path"]).name)
-                state = BuildState(spec, tuple(data["scripts"]), data["build_context"])
+                state = self._state_of(data)
         except (FileNotFoundError, NotADirectoryError):
             raise UsageError(
                 f"no image build has been started: there is no {str(file)!r}",
@@ -181,7 +188,7 @@ class StateDirectory:
             ) from None
         except OSError as error:
             raise UsageError(f"cannot read the local state {str(file)!r}: {error.strerror}") from error
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise UsageError(
                 f"the local state {str(file)!r} is damaged", "start over: start-image-build -force."
             ) from None
@@ -196,6 +203,24 @@ class StateDirectory:
                 "start over: start-image-build -force.",
             )
         return state
+
+    def _state_of(self, data: dict[str, Any]) -> BuildState:
+        """What a file of our version says, as far as the steps before finish-image-build rely on it.
+
+        Raises:
+            ValueError, KeyError, TypeError: it says something else; somebody else has written it.
+        """
+        spec, files, build_context = data["spec"], data["scripts"], data["build_context"]
+        name, steps = spec["context"]["path"], spec.get("steps", [])
+        texts = [build_context, name, *_list(files)]
+        if not all(isinstance(text, str) and "\0" not in text for text in texts):
+            raise ValueError("a text is expected")
+        if not all(isinstance(step, dict) and isinstance(step.get("type"), str) for step in _list(steps)):
+            raise ValueError("a step is a mapping that has a type")
+        if not all(isinstance(value, str) for value in spec.get("source", {}).values()):
+            raise TypeError("the source image is a mapping of texts")
+        spec = {**spec, "context": {**spec["context"], "path": str(self.path / Path(name).name)}}
+        return BuildState(spec, tuple(files), build_context)
 
     def add_step(self, step: dict[str, Any]) -> int:
         """Append a step to the live state.
@@ -311,6 +336,12 @@ class StateDirectory:
             yield
         finally:
             os.close(descriptor)
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError("a list is expected")
+    return value
 
 
 def _same_file(descriptor: int, path: Path) -> bool:

@@ -2,16 +2,16 @@
 
 import click
 
-from cos_customizer.cli.flags import Flag
+from cos_customizer.cli.flags import PathFlag
 from cos_customizer.cli.state import DEFAULT_WORKDIR
 
-WORKDIR_FLAG = Flag(
+WORKDIR_FLAG = PathFlag(
     "local-state-workdir",
     "Directory of the local state that build steps pass on, relative to the home directory unless absolute. All steps "
     "of a build take the same; builds side by side take different ones. May also stand before the command. "
     f"Default: {DEFAULT_WORKDIR}.",
     value="DIRECTORY",
-    completer=click.Path(file_okay=False),
+    only="directory",
     example="-local-state-workdir=.cos-customizer-b",
 )
 

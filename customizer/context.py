@@ -6,6 +6,7 @@ import hashlib
 import os
 import posixpath
 import stat
+import struct
 import tarfile
 import zlib
 from collections.abc import Iterator
@@ -17,6 +18,14 @@ from typing import BinaryIO
 from cos_customizer.customizer.errors import UsageError
 from cos_customizer.customizer.fields import FieldPath, Message
 from cos_customizer.customizer.ignore_rules import IgnoreRules
+from cos_customizer.customizer.tar_members import (
+    LIMITS,
+    ArchiveError,
+    ArchiveLimitError,
+    Limits,
+    TarMember,
+    read_members,
+)
 
 ARCHIVE_SUFFIXES = (".tar.gz", ".tgz")
 """What the name of a file ends with that is a build context's archive, and not a file to archive."""
@@ -27,6 +36,7 @@ _BLOCK = 256 << 10
 """Bytes of an archive that are read at once."""
 
 _PATH = FieldPath("context.path")
+_TOO_MUCH = "large files are better fetched by a script, from Cloud Storage for example."
 
 
 @dataclass(frozen=True)
@@ -49,27 +59,34 @@ class _HashingWriter:
 
     def __init__(self, target: BinaryIO) -> None:
         self._target = target
+        self.written = 0
         self.digest = hashlib.sha256()
 
     def write(self, data: bytes) -> int:
         self.digest.update(data)
+        self.written += len(data)
         return self._target.write(data)
 
 
 class _HashingReader:
-    """Passes a tar stream on and takes its digest."""
+    """Passes a tar stream on, takes its digest, and ends where it expands too far."""
 
-    def __init__(self, source: gzip.GzipFile) -> None:
-        self._source = source
+    def __init__(self, source: gzip.GzipFile, packed: BinaryIO, limits: Limits) -> None:
+        self._source, self._packed, self._limits = source, packed, limits
+        self._unpacked = 0
         self.digest = hashlib.sha256()
 
     def read(self, size: int) -> bytes:
         data = self._source.read(size)
         self.digest.update(data)
+        self._unpacked += len(data)
+        self._limits.check_expansion(self._unpacked, self._packed.tell())
         return data
 
 
-def archive_context(source: Path, destination: Path, exclude: Path | None = None) -> ContextArchive:
+def archive_context(
+    source: Path, destination: Path, exclude: Path | None = None, limits: Limits = LIMITS
+) -> ContextArchive:
     """Archive a build context as a gzipped tar file.
 
     Hidden files, symbolic links and empty directories are kept. Of modes only what Git keeps is: whether a file may be
@@ -82,10 +99,11 @@ def archive_context(source: Path, destination: Path, exclude: Path | None = None
             what it points to.
         destination: the file to write; its directory exists. It is left out if it lies in `source`.
         exclude: a directory to leave out if it lies in `source` (the local state).
+        limits: what it may have: those that it is held to when it is read.
 
     Raises:
-        UsageError: `source` is not there, cannot be read, or holds something that is neither file, directory nor
-            symbolic link; or an ignore file includes one that is not there. Nothing is left of `destination`.
+        UsageError: `source` is not there, cannot be read, is too large, or holds something that is neither file,
+            directory nor symbolic link; or an ignore file includes one that is not there. Nothing is left of `destination`.
     """
     files: list[str] = []
     size = 0
@@ -100,17 +118,22 @@ def archive_context(source: Path, destination: Path, exclude: Path | None = None
                 for path, name, status in _walk(source, left_out):
                     member = _member(path, name, status)
                     if member.isreg():
+                        limits.check_expansion(size + status.st_size, size + status.st_size)
                         _add_file(tar, member, path)
                         size += member.size
                     else:
                         tar.addfile(member)
+                    limits.check_expansion(writer.written, file.tell())
+                    limits.check_members(len(files), 0)
                     if not member.isdir():
                         files.append(name)
                     tar.members.clear()  # which tarfile keeps for readers, and a long list of files would fill memory
     except BaseException as error:
         with suppress(OSError):
             destination.unlink(missing_ok=True)
-        if isinstance(error, OSError | tarfile.TarError):
+        if isinstance(error, ArchiveLimitError):
+            raise UsageError(Message("{}: cannot archive {!r}: {}", _PATH, str(source), error), _TOO_MUCH) from error
+        if isinstance(error, OSError | tarfile.TarError | ValueError | RuntimeError):  # a NUL in it; links in a circle
             raise UsageError(Message("{}: cannot archive {!r}: {}", _PATH, str(source), _reason(error))) from error
         raise
     return ContextArchive(writer.digest.hexdigest(), tuple(sorted(files)), size)
@@ -130,7 +153,7 @@ def _check_exists(source: Path) -> None:
         ) from error
 
 
-def _reason(error: OSError | tarfile.TarError) -> str:
+def _reason(error: Exception) -> str:
     if not isinstance(error, OSError) or not error.strerror:
         return str(error)
     return f"{error.filename!r}: {error.strerror}" if error.filename else error.strerror
@@ -211,49 +234,57 @@ def _add_file(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None
             raise
 
 
-def read_archive(archive: Path, name: str) -> ContextArchive:
-    """Find out what is in the archive of a build context. Memory use does not depend on its size.
+def read_archive(archive: Path, name: str, limits: Limits = LIMITS) -> ContextArchive:
+    """Find out what is in the archive of a build context, in bounded memory and time, whatever bytes it is made of.
+
+    Memory use depends on the names in it alone, and these are limited.
 
     Args:
         archive: a gzipped tar file, whose root is that of the context.
         name: what to call it in messages: its path or URL.
+        limits: what it may have.
 
     Raises:
-        UsageError: it is not one, or is damaged, or has a member that the builder VM would not unpack inside of the
-            context.
+        UsageError: it is not one, is damaged, has more in it than it may have, or has a member that the builder VM
+            would not unpack inside of the context.
     """
     files: set[str] = set()
     size = 0
     try:
         with archive.open("rb") as file, gzip.GzipFile(fileobj=file, mode="rb") as unzipped:
-            reader = _HashingReader(unzipped)
-            with tarfile.open(fileobj=reader, mode="r|", bufsize=_BLOCK) as tar:  # type: ignore[call-overload]
-                while (member := tar.next()) is not None:
-                    _check_member(member, name)
-                    if not member.isdir():
-                        files.add(posixpath.normpath(member.name))
-                    if member.isreg():
-                        size += member.size
-                    tar.members.clear()  # as when it is made
+            reader = _HashingReader(unzipped, file, limits)
+            for member in read_members(reader, limits):
+                _check_member(member, name)
+                if member.kind != "directory":
+                    files.add(posixpath.normpath(member.name))
+                size += member.size
             while reader.read(_BLOCK):  # the digest is that of the whole stream, padding included
                 pass
-    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise UsageError(f"cannot read build context {name}: {error.strerror}") from error
-        raise UsageError(
-            f"build context {name} is not a gzipped tar archive, or is damaged: {error}",
-            "`tar -czf context.tar.gz -C DIRECTORY .` makes one.",
-        ) from error
+    except OSError as error:
+        if error.errno is None:  # gzip's own
+            raise _unsound(name, error) from error
+        raise UsageError(f"cannot read build context {name}: {error.strerror}") from error
+    except (ArchiveError, EOFError, ValueError, zlib.error, struct.error) as error:
+        raise _unsound(name, error) from error
     return ContextArchive(reader.digest.hexdigest(), tuple(sorted(files)), size)
 
 
-def _check_member(member: tarfile.TarInfo, name: str) -> None:
+def _unsound(name: str, error: Exception) -> UsageError:
+    if isinstance(error, ArchiveLimitError):
+        return UsageError(f"build context {name} is more than a build context can be: {error}", _TOO_MUCH)
+    return UsageError(
+        f"build context {name} is not a gzipped tar archive, or is damaged: {error}",
+        "`tar -czf context.tar.gz -C DIRECTORY .` makes one.",
+    )
+
+
+def _check_member(member: TarMember, name: str) -> None:
     """Refuse what GNU tar on the builder VM refuses, or would put elsewhere; and what no directory may hold either."""
-    inside = [member.name, member.linkname] if member.islnk() else [member.name]
+    inside = [member.name, member.link] if member.kind == "hard link" else [member.name]
     if any(path.startswith("/") or ".." in path.split("/") for path in inside):
         raise UsageError(
             f"build context {name} has a member that leads out of it: {inside[-1]!r}",
             "names in the archive are relative to the context's root: `tar -czf context.tar.gz -C DIRECTORY .`",
         )
-    if not (member.isreg() or member.isdir() or member.issym() or member.islnk()):
+    if member.kind == "other":
         raise UsageError(f"build context {name}: {member.name!r} is neither a file, a directory nor a link")

@@ -138,6 +138,7 @@ class _Plan:
 
 def _prepare(record: Record, undoing: Undoing, source: ResolvedImage) -> _Plan:
     spec, build = record.spec, record.build
+    request_bodies.check_source(spec, source)
     request_bodies.image_labels(spec.output, source.labels)  # fails now if there are too many, not after the steps
     directory = tempfile.TemporaryDirectory(prefix="cos-customizer-")
     undoing.add(f"directory {directory.name}", directory.cleanup)

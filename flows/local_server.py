@@ -6,6 +6,7 @@ cold start, and two builds on one cold home get in each other's way.
 """
 
 import contextlib
+import errno
 import os
 import secrets
 import shutil
@@ -29,6 +30,8 @@ from cos_customizer.quick_imports import uncollected
 TEMPLATE_VARIABLE = "COS_CUSTOMIZER_PREFECT_TEMPLATE"
 """Environment variable with the path of a migrated database (a container image brings one along)."""
 
+_LARGEST_PROFILES = 1 << 20
+"""Characters of a file of profiles that are read."""
 _LOGGING = Path(__file__).with_name("prefect_logging.yaml")
 _SERVICES = (
     "CANCELLATION_CLEANUP",
@@ -70,20 +73,37 @@ def configured_api() -> str | None:
     Raises:
         UsageError: the file of profiles cannot be read.
     """
-    if url := os.environ.get("PREFECT_API_URL"):
-        return url
+    if given := os.environ.get("PREFECT_API_URL"):
+        return given
     home = Path(os.environ.get("PREFECT_HOME") or "~/.prefect")
     file = Path(os.environ.get("PREFECT_PROFILES_PATH") or home / "profiles.toml")
     try:
-        profiles = tomllib.loads(file.expanduser().read_text(encoding="utf-8"))
+        profiles = tomllib.loads(_text_of(file.expanduser()))
     except (FileNotFoundError, NotADirectoryError, RuntimeError):  # RuntimeError: there is no home directory
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(
             f"cannot read Prefect's profiles in {str(file)!r}: {error}", "set PREFECT_API_URL, or repair the file."
         ) from error
-    active = profiles.get("profiles", {}).get(os.environ.get("PREFECT_PROFILE") or profiles.get("active"), {})
-    return active.get("PREFECT_API_URL") or None
+    try:
+        active = profiles.get("profiles", {}).get(os.environ.get("PREFECT_PROFILE") or profiles.get("active"), {})
+        url = active.get("PREFECT_API_URL") or None
+    except (AttributeError, TypeError):
+        url = profiles
+    if not (url is None or isinstance(url, str)):
+        raise UsageError(
+            f"cannot read Prefect's profiles in {str(file)!r}: it has tables in other places than profiles have",
+            "set PREFECT_API_URL, or repair the file.",
+        )
+    return url
+
+
+def _text_of(file: Path) -> str:
+    """What is in a file; of something that is none, such as a pipe, an error and not a wait."""
+    if file.exists() and not file.is_file():
+        raise OSError(errno.EINVAL, "it is not a file")
+    with file.open(encoding="utf-8") as stream:
+        return stream.read(_LARGEST_PROFILES)
 
 
 def is_throw_away() -> bool:

@@ -22,7 +22,7 @@ from cos_customizer.customizer.errors import (
 )
 from cos_customizer.customizer.fields import FieldPath, Message
 from cos_customizer.customizer.spec.options import ZONES
-from cos_customizer.gcp import in_flight
+from cos_customizer.gcp import in_flight, organization_policies
 from cos_customizer.gcp.clients import Clients
 
 REQUEST_TIMEOUT = 30.0
@@ -228,7 +228,7 @@ def operation_error(code: str, message: str, doing: str) -> CustomizerError:
     if code in ("PERMISSIONS_ERROR", "SERVICE_ACCOUNT_ACCESS_DENIED"):
         return PermissionDeniedError(text, "docs/google-cloud.md lists the IAM roles that a build needs.")
     if code == "CONDITION_NOT_MET":
-        return PermissionDeniedError(text, _ORGANIZATION_POLICY_HINT)
+        return PermissionDeniedError(text, organization_policies.hint_for(text))
     return CustomizerError(text)
 
 
@@ -238,11 +238,6 @@ def _quota_hint(message: str) -> str:
 
 
 _NO_GPU = FieldPath("steps.install-gpu.attach_gpu", False)
-_ORGANIZATION_POLICY_HINT = Message(
-    "an organization policy forbids this; {}, {}, {}, {} and {} change what the builder VM asks for.",
-    FieldPath("builder.external_ip", False),
-    *(FieldPath(f"builder.{name}") for name in ("network", "subnet", "service_account", "kms_key")),
-)
 
 
 def _answer(error: exceptions.GoogleAPICallError) -> dict[str, Any]:
@@ -321,7 +316,7 @@ def _translated_answer(error: exceptions.GoogleAPICallError, doing: str) -> Cust
         return ConflictError(text)
     if isinstance(error, exceptions.PreconditionFailed):
         if "conditionNotMet" in reasons and "onstraint" in text:
-            return PermissionDeniedError(text, _ORGANIZATION_POLICY_HINT)
+            return PermissionDeniedError(text, organization_policies.hint_for(text))
         return ConflictError(text, "someone else changed it at the same time; try again.")
     if isinstance(error, exceptions.Unauthorized):
         return PermissionDeniedError(text, "run `gcloud auth application-default login`, or check the service account.")

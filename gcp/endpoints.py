@@ -1,9 +1,10 @@
 """Where the APIs are: Google's own addresses, or what the environment names instead. Imports nothing of Google's."""
 
+import contextlib
 import os
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -43,7 +44,7 @@ class Endpoints:
         """
         compute = environment.get(COMPUTE_OVERRIDE, "").strip()
         storage_host = environment.get(STORAGE_OVERRIDE, "").strip()
-        if bool(compute) != bool(storage_host):
+        if bool(compute) != bool(storage_host) and not (compute and _is_googles(compute)):
             there, missing = (COMPUTE_OVERRIDE, STORAGE_OVERRIDE) if compute else (STORAGE_OVERRIDE, COMPUTE_OVERRIDE)
             raise UsageError(
                 f"{there} is set and {missing} is not: half of the build would happen elsewhere",
@@ -108,6 +109,39 @@ def _origin(variable: str, url: str) -> str | None:
             "write https://…, or point it at this machine.",
         )
     return origin
+
+
+def _is_googles(url: str) -> bool:
+    """Whether an address is another one of Google's own, such as that of a Private Service Connect endpoint.
+
+    Source: https://cloud.google.com/vpc/docs/configure-private-service-connect-apis#using-endpoints.
+    """
+    try:
+        return (urlsplit(url).hostname or "").endswith(".googleapis.com")
+    except ValueError:
+        return False
+
+
+@contextlib.contextmanager
+def endpoint_of_compute(url: str, name: str) -> Iterator[None]:
+    """Let Compute Engine's API be at an address for as long as the context lasts, whatever the environment says.
+
+    Args:
+        url: the address; a path behind it is that of the API, and known.
+        name: what to call it in messages.
+
+    Raises:
+        UsageError: it is not an address.
+    """
+    _origin(name, url)
+    before = os.environ.get(COMPUTE_OVERRIDE)
+    os.environ[COMPUTE_OVERRIDE] = url
+    try:
+        yield
+    finally:
+        del os.environ[COMPUTE_OVERRIDE]
+        if before is not None:
+            os.environ[COMPUTE_OVERRIDE] = before
 
 
 def _is_local(endpoint: str | None) -> bool:

@@ -17,12 +17,12 @@ from cos_customizer.customizer.names import STATE_LABEL, TEMPORARY_LABELS, UNREL
 from cos_customizer.customizer.references import VmRef
 from cos_customizer.customizer.spec.gpu_types import (
     DEFAULT_ARM_MACHINE_TYPE,
-    DEFAULT_DISK_TYPE,
     DEFAULT_MACHINE_TYPE,
     machine_fit,
 )
+from cos_customizer.customizer.spec.machine_families import family_of
 from cos_customizer.customizer.spec.model import BuilderVm, BuildSpec, OutputImage
-from cos_customizer.customizer.spec.options import INHERIT_LABELS
+from cos_customizer.customizer.spec.options import DISK_SIZE, INHERIT_LABELS
 from cos_customizer.customizer.spec.steps.kinds import Step
 from cos_customizer.customizer.spec.values import MOST_LABELS
 from cos_customizer.gcp.images import ResolvedImage
@@ -74,15 +74,48 @@ def machine_type_of(spec: BuildSpec, architecture: str) -> str:
     return DEFAULT_ARM_MACHINE_TYPE if architecture == "ARM64" else DEFAULT_MACHINE_TYPE
 
 
-def disk_type_of(spec: BuildSpec) -> str:
-    """The boot disk's type: the one asked for, or one that the machine takes which holds the GPU.
+def disk_type_of(spec: BuildSpec, architecture: str) -> str | None:
+    """The boot disk's type: the one asked for, or one that the machine boots from; None: Compute Engine's choice.
 
     Args:
         spec: the build's specification.
+        architecture: of the source image, `X86_64` or `ARM64`.
     """
-    if spec.builder.disk_type:
-        return spec.builder.disk_type
-    return machine_fit(spec.gpu_type).disk_type if spec.gpu_type else DEFAULT_DISK_TYPE
+    family = family_of(machine_type_of(spec, architecture))
+    return spec.builder.disk_type or (family.disk_type if family else None)
+
+
+def check_source(spec: BuildSpec, source: ResolvedImage) -> None:
+    """Find out before anything is made whether the builder VM can have the source image on its disk, and run it.
+
+    Args:
+        spec: the build's specification.
+        source: the source image.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    size = spec.builder.disk_size_gb
+    if 0 < size < source.disk_size_gb:
+        raise UsageError(
+            Message(
+                "{}: the source image {} needs {} GB", FieldPath(DISK_SIZE.path, size), source.name, source.disk_size_gb
+            ),
+            Message("leave {} out: a disk of the source image's size is made then.", DISK_SIZE),
+        )
+    machine_type = machine_type_of(spec, source.architecture)
+    family = family_of(machine_type)
+    if family and family.architecture != source.architecture:
+        raise UsageError(
+            Message(
+                "{}: it runs {} images, and the source image {} is one for {}",
+                FieldPath("builder.machine_type", machine_type),
+                family.architecture.lower(),
+                source.name,
+                source.architecture.lower(),
+            ),
+            Message("without {}, one that fits the image is taken.", FieldPath("builder.machine_type")),
+        )
 
 
 def user_data(spec: BuildSpec, build: BuildNames, sha256: str) -> str:
@@ -171,10 +204,11 @@ def builder_vm(request: VmRequest, zone: str, now: float) -> dict[str, Any]:
         "initializeParams": {
             "diskName": build.builder_vm,
             "sourceImage": request.image,
-            "diskType": f"zones/{zone}/diskTypes/{disk_type_of(spec)}",
             "labels": labels,
         },
     }
+    if disk_type := disk_type_of(spec, request.architecture):
+        disk["initializeParams"]["diskType"] = f"zones/{zone}/diskTypes/{disk_type}"
     if builder.disk_size_gb:
         disk["initializeParams"]["diskSizeGb"] = str(builder.disk_size_gb)
     if builder.kms_key:
@@ -199,6 +233,8 @@ def builder_vm(request: VmRequest, zone: str, now: float) -> dict[str, Any]:
             "instanceTerminationAction": "DELETE",
         },
     }
+    if shielded := _shielded(builder):
+        body["shieldedInstanceConfig"] = shielded
     if builder.network_tags:
         body["tags"] = {"items": list(builder.network_tags)}
     if spec.gpu_type:
@@ -207,6 +243,19 @@ def builder_vm(request: VmRequest, zone: str, now: float) -> dict[str, Any]:
             accelerator = f"zones/{zone}/acceleratorTypes/{spec.gpu_type}"
             body["guestAccelerators"] = [{"acceleratorType": accelerator, "acceleratorCount": 1}]
     return body
+
+
+def _shielded(builder: BuilderVm) -> dict[str, bool]:
+    """Shielded VM options; none where all are as Compute Engine has them without being asked.
+
+    Source: https://cloud.google.com/compute/shielded-vm/docs/shielded-vm.
+    """
+    wanted = {
+        "enableSecureBoot": builder.shielded_secure_boot,
+        "enableVtpm": builder.shielded_vtpm,
+        "enableIntegrityMonitoring": builder.shielded_integrity_monitoring,
+    }
+    return wanted if list(wanted.values()) != [False, True, True] else {}
 
 
 def _network_interface(builder: BuilderVm, zone: str) -> dict[str, Any]:

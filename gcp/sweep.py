@@ -78,6 +78,22 @@ def _with_users(
     return replace(thing, users=tuple(used.values()))
 
 
+def plan_machines(clients: Clients, project: str, zones: Collection[str], now: float) -> list[Decision]:
+    """Decide on the VMs and disks of some zones alone, as `plan` does it.
+
+    Args:
+        clients: Google's clients.
+        project: whose.
+        zones: their zones.
+        now: Unix time.
+
+    Raises:
+        CustomizerError: the API does not say.
+    """
+    things = [*_vms(clients, project), *_disks(clients, project)]
+    return plan_sweep([thing for thing in things if thing.where in zones], now)
+
+
 def _vms(clients: Clients, project: str) -> list[Leftover]:
     request = compute_v1.AggregatedListInstancesRequest(project=project, filter=_LABELLED, max_results=500)
     found = aggregated(clients.instances.aggregated_list, request, "instances", project)

@@ -2,25 +2,20 @@
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from cos_customizer.cli.command import RECIPES, command
-from cos_customizer.cli.flags import Flag, SwitchFlag, TextsFlag
+from cos_customizer.cli.flags import PathFlag, SwitchFlag, TextsFlag
 from cos_customizer.cli.output_file import OUTPUT_FILE_FLAG, OutputFile
 from cos_customizer.customizer.errors import UsageError
 
-if TYPE_CHECKING:
-    pass
-
 FLAGS = (
-    Flag(
+    PathFlag(
         "recipe",
         "The recipe: a YAML file, whose first document counts; - is standard input. Its context.path is relative to "
         "the file's directory. Required.",
         value="FILE",
-        completer=click.Path(allow_dash=True),
         example="-recipe=hello.yaml",
     ),
     TextsFlag(

@@ -8,17 +8,18 @@ from typing import Any
 import click
 
 from cos_customizer.cli.commands.run_cloudbuild import run_cloudbuild
-from cos_customizer.cli.flags import ChoiceFlag, Flag, IntegerFlag, ListFlag, SwitchFlag
+from cos_customizer.cli.flags import ChoiceFlag, IntegerFlag, ListFlag, PathFlag, SwitchFlag
 from cos_customizer.cli.go_flags import GoCommand, GoGroup
 from cos_customizer.customizer.errors import CustomizerError, UsageError
 from cos_customizer.emulator import background
 from cos_customizer.emulator.errors import EmulatorError
 
-_STATE_DIR = Flag(
+_STATE_DIR = PathFlag(
     "state-dir",
     "Directory that keeps images, disks, stopped instances, objects and log entries from one start to the next. "
     "Default: cos-customizer/emulator below $XDG_STATE_HOME (~/.local/state).",
     value="DIR",
+    only="directory",
     example="-state-dir=/tmp/cloud",
 )
 _START_FLAGS = (

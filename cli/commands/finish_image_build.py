@@ -66,6 +66,9 @@ FLAGS = (
     Flag("disk-type", OPTIONS["builder.disk_type"], value="TYPE", example="-disk-type=pd-ssd"),
     Flag("machine-type", OPTIONS["builder.machine_type"], value="TYPE", example="-machine-type=n1-standard-4"),
     Flag("gpu-type", OPTIONS["builder.gpu_type"], value="TYPE", example="-gpu-type=nvidia-tesla-t4"),
+    SwitchFlag("shielded-secure-boot", OPTIONS["builder.shielded_secure_boot"]),
+    NegatingFlag("no-shielded-vtpm", OPTIONS["builder.shielded_vtpm"]),
+    NegatingFlag("no-shielded-integrity-monitoring", OPTIONS["builder.shielded_integrity_monitoring"]),
     Flag("network", OPTIONS["builder.network"], value="NETWORK", example="-network=my-network"),
     Flag("subnet", OPTIONS["builder.subnet"], value="SUBNET", example="-subnet=my-subnet"),
     NegatingFlag("no-external-ip", OPTIONS["builder.external_ip"]),
@@ -88,6 +91,11 @@ FLAGS = (
     ),
     SwitchFlag("cloud-logging", OPTIONS["cloud_logging"]),
     OUTPUT_FILE_FLAG,
+    SwitchFlag(
+        "enable-cleanup",
+        "Before the build, delete VMs and disks that other builds have left behind in the zones of -zone: what sweep "
+        "would delete there. It cannot fail a build.",
+    ),
     SwitchFlag(
         "dry-run",
         "Build nothing: print the specification and every request that would be sent, as YAML. Local state is kept.",
@@ -116,6 +124,10 @@ def finish_image_build(ctx: click.Context, /, **values: Any) -> int:
     with directory.finishing() as state:
         spec = specification(state, values)
         output_file = OutputFile.checked(values["output_file"])
+        if values["enable_cleanup"]:
+            from cos_customizer.cli.clean_up import clean_up
+
+            clean_up(spec.builder.project, spec.builder.zones)
         from cos_customizer.cli.run_build import run_build
 
         run_build(spec, started, output_file, on_ended=lambda: directory.remove(state))

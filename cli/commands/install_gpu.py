@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from cos_customizer.cli.command import BUILD_STEPS, command
-from cos_customizer.cli.flags import ChoiceFlag, Flag, NegatingFlag, SwitchFlag, spec_fields
+from cos_customizer.cli.flags import ChoiceFlag, Flag, NegatingFlag, PathFlag, SwitchFlag, spec_fields
 from cos_customizer.cli.go_flags import see_help
 from cos_customizer.cli.state import BuildState, StateDirectory
 from cos_customizer.cli.workdir import WORKDIR_FLAG, workdir_of
@@ -28,12 +28,12 @@ FLAGS = (
     ),
     Flag("gpu-type", OPTIONS["steps.install-gpu.gpu_type"], value="TYPE", example="-gpu-type=nvidia-tesla-t4"),
     NegatingFlag("no-gpu", OPTIONS["steps.install-gpu.attach_gpu"]),
-    Flag(
+    PathFlag(
         "deps-dir",
         "Directory, relative to the working directory and inside the build context, with inputs of the legacy "
         "installer: a driver's file that -version names, above all.",
         value="DIRECTORY",
-        completer=click.Path(),
+        only="directory",
         example="-deps-dir=gpu",
         field="steps.install-gpu.deps_dir",
     ),
@@ -84,8 +84,8 @@ def install_gpu(ctx: click.Context, /, **values: Any) -> int:
         step["deps_dir"] = _in_context(values["deps_dir"], known)
         gpu_drivers.check_in_context(step["version"], step["deps_dir"], known.files)
         _check_file(Path(values["deps_dir"], step["version"]), step.get("md5sum", ""))
-    if known.spec["source"].get("architecture"):
-        gpu_drivers.check_architecture(known.spec["source"]["architecture"])
+    if architecture := known.spec.get("source", {}).get("architecture"):
+        gpu_drivers.check_architecture(architecture)
     if gpu_drivers.is_looked_up(step["version"]):
         _check_published(step["version"], step.get("md5sum", ""))
     number = state.add_step({"type": "install-gpu", **step})

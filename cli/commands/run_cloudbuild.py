@@ -1,21 +1,23 @@
 """`emulator run-cloudbuild`: a workflow of Cloud Build on this machine, against the emulator."""
 
+import contextlib
 import http.client
 import os
 import sys
 import urllib.parse
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from cos_customizer.cli.flags import ChoiceFlag, DurationFlag, Flag, MapFlag
+from cos_customizer.cli.flags import ChoiceFlag, DurationFlag, Flag, MapFlag, PathFlag, PathType
 from cos_customizer.cli.go_flags import GoCommand
 from cos_customizer.customizer.durations import parse_duration
 from cos_customizer.customizer.errors import CustomizerError, UsageError
 from cos_customizer.emulator import background
+from cos_customizer.emulator.errors import EmulatorError
 
 if TYPE_CHECKING:
     from cos_customizer.emulator.cloud_build.runner import BuildDirectories, Executor
@@ -36,11 +38,11 @@ FLAGS = (
         example="-substitutions=_ZONE=us-west1-b",
     ),
     Flag("project", "Project that $PROJECT_ID stands for.", default="my-project", value="PROJECT"),
-    Flag(
+    PathFlag(
         "source",
         "Directory whose contents, but for .git, are copied to the workspace. Default: that of FILE.",
         value="DIR",
-        completer=click.Path(file_okay=False),
+        only="directory",
         example="-source=.",
     ),
     DurationFlag("timeout", "Time limit of the build, over the workflow's own.", example="-timeout=20m"),
@@ -63,12 +65,12 @@ FLAGS = (
         value="IMAGE",
         example="-container-image=cos-customizer:latest",
     ),
-    Flag(
+    PathFlag(
         "state-dir",
         "State directory of the emulator to use. By default the one that the environment variables point to, or else "
         "the one that runs on the default directory.",
         value="DIR",
-        completer=click.Path(file_okay=False),
+        only="directory",
         example="-state-dir=/tmp/cloud",
     ),
 )
@@ -87,7 +89,7 @@ class _FileFirst(GoCommand):
 @click.command(
     "run-cloudbuild",
     cls=_FileFirst,
-    params=[*FLAGS, click.Argument(["file"], type=click.Path(dir_okay=False))],
+    params=[*FLAGS, click.Argument(["file"], type=PathType(dir_okay=False))],
     short_help="Run the steps of a cloudbuild.yaml against it.",
 )
 def run_cloudbuild(file: str, **values: Any) -> int:
@@ -119,7 +121,7 @@ def run_cloudbuild(file: str, **values: Any) -> int:
         raise UsageError(f"{file}: no step is of an image {IMAGE}", "there is nothing to run.")
     for field in workflow.ignored_fields():
         click.echo(f"{field}: left out")
-    with build_directories(source) as directories:
+    with _copied(build_directories(source)) as directories:
         executor = _executor(values, environment, directories)
         outcome = run_workflow(workflow, executor, build_id, _is_ours, click.echo, _seconds("grace", values))
     click.echo(outcome.status)
@@ -132,12 +134,25 @@ def run_cloudbuild(file: str, **values: Any) -> int:
     return 0
 
 
+@contextlib.contextmanager
+def _copied(copying: "contextlib.AbstractContextManager[BuildDirectories]") -> Iterator["BuildDirectories"]:
+    """The directories of a run; a source that cannot be copied is a mistake of its flag."""
+    with contextlib.ExitStack() as stack:
+        try:
+            directories = stack.enter_context(copying)
+        except EmulatorError as error:
+            raise UsageError(f"-source: {error}", error.hint) from None
+        yield directories
+
+
 def _read(path: Path, values: Mapping[str, Any], build_id: str) -> "Workflow":
+    from cos_customizer.customizer.bounded_yaml import LONGEST, BoundedLoader
     from cos_customizer.emulator.cloud_build.workflow import WorkflowError, parse_workflow
     from cos_customizer.emulator.projects import project_number
 
     try:
-        text = path.read_text()
+        with path.open(encoding="utf-8") as workflow_file:
+            text = workflow_file.read(LONGEST + 1)  # some files never end
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise UsageError(f"{path} cannot be read: {why}") from None
@@ -152,7 +167,7 @@ def _read(path: Path, values: Mapping[str, Any], build_id: str) -> "Workflow":
         "SERVICE_ACCOUNT_EMAIL": account,
         "SERVICE_ACCOUNT": f"projects/{project}/serviceAccounts/{account}",
     }
-    workflow = parse_workflow(text, str(path), values["substitutions"], built_in)
+    workflow = parse_workflow(text, str(path), values["substitutions"], built_in, BoundedLoader)
     for step_number, step in enumerate(workflow.steps):
         if _is_ours(step) and (fields := step.ignored_fields()):
             raise WorkflowError(f"{path}: steps.{step_number}.{fields[0]}: not known here", "args and entrypoint are.")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from cos_customizer.cli.command import BUILD_STEPS, command
-from cos_customizer.cli.flags import ChoiceFlag, Flag, IntegerFlag, SwitchFlag, spec_fields
+from cos_customizer.cli.flags import ChoiceFlag, Flag, IntegerFlag, PathFlag, SwitchFlag, spec_fields
 from cos_customizer.cli.state import StateDirectory
 from cos_customizer.cli.workdir import WORKDIR_FLAG, workdir_of
 from cos_customizer.customizer.errors import UsageError
@@ -32,13 +32,12 @@ FLAGS = (
         choices=("x86_64", "arm64"),
         example="-image-architecture=arm64",
     ),
-    Flag(
+    PathFlag(
         "build-context",
         "Directory or file, relative to the working directory, whose contents are copied to the builder VM; scripts "
         "run in it.",
         value="PATH",
         default=OPTIONS["context.path"].default,
-        completer=click.Path(),
         example="-build-context=image-files",
         field="context.path",
     ),

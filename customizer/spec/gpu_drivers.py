@@ -20,6 +20,11 @@ PREFIX = "tesla/"
 INSTALLERS = ("auto", "cos-extensions", "container")
 DEFAULT_INSTALL_DIR = "/var/lib/nvidia"
 DEFAULT_GPU_TYPE = "nvidia-tesla-p100"
+_SECOND_INSTALLER = re.compile(r"/cos-gpu-installer(-v2|:v?2(\.[0-9]+)*|-v2:[^/]*)$")
+"""Names of images of the installer's second version, which takes a command and flags, not environment variables.
+
+Source: https://cos.googlesource.com/cos/tools/+/refs/heads/master/src/cmd/cos_gpu_installer/README.md.
+"""
 DEFAULT_CONTAINER = "gcr.io/cos-cloud/cos-gpu-installer:v20200921"
 
 _VERSION = r"[0-9]+(?:\.[0-9]+)+"
@@ -223,6 +228,14 @@ def check_combination(
         if container != DEFAULT_CONTAINER:
             raise ValueError(Message("{} cannot be used with {}", FieldPath("installer_container"), asked_for))
         return
+    if (installer == "container" or deps_dir is not None) and _SECOND_INSTALLER.search(container):
+        raise ValueError(
+            Message(
+                "{} is version 2 of the installer, which is called in another way than version 1; {} runs version 2",
+                FieldPath("installer_container", container),
+                FieldPath("installer", "cos-extensions"),
+            )
+        )
     for legacy, field in ((installer == "container", asked_for), (deps_dir is not None, dependencies)):
         if legacy and is_alias(version):
             raise ValueError(

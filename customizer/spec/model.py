@@ -16,6 +16,7 @@ from cos_customizer.customizer.spec.base import Model, field
 from cos_customizer.customizer.spec.faults import explain
 from cos_customizer.customizer.spec.gpu_drivers import Driver
 from cos_customizer.customizer.spec.gpu_types import KNOWN_GPU_TYPES, machine_fit
+from cos_customizer.customizer.spec.machine_families import family_of
 from cos_customizer.customizer.spec.options import GPU_TYPE, OPTIONS, OUTPUT_LABELS, OUTPUT_SUFFIX
 from cos_customizer.customizer.spec.steps.kinds import STEP_KINDS, Step
 from cos_customizer.customizer.spec.values import (
@@ -90,7 +91,21 @@ class BuilderVm(Model):
     service_account: ServiceAccount = field(OPTIONS["builder.service_account"])
     network_tags: list[ResourceName] = field(OPTIONS["builder.network_tags"])
     labels: BuilderLabels = field(OPTIONS["builder.labels"])
+    shielded_secure_boot: bool = field(OPTIONS["builder.shielded_secure_boot"])
+    shielded_vtpm: bool = field(OPTIONS["builder.shielded_vtpm"])
+    shielded_integrity_monitoring: bool = field(OPTIONS["builder.shielded_integrity_monitoring"])
     kms_key: KmsKey | None = field(OPTIONS["builder.kms_key"])
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> "BuilderVm":
+        if self.shielded_integrity_monitoring and not self.shielded_vtpm:
+            monitoring, vtpm = FieldPath("shielded_integrity_monitoring"), FieldPath("shielded_vtpm", False)
+            raise ValueError(Message("{} needs the virtual TPM: with {}, it must be off too", monitoring, vtpm))
+        family = family_of(self.machine_type) if self.machine_type else None
+        if family and self.disk_type in family.refused:
+            machine, disk = FieldPath("machine_type", self.machine_type), FieldPath("disk_type", self.disk_type)
+            raise ValueError(Message("{} does not boot from {}: it does from {}", machine, disk, family.disk_type))
+        return self
 
 
 class OutputImage(Model):

@@ -12,6 +12,7 @@ SOURCE_NAME, SOURCE_MILESTONE, SOURCE_FAMILY = map(FieldPath, ("source.name", "s
 OUTPUT_FAMILY, OUTPUT_SUFFIX = FieldPath("output.family"), FieldPath("output.suffix")
 OUTPUT_LABELS, INHERIT_LABELS = FieldPath("output.labels"), FieldPath("output.inherit_labels")
 DEPRECATE_OLD_IMAGES = FieldPath("output.deprecate_old_images")
+DISK_SIZE = FieldPath("builder.disk_size_gb")
 VERIFY_SCRIPTS = FieldPath("verify.scripts")
 
 OPTIONS = by_path(
@@ -71,10 +72,11 @@ OPTIONS = by_path(
     ),
     Option(
         "builder.disk_type",
-        "Type of the builder VM's disk. By default pd-standard, or what the GPU's machine family takes.",
+        "Type of the builder VM's disk. By default the cheapest that machines of its family boot from: pd-standard, "
+        "pd-balanced or hyperdisk-balanced.",
     ),
     Option(
-        "builder.disk_size_gb",
+        DISK_SIZE.path,
         "Size in GB of the builder VM's disk, and so of the output image. 0: the source image's size.",
         0,
     ),
@@ -97,6 +99,17 @@ OPTIONS = by_path(
     Option("builder.service_account", "E-mail address of the builder VM's service account.", "default"),
     Option("builder.network_tags", "Network tags of the builder VM, for firewall rules.", list),
     Option("builder.labels", "Labels of the builder VM and its disk.", dict),
+    Option(
+        "builder.shielded_secure_boot",
+        "Boot the builder VM with Secure Boot: only signed boot loaders, kernels and drivers.",
+        False,
+    ),
+    Option("builder.shielded_vtpm", "Give the builder VM a virtual TPM.", True),
+    Option(
+        "builder.shielded_integrity_monitoring",
+        "Monitor the integrity of the builder VM's boot. Needs the virtual TPM.",
+        True,
+    ),
     Option("builder.kms_key", "Cloud KMS key that encrypts the builder VM's disk and the output image."),
     Option("output.project", "Project of the output image.", required=True),
     Option(

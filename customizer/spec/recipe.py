@@ -4,6 +4,7 @@ Scalars are taken as they are written, and become numbers and booleans only wher
 `390.40` keeps its zero, a label `milestone: 65` is the text that a label must be.
 """
 
+import errno
 import re
 import sys
 from collections.abc import Iterable, Mapping
@@ -14,6 +15,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from cos_customizer.customizer.bounded_yaml import DEEPEST, LONGEST, BoundedLoader, problem_of
 from cos_customizer.customizer.errors import UsageError
 from cos_customizer.customizer.fields import FieldPath, Message, joined
 from cos_customizer.customizer.spec.faults import Place, dotted, explain, hint_for, without_kinds
@@ -32,8 +34,8 @@ _AS_YAML = ("[", "{", '"', "'")
 """What the value of a setting begins with if it is more than a text."""
 
 
-class _Loader(yaml.SafeLoader):
-    """Safe; plain scalars are texts, except null and the merge key `<<`."""
+class _Loader(BoundedLoader):
+    """Plain scalars are texts, except null and the merge key `<<`."""
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -128,15 +130,29 @@ def read_recipe(path: Path) -> Recipe:
     Raises:
         UsageError: it cannot be read, or is not YAML, or not a mapping of fields to values.
     """
+    name, directory = ("standard input", Path()) if path == STANDARD_INPUT else (str(path), path.parent)
     try:
-        if path == STANDARD_INPUT:
-            return parse_recipe(sys.stdin.buffer.read(), "standard input", Path())
-        return parse_recipe(path.read_bytes(), str(path), path.parent)
-    except OSError as error:
+        text = _standard_input() if path == STANDARD_INPUT else _begin_of(path)
+    except (OSError, ValueError) as error:  # ValueError: no path at all
         raise UsageError(
-            f"cannot read recipe {str(path)!r}: {error.strerror}",
+            f"cannot read recipe {name!r}: {error.strerror if isinstance(error, OSError) else error}",
             f"paths are relative to the working directory, {str(Path.cwd())!r}." if not path.is_absolute() else "",
         ) from error
+    if len(text) > 4 * LONGEST:
+        raise UsageError(f"{name}: the recipe has more than {4 * LONGEST:,} bytes")
+    return parse_recipe(text, name, directory)
+
+
+def _begin_of(path: Path) -> bytes:
+    """All of a file, or more of it than a recipe may have: some never end."""
+    with path.open("rb") as file:
+        return file.read(4 * LONGEST + 1)
+
+
+def _standard_input() -> bytes:
+    if sys.stdin is None:
+        raise OSError(errno.EBADF, "it is closed")
+    return sys.stdin.buffer.read(4 * LONGEST + 1)
 
 
 def parse_recipe(text: bytes | str, name: str, directory: Path) -> Recipe:
@@ -163,11 +179,9 @@ def parse_recipe(text: bytes | str, name: str, directory: Path) -> Recipe:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{name}:{mark.line + 1}" if mark else name
-        raise UsageError(f"{where}: this is not YAML that a recipe can be: {error.problem or error.context}") from None
-    except (yaml.YAMLError, ValueError) as error:  # a character that YAML does not know; an impossible date
-        raise UsageError(f"{name}: this is not YAML that a recipe can be: {_first_line(error)}") from None
-    except RecursionError:
-        raise UsageError(f"{name}: the recipe is nested too deeply") from None
+        raise UsageError(f"{where}: this is not YAML that a recipe can be: {problem_of(error)}") from None
+    except yaml.YAMLError as error:  # a character that YAML does not know
+        raise UsageError(f"{name}: this is not YAML that a recipe can be: {problem_of(error)}") from None
     if not isinstance(data, dict):
         raise UsageError(
             f"{name}:{node.start_mark.line + 1}: a recipe is a mapping of fields to values, not a "
@@ -206,6 +220,8 @@ def _apply(data: dict[str, Any], setting: str) -> tuple[dict[str, Any], Place]:
             Message("for example: {} output.name=my-image.", SETTING),
         )
     parts = key.split(".")
+    if len(parts) > DEEPEST:
+        raise UsageError(Message("{}: a key has at most {} parts, not {:,}", SETTING, DEEPEST, len(parts)))
     if not all(parts):
         raise UsageError(
             Message("{} {}: a part of the key is empty", SETTING, key),
@@ -222,10 +238,9 @@ def _value(key: str, text: str) -> Any:
         return text
     try:
         return yaml.load(text, _Loader)  # noqa: S506 - it is a safe one
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        problem = error.problem if isinstance(error, yaml.MarkedYAMLError) else type(error).__name__
+    except yaml.YAMLError as error:
         raise UsageError(
-            Message("{} {}: the value is not YAML: {}", SETTING, key, problem),
+            Message("{} {}: the value is not YAML: {}", SETTING, key, problem_of(error)),
             Message(
                 "a value that begins with [, {{ or a quotation mark is read as YAML; quote it to pass it as a text: "
                 "{} \"{}='[text'\".",
@@ -304,7 +319,3 @@ def _from_directory(data: dict[str, Any], directory: Path) -> dict[str, Any]:
     if not isinstance(path, str) or not path or path.startswith("gs://"):
         return data
     return {**data, "context": {**context, "path": str(directory / path)}}
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]

@@ -8,6 +8,7 @@ import graphlib
 import queue
 import shutil
 import signal
+import stat
 import tempfile
 import threading
 import time
@@ -82,6 +83,9 @@ def build_directories(source: Path) -> Iterator[BuildDirectories]:
 
     Args:
         source: the directory that `gcloud builds submit` would upload. `.git` is left out, as it is there.
+
+    Raises:
+        EmulatorError: it cannot be copied, or holds something that is neither file, directory nor symbolic link.
     """
     with contextlib.ExitStack() as undo:
         base = Path(tempfile.mkdtemp(prefix="cloud-build-"))
@@ -89,8 +93,27 @@ def build_directories(source: Path) -> Iterator[BuildDirectories]:
         directories = BuildDirectories(base / "builder/home", base / "workspace", base / "tmp")
         for directory in (directories.home, directories.temporary):
             directory.mkdir(parents=True)
-        shutil.copytree(source, directories.workspace, symlinks=True, ignore=shutil.ignore_patterns(".git"))
+        try:
+            shutil.copytree(source, directories.workspace, symlinks=True, ignore=_left_out)
+        except shutil.Error as error:
+            path, _, why = error.args[0][0]
+            raise EmulatorError(f"cannot copy {str(path)!r} to the workspace: {why}") from None
+        except OSError as error:
+            raise EmulatorError(f"cannot copy {error.filename!r} to the workspace: {error.strerror}") from None
         yield directories
+
+
+def _left_out(directory: str, names: list[str]) -> list[str]:
+    """What is not copied of a directory; refuses what cannot be."""
+    for name in names:
+        path = Path(directory, name)
+        mode = path.lstat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode)):
+            raise EmulatorError(
+                f"cannot copy {str(path)!r} to the workspace: it is neither a file, a directory nor a symbolic link",
+                "remove it, or choose another directory with -source.",
+            )
+    return [name for name in names if name == ".git"]
 
 
 def label(number: int, step: Step) -> str:

@@ -169,7 +169,13 @@ class Workflow(_Part):
         ]
 
 
-def parse_workflow(text: str, name: str, given: Mapping[str, str], built_in: Mapping[str, str]) -> Workflow:
+def parse_workflow(
+    text: str,
+    name: str,
+    given: Mapping[str, str],
+    built_in: Mapping[str, str],
+    loader: type[yaml.SafeLoader] = yaml.SafeLoader,
+) -> Workflow:
     """Read a workflow and replace its substitutions.
 
     Args:
@@ -177,12 +183,13 @@ def parse_workflow(text: str, name: str, given: Mapping[str, str], built_in: Map
         name: of the file, for errors.
         given: the user's substitutions, which win over the workflow's own.
         built_in: those of Cloud Build: `PROJECT_ID`, `BUILD_ID` and the like. Those of triggers need not be there.
+        loader: reads the text.
 
     Raises:
         WorkflowError: it is not a workflow, or a substitution is unknown or not used.
     """
     try:
-        data = yaml.safe_load(text)
+        data = yaml.load(text, loader)  # noqa: S506 - it is a safe one
     except yaml.YAMLError as error:
         raise WorkflowError(f"{name} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict) or not data.get("steps"):

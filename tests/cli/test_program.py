@@ -253,7 +253,7 @@ COMPLETED = [
     (["run-script", "-sc"], {"-script"}),
     (["run-script", "--sc"], {"--script"}),
     (["run-script", "-"], {"-script", "-env", "-local-state-workdir"}),
-    (["finish-image-build", "-no-"], {"-no-external-ip"}),
+    (["finish-image-build", "-no-e"], {"-no-external-ip"}),
     (["finish-image-build", "-zone=a", "-disk-"], {"-disk-size-gb", "-disk-type"}),
     (["finish-image-build", "-inherit-labels", "-lab"], {"-labels"}),
     (["finish-image-build", "-what", "-lab"], {"-labels"}),

@@ -62,6 +62,10 @@ def test_what_may_be_written_is_accepted_and_read(more: str) -> None:
 
 
 BEYOND = {
+    "builder.machine_type: n4-standard-2 does not boot from",
+    "builder.machine_type: c3-highcpu-8 does not boot from",
+    "builder.machine_type: e2-medium does not boot from",
+    "builder.shielded_integrity_monitoring needs",
     "scratch.workdir: 'a\\nb'",
     "builder.labels: a builder VM can have at most 62",
     "output.labels.a: input should be a valid string",  # of YAML it is one

@@ -168,3 +168,11 @@ def test_no_proxy_stands_between_us_and_this_machine(emulator: Emulator, monkeyp
     assert find_image(clients, ImageRef("cos-cloud", "cos-stable-68-10718-86-0"))
     assert list(clients.storage.list_blobs("my-project_cloudbuild")) == []
     assert os.environ["no_proxy"].startswith("example.com,")
+
+
+def test_another_address_of_google_s_own_needs_no_emulator_beside_it() -> None:
+    endpoints = Endpoints.from_environment(
+        {"CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE": "https://compute-build.p.googleapis.com/compute/v1/projects/"}
+    )
+    assert (endpoints.compute, endpoints.storage) == ("https://compute-build.p.googleapis.com", None)
+    assert not endpoints.anonymous

@@ -95,6 +95,71 @@ def test_a_gpu_and_an_architecture_bring_the_machine_type_that_fits(
     assert body["scheduling"].get("onHostMaintenance") == (None if count is None else "TERMINATE")
 
 
+@pytest.mark.parametrize(
+    ("machine_type", "disk_type"),
+    [
+        ("n1-standard-1", "pd-standard"),
+        ("custom-2-4096", "pd-standard"),
+        ("e2-medium", "pd-standard"),
+        ("n2-custom-4-8192", "pd-standard"),
+        ("n4-standard-2", "hyperdisk-balanced"),
+        ("n4-custom-4-8192", "hyperdisk-balanced"),
+        ("c4-standard-2", "hyperdisk-balanced"),
+        ("c3-highcpu-8", "pd-balanced"),
+        ("c3-standard-192-metal", "hyperdisk-balanced"),
+        ("a3-highgpu-1g", "pd-balanced"),
+        ("a3-ultragpu-8g", "hyperdisk-balanced"),
+        ("g2-standard-4", "pd-balanced"),
+        ("n99-standard-2", None),
+    ],
+)
+def test_the_disk_is_one_that_the_machine_boots_from(machine_type: str, disk_type: str | None) -> None:
+    parameters = builder_vm(machine_type=machine_type)["disks"][0]["initializeParams"]
+    assert parameters.get("diskType") == (f"zones/{ZONE}/diskTypes/{disk_type}" if disk_type else None)
+    asked = builder_vm(machine_type=machine_type, disk_type="hyperdisk-extreme")["disks"][0]["initializeParams"]
+    assert asked["diskType"] == f"zones/{ZONE}/diskTypes/hyperdisk-extreme"  # nothing is said against it
+
+
+def test_the_arm_machine_boots_from_a_disk_of_its_own() -> None:
+    assert builder_vm("ARM64")["disks"][0]["initializeParams"]["diskType"].endswith("/pd-standard")
+    body = builder_vm("ARM64", machine_type="c4a-standard-1")
+    assert body["disks"][0]["initializeParams"]["diskType"].endswith("/hyperdisk-balanced")
+
+
+@pytest.mark.parametrize(
+    ("builder", "architecture", "message"),
+    [
+        ({"disk_size_gb": 9}, "X86_64", "builder.disk_size_gb: 9: the source image cos needs 10 GB"),
+        ({"machine_type": "c4a-standard-1"}, "X86_64", "it runs arm64 images, and the source image cos is one for x86"),
+        ({"machine_type": "n1-standard-1"}, "ARM64", "it runs x86_64 images, and the source image cos is one for arm"),
+    ],
+)
+def test_what_the_source_image_does_not_fit_is_refused(
+    builder: dict[str, Any], architecture: str, message: str
+) -> None:
+    spec = parse_spec({**MINIMAL, "builder": {**MINIMAL["builder"], **builder}})
+    with pytest.raises(UsageError) as caught:
+        request_bodies.check_source(spec, ResolvedImage("cos-cloud", "cos", disk_size_gb=10, architecture=architecture))
+    assert message in caught.value.message
+
+
+@pytest.mark.parametrize("builder", [{"disk_size_gb": 10}, {"disk_size_gb": 11}, {}, {"machine_type": "n99-large-1"}])
+def test_what_fits_the_source_image_or_is_not_known_is_taken(builder: dict[str, Any]) -> None:
+    spec = parse_spec({**MINIMAL, "builder": {**MINIMAL["builder"], **builder}})
+    request_bodies.check_source(spec, ResolvedImage("cos-cloud", "cos", disk_size_gb=10))
+
+
+def test_shielded_options_are_sent_where_they_are_not_what_compute_engine_does_anyway() -> None:
+    assert "shieldedInstanceConfig" not in builder_vm()
+    assert builder_vm(shielded_secure_boot=True)["shieldedInstanceConfig"] == {
+        "enableSecureBoot": True,
+        "enableVtpm": True,
+        "enableIntegrityMonitoring": True,
+    }
+    off = builder_vm(shielded_vtpm=False, shielded_integrity_monitoring=False)["shieldedInstanceConfig"]
+    assert off == {"enableSecureBoot": False, "enableVtpm": False, "enableIntegrityMonitoring": False}
+
+
 DEFAULT_NETWORK = {"network": "global/networks/default"}
 IN_THE_REGION = {"subnetwork": "regions/us-west1/subnetworks/s"}
 SHARED = "projects/host/regions/us-west1/subnetworks/s"

@@ -54,6 +54,22 @@ TAKEN: list[dict[str, Any]] = [
 ]
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
+    (
+        {"builder.machine_type": "n4-standard-2", "builder.disk_type": "pd-ssd"},
+        "builder.machine_type: n4-standard-2 does not boot from builder.disk_type: pd-ssd: it does from hyperdisk-bal",
+    ),
+    (
+        {"builder.machine_type": "c3-highcpu-8", "builder.disk_type": "pd-standard"},
+        "builder.machine_type: c3-highcpu-8 does not boot from builder.disk_type: pd-standard: it does from pd",
+    ),
+    (
+        {"builder.machine_type": "e2-medium", "builder.disk_type": "local-ssd"},
+        "builder.machine_type: e2-medium does not boot from builder.disk_type: local-ssd: it does from pd-standard",
+    ),
+    (
+        {"builder.shielded_vtpm": False},
+        "builder.shielded_integrity_monitoring needs the virtual TPM: with builder.shielded_vtpm: false, it must be",
+    ),
     ({"scratch": ABSENT}, "scratch must be set"),
     ({"scratch.bucket": ABSENT}, "scratch.bucket must be set"),
     ({"scratch.bucket": "gs://b"}, "scratch.bucket: 'gs://b' is not a bucket's name (no gs://"),
