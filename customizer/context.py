@@ -103,7 +103,8 @@ def archive_context(
 
     Raises:
         UsageError: `source` is not there, cannot be read, is too large, or holds something that is neither file,
-            directory nor symbolic link; or an ignore file includes one that is not there. Nothing is left of `destination`.
+            directory nor symbolic link; or an ignore file includes one that is not there. Nothing is left of
+            `destination`.
     """
     files: list[str] = []
     size = 0

@@ -267,7 +267,7 @@ class _Handler(GatedHandler, RequestHandler):  # type: ignore[misc]  # it has no
         self.close_connection = True
         if fault.kind == "http":
             message = fault.message or f"The request was made to fail with {fault.status}"
-            self._answer(fault.status, ApiError(fault.status, fault.reason or "backendError", message).body())
+            self.answer_json(fault.status, ApiError(fault.status, fault.reason or "backendError", message).body())
         return True
 
     def send_header(self, keyword: str, value: str) -> None:
