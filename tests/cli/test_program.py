@@ -41,10 +41,10 @@ def test_a_second_signal_does_not_cut_short_what_the_first_has_begun(
 
     def work(_workdir: str | None) -> None:
         try:
-            os.kill(os.getpid(), first)
+            signal.raise_signal(first)
         finally:
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                os.kill(os.getpid(), number)
+                signal.raise_signal(number)
             undone.append(True)
 
     monkeypatch.setattr("cos_customizer.cli.state.StateDirectory.named", work)
