@@ -1,6 +1,5 @@
 """The build flow on scripted machines: what it makes, what it says when it fails, and that it leaves nothing."""
 
-import os
 import signal
 import threading
 import time
@@ -180,7 +179,7 @@ def test_time_that_is_up_before_the_build_begins_is_a_timeout_too(
     def arm_too_late(which: int, seconds: float, interval: float = 0.0) -> tuple[float, float]:
         before = arm(which, seconds, interval)
         if interval:  # the deadline, which goes off before anybody can catch it
-            os.kill(os.getpid(), signal.SIGALRM)
+            signal.raise_signal(signal.SIGALRM)
         return before
 
     monkeypatch.setattr(signal, "setitimer", arm_too_late)

@@ -31,7 +31,7 @@ def _default_actions() -> Iterator[None]:
 
 
 def send(number: int) -> None:
-    os.kill(os.getpid(), number)
+    signal.raise_signal(number)
 
 
 def send_and_block(*numbers: int) -> None:
@@ -277,7 +277,7 @@ for number in SIGNALS:
     signal.signal(number, EndOnce())
 signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 for number in SIGNALS:
-    os.kill(os.getpid(), number)
+    signal.raise_signal(number)
 try:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     for _ in range(1000):

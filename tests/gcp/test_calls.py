@@ -4,7 +4,6 @@ The answers come from a real HTTP server through Google's real clients.
 """
 
 import json
-import os
 import signal
 import threading
 import time
@@ -382,7 +381,7 @@ def test_a_signal_during_a_call_that_creates_takes_effect_right_after_it(ending:
     answered = []
 
     def create(**_: Any) -> None:
-        os.kill(os.getpid(), number)
+        signal.raise_signal(number)
         time.sleep(0.01)
         answered.append(list(ending))
 
@@ -396,7 +395,7 @@ def test_a_signal_wins_over_the_call_s_own_error_and_over_retrying(ending: list[
 
     def create(**_: Any) -> None:
         tries.append(1)
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
         raise exceptions.ServiceUnavailable("later")  # type: ignore[no-untyped-call]
 
     with pytest.raises(Ended):
@@ -427,7 +426,7 @@ def test_handlers_are_as_before_after_a_call_however_it_ends(ending: list[int]) 
 
     def interrupted(**_: Any) -> None:
         for number in SIGNALS:
-            os.kill(os.getpid(), number)
+            signal.raise_signal(number)
 
     calls.send(lambda **_: None, None, "create it")
     with pytest.raises(errors.PermissionDeniedError):
@@ -441,7 +440,7 @@ def test_handlers_are_as_before_after_a_call_however_it_ends(ending: list[int]) 
 def test_an_ignored_signal_stays_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        calls.send(lambda **_: os.kill(os.getpid(), signal.SIGHUP), None, "create it")
+        calls.send(lambda **_: signal.raise_signal(signal.SIGHUP), None, "create it")
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
@@ -470,5 +469,5 @@ def test_a_signal_that_falls_between_the_exchanging_of_handlers_is_not_lost_nor_
             create_over_and_over(1e-4 + 1e-6 * number)
     for signal_number in SIGNALS:
         with pytest.raises(Ended):
-            os.kill(os.getpid(), signal_number)
+            signal.raise_signal(signal_number)
     assert ending == [signal.SIGALRM] * 200 + list(SIGNALS)
