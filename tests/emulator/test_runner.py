@@ -1,5 +1,6 @@
 """Workflows run as processes of this machine: their order, what they share, and how they are ended."""
 
+import os
 import signal
 import threading
 import time
@@ -182,7 +183,7 @@ def test_an_interrupt_ends_all_of_it(ran: Ran, grace: float, noted: list[str]) -
     def interrupt() -> None:
         while not (hasattr(ran, "place") and (ran.place.workspace / "ready").exists()):
             time.sleep(0.05)
-        signal.raise_signal(signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=interrupt, daemon=True).start()
     with pytest.raises(KeyboardInterrupt):
