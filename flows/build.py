@@ -138,12 +138,14 @@ class _Plan:
 
 def _prepare(record: Record, undoing: Undoing, source: ResolvedImage) -> _Plan:
     spec, build = record.spec, record.build
+    if spec.gpu_driver is not None:
+        gpu_drivers.check_architecture(source.architecture)
     request_bodies.check_source(spec, source)
     request_bodies.image_labels(spec.output, source.labels)  # fails now if there are too many, not after the steps
     directory = tempfile.TemporaryDirectory(prefix="cos-customizer-")
     undoing.add(f"directory {directory.name}", directory.cleanup)
     with side_by_side():
-        zones = _check_gpu(spec, source)
+        zones = _check_gpu(spec)
         steps = [*spec.steps, *spec.verify.scripts]
         archive = scratch_tasks.archive_context(spec.context, steps, Path(directory.name))
     record.context_sha256 = archive.sha256
@@ -157,13 +159,11 @@ def _prepare(record: Record, undoing: Undoing, source: ResolvedImage) -> _Plan:
     )
 
 
-def _check_gpu(spec: BuildSpec, source: ResolvedImage) -> list[str]:
+def _check_gpu(spec: BuildSpec) -> list[str]:
     """Find out before a VM is paid for whether driver and GPU can be had; the zones to build in."""
     driver = spec.gpu_driver
-    if driver is not None:
-        gpu_drivers.check_architecture(source.architecture)
-        if gpu_drivers.is_looked_up(driver.version):
-            gpu_tasks.check_driver(driver.version, driver.md5sum, gpu_tasks.look_up_drivers())
+    if driver is not None and gpu_drivers.is_looked_up(driver.version):
+        gpu_tasks.check_driver(driver.version, driver.md5sum, gpu_tasks.look_up_drivers())
     if spec.gpu_type is None:
         return spec.builder.zones
     zones = gpu_tasks.zones_with_gpu(spec.builder.project, spec.gpu_type, spec.builder.zones)

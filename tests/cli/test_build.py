@@ -191,10 +191,11 @@ def test_a_dry_run_looks_at_the_context_and_says_where_it_is(workspace: Path) ->
     ran = run("build", "-recipe=recipes/hello.yaml", "-set=output.labels={a: 1}", "-set", "timeout=1h", "-dry-run")
     printed = read_dry_run(ran.out)
     recipe, (vm,), (image,) = printed.recipe, printed.bodies(f"POST {INSTANCES}"), printed.bodies(f"POST {IMAGES}")
+    (labels,) = printed.bodies(f"POST {IMAGES}/{image['name']}/setLabels")
     made = archive_context(Path("recipes/hello"), workspace.parent / "a.tar.gz")
     assert recipe["context"] == {"path": str(workspace / "recipes" / "hello"), "sha256": made.sha256}
     assert made.sha256 in json.dumps(vm)
-    assert image["labels"] == {"a": "1"}
+    assert labels["labels"] == {"a": "1"}
     refused = run("build", "-recipe=recipes/hello.yaml", "-set=steps.0.script=x.sh", "-dry-run")
     assert refused.code == 2
     assert "could not find script x.sh" in refused.err

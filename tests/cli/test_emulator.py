@@ -74,7 +74,7 @@ def listening(pid: int) -> set[str]:
 
 @pytest.mark.slow
 def test_from_start_to_stop(run: Run, state: Path) -> None:
-    started = run("start", "-machines=scripted", "-project=one", "--project", "two")
+    started = run("start", "-machines=scripted", "-project=project-one", "--project", "project-two")
     assert started.returncode == 0, started.stderr
     environment = exports(started.stdout)
     assert set(environment) == VARIABLES
@@ -83,7 +83,7 @@ def test_from_start_to_stop(run: Run, state: Path) -> None:
     assert processes_of(running.pid) == [str(running.pid)]
     assert listening(running.pid) == {"0100007F"}
     with urllib.request.urlopen(running.control + "status", timeout=PATIENCE) as answer:
-        assert json.load(answer)["projects"] == ["one", "two"]
+        assert json.load(answer)["projects"] == ["project-one", "project-two"]
 
     again = run("start", "-machines=scripted")
     assert (again.returncode, again.stdout) == (0, started.stdout)
@@ -187,7 +187,7 @@ def test_a_stale_file_is_not_a_running_emulator(tmp_path: Path, content: str) ->
     (tmp_path / "service.json").write_text(content)
     assert background.find(tmp_path) is None
     assert background.stop(tmp_path) is False
-    assert not (tmp_path / "service.json").exists()
+    assert (tmp_path / "service.json").exists() == (foreign := "machines" not in content), foreign
 
 
 def test_looking_for_it_loads_neither_server_nor_google() -> None:

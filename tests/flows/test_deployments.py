@@ -185,7 +185,7 @@ def test_a_run_makes_an_image_shows_what_it_did_and_its_graph_is_the_order_of_th
     assert {artifact.key for artifact in artifacts} == {"image-mine", "image-mine-progress"}
     wait_for(lambda: "output of step 1" in log_of(client, run.id))  # logs are sent every few seconds
 
-    graph = graph_of(client, run.id)
+    graph = graph_of(client, run.id, "store the serial log of the test VM")
     order = [
         "resolve source image",
         "look for my-project/made",
@@ -196,15 +196,15 @@ def test_a_run_makes_an_image_shows_what_it_did_and_its_graph_is_the_order_of_th
         "finish on the builder VM",
         "wait until the builder VM has halted",
         "create image made",
-        "store the serial log of the builder VM",
         "delete the builder VM in us-west1-b",
         "create test VM in us-west1-b",
         "finish on the test VM",
         "release made",
         "deprecate old images of mine",
-        "store the serial log of the test VM",
         "delete the test VM in us-west1-b",
         "delete build context",
+        "store the serial log of the builder VM",
+        "store the serial log of the test VM",
     ]
     assert list(graph) == order
     assert graph == {name: {before} if before else set() for before, name in zip(["", *order], order, strict=False)}
@@ -248,10 +248,10 @@ def test_a_failed_run_leads_from_the_step_that_failed_to_the_clean_up_and_can_be
     emulator.scripts.add(script(*FAILS))
     run_id = start(client, "build-image/build-image", spec=spec("retried"))
     assert state_of(ended(client, run_id)) == "FAILED", log_of(client, run_id)
-    graph = graph_of(client, run_id)
-    assert graph["store the serial log of the builder VM"] == {LABEL}
-    assert graph["delete the builder VM in us-west1-b"] == {"store the serial log of the builder VM"}
+    graph = graph_of(client, run_id, "store the serial log of the builder VM")
+    assert graph["delete the builder VM in us-west1-b"] == {LABEL}
     assert graph["delete build context"] == {"delete the builder VM in us-west1-b"}
+    assert graph["store the serial log of the builder VM"] == {"delete build context"}
     assert [name for name, before in graph.items() if not before] == ["resolve source image"]
 
     emulator.scripts.add(succeeding(LABEL))
@@ -364,14 +364,14 @@ def make_vm(name: str) -> None:
     connect().zone_operations.wait(project="my-project", zone="us-west1-b", operation=operation.name)
 
 
-def graph_of(client: SyncPrefectClient, run_id: UUID) -> dict[str, set[str]]:
-    """The task runs of a flow run in the order in which they began, each with those that it depends on."""
+def graph_of(client: SyncPrefectClient, run_id: UUID, last: str) -> dict[str, set[str]]:
+    """The task runs of a flow run in the order in which they began until `last`, with those that each depends on."""
     wanted = FlowRunFilter(id=FlowRunFilterId(any_=[run_id]))
 
     def recorded() -> list[TaskRun] | None:
         # They travel as events, which the server writes down in its own time.
         runs = client.read_task_runs(flow_run_filter=wanted)
-        over = all(run.end_time for run in runs) and any(run.name == "delete build context" for run in runs)
+        over = all(run.end_time for run in runs) and any(run.name == last for run in runs)
         return sorted(runs, key=lambda run: (run.start_time is None, run.start_time)) if over else None
 
     runs = wait_for(recorded)

@@ -121,11 +121,14 @@ def test_an_image_that_is_still_being_made_goes_with_its_build(
     assert leftovers(emulator) == []
 
 
-def test_an_image_that_is_done_stays(emulator: Emulator, make_spec: SpecMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("moment", "left"), [("image", []), ("released", ["my-image"])])
+def test_an_image_that_is_released_stays_and_one_that_is_not_goes(
+    emulator: Emulator, make_spec: SpecMaker, monkeypatch: pytest.MonkeyPatch, moment: str, left: list[str]
+) -> None:
     emulator.scripts.add(succeeding(*LABELS))
-    flow_run = killed(make_spec(output={"family": "my-family"}), told("image"), monkeypatch)
+    flow_run = killed(make_spec(output={"family": "my-family"}), told(moment), monkeypatch)
     run_hook(flow_run)
-    assert images(emulator) == ["my-image"]
+    assert images(emulator) == left
     assert leftovers(emulator) == []
 
 

@@ -1,6 +1,5 @@
 """A program that runs beside a test, its output and errors each a pipe of text."""
 
-import signal
 import subprocess
 
 
@@ -22,14 +21,3 @@ def rest_of(process: "subprocess.Popen[str]") -> tuple[str, str]:
         rest = process.stdout.read(), process.stderr.read()
     process.wait()
     return rest
-
-
-def pester(process: "subprocess.Popen[str]", first: signal.Signals, then: signal.Signals | None) -> None:
-    """Send a signal, and then another one again and again until the program has ended."""
-    process.send_signal(first)
-    while then is not None and process.poll() is None:
-        process.send_signal(then)
-        try:
-            process.wait(0.05)
-        except subprocess.TimeoutExpired:
-            continue
