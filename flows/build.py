@@ -24,6 +24,7 @@ from cos_customizer.gcp.context import Archive
 from cos_customizer.gcp.images import ResolvedImage
 from cos_customizer.tasks import gpu_drivers as gpu_tasks
 from cos_customizer.tasks import images as image_tasks
+from cos_customizer.tasks import machine_zones as zone_tasks
 from cos_customizer.tasks import scratch as scratch_tasks
 from cos_customizer.tasks import vm as vm_tasks
 from cos_customizer.tasks.operation import side_by_side
@@ -145,7 +146,7 @@ def _prepare(record: Record, undoing: Undoing, source: ResolvedImage) -> _Plan:
     directory = tempfile.TemporaryDirectory(prefix="cos-customizer-")
     undoing.add(f"directory {directory.name}", directory.cleanup)
     with side_by_side():
-        zones = _check_gpu(spec)
+        zones = _check_zones(spec, source)
         steps = [*spec.steps, *spec.verify.scripts]
         archive = scratch_tasks.archive_context(spec.context, steps, Path(directory.name))
     record.context_sha256 = archive.sha256
@@ -159,17 +160,23 @@ def _prepare(record: Record, undoing: Undoing, source: ResolvedImage) -> _Plan:
     )
 
 
-def _check_gpu(spec: BuildSpec) -> list[str]:
-    """Find out before a VM is paid for whether driver and GPU can be had; the zones to build in."""
+def _check_zones(spec: BuildSpec, source: ResolvedImage) -> list[str]:
+    """Find out before a VM is paid for where driver, GPU and machine can be had; the zones to build in."""
     driver = spec.gpu_driver
     if driver is not None and gpu_drivers.is_looked_up(driver.version):
         gpu_tasks.check_driver(driver.version, driver.md5sum, gpu_tasks.look_up_drivers())
-    if spec.gpu_type is None:
-        return spec.builder.zones
-    zones = gpu_tasks.zones_with_gpu(spec.builder.project, spec.gpu_type, spec.builder.zones)
-    if without := [zone for zone in spec.builder.zones if zone not in zones]:
-        publish(Note("zones", f"{', '.join(without)} left out: no {spec.gpu_type} there", "warning"))
-    return zones
+    project, zones = spec.builder.project, spec.builder.zones
+    if spec.gpu_type is not None:
+        zones = _told(zones, gpu_tasks.zones_with_gpu(project, spec.gpu_type, zones), spec.gpu_type)
+    machine_type = request_bodies.machine_type_of(spec, source.architecture)
+    return _told(zones, zone_tasks.zones_with_machine_type(project, machine_type, zones), machine_type)
+
+
+def _told(asked: list[str], having: list[str], what: str) -> list[str]:
+    """The zones that have something; those that have not are told of."""
+    if without := [zone for zone in asked if zone not in having]:
+        publish(Note("zones", f"{', '.join(without)} left out: no {what} there", "warning"))
+    return having
 
 
 def _upload_context(record: Record, undoing: Undoing, archive: Archive) -> None:

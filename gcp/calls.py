@@ -22,7 +22,7 @@ from cos_customizer.customizer.errors import (
 )
 from cos_customizer.customizer.fields import FieldPath, Message
 from cos_customizer.customizer.spec.options import ZONES
-from cos_customizer.gcp import in_flight, organization_policies
+from cos_customizer.gcp import in_flight, organization_policies, request_fields
 from cos_customizer.gcp.clients import Clients
 
 REQUEST_TIMEOUT = 30.0
@@ -220,7 +220,7 @@ def operation_error(code: str, message: str, doing: str) -> CustomizerError:
     if "QUOTA" in code:
         return QuotaError(text, _quota_hint(message))
     if code in ("RESOURCE_NOT_FOUND", "NOT_FOUND"):
-        return NotFoundError(text)
+        return NotFoundError(text, request_fields.hint_for(text))
     if code in ("RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS"):
         return AlreadyExistsError(text)
     if code.startswith("RESOURCE_IN_USE") or code == "RESOURCE_NOT_READY":
@@ -229,7 +229,7 @@ def operation_error(code: str, message: str, doing: str) -> CustomizerError:
         return PermissionDeniedError(text, "docs/google-cloud.md lists the IAM roles that a build needs.")
     if code == "CONDITION_NOT_MET":
         return PermissionDeniedError(text, organization_policies.hint_for(text))
-    return CustomizerError(text)
+    return CustomizerError(text, request_fields.hint_for(text))
 
 
 def _quota_hint(message: str) -> str:
@@ -309,7 +309,9 @@ def _translated_answer(error: exceptions.GoogleAPICallError, doing: str) -> Cust
     reasons = _reasons(error)
     if isinstance(error, exceptions.NotFound):
         zone = _ZONE_NOT_FOUND.search(text)
-        return NotFoundError(text, f"`gcloud compute zones list --project={zone[1]}` lists the zones." if zone else "")
+        if zone:
+            return NotFoundError(text, f"`gcloud compute zones list --project={zone[1]}` lists the zones.")
+        return NotFoundError(text, request_fields.hint_for(text))
     if isinstance(error, exceptions.Conflict) and set(reasons) <= {"", "alreadyExists", "conflict", "duplicate"}:
         return AlreadyExistsError(text)
     if isinstance(error, exceptions.Conflict) or set(reasons) & {"resourceInUseByAnotherResource", "resourceNotReady"}:
@@ -330,4 +332,4 @@ def _translated_answer(error: exceptions.GoogleAPICallError, doing: str) -> Cust
         if any(reason in _RATE_REASONS for reason in reasons):
             return QuotaError(text, "too many calls a minute in this project; try again later.")
         return PermissionDeniedError(text, "docs/google-cloud.md lists the IAM roles that a build needs.")
-    return CustomizerError(text)
+    return CustomizerError(text, request_fields.hint_for(text))

@@ -85,6 +85,11 @@ class Clients:
         return self._compute(compute_v1.AcceleratorTypesClient)
 
     @cached_property
+    def machine_types(self) -> compute_v1.MachineTypesClient:
+        """Which zone has which machine types."""
+        return self._compute(compute_v1.MachineTypesClient)
+
+    @cached_property
     def zone_operations(self) -> compute_v1.ZoneOperationsClient:
         """Operations on zonal resources."""
         return self._compute(compute_v1.ZoneOperationsClient)

@@ -233,7 +233,8 @@ def listing(collection: str) -> list[Resource]:
             return [_network(project)]
         case ["regions", region, "subnetworks"] if region in REGIONS:
             return [_subnetwork(project, region)]
-        case ["zones", zone, kind] if zone in zone_names():
+        case ["zones", zone, kind]:
+            check_zone(project, zone)
             return _zone_listing(project, zone, kind, collection)
     raise not_found(collection)
 

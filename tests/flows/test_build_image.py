@@ -454,8 +454,10 @@ def test_an_image_whose_family_cannot_be_tidied_is_made_and_the_rest_is_said(
         ({"scratch": {"bucket": "no-such-bucket"}}, NotFoundError, "no bucket no-such-bucket"),
         ({"scripts": ("missing.sh",)}, UsageError, "could not find script missing.sh"),
         ({"output": {"name": None, "suffix": "_A"}}, UsageError, "output.suffix"),
-        ({"builder": {"zones": ["mars-a"]}}, CustomizerError, "mars-a"),
-        ({"builder": {"machine_type": "n1-huge-1"}}, CustomizerError, "n1-huge-1"),
+        ({"builder": {"zones": ["us-west1"]}}, UsageError, "builder.zones: there is no zone us-west1$"),
+        ({"builder": {"zones": ["us-west1-b", "mars-a"]}}, UsageError, "builder.zones: there is no zone mars-a$"),
+        ({"builder": {"machine_type": "n1-huge-1"}}, UsageError, "builder.machine_type: n1-huge-1: there is none in"),
+        ({"builder": {"disk_size_gb": 9}}, UsageError, "builder.disk_size_gb: 9: the source image .* needs 10 GB"),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",
 )
@@ -465,6 +467,7 @@ def test_what_is_not_there_is_named(
     with pytest.raises(kind, match=message):
         build_image(make_spec(**parts))
     assert leftovers(emulator) == []
+    assert [call for call in emulator.calls.list(path="^/upload/") if call.status < 400] == []
 
 
 def test_the_builder_vm_is_temporary_by_label_and_lifetime(emulator: Emulator, make_spec: SpecMaker) -> None:

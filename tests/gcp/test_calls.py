@@ -227,6 +227,24 @@ ANSWERS: dict[str, tuple[Answer, type[errors.CustomizerError], str, str]] = {
         "Invalid value for field 'x': 'https://h/compute/v1/projects/p'. Why: it is so",
         "",
     ),
+    "a value that is none": (
+        fault(400, "Invalid value for field 'resource.disks[0].initializeParams.diskType': 'x'. It is so.", "invalid"),
+        errors.CustomizerError,
+        "initializeParams.diskType",
+        "builder.disk_type sets it",
+    ),
+    "an unknown zone": (
+        fault(400, "Invalid value for field 'zone': 'us-west1'. Unknown zone.", "invalid"),
+        errors.CustomizerError,
+        "Unknown zone",
+        "builder.zones sets it",
+    ),
+    "no such network": (
+        fault(404, "The resource 'projects/p/global/networks/n' was not found", "notFound"),
+        errors.NotFoundError,
+        "networks/n",
+        "builder.network sets it",
+    ),
     "a proxy's page": ((400, "<!DOCTYPE html><html>…</html>"), errors.CustomizerError, "HTTP status 400", ""),
     "a status that nobody knows": (fault(499, ""), errors.CustomizerError, "HTTP status 499", ""),
 }

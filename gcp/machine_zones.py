@@ -1,0 +1,67 @@
+"""Which zones there are, and which of them have a machine type."""
+
+import re
+from collections.abc import Sequence
+
+from google.cloud import compute_v1
+
+from cos_customizer.customizer.errors import CustomizerError, NotFoundError, PermissionDeniedError, UsageError
+from cos_customizer.customizer.fields import FieldPath, Message
+from cos_customizer.customizer.spec.options import ZONES
+from cos_customizer.gcp import calls
+from cos_customizer.gcp.clients import Clients
+
+_UNKNOWN_ZONE = re.compile(r"zones/[^/']+' was not found|field 'zone'")
+
+
+def zones_with_machine_type(clients: Clients, project: str, machine_type: str, zones: Sequence[str]) -> list[str]:
+    """The zones that have a machine type, of those that a build may use.
+
+    Source: https://cloud.google.com/compute/docs/reference/rest/v1/machineTypes/get, which knows custom types too.
+
+    Args:
+        clients: Google's clients.
+        project: of the builder VM.
+        machine_type: for example `n1-standard-1`.
+        zones: that the build may use, in order.
+
+    Returns:
+        Those that have it, in the same order; at least one. Where the API may not be asked, the zone is one of them:
+        the VM's own request will tell.
+
+    Raises:
+        UsageError: one of them is no zone, or none of them has the machine type.
+        CustomizerError: the API does not say.
+    """
+    usable = [zone for zone in zones if _has(clients, project, machine_type, zone)]
+    if not usable:
+        given = FieldPath("builder.machine_type", machine_type)
+        raise UsageError(
+            Message("{}: there is none in {}", given, ", ".join(zones)),
+            Message(
+                "`gcloud compute machine-types list --project={} --filter=name={}` lists the zones that have it, {} "
+                "names them.",
+                project,
+                machine_type,
+                ZONES,
+            ),
+        )
+    return usable
+
+
+def _has(clients: Clients, project: str, machine_type: str, zone: str) -> bool:
+    request = compute_v1.GetMachineTypeRequest(project=project, zone=zone, machine_type=machine_type)
+    try:
+        calls.call(clients.machine_types.get, request, f"look for machine type {machine_type} in {zone}")
+    except PermissionDeniedError:
+        return True
+    except CustomizerError as error:
+        if _UNKNOWN_ZONE.search(error.message):
+            raise UsageError(
+                Message("{}: there is no zone {}", ZONES, zone),
+                f"`gcloud compute zones list --project={project}` lists the zones.",
+            ) from error
+        if isinstance(error, NotFoundError):
+            return False
+        raise
+    return True
