@@ -1,5 +1,6 @@
 """A web page of somebody else in a headless Chromium, and what it could do to services on this machine."""
 
+import http.client
 import json
 import os
 import shutil
@@ -18,7 +19,7 @@ _NAME = next((name for name in ("chromium", "google-chrome") if shutil.which(nam
 CHROMIUM = shutil.which(_NAME) if _NAME else None
 _ARGUMENTS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--no-proxy-server"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--remote-debugging-port=0"),
 )
 _PAGE = """<!doctype html><meta charset="utf-8"><title>page</title><body><script>
 const attempts = %s;
@@ -38,7 +39,10 @@ const element = (name, attributes) => new Promise(done => {
 const framed = attempt => new Promise(done => {  // a form that is sent into a frame, or a frame alone
   const frame = Object.assign(document.createElement("iframe"), {name: "frame" + Math.random()});
   frame.onload = () => {
-    try { done("read " + frame.contentWindow.document.body.innerText); } catch (error) { done("opaque"); }
+    try {
+      const shown = frame.contentWindow.document;
+      if (shown.URL !== "about:blank") done("read " + (shown.title || shown.body.innerText));
+    } catch (error) { done("opaque"); }
   };
   document.body.append(frame);
   const form = Object.assign(document.createElement("form"),
@@ -100,56 +104,99 @@ def attempts(url: str, method: str = "GET", content: Mapping[str, Any] | None = 
     return found
 
 
-def try_all(tries: Sequence[Mapping[str, Any]], directory: Path, host: str = "127.0.0.1") -> list[dict[str, Any]]:
-    """Show a page in a browser that makes attempts.
+class Page:
+    """A site with one page, which makes attempts and reports them.
 
     Args:
-        tries: What it does.
-        directory: For the browser's profile; new.
-        host: The page's name; one that is not this machine's is made to lead here (DNS rebinding).
-
-    Returns:
-        The attempts, each with its `result`: `refused`, `opaque` (an answer came that the page may not look at),
-        `read …` or `loaded`.
+        tries: What the page does.
+        rebound: A port of this machine: the site has the same one, and once its page is there its name leads to this
+            machine (DNS rebinding), so that to the browser the page and the service are one site.
     """
-    reported: list[dict[str, Any]] = []
-    done = threading.Event()
 
-    class Site(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self._answer((_PAGE % json.dumps(list(tries))).encode())
+    def __init__(self, tries: Sequence[Mapping[str, Any]], rebound: int = 0) -> None:
+        self.frames: list[str] = []
+        self.results: list[dict[str, Any]] = []
+        self.done = threading.Event()
+        page = self
 
-        def do_POST(self) -> None:
-            reported.extend(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self._answer(b"")
-            done.set()
+        class Site(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                if self.path == "/frames":
+                    self._answer("".join(f'<iframe src="{url}"></iframe>' for url in page.frames).encode())
+                elif self.path == "/page":
+                    self._answer((_PAGE % json.dumps(list(tries))).encode())
+                else:
+                    self._pass_on()
 
-        def _answer(self, content: bytes) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", "text/html; charset=utf-8")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+            def do_POST(self) -> None:
+                if self.path != "/results":
+                    return self._pass_on()
+                page.results = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                self._answer(b"")
+                page.done.set()
+                return None
 
-        def log_message(self, *_: Any) -> None:
-            pass
+            def _answer(self, content: bytes, status: int = 200, kind: str = "text/html; charset=utf-8") -> None:
+                self.send_response(status)
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
 
-    site = ThreadingHTTPServer(("127.0.0.1", 0), Site)
-    thread = threading.Thread(target=site.serve_forever, args=(0.02,))
-    thread.start()
+            def _pass_on(self) -> None:
+                if not rebound:
+                    return self._answer(b"", 404)
+                connection = http.client.HTTPConnection("127.0.0.1", rebound, timeout=PATIENCE)
+                connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+                for name, value in self.headers.items():
+                    connection.putheader(name, value)
+                connection.endheaders(self.rfile.read(int(self.headers.get("Content-Length", 0))))
+                answer = connection.getresponse()
+                self._answer(answer.read(), answer.status, answer.headers.get("Content-Type", ""))
+                return connection.close()
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.2" if rebound else "127.0.0.1", rebound), Site)
+        self._server.daemon_threads = True
+        self.address, self.port = str(self._server.server_address[0]), self._server.server_port
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop the site."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+def show(pages: Sequence[Page], directory: Path) -> None:
+    """Show pages in a browser until all have reported what came of their attempts; their sites are closed then.
+
+    Each attempt has a `result`: `refused`, `opaque` (something came that the page may not look at), `loaded`, or
+    `read …`.
+
+    Args:
+        pages: Sites with foreign names, to the browser.
+        directory: For the browser's profile; new.
+    """
     assert CHROMIUM
+    names = [f"site-{number}.example" for number in range(len(pages))]
+    rules = ",".join(f"MAP {name} {page.address}" for name, page in zip(names, pages, strict=True))
+    urls = [f"http://{name}:{page.port}" for name, page in zip(names, pages, strict=True)]
+    pages[0].frames = [f"{url}/page" for url in urls]  # headless, it shows one page alone
     command = [
-        *(CHROMIUM, *_ARGUMENTS, f"--user-data-dir={directory}", "--remote-debugging-port=0"),
-        *(f"--host-resolver-rules=MAP {host} 127.0.0.1", f"http://{host}:{site.server_port}/"),
+        *(CHROMIUM, *_ARGUMENTS, f"--user-data-dir={directory}", f"--host-resolver-rules={rules}"),
+        f"{urls[0]}/frames",
     ]
     browser = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
-        assert done.wait(PATIENCE), "the page has reported nothing"
+        for page in pages:
+            assert page.done.wait(60), "the page has reported nothing"
     finally:
         with suppress(ProcessLookupError):
             os.killpg(browser.pid, signal.SIGKILL)
         browser.wait()
-        site.shutdown()
-        site.server_close()
-        thread.join()
-    return reported
+        for page in pages:
+            page.close()
