@@ -15,7 +15,8 @@ from pathlib import Path
 
 from cos_customizer.emulator import LOG
 from cos_customizer.emulator.errors import EmulatorError
-from cos_customizer.emulator.machines.backend import SERIAL_PORTS, SERIAL_RING_BYTES, MachineSpec, SerialChunk
+from cos_customizer.emulator.machines import serial_files
+from cos_customizer.emulator.machines.backend import SERIAL_PORTS, MachineSpec, SerialChunk
 from cos_customizer.emulator.machines.disk_files import DiskFiles
 from cos_customizer.emulator.machines.guest_firewall import GuestFirewall, Rules
 from cos_customizer.emulator.machines.host import die_with_parent, last_lines, require_packages
@@ -64,6 +65,7 @@ class QemuBackend:
         self._accelerator: str | None = None
         self._preparing = threading.Lock()
         self._machines: set[QemuMachine] = set()
+        self._trimmer = serial_files.Trimmer(lambda: [machine.directory for machine in list(self._machines)])
         # The kernel kills QEMU when the thread that started it ends: one that ends with the emulator starts all.
         self._spawner = ThreadPoolExecutor(1, thread_name_prefix="qemu-spawner")
 
@@ -123,6 +125,7 @@ class QemuBackend:
         """See `Backend.close`."""
         for machine in list(self._machines):
             machine.cut_power()
+        self._trimmer.close()
         self._spawner.shutdown()
 
     def spawn(
@@ -143,6 +146,7 @@ class QemuBackend:
 
         process = self._spawner.submit(start).result()
         self._machines.add(machine)
+        self._trimmer.start()
         return process
 
     def boot_disk(self, key: str) -> Path:
@@ -163,12 +167,15 @@ class QemuMachine:
         backend: it starts QEMU and keeps the disks.
         spec: the instance.
         directory: where the output of its serial ports goes.
+
+    Attributes:
+        directory: the same.
     """
 
     def __init__(self, backend: QemuBackend, spec: MachineSpec, directory: Path) -> None:
         self._backend = backend
         self._spec = spec
-        self._directory = directory
+        self.directory = directory
         self._attributes = dict(spec.attributes)
         self._power = threading.RLock()
         self._process: subprocess.Popen[bytes] | None = None
@@ -187,13 +194,13 @@ class QemuMachine:
                 return
             if self._watcher:
                 self._watcher.join()  # of an earlier run, which is just ending
-            self._directory.mkdir(parents=True, exist_ok=True)
+            self.directory.mkdir(parents=True, exist_ok=True)
             for port in SERIAL_PORTS:
                 self._serial(port).touch()
             metadata = MetadataServer(self._spec)
             metadata.update(self._attributes)
             firewall = GuestFirewall(_rules(self._spec.host_ports))
-            log = self._directory / "qemu.log"
+            log = self.directory / "qemu.log"
             try:
                 ends = (firewall.from_guest.fileno(), firewall.to_network.fileno())
                 process = self._backend.spawn(self, self._command(metadata.start(), *ends), log, ends)
@@ -254,15 +261,7 @@ class QemuMachine:
 
     def serial_output(self, port: int, start: int) -> SerialChunk:
         """See `Machine.serial_output`."""
-        try:
-            with self._serial(port).open("rb") as file:
-                end = file.seek(0, os.SEEK_END)
-                start = min(max(start, end - SERIAL_RING_BYTES, 0), end)
-                file.seek(start)
-                contents = file.read(end - start)
-        except FileNotFoundError:
-            return SerialChunk(b"", 0, 0)
-        return SerialChunk(contents, start, start + len(contents))
+        return serial_files.read(self._serial(port), start)
 
     def update_attributes(self, attributes: Mapping[str, str]) -> None:
         """See `Machine.update_attributes`."""
@@ -293,12 +292,14 @@ class QemuMachine:
         metadata.stop()
         firewall.close()
         self._backend.forget(self)
+        with contextlib.suppress(OSError):  # of a file system that keeps all
+            serial_files.trim(self.directory)
         process.stdout.close()
         with contextlib.suppress(OSError):  # a command that QEMU did not live to read
             process.stdin.close()
 
     def _serial(self, port: int) -> Path:
-        return self._directory / f"serial{port}"
+        return self.directory / f"serial{port}"
 
     def _command(self, metadata_port: int, from_guest: int, to_network: int) -> list[str]:
         spec = self._spec

@@ -15,6 +15,7 @@ from cos_customizer.emulator.machines.disk_files import DiskFiles
 from cos_customizer.emulator.machines.host import missing_packages, require_packages
 from cos_customizer.emulator.machines.kvm import OVERRIDE, choose_accelerator
 from cos_customizer.emulator.machines.qemu import QemuBackend
+from cos_customizer.emulator.machines.serial_files import trim
 from cos_customizer.emulator.machines.stand_in_image import StandIn
 
 pytestmark = pytest.mark.skipif(not shutil.which("qemu-io"), reason="qemu-utils is not installed")
@@ -93,6 +94,28 @@ def test_serial_output_is_the_last_mebibyte(tmp_path: Path, written: int, asked:
     assert machine.serial_output(3, asked) == SerialChunk(output[start : start + length], start, start + length)
     backend.delete_disk("disk")
     assert not port.exists()
+    backend.close()
+
+
+def test_a_flood_takes_little_room_and_every_offset_stays(tmp_path: Path) -> None:
+    backend = QemuBackend(tmp_path / "state", tmp_path / "cache")
+    machine = backend.machine(MachineSpec("p", "z", "vm", "1", "disk"))
+    port = machine.directory / "serial3"
+    port.parent.mkdir(parents=True)
+    (machine.directory / "serial1").write_bytes(b"login: ")
+    mebibytes = [bytes([number]) * SERIAL_RING_BYTES for number in range(1, 9)]
+    with port.open("ab", buffering=0) as qemu:
+        for written, mebibyte in enumerate(mebibytes, start=1):
+            qemu.write(mebibyte)
+            trim(machine.directory)
+            assert port.stat().st_blocks * 512 <= 2 * SERIAL_RING_BYTES
+            end = written * SERIAL_RING_BYTES
+            assert machine.serial_output(3, 0) == SerialChunk(mebibyte, end - SERIAL_RING_BYTES, end)
+            assert machine.serial_output(3, end - 5) == SerialChunk(mebibyte[:5], end - 5, end)
+            assert machine.serial_output(3, end) == SerialChunk(b"", end, end)
+        qemu.write(b"the end")
+    assert machine.serial_output(3, 8 * SERIAL_RING_BYTES).contents == b"the end"
+    assert machine.serial_output(1, 0).contents == b"login: "
     backend.close()
 
 

@@ -16,7 +16,7 @@ import pytest
 from support.waiting import wait_for
 
 from cos_customizer.emulator.background import default_cache_dir
-from cos_customizer.emulator.machines.backend import STAND_IN, MachineSpec
+from cos_customizer.emulator.machines.backend import SERIAL_RING_BYTES, STAND_IN, MachineSpec
 from cos_customizer.emulator.machines.qemu import QemuBackend, QemuMachine
 
 pytestmark = pytest.mark.vm
@@ -369,6 +369,35 @@ def test_a_crash_is_seen_and_the_machine_can_be_started_again(backend: QemuBacke
     machine.cut_power()
     assert not is_running(machine)
     backend.delete_disk("crash")
+
+
+FLOOD = """#cloud-config
+runcmd:
+- stty raw </dev/ttyS3
+- head -c 5000000 /dev/zero | tr '\\0' x >/dev/ttyS3
+- echo over >/dev/ttyS3
+"""
+
+
+def test_a_flood_of_output_takes_no_more_room_than_two_rings(backend: QemuBackend) -> None:
+    backend.create_disk("flood", STAND_IN, SIZE_GB)
+    machine = backend.machine(make_spec("flood", "1005", FLOOD))
+    machine.power_on()
+    port, most = machine.directory / "serial4", 0
+
+    def is_over() -> bool:
+        nonlocal most
+        most = max(most, port.stat().st_blocks * 512)
+        return machine.serial_output(4, 5_000_000).contents.strip() == b"over"
+
+    wait_until(is_over, machine)
+    output = machine.serial_output(4, 0)
+    assert output.start == output.next - SERIAL_RING_BYTES > 3_900_000
+    assert output.contents.startswith(b"xxx")
+    machine.cut_power()
+    assert 1 << 20 < most < 3 << 20
+    assert port.stat().st_blocks * 512 <= 2 * SERIAL_RING_BYTES
+    backend.delete_disk("flood")
 
 
 OWNER = """
