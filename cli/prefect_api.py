@@ -1,11 +1,13 @@
 """The Prefect API that a command's flow runs on: the configured one, or a server of the command's own."""
 
 import contextlib
+import math
 import os
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from cos_customizer.cli.prefect_check import check_api, settings_checked
+from cos_customizer.customizer import deadline
 from cos_customizer.customizer.errors import CustomizerError
 from cos_customizer.customizer.reporting.events import Event, Note, listening, publish
 from cos_customizer.flows import local_server
@@ -15,11 +17,12 @@ Flow = TypeVar("Flow")
 
 
 @contextlib.contextmanager
-def prefect_at_hand(load: Callable[[], Flow]) -> Iterator[Flow]:
+def prefect_at_hand(load: Callable[[], Flow], end: float = math.inf) -> Iterator[Flow]:
     """See to it that a flow can run: Prefect's API answers, and Google's clients can be made.
 
     Args:
         load: imports the flow, which takes seconds, beside the server's start; Prefect must not be imported before.
+        end: value of `time.monotonic()` by which the API has to answer.
 
     Returns:
         What `load` returns; run it in this context.
@@ -33,10 +36,11 @@ def prefect_at_hand(load: Callable[[], Flow]) -> Iterator[Flow]:
         from cos_customizer.gcp.clients import connect
 
     connect()  # whatever is wrong with endpoints and credentials is best known before anything is begun
-    if own_server is not None:
-        own_server.wait()
-    else:
-        check_api()
+    with deadline.until(end):
+        if own_server is not None:
+            own_server.wait()
+        else:
+            check_api()
     with _alone() if own_server is not None else _announced(), _translated():
         yield flow
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from cos_customizer.customizer import deadline
 from cos_customizer.customizer.errors import CustomizerError, UsageError
 
 if TYPE_CHECKING:
@@ -50,12 +51,12 @@ def _problem_of(client: "SyncPrefectClient") -> tuple[str, str] | None:
     from prefect.client.base import ServerType
 
     url = str(client.api_url)
-    health = client.request("GET", "/health", timeout=_PATIENCE)
+    health = client.request("GET", "/health", timeout=deadline.left(_PATIENCE))
     if client.server_type == ServerType.CLOUD:
         return None
     if _json_of(health) is not True:
         return _kind_of(health), _address_hint(url)
-    version = _json_of(client.request("GET", "/admin/version", timeout=_PATIENCE))
+    version = _json_of(client.request("GET", "/admin/version", timeout=deadline.left(_PATIENCE)))
     ours = client.client_version()
     if not isinstance(version, str) or not version[:1].isdigit():
         return "its version is none", _address_hint(url)

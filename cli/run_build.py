@@ -45,7 +45,8 @@ def run_build(
     try:
         from cos_customizer.cli.progress import show_progress
 
-        with show_progress(spec, started), listening(note_end), prefect_at_hand(_load_flow) as build_image:
+        end = started + spec.timeout_seconds
+        with show_progress(spec, started), listening(note_end), prefect_at_hand(_load_flow, end) as build_image:
             startup = time.monotonic() - started
             with counting_from(started):
                 build_image(spec)
@@ -60,16 +61,16 @@ def run_build(
         # At exit, the interpreter would take a second to pick apart what Google's and Prefect's modules hold.
         gc.freeze()
     ignore_signals()
-    end = ended[-1]
-    if end.error is None or end.result.zone:  # otherwise nothing was made, and the command can be given again
+    last = ended[-1]
+    if last.error is None or last.result.zone:  # otherwise nothing was made, and the command can be given again
         on_ended()
-    if end.error is not None:
-        verdict = _as_exit(end.error)
-        _fail(verdict, end.result, output_file)
+    if last.error is not None:
+        verdict = _as_exit(last.error)
+        _fail(verdict, last.result, output_file)
         raise verdict from None
-    output_file.write(end.result)
-    click.echo(_summary(end.result, time.monotonic() - started, startup))
-    return end.result
+    output_file.write(last.result)
+    click.echo(_summary(last.result, time.monotonic() - started, startup))
+    return last.result
 
 
 def _fail(error: BaseException, result: "BuildResult", output_file: OutputFile) -> None:

@@ -4,6 +4,7 @@ A worker kills a cancelled run 30 seconds after asking it to end, and a process 
 process then runs the hooks of the flow, which it imports for that. They find what the build has made by its names.
 """
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -14,6 +15,7 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.flows import Flow
 from prefect.logging.loggers import flow_run_logger
 
+from cos_customizer.customizer import deadline
 from cos_customizer.customizer.names import BuildNames
 from cos_customizer.customizer.references import ObjectRef, VmRef
 from cos_customizer.customizer.spec.model import BuildSpec, parse_spec
@@ -22,6 +24,8 @@ from cos_customizer.flows.undoing import Undoing
 from cos_customizer.gcp import images, instances, scratch
 from cos_customizer.gcp.clients import clients
 
+_PATIENCE = 600.0
+"""Seconds that a hook's undoing takes at most; the worker that runs it has other runs to look after."""
 _undone: set[str] = set()
 """Ids of builds that have undone their own work in this process."""
 
@@ -61,7 +65,8 @@ def undo_build(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> No
         undoing = Undoing()
         for build in builds:
             _register(undoing, spec, build)
-        undoing.run()
+        with deadline.until(time.monotonic() + _PATIENCE):
+            undoing.run()
     except Exception as error:  # of Google's libraries, Prefect's client, an invalid specification
         logger.warning("what the build has left could not be looked for: %s", error)
         return

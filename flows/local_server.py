@@ -24,6 +24,7 @@ from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 
+from cos_customizer.customizer import deadline
 from cos_customizer.customizer.errors import CustomizerError, UsageError
 from cos_customizer.quick_imports import uncollected
 
@@ -226,12 +227,12 @@ class LocalServer:
         """Wait until the server answers.
 
         Args:
-            patience: seconds to wait.
+            patience: seconds to wait, if there are so many left.
 
         Raises:
             LocalServerError: it does not.
         """
-        connection = HTTPConnection("127.0.0.1", self._port, timeout=patience)
+        connection = HTTPConnection("127.0.0.1", self._port, timeout=max(0.001, deadline.left(patience)))
         try:
             connection.request("GET", "/api/health")
             if connection.getresponse().status != 200:

@@ -1,8 +1,10 @@
 """Calling Google's APIs: retries inside a time bound, waiting for operations, errors translated once."""
 
+import math
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import requests
@@ -29,6 +31,8 @@ REQUEST_TIMEOUT = 30.0
 """Seconds that one ordinary request may take."""
 _RETRY_BOUND = 120.0
 _WAIT_REQUEST_TIMEOUT = 150.0  # the server answers a wait within two minutes
+OPERATION_PATIENCE = 900.0
+"""Seconds for which an operation is awaited where nothing else limits that: by commands without a time limit."""
 
 _NEVER_SENT = ("Connection refused", "Name or service not known", "NewConnectionError", "ConnectTimeoutError")
 
@@ -101,11 +105,13 @@ def listed(method: Callable[..., Any], request: Any, doing: str) -> list[Any]:
     Raises:
         CustomizerError: as `call`, for any of the pages.
     """
-    pager = call(method, request, doing)
-    try:
-        return list(pager)
-    except Exception as error:
-        raise translated(error, doing) from error
+    found: list[Any] = []
+    while True:  # not by the library's pager, which keeps for each page the patience that there was for the first
+        page = next(call(method, request, doing).pages)
+        found += page.items.items() if isinstance(page.items, Mapping) else page.items
+        if not page.next_page_token:
+            return found
+        request = type(request)(request, page_token=page.next_page_token)
 
 
 def send(method: Callable[..., Any], request: Any, doing: str, thing: object) -> Any:
@@ -164,9 +170,24 @@ def wait(clients: Clients, operation: compute_v1.Operation, doing: str) -> compu
         The operation in its last state.
 
     Raises:
-        TimeUpError: There was no time left to see it end.
+        TimeUpError: There was no time left to see it end; where there is no time limit, it has not ended in a quarter
+            of an hour.
         CustomizerError: The operation ended in an error, of the kind that fits.
     """
+    with at_most(OPERATION_PATIENCE):
+        return _await(clients, operation, doing)
+
+
+def at_most(seconds: float) -> AbstractContextManager[None]:
+    """Bound what is done in this context where nothing else does.
+
+    Args:
+        seconds: That it may take then.
+    """
+    return deadline.until(time.monotonic() + seconds) if math.isinf(deadline.left()) else nullcontext()
+
+
+def _await(clients: Clients, operation: compute_v1.Operation, doing: str) -> compute_v1.Operation:
     if operation.status != compute_v1.Operation.Status.DONE:
         method, request = _waiting(clients, operation)
     while operation.status != compute_v1.Operation.Status.DONE:

@@ -115,13 +115,14 @@ def _delete_once(
             begun[number] = calls.call(deletion.method, deletion.request, deletion.doing)
         except CustomizerError as error:
             refused[number] = error
-    for number, operation in begun.items():
-        try:
-            calls.wait(clients, operation, deletions[number].doing)
-        except CustomizerError as error:
-            refused[number] = error
-        else:
-            ended[number] = deletions[number].removal.ended("deleted")
+    with calls.at_most(calls.OPERATION_PATIENCE):  # for all of them: they go on side by side
+        for number, operation in begun.items():
+            try:
+                calls.wait(clients, operation, deletions[number].doing)
+            except CustomizerError as error:
+                refused[number] = error
+            else:
+                ended[number] = deletions[number].removal.ended("deleted")
     return refused
 
 

@@ -5,11 +5,13 @@ from base64 import b64decode
 import google.cloud.storage as gcs
 from google.api_core.client_options import ClientOptions
 from google.auth.credentials import AnonymousCredentials
+from google.cloud.storage.retry import DEFAULT_RETRY
 
+from cos_customizer.customizer import deadline
 from cos_customizer.customizer.spec.gpu_drivers import BUCKET, PREFIX, Drivers, drivers_in
 from cos_customizer.gcp.endpoints import Endpoints, look_for_local
 
-_PATIENCE = 30.0
+_PATIENCE, _RETRY_BOUND = 30.0, 120.0
 
 
 def published_drivers(endpoints: Endpoints) -> Drivers:
@@ -33,7 +35,8 @@ def published_drivers(endpoints: Endpoints) -> Drivers:
             prefix=PREFIX,
             match_glob=f"{PREFIX}*/NVIDIA-Linux-x86_64-*",
             fields="items(name,md5Hash),nextPageToken",
-            timeout=_PATIENCE,
+            timeout=deadline.left(_PATIENCE),
+            retry=DEFAULT_RETRY.with_timeout(deadline.left(_RETRY_BOUND)),
         )
         return drivers_in((blob.name, b64decode(blob.md5_hash or "").hex()) for blob in blobs)
     except Exception as error:

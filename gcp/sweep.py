@@ -148,8 +148,7 @@ def _objects(clients: Clients, bucket: str) -> list[Leftover]:
                 match_glob=OBJECTS,
                 page_size=1000,
                 fields="items(name,generation,metageneration,metadata),nextPageToken",
-                timeout=calls.REQUEST_TIMEOUT,
-                retry=calls.RETRY,
+                **calls.patience(),
             )
         )
     except exceptions.NotFound as error:
@@ -251,8 +250,7 @@ class _Sweeper:
             blob.delete(
                 if_generation_match=int(thing.id),
                 if_metageneration_match=int(thing.version),
-                timeout=calls.REQUEST_TIMEOUT,
-                retry=calls.RETRY,
+                **calls.patience(),
             )
         except exceptions.NotFound:
             return removal.ended("gone", "somebody else has deleted it")

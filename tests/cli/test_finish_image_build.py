@@ -171,6 +171,52 @@ def test_the_state_is_kept_when_the_build_could_not_begin(started: Path, monkeyp
     assert (started / "state.json").exists()
 
 
+MISTAKES = {
+    "a region for a zone": (["-zone=us-west1"], 2, "-zone: there is no zone us-west1"),
+    "one zone that is not there": (["-zone=us-west1-b,mars1-a"], 2, "-zone: there is no zone mars1-a"),
+    "an unknown machine type": (["-machine-type=n1-huge-1"], 2, "-machine-type=n1-huge-1: there is none in us-west1-b"),
+    "a disk that is too small": (["-disk-size-gb=5"], 2, "-disk-size-gb=5: the source image cos-stable-68-10718-86-0"),
+    "an unknown disk type": (["-disk-type=pd-huge"], 1, "-disk-type sets it."),
+    "an arm64 machine": (["-machine-type=t2a-standard-1"], 2, "-machine-type=t2a-standard-1: it runs arm64 images"),
+}
+
+
+@pytest.mark.parametrize(("flags", "code", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_that_the_cloud_tells_of_is_told_by_flag_and_costs_no_step(
+    started: Path,
+    emulator: Emulator,
+    session_server: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    flags: list[str],
+    code: int,
+    message: str,
+) -> None:
+    for name, value in session_server.items():
+        monkeypatch.setenv(name, value)
+    before = {path: path.read_bytes() for path in started.iterdir()}
+    refused = run("finish-image-build", "-zone=us-west1-b", "-project=my-project", "-image-name=i", *flags)
+    assert (refused.code, message in refused.err) == (code, True), refused.err
+    assert {path: path.read_bytes() for path in started.iterdir()} == before
+    assert emulator.list("projects/my-project/zones/-/instances") == []
+    if code == 2:
+        assert not [call for call in emulator.calls.list(path="^/upload/") if call.status < 400]
+
+
+def test_a_bucket_that_is_not_there_is_told_by_flag_and_costs_no_step(
+    places: Path, emulator: Emulator, session_server: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in session_server.items():
+        monkeypatch.setenv(name, value)
+    start = ("-image-name=cos-stable-68-10718-86-0", "-image-project=cos-cloud", "-gcs-bucket=no-such-bucket")
+    assert run("start-image-build", *start, "-gcs-workdir=work").code == 0
+    assert run("run-script", "-script=preload.sh").code == 0
+    refused = run("finish-image-build", "-zone=us-west1-b", "-project=my-project", "-image-name=i")
+    assert refused.code == 1
+    assert "there is no bucket no-such-bucket" in refused.err
+    assert "-gcs-bucket names another" in refused.err
+    assert (places / "home" / ".cos-customizer-workdir" / "state.json").exists()
+
+
 RESULT = BuildResult(outcome="built", image="i")
 
 

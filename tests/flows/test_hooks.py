@@ -212,3 +212,16 @@ def test_what_cannot_be_removed_is_said(
         run_hook(flow_run)
     assert "left behind: VM cos-customizer-" in caplog.text
     assert "cleaned up after Crashed: 1 object" in caplog.text
+
+
+def test_what_never_ends_is_given_up_and_said(
+    emulator: Emulator, make_spec: SpecMaker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    emulator.scripts.add(succeeding(*LABELS))
+    flow_run = killed(make_spec(), told("builder VM"), monkeypatch)
+    emulator.faults.add("operation", method="delete", path="instances/cos-customizer", seconds=3600, count=0)
+    monkeypatch.setattr("cos_customizer.flows.hooks._PATIENCE", 3.0)
+    with caplog.at_level(logging.INFO, "prefect.flow_runs"):
+        run_hook(flow_run)
+    assert "left behind: VM cos-customizer-" in caplog.text
+    assert "no time left to see it end" in caplog.text

@@ -8,6 +8,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from pathlib import Path
 import pytest
 from support.waiting import PATIENCE, wait_for
 
+from cos_customizer.customizer import deadline
 from cos_customizer.customizer.errors import UsageError
 from cos_customizer.flows import local_server
 from cos_customizer.flows.local_server import LocalServer, LocalServerError, configured_api
@@ -130,6 +132,21 @@ def test_a_server_that_does_not_come_up_shows_its_log(
     assert "PREFECT_API_URL" in caught.value.hint
     assert dict(os.environ) == before
     assert not list(tmp_path.glob("cos-customizer-prefect-*"))
+
+
+def test_a_server_that_says_nothing_is_waited_for_as_long_as_there_is_time(
+    clean: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "uvicorn.py").write_text("import time\ntime.sleep(3600)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "modules"))
+    server = LocalServer()
+    try:
+        server.start()
+        with deadline.until(time.monotonic() + 0.2), pytest.raises(LocalServerError, match="did not come up"):
+            server.wait(patience=3600)
+    finally:
+        server.stop()
 
 
 @pytest.fixture(scope="module")

@@ -387,6 +387,26 @@ def test_no_wait_outlives_the_time_that_is_left(running_api: Api) -> None:
         wait(running_api)
 
 
+def test_an_operation_that_never_ends_is_given_up_though_nothing_limits_the_time(api: Api) -> None:
+    api.answers = [OPERATION]
+    with pytest.raises(deadline.TimeUpError, match="see it end"):
+        wait(api)
+    assert api.clock.now == pytest.approx(calls.OPERATION_PATIENCE)
+
+
+def test_every_page_of_a_list_keeps_to_the_time_that_is_left(api: Api) -> None:
+    first = (200, {"items": [{"name": "a"}], "nextPageToken": "t"})
+    request = compute_v1.ListImagesRequest(project="p")
+    api.answers = [(503, {}), (503, {}), (503, {}), first, (200, {"items": [{"name": "b"}]})]
+    assert [image.name for image in calls.listed(api.clients.images.list, request, "list")] == ["a", "b"]
+    assert api.requests[-1].endswith("pageToken=t")
+    api.answers = [(503, {}), (503, {}), (503, {}), (503, {}), first, (503, {})]
+    api.clock.now = 0.0
+    with deadline.until(20), pytest.raises(errors.CustomizerError):
+        calls.listed(api.clients.images.list, request, "list")
+    assert api.clock.now < 20
+
+
 def test_retries_end_with_the_time_that_is_left(api: Api) -> None:
     api.answers = [(503, {})] * 1000
     with deadline.until(api.clock.now + 20), pytest.raises(errors.CustomizerError):
