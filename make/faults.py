@@ -26,7 +26,7 @@ _undisturbed: Undisturbed
 def _begin(prefect: dict[str, str], directory: str) -> None:
     """Make a worker's place."""
     global _place, _undisturbed
-    _place = FaultPlace(prefect, Path(tempfile.mkdtemp(dir=directory)))
+    _place = FaultPlace(Path(tempfile.mkdtemp(dir=directory)), prefect)
     _undisturbed = Undisturbed.seen(_place)
 
 

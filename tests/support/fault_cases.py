@@ -128,12 +128,15 @@ def _interruptions(undisturbed: Undisturbed) -> Iterator[Case]:
     for number, change in enumerate(undisturbed.changes):
         for when in ("before", "after"):
             for kind, (signals, code) in _INTERRUPTIONS.items():
-                too_late = number > undisturbed.decided and kind != "kill"
+                codes: tuple[int, ...] = (code,)
+                if number > undisturbed.decided and kind != "kill":  # too late, but for the clean-up's own time
+                    codes = (0, 1) if kind == "timeout" else (0,)
                 yield Case(
                     f"{kind} {when} {_short(change)} ({number})",
-                    (0 if too_late else code,),
+                    codes,
                     hold=(number, when),
                     signals=signals,
+                    again=kind in ("kill", "TERM", "timeout"),
                 )
 
 
@@ -230,7 +233,7 @@ def attempt(place: FaultPlace, case: Case, undisturbed: Undisturbed) -> Verdict:
         build = place.start(case.timeout)
         if case.hold:
             verdict.check(place.await_hold(build), "wrong verdicts", "the request was never made")
-            if case.server_goes:
+            if case.server_goes and place.gateway is not None:
                 place.gateway.close()
             for number in case.signals:
                 build.process.send(number)

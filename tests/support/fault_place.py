@@ -15,7 +15,9 @@ from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
+from unittest.mock import patch
 from urllib.parse import urlsplit
 
 import yaml
@@ -140,43 +142,53 @@ class Build:
 
 
 class FaultPlace:
-    """A Prefect server's environment, and a program that stands by.
+    """A program that stands by, and worlds to build in, one after the other.
 
     Args:
-        prefect: Environment that leads to a Prefect server.
         directory: For all of it.
+        prefect: Environment that leads to a Prefect server. Without one, builds are run without Prefect and the command
+            line around them, which is quicker.
     """
 
-    def __init__(self, prefect: dict[str, str], directory: Path) -> None:
-        address = urlsplit(prefect["PREFECT_API_URL"])
-        assert address.port
-        self.gateway = Gateway(address.port)
-        self._api = prefect["PREFECT_API_URL"]
-        self._credential = prefect["PREFECT_API_AUTH_STRING"]
-        self._root = directory
-        self._number = 0
-        through = {**prefect, "PREFECT_API_URL": f"http://127.0.0.1:{self.gateway.port}/api"}
-        self._program = WarmProgram({**os.environ, **through}, directory)
+    def __init__(self, directory: Path, prefect: dict[str, str] | None = None) -> None:
         self.directory = directory
         self.emulator: Emulator = None  # type: ignore[assignment]  # there is one inside `world`
+        self.gateway: Gateway | None = None
+        self._root = directory
+        self._number = 0
+        self._api, self._credential = "", ""
+        if prefect is None:
+            self._program = WarmProgram(dict(os.environ), directory, "support.bare_build:main")
+            return
+        self._api, self._credential = prefect["PREFECT_API_URL"], prefect["PREFECT_API_AUTH_STRING"]
+        self.gateway = Gateway(urlsplit(self._api).port or 80)
+        through = {**prefect, "PREFECT_API_URL": f"http://127.0.0.1:{self.gateway.port}/api"}
+        self._program = WarmProgram({**os.environ, **through}, directory)
 
-    def close(self) -> None:
-        """End the program that stands by."""
-        self._program.__exit__(None, None, None)
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._program.__exit__(kind, error, trace)
 
     @contextlib.contextmanager
     def world(self) -> Iterator[None]:
         """A new emulator with two older images in the family, and a directory with a recipe."""
         self._number += 1
-        self.gateway.open()
+        if self.gateway is not None:
+            self.gateway.open()
         self.directory = self._root / str(self._number)
         (self.directory / "context").mkdir(parents=True)
         (self.directory / "home").mkdir()
         for script in ("preload.sh", "check.sh"):
             (self.directory / "context" / script).write_text("true\n")
         (self.directory / "recipe.yaml").write_text(yaml.safe_dump(_RECIPE))
-        with tempfile.TemporaryDirectory() as state, Emulator(Path(state), "scripted", projects=(PROJECT,)) as emulator:
-            os.environ.update(emulator.environment())
+        with contextlib.ExitStack() as stack:
+            state = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            emulator = stack.enter_context(Emulator(state, "scripted", projects=(PROJECT,)))
+            stack.enter_context(patch.dict(os.environ, emulator.environment()))
             self.emulator = emulator
             compute = Compute(emulator)
             for name in ("older", "old"):
@@ -246,7 +258,8 @@ class FaultPlace:
     def recover(self) -> None:
         """Let all faults end, and the time pass after which VMs end by themselves and the family is free again."""
         self.emulator.faults.clear()
-        self.gateway.open()
+        if self.gateway is not None:
+            self.gateway.open()
         self.emulator.clock.advance(3 * 3600)
         self._free_family()
 
@@ -258,6 +271,8 @@ class FaultPlace:
     def _free_family(self) -> None:
         """Give the family back that a killed build holds, as the Prefect server does after two minutes."""
         name = limit_name(PROJECT, FAMILY)
+        if not self._api:
+            return
         with contextlib.suppress(urllib.error.HTTPError):
             self.prefect(f"v2/concurrency_limits/{name}", "DELETE")
 

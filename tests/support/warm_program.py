@@ -5,12 +5,14 @@ and end. It starts in hundredths of a second, where the program takes a second o
 """
 
 import contextlib
+import importlib
 import json
 import os
 import select
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,13 +66,16 @@ class WarmProgram:
     Args:
         environment: Variables of the process that stands by: what modules read when they are imported.
         directory: For what the runs print.
+        main: What is run, as `module:function` of the arguments that returns the exit code.
     """
 
-    def __init__(self, environment: dict[str, str], directory: Path) -> None:
+    def __init__(
+        self, environment: dict[str, str], directory: Path, main: str = "cos_customizer.cli.main:main"
+    ) -> None:
         self._directory = directory
         self._number = 0
         self._codes: dict[int, int] = {}
-        command = [sys.executable, "-m", __name__]
+        command = [sys.executable, "-m", __name__, main]
         tests = str(Path(__file__).parents[1])
         self._process = subprocess.Popen(
             command,
@@ -133,12 +138,11 @@ class WarmProgram:
 
 def _stand_by() -> int:
     """Fork a process for every order; it returns the program's exit code."""
-    import threading
-
-    import cos_customizer.flows.build_image
-    import cos_customizer.gcp.clients  # noqa: F401
-    from cos_customizer.cli.main import main
-
+    module, _, name = sys.argv[1].partition(":")
+    main = getattr(importlib.import_module(module), name)
+    if module == "cos_customizer.cli.main":  # which imports these when it needs them
+        for each in ("cos_customizer.flows.build_image", "cos_customizer.gcp.clients"):
+            importlib.import_module(each)
     # A shell lets its background jobs ignore Ctrl-C, and what they start inherits that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     answers = os.dup(1)
@@ -155,7 +159,7 @@ def _stand_by() -> int:
                 os.dup2(os.open(order[name], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), number)
             os.environ.update(order["environment"])
             os.chdir(order["directory"])
-            return main(order["arguments"])
+            return int(main(order["arguments"]))
 
         def reap(pid: int = pid) -> None:
             code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
