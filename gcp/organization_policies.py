@@ -1,7 +1,7 @@
 """What to do about an organization policy that forbids what a build asks for.
 
-Source of the constraints: https://cloud.google.com/resource-manager/docs/organization-policy/org-policy-constraints,
-looked up on 2026-11-25.
+The constraints' names and what they restrict: stored copies of Google's documentation that mention them, read on
+2026-11-25; the list itself is https://cloud.google.com/resource-manager/docs/organization-policy/org-policy-constraints.
 """
 
 import re
@@ -30,8 +30,6 @@ _ANSWERS: dict[str, Sequence[FieldPath]] = {
     "gcp.restrictNonCmekServices": (_KEY,),
     "gcp.restrictCmekCryptoKeyProjects": (_KEY,),
     "iam.disableCrossProjectServiceAccountUsage": (_ACCOUNT,),
-    "iam.disableServiceAccountCreation": (_ACCOUNT,),
-    "iam.automaticIamGrantsForDefaultServiceAccounts": (_ACCOUNT,),
 }
 """Constraints, and the fields that change what they are about."""
 

@@ -110,6 +110,11 @@ def test_a_gpu_and_an_architecture_bring_the_machine_type_that_fits(
         ("a3-highgpu-1g", "pd-balanced"),
         ("a3-ultragpu-8g", "hyperdisk-balanced"),
         ("g2-standard-4", "pd-balanced"),
+        ("m1-ultramem-40", "pd-balanced"),
+        ("m3-ultramem-32", "pd-balanced"),
+        ("m4-megamem-28", "hyperdisk-balanced"),
+        ("c4a-standard-1", "hyperdisk-balanced"),
+        ("n4d-standard-2", "hyperdisk-balanced"),
         ("n99-standard-2", None),
     ],
 )
