@@ -20,7 +20,7 @@ PREFIX = "tesla/"
 INSTALLERS = ("auto", "cos-extensions", "container")
 DEFAULT_INSTALL_DIR = "/var/lib/nvidia"
 DEFAULT_GPU_TYPE = "nvidia-tesla-p100"
-_SECOND_INSTALLER = re.compile(r"/cos-gpu-installer(-v2|:v?2(\.[0-9]+)*|-v2:[^/]*)$")
+_SECOND_INSTALLER = re.compile(r"/cos-gpu-installer(-v2(:[^/@]*)?|:v?2([.-][^/@]*)?)(@[^/]*)?$")
 """Names of images of the installer's second version, which takes a command and flags, not environment variables.
 
 Source: https://cos.googlesource.com/cos/tools/+/refs/heads/master/src/cmd/cos_gpu_installer/README.md.

@@ -201,7 +201,9 @@ def test_a_dry_run_looks_at_the_context_and_says_where_it_is(workspace: Path) ->
     assert "could not find script x.sh" in refused.err
     long = run("build", "-recipe=recipes/hello.yaml", f"-set=output.suffix=-{'x' * 60}", "-dry-run")
     assert long.code == 2
+    assert long.err.startswith("cos-customizer: output.suffix: ")
     assert "is not a valid name" in long.err
+    assert "-image-suffix" not in long.err
 
 
 WRONG = [

@@ -5,6 +5,7 @@ import io
 import re
 import time
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 from google.cloud import compute_v1
@@ -31,6 +32,7 @@ from support.leftovers import (
     store,
 )
 
+from cos_customizer.cli.clean_up import clean_up
 from cos_customizer.cli.removals import show_removals
 from cos_customizer.customizer.families.removal import Removal
 from cos_customizer.customizer.names import BuildNames
@@ -290,3 +292,24 @@ def test_preconditions_on_objects_are_kept(bucket: Bucket) -> None:
     blob.reload()
     blob.delete(if_generation_match=blob.generation, if_metageneration_match=blob.metageneration)
     assert not blob.exists()
+
+
+def test_a_build_that_is_told_to_clean_up_deletes_what_others_have_left_in_its_zones(
+    compute: Compute, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("cos_customizer.cli.clean_up.time", SimpleNamespace(time=lambda: NOW))
+    others = bystanders(compute, bucket)
+    left = remains_of_a_build(compute, bucket) - others
+    clean_up(PROJECT, [ZONE])
+    gone = left - everything(compute, bucket)
+    assert len(gone) == 2, gone  # the VM and its disk; objects, images and other zones are `sweep`'s
+    assert f"clean-up      VM {DEAD.builder_vm} in {ZONE} deleted" in capsys.readouterr().out
+    assert others <= everything(compute, bucket)
+
+
+def test_a_clean_up_that_fails_is_said_and_no_reason_not_to_build(
+    compute: Compute, bucket: Bucket, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compute.emulator.faults.add("http", status=403, reason="forbidden", path="/instances", count=0)
+    clean_up(PROJECT, [ZONE])
+    assert "-enable-cleanup: could not " in capsys.readouterr().err

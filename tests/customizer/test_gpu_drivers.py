@@ -143,6 +143,31 @@ def test_what_does_not_go_together_is_refused_by_field(changes: dict[str, object
 
 
 @pytest.mark.parametrize(
+    ("container", "is_second"),
+    [
+        ("gcr.io/cos-cloud/cos-gpu-installer:v2", True),
+        ("gcr.io/cos-cloud/cos-gpu-installer:v2.4.8", True),
+        ("gcr.io/cos-cloud/cos-gpu-installer:2.1.0", True),
+        ("gcr.io/cos-cloud/cos-gpu-installer:v2-rc1", True),
+        ("gcr.io/cos-cloud/cos-gpu-installer-v2", True),
+        ("europe.example/mirror/cos-gpu-installer-v2:latest", True),
+        (f"gcr.io/cos-cloud/cos-gpu-installer:v2.4.8@sha256:{'0' * 64}", True),
+        ("gcr.io/cos-cloud/cos-gpu-installer:v20200921", False),
+        ("gcr.io/cos-cloud/cos-gpu-installer:latest", False),
+        ("gcr.io/our-project/our-installer:v2", False),
+    ],
+)
+def test_the_installer_s_second_version_is_refused_as_a_container(container: str, is_second: bool) -> None:
+    for changes in ({"installer": "container"}, {"deps_dir": "gpu"}):
+        step = {**STEP, **changes, "container": container}
+        if is_second:
+            with pytest.raises(ValueError, match=r"installer: cos-extensions runs version 2"):
+                gpu_drivers.check_combination(**step)  # type: ignore[arg-type]
+        else:
+            gpu_drivers.check_combination(**step)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
     ("version", "near"),
     [
         ("450.80", "450.51.06, 450.119.04"),

@@ -185,6 +185,18 @@ def test_a_timeout_says_so_and_leaves_only_the_log(emulator: Emulator, make_spec
     assert leftovers(emulator) == []
 
 
+def test_an_image_that_is_never_done_does_not_keep_a_build_beyond_its_time(
+    emulator: Emulator, make_spec: SpecMaker
+) -> None:
+    emulator.scripts.add(succeeding(*LABELS))
+    emulator.faults.add("operation", method="insert", path="/images/", seconds=3600)
+    with time_is_up(lambda event: isinstance(event, StepChange) and event.state == "succeeded" and event.number == 2):
+        _, result = failing(make_spec(timeout="20s"), BuildTimeoutError, "did not complete within the specified")
+    assert result.outcome == "timed-out"
+    assert [left for left in result.leftovers if "image my-image" in left], result.leftovers
+    assert emulator.list("projects/my-project/zones/-/instances") == []
+
+
 def test_time_that_is_up_before_the_build_begins_is_a_timeout_too(
     emulator: Emulator, make_spec: SpecMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
