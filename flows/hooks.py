@@ -32,7 +32,9 @@ _undone: set[str] = set()
 
 @contextmanager
 def undone_here(record: Record) -> Iterator[None]:
-    """If the build in this context leaves nothing behind, no hook looks for it again in this process.
+    """If the build in this context comes to undo its work, no hook does that again in this process.
+
+    What it leaves is left because its time was up, or somebody did not want to wait: the hook must not wait instead.
 
     Args:
         record: Notes on the build.

@@ -235,3 +235,16 @@ def test_a_directory_that_cannot_be_made_is_said(tmp_path: Path) -> None:
 def test_the_format_is_versioned(directory: StateDirectory) -> None:
     begin(directory)
     assert json.loads((directory.path / "state.json").read_text())["version"] == 1
+
+
+def test_while_a_build_is_made_of_a_state_no_step_and_no_other_build_is(directory: StateDirectory) -> None:
+    begin(directory)
+    with directory.finishing() as state:
+        with pytest.raises(UsageError, match="finish-image-build is at work on the local state"):
+            directory.add_step({"type": "run-script", "script": "preload.sh"})
+        with pytest.raises(UsageError, match="finish-image-build is at work"), directory.finishing():
+            pass
+        assert directory.read().spec == state.spec
+    assert directory.add_step({"type": "run-script", "script": "preload.sh"}) == 1
+    with directory.finishing():
+        pass

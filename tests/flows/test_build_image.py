@@ -1,5 +1,6 @@
 """The build flow on scripted machines: what it makes, what it says when it fails, and that it leaves nothing."""
 
+import os
 import signal
 import threading
 import time
@@ -22,7 +23,7 @@ from cos_customizer.customizer.errors import (
     StockOutError,
     UsageError,
 )
-from cos_customizer.customizer.reporting.events import ConsoleOutput, Event, Note, StepChange, listening
+from cos_customizer.customizer.reporting.events import BuildEnded, ConsoleOutput, Event, Note, StepChange, listening
 from cos_customizer.emulator.server import Emulator
 from cos_customizer.flows.build_image import build_image
 from cos_customizer.gcp.clients import connect
@@ -190,11 +191,24 @@ def test_an_image_that_is_never_done_does_not_keep_a_build_beyond_its_time(
 ) -> None:
     emulator.scripts.add(succeeding(*LABELS))
     emulator.faults.add("operation", method="insert", path="/images/", seconds=3600)
-    with time_is_up(lambda event: isinstance(event, StepChange) and event.state == "succeeded" and event.number == 2):
-        _, result = failing(make_spec(timeout="20s"), BuildTimeoutError, "did not complete within the specified")
+    calls: list[int] = []
+
+    def count(event: Event) -> None:
+        if isinstance(event, BuildEnded):
+            calls.append(emulator.calls.count())
+
+    def is_over() -> None:
+        wait_for(lambda: emulator.calls.count(method="POST", path="/global/images"))
+        os.kill(os.getpid(), signal.SIGALRM)
+
+    waiting = threading.Thread(target=is_over)
+    waiting.start()
+    with listening(count):
+        _, result = failing(make_spec(timeout="30s"), BuildTimeoutError, "did not complete within the specified")
+    waiting.join()
     assert result.outcome == "timed-out"
-    assert [left for left in result.leftovers if "image my-image" in left], result.leftovers
-    assert emulator.list("projects/my-project/zones/-/instances") == []
+    assert [left for left in result.leftovers if "my-project/my-image" in left and "sweep" in left], result.leftovers
+    assert calls == [emulator.calls.count()]  # no hook goes on where the build had no more time
 
 
 def test_time_that_is_up_before_the_build_begins_is_a_timeout_too(
