@@ -1,10 +1,8 @@
 """The order of a build: the one place that has it, for the flow and for a dry run. Prefect is not imported here."""
 
-import tempfile
 import time
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from cos_customizer.customizer import deadline
 from cos_customizer.customizer.errors import CleanUpError
@@ -12,6 +10,7 @@ from cos_customizer.customizer.families.provenance import Provenance, fingerprin
 from cos_customizer.customizer.references import ObjectRef
 from cos_customizer.customizer.reporting.events import BuildEnded, Note, publish
 from cos_customizer.customizer.reporting.result import BuildResult, Outcome
+from cos_customizer.customizer.scratch_directory import ScratchDirectory
 from cos_customizer.customizer.spec import gpu_drivers
 from cos_customizer.customizer.spec.model import BuildSpec
 from cos_customizer.flows.guest_vm import GuestVm
@@ -143,12 +142,12 @@ def _prepare(record: Record, undoing: Undoing, source: ResolvedImage) -> _Plan:
         gpu_drivers.check_architecture(source.architecture)
     request_bodies.check_source(spec, source)
     request_bodies.image_labels(spec.output, source.labels)  # fails now if there are too many, not after the steps
-    directory = tempfile.TemporaryDirectory(prefix="cos-customizer-")
-    undoing.add(f"directory {directory.name}", directory.cleanup)
+    directory = ScratchDirectory()
+    undoing.add(f"directory {directory.path}", directory.remove)
     with side_by_side():
         zones = _check_zones(spec, source)
         steps = [*spec.steps, *spec.verify.scripts]
-        archive = scratch_tasks.archive_context(spec.context, steps, Path(directory.name))
+        archive = scratch_tasks.archive_context(spec.context, steps, directory.path)
     record.context_sha256 = archive.sha256
     return _Plan(
         zones,

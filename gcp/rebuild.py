@@ -1,7 +1,6 @@
 """Finding out which recipes' images are to be made anew."""
 
 import os
-import tempfile
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -13,6 +12,7 @@ from cos_customizer.customizer.families.provenance import fingerprint
 from cos_customizer.customizer.families.rebuild import Rebuild, dated_name, why_to_build
 from cos_customizer.customizer.names import UNRELEASED
 from cos_customizer.customizer.references import ImageRef
+from cos_customizer.customizer.scratch_directory import ScratchDirectory
 from cos_customizer.customizer.spec.model import BuildSpec, SourceImage
 from cos_customizer.customizer.spec.recipe import read_recipe
 from cos_customizer.gcp.clients import Clients
@@ -131,8 +131,8 @@ def plan_all(files: Sequence[str], force: bool, plan: Plan, on_planned: Callable
             other = families.setdefault((spec.output.project, spec.output.family or file), file)
             if other != file:
                 raise UsageError(f"it has the family of {other}", "they would replace each other's images for ever.")
-            with tempfile.TemporaryDirectory(prefix="cos-customizer-") as directory:
-                found = planned[file] = plan(file, spec, Path(directory), force, day, names)
+            with ScratchDirectory() as directory:
+                found = planned[file] = plan(file, spec, directory, force, day, names)
             names += [found.spec.output.name or ""] if found.why else []
         except CustomizerError as error:
             planned[file] = error
