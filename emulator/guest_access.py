@@ -24,8 +24,8 @@ def check_access() -> None:
         raise ApiError(
             401,
             "required",
-            "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other valid "
-            "authentication credential. See https://developers.google.com/identity/sign-in/web/devconsole-project.",
+            "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other "
+            "valid authentication credential. See https://developers.google.com/identity/sign-in/web/devconsole-project.",
         )
     if CLOUD_PLATFORM not in accounts[0]["scopes"]:
         raise ApiError(403, "insufficientPermissions", "Request had insufficient authentication scopes.")

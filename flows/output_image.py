@@ -173,9 +173,7 @@ class OutputImage:
             return
         spec, build = self._spec, self._record.build
         vm = GuestVm(self._record, self._undoing.part(), "verify", [script.label for script in spec.verify.scripts])
-        request = request_bodies.VmRequest(
-            spec, build, image.path, image.architecture, user_data, secret_manager
-        )
+        request = request_bodies.VmRequest(spec, build, image.path, image.architecture, user_data, secret_manager)
         zones = sorted(zones, key=lambda zone: zone != self._record.zones.get("build"))
         test_vm = vm.create(zones, lambda zone: request_bodies.test_vm(request, zone, time.time()))
         try:

@@ -14,7 +14,7 @@ from cos_customizer.customizer.fields import FieldPath, Message
 COMPUTE_OVERRIDE = "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE"
 STORAGE_OVERRIDE = "STORAGE_EMULATOR_HOST"
 LOGGING_OVERRIDE = "CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING"
-SECRET_MANAGER_OVERRIDE = "CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER"
+SECRETS_OVERRIDE = "CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER"
 _LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 
@@ -56,12 +56,12 @@ class Endpoints:
         if storage_host and "://" not in storage_host:
             storage_host = f"http://{storage_host}"
         logging = environment.get(LOGGING_OVERRIDE, "").strip()
-        secret_manager = environment.get(SECRET_MANAGER_OVERRIDE, "").strip()
+        secret_manager = environment.get(SECRETS_OVERRIDE, "").strip()
         endpoints = cls(
             _origin(COMPUTE_OVERRIDE, compute),
             _origin(STORAGE_OVERRIDE, storage_host),
             _origin(LOGGING_OVERRIDE, logging),
-            _origin(SECRET_MANAGER_OVERRIDE, secret_manager),
+            _origin(SECRETS_OVERRIDE, secret_manager),
         )
         if _is_local(endpoints.compute) != _is_local(endpoints.storage):
             raise UsageError(
@@ -96,7 +96,6 @@ class Endpoints:
                 ),
             )
 
-
     def secret_manager_of_vms(self) -> str | None:
         """Where VMs are to be told that Secret Manager is; None if they know: the emulator tells its own.
 
@@ -106,7 +105,7 @@ class Endpoints:
         if self.secret_manager and self.anonymous != _is_local(self.secret_manager):
             where = "on this machine" if self.anonymous else "in Google Cloud"
             raise UsageError(
-                f"the build happens {where}, and {SECRET_MANAGER_OVERRIDE} leads to {self.secret_manager}",
+                f"the build happens {where}, and {SECRETS_OVERRIDE} leads to {self.secret_manager}",
                 "set it (`cos-customizer emulator env` prints it for builds on this machine), or unset it.",
             )
         return None if self.anonymous else self.secret_manager

@@ -26,7 +26,7 @@ from cos_customizer.customizer.spec.options import DISK_SIZE, INHERIT_LABELS
 from cos_customizer.customizer.spec.steps.kinds import Step
 from cos_customizer.customizer.spec.values import MOST_LABELS
 from cos_customizer.gcp.images import ResolvedImage
-from cos_customizer.guest.user_data import SECRET_MANAGER_ENDPOINT, ContextObject, GuestStep, render_user_data
+from cos_customizer.guest.user_data import SECRETS_ENDPOINT, ContextObject, GuestStep, render_user_data
 
 SCOPES = (
     "https://www.googleapis.com/auth/devstorage.read_write",
@@ -236,7 +236,7 @@ def builder_vm(request: VmRequest, zone: str, now: float) -> dict[str, Any]:
         },
     }
     if request.secret_manager:
-        body["metadata"]["items"].append({"key": SECRET_MANAGER_ENDPOINT, "value": request.secret_manager})
+        body["metadata"]["items"].append({"key": SECRETS_ENDPOINT, "value": request.secret_manager})
     if shielded := _shielded(builder):
         body["shieldedInstanceConfig"] = shielded
     if builder.network_tags:

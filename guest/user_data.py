@@ -19,7 +19,7 @@ USER_DATA_LIMIT = 256 * 1024
 DIRECTORY = "/run/cos-customizer"
 """Where the scripts are on the builder VM: memory, so that no image ever holds them."""
 
-SECRET_MANAGER_ENDPOINT = "secretmanager-endpoint"
+SECRETS_ENDPOINT = "secretmanager-endpoint"
 """The attribute of the VM that says where Secret Manager is, if it is not where it always is."""
 
 SCRIPTS = ("build.sh", "protocol.sh", "context.sh", "secrets.sh", "steps.sh", "leftovers.sh", "blocks.sh", "cleanup.sh")

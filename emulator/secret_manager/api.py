@@ -92,8 +92,9 @@ def _regional(project: str, rest: str) -> Response:
     raise ApiError(501, "notImplemented", f"The local Secret Manager has no regional secrets: {project}, {rest[:100]}")
 
 
-@secret_manager_api.route("/secrets/<secret>:<any(getIamPolicy, setIamPolicy, testIamPermissions):method>",
-                          methods=["GET", "POST"])
+@secret_manager_api.route(
+    "/secrets/<secret>:<any(getIamPolicy, setIamPolicy, testIamPermissions):method>", methods=["GET", "POST"]
+)
 def _iam(project: str, secret: str, method: str) -> Response:
     raise ApiError(501, "notImplemented", f"The local cloud has no IAM: no {method} of {project}, {secret}")
 

@@ -31,7 +31,7 @@ Resource = dict[str, Any]
 Change = Literal["enable", "disable", "destroy"]
 LATEST = "latest"
 _FILE = "secrets.json"
-_STATES: dict[Change, str] = {"enable": "ENABLED", "disable": "DISABLED", "destroy": "DESTROYED"}
+_STATES: dict[str, str] = {"enable": "ENABLED", "disable": "DISABLED", "destroy": "DESTROYED"}
 
 
 class Secrets:

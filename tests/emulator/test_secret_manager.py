@@ -22,7 +22,7 @@ SECRETS = f"/v1/projects/{PROJECT}/secrets"
 TOKEN = f"{SECRETS}/token"
 NAME = f"projects/{project_number(PROJECT)}/secrets/token"
 VALUE = b"hunter2-\xff-and-some-more"
-AUTOMATIC = {"replication": {"automatic": {}}}
+AUTOMATIC: dict[str, Any] = {"replication": {"automatic": {}}}
 
 
 def in_base64(value: bytes) -> str:

@@ -505,10 +505,8 @@ def test_a_secret_is_in_the_environment_of_its_step_and_shows_nowhere(value: str
 def test_a_secret_may_have_any_name_that_a_variable_of_bash_can_have(cloud: Cloud, machine: Guest) -> None:
     give_secret(cloud, b"the value")
     names = ["TOKEN", "state", "secrets", "call", "name", "script", "REPLY", "MAPFILE", "IFS", "PATH", "_x", "BASH_ENV"]
-    script = "".join(
-        f'[[ $(/usr/bin/tr "\\0" "\\n" </proc/$$/environ | /bin/grep -c "^{name}=the value$") == 1 ]] || echo no {name}\n'
-        for name in names
-    )
+    seen = '$(/usr/bin/tr "\\0" "\\n" </proc/$$/environ | /bin/grep -cx "%s=the value")'
+    script = "".join(f"[[ {seen % name} == 1 ]] || echo no {name}\n" for name in names)
     step = replace(machine.write("a.sh", script), secrets=[(name, REFERENCE) for name in names])
     events = machine.build(step, cloud=cloud)
     assert isinstance(events[-1], BuildSucceeded), texts(events)
