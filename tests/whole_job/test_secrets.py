@@ -37,7 +37,7 @@ INSTANCES = "projects/my-project/zones/-/instances"
 
 SCRIPT = f"""
 [[ $(printf %s "$TOKEN" | sha256sum) == "$DIGEST"* ]] || exit 9
-echo "{MARK} {{stage}}: the script has the right secret"
+echo "{MARK} $STAGE: the script has the right secret"
 echo "plain $TOKEN, $TOKEN$TOKEN."
 printf %s "$TOKEN" | base64; echo "$TOKEN" | base64 -w 0; echo
 for user in u us use; do printf '%s:%s@' $user "$TOKEN" | base64 -w 0; echo; done
@@ -128,20 +128,21 @@ def build(tmp_path_factory: pytest.TempPathFactory, session_server: dict[str, st
 def _recipe(place: Path, digest: str) -> Path:
     (place / "context").mkdir()
     for stage in ("build", "verify"):
-        (place / "context" / f"{stage}.sh").write_text(SCRIPT.format(stage=stage))
+        (place / "context" / f"{stage}.sh").write_text(SCRIPT)
     (place / "context" / "first.sh").write_text(OTHER)
-    env = {"DIGEST": digest}
+
+    def script(stage: str, version: str) -> dict[str, object]:
+        env = {"DIGEST": digest, "STAGE": stage}
+        return {"script": f"{stage}.sh", "env": env, "env_secrets": {"TOKEN": f"{SECRET}/{version}"}}
+
     recipe = {
         "source": {"project": "cos-cloud", "family": "cos-stable"},
         "context": {"path": str(place / "context")},
         "scratch": {"bucket": "my-project_cloudbuild", "workdir": "work"},
         "builder": {"project": "my-project", "zones": ["us-west1-b"]},
         "output": {"project": "my-project", "name": "with-secrets", "family": "with-secrets"},
-        "steps": [
-            {"script": "build.sh", "env": env, "env_secrets": {"TOKEN": f"{SECRET}/latest"}},
-            {"script": "first.sh"},
-        ],
-        "verify": {"scripts": [{"script": "verify.sh", "env": env, "env_secrets": {"TOKEN": f"{SECRET}/1"}}]},
+        "steps": [script("build", "latest"), {"script": "first.sh"}],
+        "verify": {"scripts": [script("verify", "1")]},
         "timeout": "20m",
     }
     (place / "recipe.yaml").write_text(yaml.safe_dump(recipe))
