@@ -15,6 +15,7 @@ read_secret() {
 refuse_secret() {
   case $(http_status) in
     401 | 403) printf %s "the builder VM's service account may not read the secret $1 (HTTP $(http_status))" ;;
+    400) printf %s "the version of the secret $1 is disabled or destroyed (HTTP 400 from $endpoint)" ;;
     404) printf %s "the secret $1 does not exist (HTTP 404 from $endpoint)" ;;
     *) printf %s "cannot read the secret $1 from $endpoint: $(first_line "$directory/curl.errors")" ;;
   esac
