@@ -143,7 +143,7 @@ def program(ctx: click.Context, /, version: bool, compute_endpoint: str | None, 
     in a container of its own, as in Cloud Build.
 
     Flags are written as -flag=value or -flag value. Exit codes: 0 done or already there, 1 failed or timed out, 2 wrong
-    usage (the local state is kept), 130 interrupted, 143 terminated.
+    usage (the local state is kept), 129 hung up, 130 interrupted, 143 terminated.
     """
     if version:
         click.echo(reference.version())

@@ -108,7 +108,7 @@ def _facts(error: BaseException) -> list[str]:
     if result is not None and (log := result.verification_log or result.serial_log):
         facts.append(f"full serial log: {log}")
     if result is not None and result.leftovers:
-        facts.append(f"left behind, remove it by hand: {', '.join(result.leftovers)}")
+        facts.append(f"left behind: {', '.join(result.leftovers)}")
     return facts
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 from cos_customizer.emulator.patterns import Pattern
 
-Kind = Literal["http", "drop", "delay", "operation", "silent", "serial-loss", "crash"]
+Kind = Literal["http", "drop", "delay", "hold", "operation", "silent", "serial-loss", "crash"]
 
 
 @dataclass
@@ -19,15 +19,18 @@ class Fault:
             `http`: the request is answered with `status` and `reason` and not carried out.
             `drop`: the connection is cut without an answer, `when` the request was carried out or before.
             `delay`: the answer comes `seconds` late.
+            `hold`: the request waits, `when` it was carried out or before, until this fault is removed.
             `operation`: the operation ends in error `code` after `seconds` (on the emulator's clock); with `leave`,
             what it was making stays behind, as FAILED. An empty `code` only slows the operation down.
             `silent`: a VM that prints nothing.
             `serial-loss`: `bytes` of a VM's output are lost at the next read.
             `crash`: a VM stops dead `seconds` after it was started (on the emulator's clock).
-        method: HTTP method, empty for any.
+        method: HTTP method, several with `|` between them, empty for any.
         path: regular expression searched in the request's path (for operations: the target's path), empty for any.
         name: regular expression that a VM's whole name matches, empty for any.
+        skip: how many occasions pass before it happens.
         count: how many times it happens; 0 means without end.
+        held: how many requests wait because of a `hold`; it stays in the list while any does.
         port: serial port of a `serial-loss`.
     """
 
@@ -35,6 +38,7 @@ class Fault:
     method: str = ""
     path: str = ""
     name: str = ""
+    skip: int = 0
     count: int = 1
     status: int = 503
     reason: str = "backendError"
@@ -45,6 +49,7 @@ class Fault:
     leave: bool = False
     port: int = 3
     bytes: int = 0
+    held: int = 0
     id: int = 0
 
     def __post_init__(self) -> None:
@@ -64,7 +69,9 @@ class Faults:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._released = threading.Condition(self._lock)
         self._faults: list[Fault] = []
+        self._holding: list[Fault] = []
         self._ids = itertools.count(1)
 
     def add(self, kind: Kind, **fields: Any) -> int:
@@ -81,22 +88,28 @@ class Faults:
         except TypeError as error:
             raise ValueError(str(error).replace("Fault.__init__() ", "")) from None
         with self._lock:
-            fault.id = next(self._ids)
+            fault.id, fault.held = next(self._ids), 0
             self._faults.append(fault)
         return fault.id
 
     def list(self) -> list[dict[str, Any]]:
         """Return the faults still to come."""
         with self._lock:
-            return [asdict(fault) for fault in self._faults]
+            used_up = [fault for fault in self._holding if fault not in self._faults]
+            return [asdict(fault) for fault in (*used_up, *self._faults)]
 
     def clear(self, fault_id: int | None = None) -> None:
-        """Remove one fault, or all."""
+        """Remove one fault, or all. Requests that it holds go on."""
         with self._lock:
-            if fault_id is None:
-                self._faults = []
-            else:
-                self._faults = [fault for fault in self._faults if fault.id != fault_id]
+            self._faults = [fault for fault in self._faults if fault_id not in (None, fault.id)]
+            self._holding = [fault for fault in self._holding if fault_id not in (None, fault.id)]
+            self._released.notify_all()
+
+    def hold(self, fault: Fault) -> None:
+        """Wait until a fault of kind `hold`, which `take` has returned, is removed."""
+        with self._lock:
+            while any(each.id == fault.id for each in self._holding):
+                self._released.wait()
 
     def take(self, *kinds: Kind, method: str = "", path: str = "", name: str = "", port: int = 0) -> Fault | None:
         """Return the first fault of these kinds that matches the occasion, or None; it is used up once."""
@@ -104,13 +117,20 @@ class Faults:
             for fault in self._faults:
                 if (
                     fault.kind in kinds
-                    and (not fault.method or fault.method == method)
+                    and (not fault.method or method in fault.method.split("|"))
                     and Pattern(fault.path).search(path)
                     and (not fault.name or Pattern(fault.name).fullmatch(name))
                     and (not port or fault.port == port)
                 ):
+                    if fault.skip > 0:
+                        fault.skip -= 1
+                        continue
                     fault.count -= 1
                     if fault.count == 0:
-                        self._faults.remove(fault)
+                        self._faults = [each for each in self._faults if each is not fault]
+                    if fault.kind == "hold":
+                        fault.held += 1
+                        if fault.held == 1:
+                            self._holding.append(fault)
                     return fault
         return None

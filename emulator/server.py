@@ -155,6 +155,7 @@ class Emulator:
     def stop(self) -> None:
         """Stop answering, stop all machines, and keep the state."""
         self._engine.end_waiting()
+        self.faults.clear()
         self._http.stop()
         self._guest_http.stop()
         self.logs.close()

@@ -121,8 +121,14 @@ def _fault() -> Response | None:
     delay = faults.take("delay", method=method, path=path)
     if delay:
         time.sleep(delay.seconds)
-    fault = faults.take("http", "drop", method=method, path=path)
+    fault = faults.take("http", "drop", "hold", method=method, path=path)
     if fault is None:
+        return None
+    if fault.kind == "hold":
+        if fault.when == "before":
+            faults.hold(fault)
+        else:
+            g.hold = fault
         return None
     if fault.kind == "http":
         message = fault.message or f"The request was made to fail with {fault.status}."
@@ -132,7 +138,9 @@ def _fault() -> Response | None:
 
 
 def _after(response: Response) -> Response:
-    if getattr(g, "drop", False):
+    if "hold" in g:
+        context().faults.hold(g.hold)
+    if "drop" in g:
         response.headers[DROP_CONNECTION] = "1"
     return response
 

@@ -28,7 +28,7 @@ from gcp_storage_emulator.storage import Storage as BaseStorage
 
 from cos_customizer.emulator import LOG
 from cos_customizer.emulator.errors import ApiError
-from cos_customizer.emulator.faults import Faults
+from cos_customizer.emulator.faults import Fault, Faults
 from cos_customizer.emulator.files import replacing
 from cos_customizer.emulator.gate import loopback_gate
 from cos_customizer.emulator.http_server import GatedHandler, Record, end_serving
@@ -203,8 +203,31 @@ class _Handler(GatedHandler, RequestHandler):  # type: ignore[misc]  # it has no
         return "storage"
 
     def answer_request(self, body: bytes) -> None:
-        if self._faulty():
-            return
+        fault = self._fault()
+        if fault is None:
+            self._carry_out(body)
+        elif fault.kind == "http":
+            self.close_connection = True
+            message = fault.message or f"The request was made to fail with {fault.status}"
+            self.answer_json(fault.status, ApiError(fault.status, fault.reason or "backendError", message).body())
+        else:
+            self._cut_or_hold(fault, body)
+
+    def _cut_or_hold(self, fault: Fault, body: bytes) -> None:
+        connection, self.wfile = self.wfile, io.BytesIO()
+        try:
+            if fault.when == "after":
+                self._carry_out(body)
+            if fault.kind == "hold":
+                self.server.faults.hold(fault)
+                if fault.when == "before":
+                    self._carry_out(body)
+                connection.write(self.wfile.getvalue())
+        finally:
+            self.wfile = connection
+        self.close_connection = self.close_connection or fault.kind == "drop"
+
+    def _carry_out(self, body: bytes) -> None:
         try:
             body = decoded(body, self.headers.get("Content-Encoding", ""), self.server.longest_body)
             self._override_method()
@@ -256,19 +279,12 @@ class _Handler(GatedHandler, RequestHandler):  # type: ignore[misc]  # it has no
         finally:
             self.rfile = connection
 
-    def _faulty(self) -> bool:
+    def _fault(self) -> Fault | None:
         faults = self.server.faults
         delay = faults.take("delay", method=self.command, path=self.path)
         if delay:
             time.sleep(delay.seconds)
-        fault = faults.take("http", "drop", method=self.command, path=self.path)
-        if fault is None:
-            return False
-        self.close_connection = True
-        if fault.kind == "http":
-            message = fault.message or f"The request was made to fail with {fault.status}"
-            self.answer_json(fault.status, ApiError(fault.status, fault.reason or "backendError", message).body())
-        return True
+        return faults.take("http", "drop", "hold", method=self.command, path=self.path)
 
     def send_header(self, keyword: str, value: str) -> None:
         """Send a header; an object's metadata, which is among them, may hold anything."""
@@ -312,7 +328,7 @@ class CloudStorage:
     Args:
         directory: where objects are kept.
         port: TCP port on loopback; 0 takes a free one, `port` then says which.
-        faults: applied to requests (kinds `http`, `drop` and `delay`).
+        faults: applied to requests (kinds `http`, `drop`, `delay` and `hold`).
         record: called after each request.
         guest_host: the address under which guests reach this machine's loopback.
         longest_body: bytes that a request's body may have.

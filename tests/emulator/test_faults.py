@@ -11,7 +11,9 @@ import pytest
 from google.api_core.exceptions import Forbidden, ServiceUnavailable
 from google.cloud import compute_v1
 from google.cloud.storage import Client
+from requests import RequestException
 from support.compute_clients import IMAGES, INSTANCES, PROJECT, ZONE, Compute, body, call
+from support.waiting import wait_for
 
 from cos_customizer.emulator.server import Emulator
 
@@ -131,6 +133,42 @@ def test_faults_reach_cloud_storage_too(emulator: Emulator) -> None:
         client.get_bucket("my-project_cloudbuild", retry=None)
     assert client.get_bucket("my-project_cloudbuild").name == "my-project_cloudbuild"
     assert [call.status for call in emulator.calls.list(service="storage")] == [503, 200]
+
+
+@pytest.mark.parametrize(("when", "there_meanwhile"), [("before", False), ("after", True)])
+@pytest.mark.parametrize("service", ["compute", "storage"])
+def test_a_request_is_held_before_or_after_it_is_carried_out_until_the_fault_is_removed(
+    emulator: Emulator, service: str, when: str, there_meanwhile: bool
+) -> None:
+    compute, bucket = Compute(emulator), Client.create_anonymous_client().bucket("my-project_cloudbuild")
+    things: dict[str, tuple[Callable[[str], Any], Callable[[], list[str]]]] = {
+        "compute": (lambda name: compute.insert_image(name), lambda: compute.names("images")),
+        "storage": (
+            lambda name: bucket.blob(name).upload_from_string(b"x"),
+            lambda: [blob.name for blob in bucket.list_blobs()],
+        ),
+    }
+    make, names = things[service]
+    fault = emulator.faults.add("hold", method="PUT|POST", path="(images|upload/)", skip=1, when=when)
+    make("first")
+    making = threading.Thread(target=make, args=("second",))
+    making.start()
+    wait_for(lambda: [each["held"] for each in emulator.faults.list()] == [1])
+    assert names() == (["first", "second"] if there_meanwhile else ["first"])
+    assert making.is_alive()
+    emulator.faults.clear(fault)
+    making.join()
+    assert names() == ["first", "second"]
+    assert emulator.faults.list() == []
+
+
+def test_an_upload_whose_answer_is_cut_off_was_carried_out_or_not(emulator: Emulator) -> None:
+    bucket = Client.create_anonymous_client().bucket("my-project_cloudbuild")
+    for when in ("before", "after"):
+        emulator.faults.add("drop", method="POST", path="/upload/", when=when)
+        with pytest.raises(RequestException):
+            bucket.blob(when).upload_from_string(b"x", retry=None)
+    assert [blob.name for blob in bucket.list_blobs()] == ["after"]
 
 
 @pytest.mark.parametrize(
