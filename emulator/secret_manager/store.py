@@ -141,7 +141,7 @@ class Secrets:
         value, is_checked = payload_of(body)
         with self._changing():
             versions = self._versions[self._secret(name)["name"]]
-            version = {
+            version: Resource = {
                 "name": f"{name}/versions/{len(versions) + 1}",
                 "createTime": self._now(),
                 "state": "ENABLED",

@@ -517,7 +517,11 @@ def test_a_secret_may_have_any_name_that_a_variable_of_bash_can_have(cloud: Clou
     ("status", "body", "reason"),
     [
         (403, b"no", f"may not read the secret {REFERENCE} (HTTP 403)"),
-        (400, b"no", f"the version of the secret {REFERENCE} is disabled or destroyed (HTTP 400 from http://127.0.0.1:"),
+        (
+            400,
+            b"no",
+            f"the version of the secret {REFERENCE} is disabled or destroyed (HTTP 400 from http://127.0.0.1:",
+        ),
         (404, b"no", f"the secret {REFERENCE} does not exist (HTTP 404 from http://127.0.0.1:"),
         (503, b"no", f"cannot read the secret {REFERENCE} from http://127.0.0.1:"),
         (200, b"<html>", f"the secret {REFERENCE} is empty"),
