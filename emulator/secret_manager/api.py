@@ -23,6 +23,11 @@ def _secrets() -> Secrets:
     return service(Secrets)
 
 
+def _body() -> Resource:
+    """Return the request's body, without what it says it does not say."""
+    return {field: value for field, value in json_object().items() if value is not None}
+
+
 def _parent(project: str) -> str:
     """Return the project's name as resources have it: by its number, whichever way the request has it."""
     return f"projects/{project if project.isdecimal() else project_number(project)}"
@@ -35,7 +40,7 @@ def _name(project: str, secret: str) -> str:
 @secret_manager_api.post("/secrets")
 def _create(project: str) -> Response:
     check_writable(project)
-    return answer(_secrets().create(_parent(project), request.args.get("secretId", ""), json_object()))
+    return answer(_secrets().create(_parent(project), request.args.get("secretId", ""), _body()))
 
 
 @secret_manager_api.get("/secrets")
@@ -50,7 +55,7 @@ def _get(project: str, secret: str) -> Response:
 
 @secret_manager_api.patch(_SECRET)
 def _patch(project: str, secret: str) -> Response:
-    return answer(_secrets().patch(_name(project, secret), json_object(), request.args.get("updateMask", "")))
+    return answer(_secrets().patch(_name(project, secret), _body(), request.args.get("updateMask", "")))
 
 
 @secret_manager_api.delete(_SECRET)
@@ -61,7 +66,7 @@ def _delete(project: str, secret: str) -> Response:
 
 @secret_manager_api.post(f"{_SECRET}:addVersion")
 def _add_version(project: str, secret: str) -> Response:
-    return answer(_secrets().add_version(_name(project, secret), json_object()))
+    return answer(_secrets().add_version(_name(project, secret), _body()))
 
 
 @secret_manager_api.get(f"{_SECRET}/versions")
@@ -83,7 +88,7 @@ def _access(project: str, secret: str, version: str) -> Response:
 
 @secret_manager_api.post(f"{_VERSION}:<any(enable, disable, destroy):change>")
 def _change(project: str, secret: str, version: str, change: str) -> Response:
-    etag = json_object().get("etag", "")
+    etag = _body().get("etag", "")
     return answer(_secrets().change(_name(project, secret), version, cast(Change, change), str(etag)))
 
 

@@ -21,6 +21,7 @@ _ALIAS = re.compile(r"(?!(?:latest|NEW)$)[A-Za-z][A-Za-z0-9_-]{0,62}")
 _TERM = re.compile(
     r"""(?:AND\s+)?(?P<field>[\w.-]+)\s*(?P<operator>!=|=|:)\s*(?:"(?P<quoted>[^"]*)"|(?P<value>[^\s()"]+))\s*|\S+"""
 )
+_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 _LABEL = re.compile(r"[\w-]{0,63}")
 _MAPPINGS = ("labels", "annotations", "versionAliases")
 _CHANGEABLE = (*_MAPPINGS,)
@@ -84,9 +85,14 @@ def check_aliases(secret: Resource, versions: int) -> None:
         return
     if len(aliases) > _MOST_ALIASES or not all(map(_ALIAS.fullmatch, aliases)):
         raise _invalid(f"secret.version_aliases must be at most {_MOST_ALIASES}, each as [{_ALIAS.pattern}]")
-    if not all(str(number).isdecimal() and 0 < int(number) <= versions for number in aliases.values()):
+    if not all(0 < version_number(number) <= versions for number in aliases.values()):
         raise failed_precondition("secret.version_aliases must lead to versions that exist")
     secret["versionAliases"] = {alias: str(number) for alias, number in aliases.items()}
+
+
+def version_number(text: object) -> int:
+    """Return the number of a version, as a request has it; 0 if it is none."""
+    return int(str(text)) if _NUMBER.fullmatch(str(text)) else 0
 
 
 def masked_fields(mask: str) -> list[str]:

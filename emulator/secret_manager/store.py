@@ -25,6 +25,7 @@ from cos_customizer.emulator.secret_manager.requests import (
     failed_precondition,
     masked_fields,
     payload_of,
+    version_number,
 )
 
 Resource = dict[str, Any]
@@ -109,7 +110,7 @@ class Secrets:
         fields = masked_fields(mask)
         with self._changing():
             secret = self._secret(name)
-            _check_etag(secret, body.get("etag", ""))
+            _check_etag(secret, str(body.get("etag", "")))
             changed = {field: body[field] for field in fields if field in body}
             check_aliases(changed, len(self._versions[name]))
             rest = {field: value for field, value in secret.items() if field not in fields}
@@ -225,7 +226,7 @@ class Secrets:
         if not versions:
             raise ApiError(404, "notFound", f"Secret [{name}] not found or has no versions.")
         number = self._secrets[name].get("versionAliases", {}).get(version, version)
-        index = len(versions) if version == LATEST else int(number) if str(number).isdecimal() else 0
+        index = len(versions) if version == LATEST else version_number(number)
         if not 0 < index <= len(versions):
             raise ApiError(404, "notFound", f"Secret Version [{name}/versions/{version}] not found.")
         return versions[index - 1]
@@ -244,6 +245,8 @@ class Secrets:
             partial.write_text(json.dumps(known))
 
     def _load(self) -> None:
+        for left in self._file.parent.glob(f".{_FILE}.*"):  # of an emulator that was killed while it wrote
+            left.unlink(missing_ok=True)
         if not self._file.exists():
             return
         try:
