@@ -87,14 +87,18 @@ base64_amid() {
   printf %s "${encoded:skipped[$1]}"
 }
 
-# Prints a program for sed that masks the secrets, line by line: as they are, and in base64, in one line or in several,
-# alone or amid other text. What base64 makes of a value's last bytes depends on what follows them: nothing, or a line
+# Prints a program for sed that masks the secrets, line by line: as they are, in hexadecimal digits, and in base64, in one
+# line or in several, alone or amid other text. What base64 makes of a value's last bytes depends on what follows them: nothing, or a line
 # feed.
 mask_secrets() {
   local -x LC_ALL=C
   local value end columns encoded before
   for value in "${secrets[@]}"; do
     say_parts "$value"
+    if ((${#value} >= 2)); then
+      encoded=$(printf %s "$value" | od -An -v -tx1 | tr -d ' \n')
+      say_parts "$encoded"$'\n'"${encoded^^}"
+    fi
     for before in 0 1 2; do
       encoded=$(base64_amid "$before" "$value")
       ((${#encoded} < 4)) || say_parts "$encoded"$'\n'"$(printf %s "$encoded" | tr +/ -_)"

@@ -460,6 +460,7 @@ printf '%s' "$TOKEN" | cmp - ../../expected && echo "as it is"
 printf '%s' "$TOKEN"; echo; printf '%s\n' "before $TOKEN after"; echo $TOKEN
 printf '%s' "$TOKEN" | base64 -w 0; echo; printf '%s\n' "$TOKEN" | base64; printf '%s' "$TOKEN" | base64 -w 64
 printf '%s' "$TOKEN" | base64 -w 0 | tr +/ -_; echo
+printf '%s' "$TOKEN" | od -An -v -tx1 | tr -d ' \n'; echo
 for user in u us use; do printf '%s:%s@' $user "$TOKEN" | base64 -w 0; echo; done
 while IFS= read -r line; do
   for file in /proc/[0-9]*/cmdline; do
@@ -494,7 +495,9 @@ def test_a_secret_is_in_the_environment_of_its_step_and_shows_nowhere(value: str
     shown = b"\n".join(line.encode() for line in output[1 : output.index("end")])
     encoded = base64.b64encode(value.encode()).decode()
     amid = [base64.b64encode(b"." * shift + value.encode()).decode().strip("=")[4:-4] for shift in (1, 2)]
-    telling = [part for part in (*value.split(), encoded, encoded[:60], *amid) if len(part) >= 4] or [value]
+    telling = [
+        part for part in (*value.split(), encoded, encoded[:60], value.encode().hex(), *amid) if len(part) >= 4
+    ] or [value]
     assert not [part for part in telling if part.encode() in shown], shown
     assert cloud.asked[-1] == (ACCESS, None, f"Bearer {TOKEN}")
     (machine.folder / "expected").unlink()

@@ -40,6 +40,7 @@ SCRIPT = f"""
 echo "{MARK} $STAGE: the script has the right secret"
 echo "plain $TOKEN, $TOKEN$TOKEN."
 printf %s "$TOKEN" | base64; echo "$TOKEN" | base64 -w 0; echo
+printf %s "$TOKEN" | od -An -v -tx1 | tr -d ' \\n'; echo
 for user in u us use; do printf '%s:%s@' $user "$TOKEN" | base64 -w 0; echo; done
 for file in /proc/[0-9]*/cmdline; do
   [[ $(tr '\\0' ' ' <"$file") != *"$TOKEN"* ]] || echo "it is on the command line of ${{file//[!0-9]/}}"
