@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 from cos_customizer.emulator.patterns import Pattern
 
-Kind = Literal["http", "drop", "delay", "hold", "operation", "silent", "serial-loss", "crash"]
+Kind = Literal["http", "drop", "delay", "hold", "operation", "silent", "serial-loss", "crash", "disk-stays"]
 
 
 @dataclass
@@ -25,6 +25,7 @@ class Fault:
             `silent`: a VM that prints nothing.
             `serial-loss`: `bytes` of a VM's output are lost at the next read.
             `crash`: a VM stops dead `seconds` after it was started (on the emulator's clock).
+            `disk-stays`: disks that should be deleted with a VM stay behind.
         method: HTTP method, several with `|` between them, empty for any.
         path: regular expression searched in the request's path (for operations: the target's path), empty for any.
         name: regular expression that a VM's whole name matches, empty for any.

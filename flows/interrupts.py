@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -14,7 +15,10 @@ from typing import Any, NoReturn
 command_started: ContextVar[float | None] = ContextVar("command_started", default=None)
 """Value of `time.monotonic()` when the command began whose time the build's timeout limits; None: when the flow did."""
 
-_DEADLINE_AGAIN = 5.0
+_AGAIN = 3.0
+"""Seconds after which an interruption comes again: Python drops an exception that is raised in a finalizer, and a
+library may pass over one."""
+_SOON = 0.05
 _MOST_UNDOING = 90.0
 """Seconds that undoing takes at most. Compute Engine deletes a VM in one, as a rule."""
 _LAST_SIGNAL = 3
@@ -44,7 +48,11 @@ def _pass_over_signals() -> None:
     Of such a one, Python would print a traceback if it then found its handler to be none of Python's.
     """
     for number in SIGNALS:
-        signal.signal(number, lambda _number, _frame: None)
+        signal.signal(number, _pass_over)
+
+
+def _pass_over(_number: int, _frame: FrameType | None) -> None:
+    pass
 
 
 @contextmanager
@@ -72,7 +80,24 @@ class EndOnce:
         # Asked for again, since Prefect, in leaving a flow, puts back the handlers that it found.
         if not self._came:
             self._came = True
+            self._watch(number)
             _end(number)
+
+    def _watch(self, number: int) -> None:
+        """Let the signal come again if Python drops what it raises, which it does in a finalizer."""
+        tell = sys.unraisablehook
+
+        def dropped(what: "sys.UnraisableHookArgs") -> None:
+            if not isinstance(what.exc_value, KeyboardInterrupt | SystemExit):
+                tell(what)
+            elif signal.getsignal(number) is _pass_over:  # inside `Interrupts`, it comes again by itself
+                sys.unraisablehook = tell
+                self._came = False
+                for each in SIGNALS:
+                    signal.signal(each, self)
+                threading.Timer(_SOON, os.kill, (os.getpid(), number)).start()
+
+        sys.unraisablehook = dropped
 
 
 def _end(number: int) -> NoReturn:
@@ -164,9 +189,8 @@ class Interrupts:
             self._left_alone = {signal.SIGTERM} if _worker_may_cancel() else set()
             for number in self._before.keys() - self._left_alone:
                 signal.signal(number, self._interrupt)
-            # Again and again: Python drops an exception that is raised in a finalizer.
             first = max(0.001, min(self._seconds, left or self._seconds))
-            signal.setitimer(signal.ITIMER_REAL, first, _DEADLINE_AGAIN)
+            signal.setitimer(signal.ITIMER_REAL, first, _AGAIN)
         except BaseException:
             self._restore()
             raise
@@ -224,21 +248,25 @@ class Interrupts:
         return self._cause if self._cause is not None and isinstance(error, Exception) else error
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        # Only the deadline says it again: see `__enter__`.
-        again = self._interrupted == number == signal.SIGALRM
         self._signals += number != signal.SIGALRM
-        last = number == signal.SIGALRM or self._signals >= _LAST_SIGNAL
-        if last and self._shielded and not self._over:
-            raise UndoingEnded
-        if self._shielded or not (self._interrupted is None or again):
-            return
-        self._interrupted = number
+        if self._shielded:
+            if not self._over and (number == signal.SIGALRM or self._signals >= _LAST_SIGNAL):
+                raise UndoingEnded
+        elif self._cause is None:
+            self._begin(number, frame)
+        elif number == signal.SIGALRM:  # the timer says it again, whatever it was
+            raise self._cause.with_traceback(None)
+
+    def _begin(self, number: int, frame: FrameType | None) -> None:
+        """Interrupt, unless the handler of before only takes note."""
         try:
             self._raise(number, frame)
         except BaseException as cause:
-            self._cause = cause
+            self._interrupted, self._cause = number, cause
+            signal.setitimer(signal.ITIMER_REAL, _AGAIN, _AGAIN)
+            for each in self._before.keys() - self._left_alone:  # the handler of before may have changed them
+                signal.signal(each, self._interrupt)
             raise
-        self._interrupted = None  # the handler has only taken note
 
     def _raise(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGALRM:

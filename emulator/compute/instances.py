@@ -11,7 +11,7 @@ from cos_customizer.emulator.compute.labels import check_fingerprint
 from cos_customizer.emulator.compute.operations import Target
 from cos_customizer.emulator.compute.power import Power, project_and_zone, source_of
 from cos_customizer.emulator.compute.quotas import Quotas
-from cos_customizer.emulator.compute.references import link
+from cos_customizer.emulator.compute.references import last, link
 from cos_customizer.emulator.compute.shared import SharedParts
 from cos_customizer.emulator.compute.statuses import InstanceStatus, change_status
 from cos_customizer.emulator.compute.store import Resource
@@ -281,9 +281,10 @@ class Instances:
                 return
             change_status(store, path, InstanceStatus.STOPPING)
             self._power.cut(path)
+            stays = self._shared.faults.take("disk-stays", path=path, name=last(path)) is not None
             for attached in instance["disks"]:
                 source = source_of(attached)
-                if attached["autoDelete"]:
+                if attached["autoDelete"] and not stays:
                     self._disks.remove(source)
                 elif store.find(source):
                     store.update(source, users=None)

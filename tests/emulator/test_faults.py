@@ -126,6 +126,16 @@ def test_a_machine_that_crashes(compute: Compute, order: Order) -> None:
     assert compute.instances.get(project=PROJECT, zone=ZONE, instance="vm").status == "TERMINATED"
 
 
+def test_a_disk_that_does_not_go_with_its_machine(compute: Compute, order: Order) -> None:
+    order("disk-stays", name="vm")
+    for name in ("vm", "other"):
+        compute.create(name)
+        compute.delete(name)
+    assert compute.names("instances") == []
+    assert compute.names("disks") == ["vm"]
+    compute.ok(compute.disks.delete_unary(project=PROJECT, zone=ZONE, disk="vm"))
+
+
 def test_faults_reach_cloud_storage_too(emulator: Emulator) -> None:
     emulator.faults.add("http", method="GET", path="/storage/v1/b/my-project_cloudbuild", status=503)
     client = Client.create_anonymous_client()

@@ -1,12 +1,13 @@
 """Interrupts: the first of deadline and signals ends a build, nothing after it cuts the undoing short."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 
 import pytest
@@ -115,8 +116,8 @@ def test_a_signal_does_what_its_handler_did_before() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-@pytest.mark.parametrize("second", ALL)
-def test_after_the_first_interruption_nothing_interrupts(second: int) -> None:
+@pytest.mark.parametrize("second", SIGNALS)
+def test_after_the_first_interruption_no_signal_interrupts(second: int) -> None:
     undone = []
 
     def work() -> None:
@@ -251,6 +252,88 @@ def test_the_first_signal_ends_a_program_whatever_comes_while_prefect_winds_up(
     assert ended == ["told"]
     code = caught.value.code if isinstance(caught.value, SystemExit) else 128 + signal.SIGINT
     assert code == 128 + first
+
+
+class LosesExceptions:
+    """Gets a signal while it is finalized, where Python drops what the signal's handler raises."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def __del__(self) -> None:
+        send(self._number)
+
+
+def swallow(number: int) -> None:
+    """What a library does that goes on whatever happens."""
+    with contextlib.suppress(BaseException):
+        send(number)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("number", ALL)
+@pytest.mark.parametrize("lose", [LosesExceptions, swallow])
+@pytest.mark.parametrize("program", [False, True])
+def test_an_interruption_that_gets_lost_comes_again(
+    number: int, lose: Callable[[int], object], program: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def work() -> None:
+        lose(number)
+        block()
+
+    monkeypatch.setattr(interrupts, "_AGAIN", 0.05)
+    if program:
+        end = EndOnce()
+        for each in SIGNALS:
+            signal.signal(each, end)
+    with pytest.raises((KeyboardInterrupt, SystemExit, DeadlinePassed)), Interrupts(60):
+        work()
+    for each in SIGNALS:
+        signal.signal(each, signal.SIG_DFL)
+
+
+def test_a_signal_that_gets_lost_ends_a_program_all_the_same() -> None:
+    program = """
+import signal, time
+from cos_customizer.flows.interrupts import SIGNALS, EndOnce
+
+end = EndOnce()
+for number in SIGNALS:
+    signal.signal(number, end)
+
+class LosesExceptions:
+    def __del__(self):
+        signal.raise_signal(signal.SIGTERM)
+
+LosesExceptions()
+for _ in range(12_000):
+    time.sleep(0.01)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (143, "")
+
+
+@pytest.mark.parametrize("first", SIGNALS)
+def test_in_a_program_a_third_signal_ends_the_undoing_too(first: signal.Signals) -> None:
+    end = EndOnce()
+    for number in SIGNALS:
+        signal.signal(number, end)
+
+    def build() -> None:
+        with Interrupts(60) as around:
+            try:
+                send_and_block(first)
+            finally:
+                around.shield(time.monotonic() + 60)
+                send(signal.SIGTERM)
+                with pytest.raises(UndoingEnded):
+                    send_and_block(signal.SIGINT)
+                around.stand_down()
+
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        build()
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
 
 
 def test_outside_the_main_thread_no_handler_is_touched() -> None:

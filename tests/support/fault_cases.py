@@ -201,6 +201,8 @@ def _machines() -> Iterator[Case]:
     for name in ("cos-customizer-[0-9a-f]{10}", ".*-test"):
         yield Case(f"silent: {name}", (1,), ({"kind": "silent", "name": name},), timeout=_SHORT, within=_OVER)
         yield Case(f"crashes: {name}", (1,), ({"kind": "crash", "name": name},), timeout=_SHORT, within=_OVER)
+        stays = {"kind": "disk-stays", "name": name}
+        yield Case(f"its disk stays: {name}", (0,), (stays,))
         loss = {"kind": "serial-loss", "path": f"/instances/{name}", "bytes": 40}
         yield Case(f"loses output: {name}", (0, 1), (loss,), timeout=_SHORT, within=_OVER)
 

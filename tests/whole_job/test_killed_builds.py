@@ -131,6 +131,7 @@ def script_runs(workplace: Workplace) -> bool:
 @pytest.mark.parametrize(
     ("first", "then", "code", "said"),
     [
+        # This one brings a Prefect server of its own; the others take the session's, which costs less.
         pytest.param(signal.SIGINT, None, 130, "interrupted", id="ctrl-c"),
         pytest.param(signal.SIGTERM, None, 143, "terminated", id="terminated"),
         # Python takes signals that are pending at the same moment by their numbers, so SIGINT comes first in any case.
@@ -139,11 +140,17 @@ def script_runs(workplace: Workplace) -> bool:
     ],
 )
 def test_a_signal_undoes_the_build_and_says_so(
-    workplace: Workplace, first: signal.Signals, then: signal.Signals | None, code: int, said: str
+    workplace: Workplace,
+    session_server: dict[str, str],
+    first: signal.Signals,
+    then: signal.Signals | None,
+    code: int,
+    said: str,
 ) -> None:
     workplace.emulator.scripts.add(script(STARTED))
     workplace.prepare()
-    process = workplace.begin(*FINISH, f"-output-file={workplace.context}/result.json")
+    server = None if first is signal.SIGINT and then is None else session_server
+    process = workplace.begin(*FINISH, f"-output-file={workplace.context}/result.json", server=server)
     read_until(process, "step 1/1")
     process.send_signal(first)
     if then is not None:
@@ -161,10 +168,10 @@ def test_a_signal_undoes_the_build_and_says_so(
     assert not (workplace.home / ".cos-customizer-workdir").exists()
 
 
-def test_a_timeout_undoes_the_build_and_says_so(workplace: Workplace) -> None:
+def test_a_timeout_undoes_the_build_and_says_so(workplace: Workplace, session_server: dict[str, str]) -> None:
     workplace.emulator.scripts.add(script(STARTED))
     workplace.prepare()
-    process = workplace.begin(*FINISH)
+    process = workplace.begin(*FINISH, server=session_server)
     read_until(process, "step 1/1")
     process.send_signal(signal.SIGALRM)  # as its timer does when time is up
     out, err = rest_of(process)
@@ -193,7 +200,7 @@ def test_a_build_that_is_killed_outright_leaves_nothing_for_long(
         faults.add("operation", method="insert", path="/images/", seconds=600)
         reached = workplace.images
     workplace.prepare()
-    process = workplace.begin(*FINISH)
+    process = workplace.begin(*FINISH, server=None if moment == "script-runs" else session_server)
     wait_for(reached)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
@@ -217,7 +224,7 @@ def test_a_build_that_is_killed_outright_leaves_nothing_for_long(
 
 @pytest.mark.parametrize("moment", ["script-runs", "image-is-verified"])
 def test_a_sweep_past_the_expiry_leaves_nothing_of_a_killed_build_and_everything_else(
-    workplace: Workplace, moment: str
+    workplace: Workplace, moment: str, session_server: dict[str, str]
 ) -> None:
     """Also where Compute Engine has deleted nothing: its clock is not turned here."""
     compute, bucket = Compute(workplace.emulator), anonymous_bucket()
@@ -231,7 +238,7 @@ def test_a_sweep_past_the_expiry_leaves_nothing_of_a_killed_build_and_everything
         workplace.emulator.scripts.add({**succeeding(LABEL), "match": {"name": "cos-customizer-[0-9a-f]{10}"}})
         reached = lambda: workplace.emulator.calls.count(path="-test/serialPort")  # noqa: E731
     workplace.prepare()
-    process = workplace.begin(*FINISH, "-image-family=my-family", "-verify-boot")
+    process = workplace.begin(*FINISH, "-image-family=my-family", "-verify-boot", server=session_server)
     wait_for(reached)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
