@@ -66,7 +66,7 @@ def _run_and_undo(record: Record, interrupts: Interrupts, limit: TimeLimit) -> O
         finally:
             interrupts.shield(limit.end_of_undoing())  # again: an interruption can come just before it is up
             _undo(record, undoing, interrupts, limit)
-        if undoing.is_incomplete:
+        if undoing.leftovers:
             raise CleanUpError(
                 f"image {record.output_name} is there, but not everything that the build has made is gone",
                 "what is left behind is named above.",

@@ -42,7 +42,6 @@ class Undoing:
     Attributes:
         removals: What has become of everything that was to be removed.
         leftovers: What could not be removed, for people.
-        is_incomplete: Whether something is left that costs, or that was not seen to go.
     """
 
     def __init__(self, root: "Undoing | None" = None) -> None:
@@ -51,7 +50,6 @@ class Undoing:
         self._parts: list[Undoing] = []
         self.removals: list[Removal] = []
         self.leftovers: list[str] = []
-        self.is_incomplete = False
 
     def add(self, what: str, undo: Undo, taker: str = "") -> Entry:
         """Register an undoing.
@@ -123,12 +121,11 @@ class Undoing:
         self._root.removals += removals
         for removal in removals:
             if removal.action == "failed":
-                self._leave(Entry(self, what, list, taker), removal.reason, removal.kind != "object")
+                self._leave(Entry(self, what, list, taker), removal.reason)
 
-    def _leave(self, entry: Entry, reason: str, matters: bool = True) -> None:
+    def _leave(self, entry: Entry, reason: str) -> None:
         taken = f"; {entry.taker}" if entry.taker else ""
         self._root.leftovers.append(f"{entry.what} ({reason}){taken}")
-        self._root.is_incomplete |= matters or deadline.left() == 0
 
     @property
     def removed(self) -> Counter[str]:
