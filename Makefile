@@ -8,7 +8,7 @@ SIDE_BY_SIDE := -n auto --dist loadfile --no-loadscope-reorder
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-fast test-container test-vm container host-packages check-gpu lint bench fuzz release \
+.PHONY: help demo test test-all test-fast test-container test-vm container host-packages check-gpu lint bench faults fuzz release \
   docs pictures venv lock clean
 
 help: ## list these targets
@@ -45,6 +45,9 @@ check-gpu: venv ## try a real GPU driver in your own project: PROJECT=… [ZONE=
 
 fuzz: venv ## feed the program bad input of every kind, and print what came of it: [CASES=20000 KINDS="recipes …" SEED=…]
 	@PYTHONPATH=tests $(VENV)/bin/python make/fuzz.py $(or $(CASES),20000) $(KINDS)
+
+faults: venv ## let builds run under every fault, signal and kill, and print a table: [TENTH=0…9|commit ONLY=pattern]
+	@PYTHONPATH=tests $(VENV)/bin/python make/faults.py
 
 bench: venv ## measure what performance is promised, against its limits (BENCH="--full" for the long ones)
 	@$(VENV)/bin/python -m benchmarks $(BENCH)

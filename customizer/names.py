@@ -29,7 +29,13 @@ BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}")
 ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+SECRET_VERSION = re.compile(
+    rf"projects/{PROJECT.pattern}/secrets/[A-Za-z0-9_-]{{1,255}}"
+    r"/versions/([1-9][0-9]{0,18}|[A-Za-z][A-Za-z0-9_-]{0,62})"
+)
 """What the whole of such a name matches, for checks and for schemas."""
+_SECRET = re.compile(r"projects/[^/]+/secrets/[^/]+")
+_REGIONAL_SECRET = re.compile(r"projects/[^/]+/locations/[^/]+/secrets/.+")
 _COS_IMAGE = re.compile(
     r"cos-(?P<arm64>arm64-)?((?P<channel>stable|beta|dev|rc)-)?(?P<milestone>[0-9]+)(?P<build>(-[0-9]+){3})"
 )
@@ -144,6 +150,26 @@ def check_environment_name(name: str) -> None:
         raise ValueError(
             f"{name!r} is not a valid environment variable name: letters, digits and '_', not starting with a digit"
         )
+
+
+def check_secret_version(name: str) -> None:
+    """Check the name of a secret's version: its number, `latest`, or an alias.
+
+    Source: https://cloud.google.com/secret-manager/docs/reference/rest/v1/projects.secrets.versions/access.
+
+    Raises:
+        ValueError: Secret Manager has no such names. The message does not repeat it: it may be the secret itself.
+    """
+    if SECRET_VERSION.fullmatch(name):
+        return
+    if _SECRET.fullmatch(name):
+        raise ValueError("names a secret and not which version of it: add /versions/latest, or a version's number")
+    if _REGIONAL_SECRET.fullmatch(name):
+        raise ValueError("names a regional secret, and the VM reads global ones only: projects/{project}/secrets/…")
+    raise ValueError(
+        "does not name a secret's version (it is not shown: it may be the secret itself): write "
+        "projects/{project}/secrets/{secret}/versions/{version}, with a number, latest or an alias as version"
+    )
 
 
 def license_path(text: str) -> str:

@@ -1,4 +1,4 @@
-"""A local Compute Engine, Cloud Storage and Cloud Logging, and a runner of Cloud Build workflows."""
+"""A local Compute Engine, Cloud Storage, Cloud Logging and Secret Manager, and a runner of Cloud Build workflows."""
 
 import logging
 

@@ -28,6 +28,7 @@ _LOG_FILE = "emulator.log"
 STATE_FILES = (
     *("compute.sqlite*", "logs.sqlite*", "lock", _LOG_FILE, _FILE, f".{_FILE}.*"),
     *("storage", "machines", "cache"),
+    *("secrets.json", ".secrets.json.*"),
 )
 """What the emulator keeps in its state directory."""
 CACHE_FILES = ("stand-in-*", "stand-in.lock", "accelerator.json", "prefect-*.db", ".prefect-*", ".accelerator.json.*")

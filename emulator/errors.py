@@ -17,6 +17,8 @@ _CANONICAL = {
     503: "UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
 }
+_CANONICAL_BY_REASON = {"failedPrecondition": "FAILED_PRECONDITION"}
+"""Reasons that have a status of their own, whatever the HTTP status."""
 
 
 class EmulatorError(Exception):
@@ -53,8 +55,8 @@ class ApiError(Exception):
             "message": self.message,
             "errors": [{"message": self.message, "domain": "global", "reason": self.reason}],
         }
-        if self.code in _CANONICAL:
-            error["status"] = _CANONICAL[self.code]
+        if status := _CANONICAL_BY_REASON.get(self.reason) or _CANONICAL.get(self.code):
+            error["status"] = status
         return {"error": error}
 
 

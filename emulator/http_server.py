@@ -29,7 +29,7 @@ DROP_CONNECTION = "X-Emulator-Drop"
 """An application's answer with this header is not sent: the connection is cut instead."""
 
 LONGEST_BODY = 16 << 20
-"""Bytes of a request's body: more than any of Compute Engine's or Cloud Logging's may have."""
+"""Bytes of a request's body: more than any of Compute Engine's, Cloud Logging's or Secret Manager's may have."""
 _FINISH_SECONDS = 2.0
 _LONGEST_LINE = 16 << 10
 """Bytes of a request line, as Google's front end takes them."""
@@ -38,6 +38,9 @@ _FOR_BROWSERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
+
+_SERVICES = {"/v1/": "secretmanager", "/v2/": "logging"}
+"""Whose paths begin how; Compute Engine's begin in many ways."""
 
 Record = Callable[[str, str, str, int, float], None]
 """Called after each request: service, method, path, status (0 for a cut connection), seconds."""
@@ -167,7 +170,7 @@ class _Handler(GatedHandler, WSGIRequestHandler):
     server: "HttpServer"
 
     def service(self) -> str:
-        return "logging" if self.path.startswith("/v2/") else "compute"
+        return next((name for start, name in _SERVICES.items() if self.path.startswith(start)), "compute")
 
     def answer_request(self, body: bytes) -> None:
         environ = self.make_environ()

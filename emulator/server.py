@@ -15,6 +15,8 @@ from cos_customizer.emulator.compute.store import Resource
 from cos_customizer.emulator.control import Controls, control_api
 from cos_customizer.emulator.errors import EmulatorError
 from cos_customizer.emulator.faults import Faults
+from cos_customizer.emulator.gate import loopback_gate
+from cos_customizer.emulator.guest_access import check_access
 from cos_customizer.emulator.http_server import HttpServer
 from cos_customizer.emulator.logging.api import logging_api
 from cos_customizer.emulator.logging.entries import LogEntries
@@ -23,14 +25,18 @@ from cos_customizer.emulator.machines.metadata_server import GATEWAY_IP
 from cos_customizer.emulator.machines.scripted import ScriptedBackend, Transcripts
 from cos_customizer.emulator.projects import READ_ONLY_PROJECT, is_project_id
 from cos_customizer.emulator.request_log import RequestLog
+from cos_customizer.emulator.secret_manager.api import secret_manager_api
+from cos_customizer.emulator.secret_manager.store import Secrets
 from cos_customizer.emulator.storage.cloud_storage import CloudStorage
 from cos_customizer.emulator.web import Context, application
 
-_APP = application(compute_api, batch_api, logging_api, control_api)
+_APP = application(compute_api, batch_api, logging_api, secret_manager_api, control_api)
+_APP_FOR_GUESTS = application(secret_manager_api)
+_APP_FOR_GUESTS.before_request(check_access)
 
 
 class Emulator:
-    """A local Compute Engine, Cloud Storage and Cloud Logging.
+    """A local Compute Engine, Cloud Storage, Cloud Logging and Secret Manager.
 
     A context manager: it answers inside, and leaves no process or port behind.
 
@@ -38,7 +44,7 @@ class Emulator:
         state_dir: where everything is kept; it goes on from what an earlier emulator has left there.
         backend: the machines, or the name of their kind.
         projects: their buckets `<project>_cloudbuild` exist from the beginning.
-        port: port of the Compute Engine API, and of Cloud Logging's; 0 takes a free one.
+        port: port of the Compute Engine API, and of Cloud Logging's and Secret Manager's; 0 takes a free one.
         storage_port: port of Cloud Storage; 0 takes a free one.
         cache_dir: where the stand-in image is kept from one state directory to another (`qemu` only).
         shutdown: called when a client asks the emulator to end.
@@ -48,8 +54,10 @@ class Emulator:
         faults: that are ordered.
         calls: the requests that were answered.
         logs: the log entries that were written.
+        secrets: of Secret Manager.
         port: port of the Compute Engine API.
         storage_port: port of Cloud Storage.
+        guest_port: port of Secret Manager for guests.
 
     Raises:
         EmulatorError: the state directory is in use or of another kind, or a port is taken.
@@ -83,10 +91,11 @@ class Emulator:
             self.faults,
             self._backend,
             self._given_attributes,
-            lambda: (self.storage_port,),
+            lambda: (self.storage_port, self.guest_port),
         )
         self.logs = LogEntries(state_dir, self.clock)
         try:
+            self.secrets = Secrets(state_dir, self.clock)
             self._storage = CloudStorage(
                 state_dir / "storage",
                 storage_port,
@@ -97,15 +106,20 @@ class Emulator:
             )
             for project in projects:
                 self._use_project(project)
-            services = (self._engine, self.logs, Controls(self.status, shutdown))
+            services = (self._engine, self.logs, self.secrets, Controls(self.status, shutdown))
             context = Context(services, self.faults, self.calls, self._use_project)
             self._http = HttpServer(context.wsgi(_APP), port, self.calls.record)
-        except OSError as error:
+            self._guest_http = HttpServer(context.wsgi(_APP_FOR_GUESTS), 0, self.calls.record)
+        except (OSError, EmulatorError) as error:
             self.logs.close()
             self._engine.close()
+            if isinstance(error, EmulatorError):
+                raise
             raise EmulatorError(f"cannot listen on 127.0.0.1: {error}", "choose other ports") from error
         self.port: int = self._http.port
         self.storage_port: int = self._storage.port
+        self.guest_port: int = self._guest_http.port
+        self._guest_http.gate = loopback_gate(self.guest_port, f"{GATEWAY_IP}:{self.guest_port}")
 
     @property
     def quotas(self) -> Quotas:
@@ -134,6 +148,7 @@ class Emulator:
     def start(self) -> Self:
         """Begin to answer."""
         self._storage.start()
+        self._guest_http.start()
         self._http.start()
         return self
 
@@ -142,6 +157,7 @@ class Emulator:
         self._engine.end_waiting()
         self.faults.clear()
         self._http.stop()
+        self._guest_http.stop()
         self.logs.close()
         self._engine.close()
         self._storage.stop()
@@ -160,6 +176,7 @@ class Emulator:
             "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE": f"http://127.0.0.1:{self.port}/compute/v1/",
             "STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{self.storage_port}",
             "CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING": f"http://127.0.0.1:{self.port}/",
+            "CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER": f"http://127.0.0.1:{self.port}/",
         }
 
     def get(self, path: str) -> Resource:
@@ -190,7 +207,10 @@ class Emulator:
         }
 
     def _given_attributes(self) -> dict[str, str]:
-        return {"storage-endpoint": f"http://{GATEWAY_IP}:{self.storage_port}"}
+        return {
+            "storage-endpoint": f"http://{GATEWAY_IP}:{self.storage_port}",
+            "secretmanager-endpoint": f"http://{GATEWAY_IP}:{self.guest_port}",
+        }
 
     def _use_project(self, project: str) -> None:
         """Make sure that a project's bucket is there; whoever has deleted it does not have to do without."""

@@ -19,6 +19,7 @@ from cos_customizer.flows.output_image import OutputImage
 from cos_customizer.flows.record import Record
 from cos_customizer.flows.undoing import SWEEP_TAKES_IT, Undoing
 from cos_customizer.gcp import in_flight, request_bodies
+from cos_customizer.gcp.clients import clients
 from cos_customizer.gcp.context import Archive
 from cos_customizer.gcp.images import ResolvedImage
 from cos_customizer.tasks import gpu_drivers as gpu_tasks
@@ -100,7 +101,7 @@ def _run(record: Record, undoing: Undoing) -> Outcome:
     if not output.is_released():
         if spec.verify.asked_for:
             with record.phase("verify"):
-                output.verify(plan.zones, plan.test_user_data)
+                output.verify(plan.zones, plan.test_user_data, plan.secret_manager)
         with record.phase("release"):
             output.release()
     record.output = output.image
@@ -127,6 +128,7 @@ class _Plan:
         provenance: What the image will say of itself.
         user_data: The builder VM's.
         test_user_data: The test VM's.
+        secret_manager: Where the VMs are to be told that Secret Manager is, if they are.
     """
 
     zones: list[str]
@@ -134,6 +136,7 @@ class _Plan:
     provenance: Provenance
     user_data: str
     test_user_data: str
+    secret_manager: str | None
 
 
 def _prepare(record: Record, undoing: Undoing, source: ResolvedImage) -> _Plan:
@@ -141,6 +144,7 @@ def _prepare(record: Record, undoing: Undoing, source: ResolvedImage) -> _Plan:
     if spec.gpu_driver is not None:
         gpu_drivers.check_architecture(source.architecture)
     request_bodies.check_source(spec, source)
+    secret_manager = clients().endpoints.secret_manager_of_vms() if spec.has_secrets else None
     request_bodies.image_labels(spec.output, source.labels)  # fails now if there are too many, not after the steps
     directory = ScratchDirectory()
     undoing.add(f"directory {directory.path}", directory.remove)
@@ -156,6 +160,7 @@ def _prepare(record: Record, undoing: Undoing, source: ResolvedImage) -> _Plan:
         # Rendered now: what does not fit into instance metadata fails before a VM is paid for.
         request_bodies.user_data(spec, build, archive.sha256),
         request_bodies.test_user_data(spec, build, archive.sha256),
+        secret_manager,
     )
 
 
@@ -190,7 +195,9 @@ def _create_image(record: Record, undoing: Undoing, source: ResolvedImage, plan:
     """Run the steps on a builder VM and make the output image of its disk."""
     spec, build = record.spec, record.build
     builder = GuestVm(record, undoing.part(), "build", [step.label for step in spec.steps])
-    request = request_bodies.VmRequest(spec, build, source.path, source.architecture, plan.user_data)
+    request = request_bodies.VmRequest(
+        spec, build, source.path, source.architecture, plan.user_data, plan.secret_manager
+    )
     now = time.time()
     with record.phase("builder VM"):
         vm = builder.create(plan.zones, lambda zone: request_bodies.builder_vm(request, zone, now))

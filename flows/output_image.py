@@ -155,12 +155,13 @@ class OutputImage:
         ours = image.provenance is not None and image.family == (self._spec.output.family or "")
         return ours and not image.deprecation
 
-    def verify(self, zones: list[str], user_data: str) -> None:
+    def verify(self, zones: list[str], user_data: str, secret_manager: str | None) -> None:
         """Boot a test VM from it, and run the scripts that verify it; not if it is in its family, and so was verified.
 
         Args:
             zones: To test in; the builder VM's is tried first.
             user_data: The test VM's.
+            secret_manager: Where it is to be told that Secret Manager is, if it is.
 
         Raises:
             BuildFailedError: It does not boot, or a script has failed. It is left to undoing, or kept and labelled, as
@@ -172,7 +173,7 @@ class OutputImage:
             return
         spec, build = self._spec, self._record.build
         vm = GuestVm(self._record, self._undoing.part(), "verify", [script.label for script in spec.verify.scripts])
-        request = request_bodies.VmRequest(spec, build, image.path, image.architecture, user_data)
+        request = request_bodies.VmRequest(spec, build, image.path, image.architecture, user_data, secret_manager)
         zones = sorted(zones, key=lambda zone: zone != self._record.zones.get("build"))
         test_vm = vm.create(zones, lambda zone: request_bodies.test_vm(request, zone, time.time()))
         try:

@@ -14,6 +14,7 @@ from cos_customizer.customizer.fields import FieldPath, Message
 COMPUTE_OVERRIDE = "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE"
 STORAGE_OVERRIDE = "STORAGE_EMULATOR_HOST"
 LOGGING_OVERRIDE = "CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING"
+SECRETS_OVERRIDE = "CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER"
 _LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 
@@ -25,11 +26,13 @@ class Endpoints:
         compute: scheme, host and port of Compute Engine, without a path.
         storage: scheme, host and port of Cloud Storage.
         logging: scheme, host and port of Cloud Logging. It goes its own way: to override it alone harms nobody.
+        secret_manager: scheme, host and port of Secret Manager, which VMs call, and nobody here.
     """
 
     compute: str | None = None
     storage: str | None = None
     logging: str | None = None
+    secret_manager: str | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Endpoints":
@@ -53,10 +56,12 @@ class Endpoints:
         if storage_host and "://" not in storage_host:
             storage_host = f"http://{storage_host}"
         logging = environment.get(LOGGING_OVERRIDE, "").strip()
+        secret_manager = environment.get(SECRETS_OVERRIDE, "").strip()
         endpoints = cls(
             _origin(COMPUTE_OVERRIDE, compute),
             _origin(STORAGE_OVERRIDE, storage_host),
             _origin(LOGGING_OVERRIDE, logging),
+            _origin(SECRETS_OVERRIDE, secret_manager),
         )
         if _is_local(endpoints.compute) != _is_local(endpoints.storage):
             raise UsageError(
@@ -90,6 +95,20 @@ class Endpoints:
                     "set it (`cos-customizer emulator env` prints it), or leave out {}.", FieldPath("cloud_logging")
                 ),
             )
+
+    def secret_manager_of_vms(self) -> str | None:
+        """Where VMs are to be told that Secret Manager is; None if they know: the emulator tells its own.
+
+        Raises:
+            UsageError: the VM and its secrets would be on two clouds, this machine's and Google's.
+        """
+        if self.secret_manager and self.anonymous != _is_local(self.secret_manager):
+            where = "on this machine" if self.anonymous else "in Google Cloud"
+            raise UsageError(
+                f"the build happens {where}, and {SECRETS_OVERRIDE} leads to {self.secret_manager}",
+                "set it (`cos-customizer emulator env` prints it for builds on this machine), or unset it.",
+            )
+        return None if self.anonymous else self.secret_manager
 
 
 def _origin(variable: str, url: str) -> str | None:

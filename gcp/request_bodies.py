@@ -26,7 +26,7 @@ from cos_customizer.customizer.spec.options import DISK_SIZE, INHERIT_LABELS
 from cos_customizer.customizer.spec.steps.kinds import Step
 from cos_customizer.customizer.spec.values import MOST_LABELS
 from cos_customizer.gcp.images import ResolvedImage
-from cos_customizer.guest.user_data import ContextObject, GuestStep, render_user_data
+from cos_customizer.guest.user_data import SECRETS_ENDPOINT, ContextObject, GuestStep, render_user_data
 
 SCOPES = (
     "https://www.googleapis.com/auth/devstorage.read_write",
@@ -148,7 +148,7 @@ def _rendered(spec: BuildSpec, build: BuildNames, steps: list[GuestStep], sha256
 
 
 def _guest_step(step: Step, *, gpu: bool) -> GuestStep:
-    return GuestStep(step.type, step.label, step.settings(gpu=gpu), step.repeatable)
+    return GuestStep(step.type, step.label, step.settings(gpu=gpu), step.repeatable, step.secrets)
 
 
 @dataclass(frozen=True)
@@ -161,6 +161,7 @@ class VmRequest:
         image: `projects/{project}/global/images/{image}` to boot from.
         architecture: Of the image, `X86_64` or `ARM64`.
         user_data: The cloud-config with its plan.
+        secret_manager: Where the VM finds Secret Manager; None: where it is unless one says otherwise.
     """
 
     spec: BuildSpec
@@ -168,6 +169,7 @@ class VmRequest:
     image: str
     architecture: str
     user_data: str
+    secret_manager: str | None = None
 
 
 def test_vm(request: VmRequest, zone: str, now: float) -> dict[str, Any]:
@@ -233,6 +235,8 @@ def builder_vm(request: VmRequest, zone: str, now: float) -> dict[str, Any]:
             "instanceTerminationAction": "DELETE",
         },
     }
+    if request.secret_manager:
+        body["metadata"]["items"].append({"key": SECRETS_ENDPOINT, "value": request.secret_manager})
     if shielded := _shielded(builder):
         body["shieldedInstanceConfig"] = shielded
     if builder.network_tags:

@@ -15,6 +15,7 @@ read_secret() {
 refuse_secret() {
   case $(http_status) in
     401 | 403) printf %s "the builder VM's service account may not read the secret $1 (HTTP $(http_status))" ;;
+    400) printf %s "the version of the secret $1 is disabled or destroyed (HTTP 400 from $endpoint)" ;;
     404) printf %s "the secret $1 does not exist (HTTP 404 from $endpoint)" ;;
     *) printf %s "cannot read the secret $1 from $endpoint: $(first_line "$directory/curl.errors")" ;;
   esac
@@ -44,13 +45,19 @@ read_secrets() {
   done
 }
 
-# with_secrets <function> <argument>…: for a subshell, which the values end with.
-with_secrets() {
-  local secret_name
-  for secret_name in "${!secrets[@]}"; do
-    export "$secret_name=${secrets[$secret_name]}"
-  done
-  "$@"
+# exec_with_secrets <command> <argument>…: as exec, with the secrets in its environment.
+exec_with_secrets() {
+  local name
+  ((${#secrets[@]} > 0)) || exec "$@"
+  # Through a pipe into a bash of its own: no variable of ours is in the way of one of theirs, whatever its name.
+  exec /bin/bash -c '
+    mapfile -t -d "" -u 9
+    exec 9<&-
+    set -- "${#MAPFILE[@]}" "${MAPFILE[@]}" "$@"
+    unset MAPFILE
+    export "${@:2:$1}" || exit
+    shift "$(($1 + 1))"
+    exec "$@"' bash "$@" 9< <(for name in "${!secrets[@]}"; do printf '%s=%s\0' "$name" "${secrets[$name]}"; done)
 }
 
 # say_parts <text>: its lines, without the space around them, long ones in pieces; short ones only if there is nothing else
@@ -71,13 +78,31 @@ say_parts() {
   done
 }
 
-# Prints a program for sed that masks the secrets, line by line: as they are, and in base64, in one line or in several.
-# What base64 makes of a value's last bytes depends on what follows them: nothing, or a line feed.
+# base64_amid <length> <value>: what base64 makes of the value behind so many other bytes, whatever those are and whatever
+# follows it: without the characters that tell of them as well.
+base64_amid() {
+  local encoded skipped=(0 2 3)
+  encoded=$(printf %s "$(printf '%*s' "$1" '')$2" | base64 -w 0)
+  [[ $encoded != *= ]] || encoded=${encoded%%=*} encoded=${encoded%?}
+  printf %s "${encoded:skipped[$1]}"
+}
+
+# Prints a program for sed that masks the secrets, line by line: as they are, in hexadecimal digits, and in base64, in one
+# line or in several, alone or amid other text. What base64 makes of a value's last bytes depends on what follows them: nothing, or a line
+# feed.
 mask_secrets() {
   local -x LC_ALL=C
-  local value end columns encoded
+  local value end columns encoded before
   for value in "${secrets[@]}"; do
     say_parts "$value"
+    if ((${#value} >= 2)); then
+      encoded=$(printf %s "$value" | od -An -v -tx1 | tr -d ' \n')
+      say_parts "$encoded"$'\n'"${encoded^^}"
+    fi
+    for before in 0 1 2; do
+      encoded=$(base64_amid "$before" "$value")
+      ((${#encoded} < 4)) || say_parts "$encoded"$'\n'"$(printf %s "$encoded" | tr +/ -_)"
+    done
     for end in '' $'\n'; do
       for columns in 0 64 76; do
         encoded=$(printf %s "$value$end" | base64 -w "$columns")

@@ -176,7 +176,6 @@ step() {
   declare -F "${call[0]}" >/dev/null || fail_step "$number" "is of a kind unknown to the builder VM: $kind"
   if ((${#references[@]} > 0)); then
     read_secrets "$number" "${references[@]}"
-    call=(with_secrets "${call[@]}")
   fi
   print_output_of "${call[@]}"
   code=$?

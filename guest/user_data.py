@@ -10,7 +10,7 @@ from urllib.parse import quote
 import yaml
 
 from cos_customizer.customizer.names import check_environment_name
-from cos_customizer.customizer.spec.script_checks import ENVIRONMENT_LIMIT
+from cos_customizer.customizer.spec.script_checks import ENVIRONMENT_LIMIT, check_environment_secrets
 from cos_customizer.customizer.yaml_text import to_yaml
 
 USER_DATA_LIMIT = 256 * 1024
@@ -19,13 +19,15 @@ USER_DATA_LIMIT = 256 * 1024
 DIRECTORY = "/run/cos-customizer"
 """Where the scripts are on the builder VM: memory, so that no image ever holds them."""
 
+SECRETS_ENDPOINT = "secretmanager-endpoint"
+"""The attribute of the VM that says where Secret Manager is, if it is not where it always is."""
+
 SCRIPTS = ("build.sh", "protocol.sh", "context.sh", "secrets.sh", "steps.sh", "leftovers.sh", "blocks.sh", "cleanup.sh")
 """The files that every build needs. Those of a kind of step are only there if a step is of that kind."""
 
 _FOLDER = Path(__file__).parent
 _NONCE = re.compile(r"[A-Za-z0-9_-]+")
 _KIND = re.compile(r"[a-z][a-z0-9-]*")
-_SECRET = re.compile(r"projects/[^/\s]+/secrets/[A-Za-z0-9_-]+/versions/[A-Za-z0-9_-]+")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SOURCED = re.compile(r'^\. "\$directory/(steps/[a-z_]+\.sh)"$', re.MULTILINE)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -145,9 +147,8 @@ def _step_line(number: int, step: GuestStep) -> str:
         if (size := len(f"{name}={value}".encode(errors="replace"))) > ENVIRONMENT_LIMIT:
             raise ValueError(f"{name} is {size} bytes, and Linux takes {ENVIRONMENT_LIMIT}")
         words.append(_quote(f"{name}={value}", name))
+    check_environment_secrets(dict(step.secrets))
     for name, reference in step.secrets:
-        check_environment_name(name)
-        _check(_SECRET, reference, "secret's version (projects/…/secrets/…/versions/…)")
         words.append(_quote(f"secret:{name}={reference}", name))
     return " ".join(words)
 

@@ -35,7 +35,7 @@ _START_FLAGS = (
     ),
     IntegerFlag(
         "port",
-        "Port of Compute Engine and Cloud Logging on 127.0.0.1; 0 takes a free one.",
+        "Port of Compute Engine, Cloud Logging and Secret Manager on 127.0.0.1; 0 takes a free one.",
         default=0,
     ),
     IntegerFlag("storage-port", "Port of Cloud Storage on 127.0.0.1; 0 takes a free one.", default=0),
@@ -50,9 +50,9 @@ _START_FLAGS = (
 )
 
 
-@click.group("emulator", cls=GoGroup, short_help="Run Compute Engine, Cloud Storage and Cloud Logging on this machine.")
+@click.group("emulator", cls=GoGroup, short_help="Run a local Compute Engine and what builds need beside it.")
 def emulator() -> None:
-    """Run Compute Engine, Cloud Storage and Cloud Logging on this machine.
+    """Run Compute Engine, Cloud Storage, Cloud Logging and Secret Manager on this machine.
 
     `emulator start` prints the environment variables that point cos-customizer, gcloud and Google's client libraries
     to it: eval "$(cos-customizer emulator start)". Nothing listens beyond 127.0.0.1, and no Google account is needed.
@@ -104,6 +104,7 @@ def status(state_dir: str | None) -> None:
     click.echo(f"Compute Engine  {running.environment['CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE']}")
     click.echo(f"Cloud Storage   {running.environment['STORAGE_EMULATOR_HOST']}")
     click.echo(f"Cloud Logging   {running.environment['CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING']}")
+    click.echo(f"Secret Manager  {running.environment.get('CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER', '-')}")
     click.echo(f"its own API     {running.control}")
     click.echo(f"log             {running.log}")
 

@@ -10,7 +10,15 @@ from cos_customizer.cli.go_flags import see_help
 from cos_customizer.cli.state import StateDirectory
 from cos_customizer.cli.workdir import WORKDIR_FLAG, workdir_of
 from cos_customizer.customizer.errors import CustomizerError, UsageError
-from cos_customizer.customizer.spec.script_checks import OPTIONS, check_environment_size, normalize_script
+from cos_customizer.customizer.fields import FieldPath, message_of, placed
+from cos_customizer.customizer.spec.script_checks import (
+    MASK,
+    OPTIONS,
+    check_environment_secrets,
+    check_environment_size,
+    check_given_once,
+    normalize_script,
+)
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -42,13 +50,27 @@ FLAGS = (
         example="-env=RELEASE=1,FOO=bar",
         secret=True,
     ),
+    MapFlag(
+        "env-secret",
+        OPTIONS["steps.run-script.env_secrets"],
+        value="NAME=VERSION,…",
+        example="-env-secret=TOKEN=projects/my-project/secrets/token/versions/latest",
+        secret=True,
+    ),
     WORKDIR_FLAG,
 )
 
 
 @command("run-script", FLAGS, section=BUILD_STEPS, rank=2)
 @click.pass_context
-def run_script(ctx: click.Context, /, script: str | None, env: dict[str, str], local_state_workdir: str | None) -> int:
+def run_script(
+    ctx: click.Context,
+    /,
+    script: str | None,
+    env: dict[str, str],
+    env_secret: dict[str, str],
+    local_state_workdir: str | None,
+) -> int:
     """Run a script of the build context on the builder VM.
 
     The script is only written down here; finish-image-build runs all scripts in the order of their run-script steps,
@@ -68,10 +90,21 @@ def run_script(ctx: click.Context, /, script: str | None, env: dict[str, str], l
         check_environment_size(env)
     except ValueError as error:
         raise UsageError(f"-env: {error}") from None
+    try:
+        check_environment_secrets(env_secret)
+    except ValueError as error:
+        raise UsageError(f"-env-secret: {error}") from None
+    try:
+        check_given_once(env, env_secret)
+    except ValueError as error:
+        message = placed(message_of(error), FieldPath("steps.run-script"))
+        raise UsageError(message, see_help("run-script")) from None
     state = StateDirectory.named(workdir_of(ctx, local_state_workdir))
     state.read().check_script("-script", script)
-    number = state.add_step({"type": "run-script", "script": script, **({"env": env} if env else {})})
+    step = {"type": "run-script", "script": script, "env": env, "env_secrets": env_secret}
+    number = state.add_step({name: value for name, value in step.items() if value})
     topic = f"step {number}"
-    variables = f" (env {', '.join(f'{name}=***' for name in env)})" if env else ""
+    shown = [*(f"{name}={MASK}" for name in env), *(f"{name}={version}" for name, version in env_secret.items())]
+    variables = f" (env {', '.join(shown)})" if shown else ""
     click.echo(f"{topic:<14}run-script {script}{variables}")
     return 0

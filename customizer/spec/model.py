@@ -199,6 +199,11 @@ class BuildSpec(Model):
         return next(filter(None, wanted), None)
 
     @property
+    def has_secrets(self) -> bool:
+        """Whether a VM of the build reads secrets."""
+        return any(step.secrets for step in (*self.steps, *self.verify.scripts))
+
+    @property
     def timeout_seconds(self) -> float:
         """The build's time limit in seconds."""
         return parse_duration(self.timeout)

@@ -3,14 +3,27 @@
 import posixpath
 from collections.abc import Mapping
 
-from cos_customizer.customizer.fields import Option, by_path
+from cos_customizer.customizer import names
+from cos_customizer.customizer.fields import FieldPath, Message, Option, by_path
+
+ENV, ENV_SECRETS = FieldPath("steps.run-script.env"), FieldPath("steps.run-script.env_secrets")
 
 OPTIONS = by_path(
     Option("steps.run-script.script", "Path of the script, relative to the root of the build context.", required=True),
     Option(
-        "steps.run-script.env",
-        "Environment variables of the script. They travel in the builder VM's metadata: pass the name of a secret, not "
-        "the secret.",
+        ENV.path,
+        Message(
+            "Environment variables of the script. They travel in the builder VM's metadata in clear: give secrets by "
+            "{}.",
+            ENV_SECRETS,
+        ),
+        dict,
+    ),
+    Option(
+        ENV_SECRETS.path,
+        "Environment variables of the script whose values are secrets of Secret Manager, each given as "
+        "projects/{project}/secrets/{secret}/versions/{version} (a number, latest or an alias). The VM reads them with "
+        "its service account just before the script runs; they are nowhere else, and *** in its output.",
         dict,
     ),
 )
@@ -20,6 +33,13 @@ ENVIRONMENT_LIMIT = 128 * 1024 - 1
 
 Half of the 256 KiB of the metadata value that all steps travel in, and what Linux takes as one string (MAX_ARG_STRLEN,
 less the closing zero). Source: https://cloud.google.com/compute/docs/metadata/setting-custom-metadata#limitations.
+"""
+
+
+BASH_OWN_NAMES = ("BASHOPTS", "BASH_VERSINFO", "EUID", "PPID", "SHELLOPTS", "UID")
+"""Variables that bash sets itself and lets nobody change, so that it cannot take a secret's value for them.
+
+Source: https://www.gnu.org/software/bash/manual/html_node/Bash-Variables.html.
 """
 
 
@@ -64,6 +84,39 @@ def check_environment_size(env: Mapping[str, str]) -> None:
             f"the environment has {total:,} bytes, of which {largest} has {sizes[largest]:,}; instance metadata takes "
             f"at most {ENVIRONMENT_LIMIT:,} a step"
         )
+
+
+def check_environment_secrets(env_secrets: Mapping[str, str]) -> None:
+    """Check that the guest can give these secrets to a script.
+
+    Args:
+        env_secrets: secrets' versions, by names of environment variables.
+
+    Raises:
+        ValueError: it cannot; the message names the variable, never what it is set to.
+    """
+    for name, version in env_secrets.items():
+        names.check_environment_name(name)
+        if name in BASH_OWN_NAMES:
+            raise ValueError(f"{name} cannot be set for a script: bash sets it itself")
+        try:
+            names.check_secret_version(version)
+        except ValueError as error:
+            raise ValueError(f"{name} {error}") from None
+
+
+def check_given_once(env: Mapping[str, str], env_secrets: Mapping[str, str]) -> None:
+    """Check that no environment variable has both a value and a secret.
+
+    Args:
+        env: values by names.
+        env_secrets: secrets by names.
+
+    Raises:
+        ValueError: one has.
+    """
+    if both := sorted(env.keys() & env_secrets.keys()):
+        raise ValueError(Message("{} is in both {} and {}", ", ".join(both), *map(FieldPath, ("env", "env_secrets"))))
 
 
 def mask_environment(env: Mapping[str, str]) -> dict[str, str]:

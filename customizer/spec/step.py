@@ -53,6 +53,11 @@ class StepModel(Model):
         raise NotImplementedError
 
     @property
+    def secrets(self) -> Sequence[tuple[str, str]]:
+        """Names of environment variables, and the versions of secrets that the guest reads for them."""
+        return ()
+
+    @property
     def gpu_driver(self) -> Driver | None:
         """The GPU driver that the step installs."""
         return None

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BeforeValidator, StringConstraints, WithJso
 
 from cos_customizer.customizer import names
 from cos_customizer.customizer.durations import format_duration, parse_duration
-from cos_customizer.customizer.spec.script_checks import check_environment_size
+from cos_customizer.customizer.spec.script_checks import check_environment_secrets, check_environment_size
 
 MOST_LABELS = 64
 """Source: https://cloud.google.com/compute/docs/labeling-resources#requirements."""
@@ -39,6 +39,11 @@ def _check_environment(env: dict[str, str]) -> dict[str, str]:
         names.check_environment_name(name)
     check_environment_size(env)
     return env
+
+
+def _check_environment_secrets(env_secrets: dict[str, str]) -> dict[str, str]:
+    check_environment_secrets(env_secrets)
+    return env_secrets
 
 
 def _check_labels(labels: dict[str, str]) -> dict[str, str]:
@@ -118,6 +123,11 @@ Environment = Annotated[
     dict[str, str],
     AfterValidator(_check_environment),
     _mapping(names.ENVIRONMENT_NAME, {"type": "string"}),
+]
+EnvironmentSecrets = Annotated[
+    dict[str, str],
+    AfterValidator(_check_environment_secrets),
+    _mapping(names.ENVIRONMENT_NAME, _text_schema(names.SECRET_VERSION)),
 ]
 Bucket = Annotated[str, AfterValidator(names.check_bucket), _spelled(names.BUCKET)]
 Workdir = Annotated[NonEmpty, AfterValidator(names.check_workdir)]

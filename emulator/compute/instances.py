@@ -81,6 +81,15 @@ class Instances:
             self._power.refresh(path)
         return self._shared.store.under(collection)
 
+    def running_with_id(self, instance_id: str) -> Resource | None:
+        """Return the running instance of any project that has a numeric id; None if there is none."""
+        for path, instance in self._shared.store.stored():
+            if instance.get("id") == instance_id and path.split("/")[-2] == "instances":
+                self._power.refresh(path)
+                found = self._shared.store.find(path)
+                return found if found and found["status"] == InstanceStatus.RUNNING else None
+        return None
+
     def insert(self, project: str, zone: str, body: dict[str, Any]) -> Resource:
         """Create and start an instance; returns the operation.
 

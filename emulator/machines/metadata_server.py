@@ -25,6 +25,8 @@ GATEWAY_IP = "169.254.169.1"
 """The host's loopback interface as the guest sees it."""
 
 TOKEN_SECONDS = 3599
+_GRANT_PREFIX = "ya29.local-"
+"""How access tokens begin; the instance's id follows, which nobody else in the guests' network knows."""
 _NAMES = (
     "169.254.169.254",
     "169.254.169.254:80",
@@ -115,6 +117,18 @@ class MetadataServer:
         return response
 
 
+def instance_of_token(authorization: str) -> str | None:
+    """Return the numeric id of the instance whose service account's token a request has; None if it has none.
+
+    Args:
+        authorization: the request's header `Authorization`.
+    """
+    scheme, _, token = authorization.strip().partition(" ")
+    if scheme.lower() != "bearer" or not token.strip().startswith(_GRANT_PREFIX):
+        return None
+    return token.strip().removeprefix(_GRANT_PREFIX)
+
+
 def _tree(spec: MachineSpec, attributes: Mapping[str, str]) -> dict[str, Any]:
     number = project_number(spec.project)
     accounts: dict[str, Any] = {}
@@ -179,7 +193,7 @@ class _Token(str):
     __slots__ = ()
 
     def grant(self) -> str:
-        token = {"access_token": f"ya29.local-{self}", "expires_in": TOKEN_SECONDS, "token_type": "Bearer"}
+        token = {"access_token": f"{_GRANT_PREFIX}{self}", "expires_in": TOKEN_SECONDS, "token_type": "Bearer"}
         return json.dumps(token, separators=(",", ":"))
 
 

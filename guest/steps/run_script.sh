@@ -6,5 +6,5 @@
 step_run_script() {
   local script=$state/context/${1#script=}
   shift
-  exec env -u INVOCATION_ID -u JOURNAL_STREAM -u SYSTEMD_EXEC_PID -u OLDPWD "$@" /bin/bash "$script"
+  exec_with_secrets /usr/bin/env -u INVOCATION_ID -u JOURNAL_STREAM -u SYSTEMD_EXEC_PID -u OLDPWD "$@" /bin/bash "$script"
 }

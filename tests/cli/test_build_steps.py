@@ -187,6 +187,18 @@ def test_run_script_is_written_down(started: StateDirectory) -> None:
     ]
 
 
+def test_secrets_are_written_down_by_their_names(started: StateDirectory) -> None:
+    more = run(
+        "run-script", "-script=preload.sh", "-env=A=1", f"-env-secret=B={VERSION},C={VERSION}", f"-env-secret=B={OTHER}"
+    )
+    shown = f"step 1        run-script preload.sh (env A=***, B={OTHER}, C={VERSION})\n"
+    assert (more.code, more.out) == (0, shown)
+    assert started.read().spec["steps"] == [
+        {"type": "run-script", "script": "preload.sh", "env": {"A": "1"}, "env_secrets": {"B": OTHER, "C": VERSION}},
+    ]
+
+
+VERSION, OTHER = "projects/my-project/secrets/token/versions/latest", "projects/my-project/secrets/other/versions/2"
 BAD_SCRIPTS = [
     ([], "-script must be set", ""),
     (["-script="], "-script must be set", ""),
@@ -198,6 +210,12 @@ BAD_SCRIPTS = [
     (["-script=."], "is a directory", ""),
     (["-script=preload.sh", "-env=1A=x"], "-env: '1A' is not a valid environment variable name", ""),
     (["-script=preload.sh", "-env=A"], "-env: item 1", "comma"),
+    (["-script=preload.sh", "-env-secret=A=projects/p/secrets/s"], "-env-secret: A names a secret", ""),
+    (["-script=preload.sh", "-env-secret=A=hunter2"], "-env-secret: A does not name a secret's version", ""),
+    (["-script=preload.sh", "-env-secret=hunter2"], "-env-secret: item 1 (not shown)", ""),
+    (["-script=preload.sh", f"-env-secret=1A={VERSION}"], "-env-secret: '1A' is not a valid environment variable", ""),
+    (["-script=preload.sh", f"-env-secret=UID={VERSION}"], "-env-secret: UID cannot be set", ""),
+    (["-script=preload.sh", "-env=A=hunter2", f"-env-secret=A={VERSION}"], "A is in both -env and -env-secret", ""),
     (["-script=preload.sh", f"-env=A={'x' * 131072}"], "-env: the environment has 131,074 bytes", ""),
 ]
 
@@ -208,6 +226,7 @@ def test_a_wrong_run_script_is_refused(started: StateDirectory, flags: list[str]
     assert refused.code == 2
     assert message in refused.err
     assert hint in refused.err
+    assert "hunter2" not in refused.err
     assert "steps" not in started.read().spec
 
 
@@ -363,6 +382,19 @@ def test_a_dry_run_prints_the_specification_and_every_request(home: Path, emulat
     assert printed.bodies(f"PATCH {IMAGES}/my-image") == [{"family": "f"}]
     assert "hunter2" not in dry.out
     assert (home / ".cos-customizer-workdir" / "state.json").read_bytes() == kept
+
+
+def test_a_dry_run_shows_which_secrets_are_read_and_tells_the_vm_no_value(home: Path, emulator: Emulator) -> None:
+    assert run(*START, f"-image-name={IMAGE}").code == 0
+    assert run("run-script", "-script=preload.sh", f"-env-secret=TOKEN={VERSION}").code == 0
+    dry = run("finish-image-build", *REQUIRED, "-dry-run")
+    assert (dry.code, dry.err) == (0, "")
+    printed = read_dry_run(dry.out)
+    assert printed.recipe["steps"][0]["env_secrets"] == {"TOKEN": VERSION}
+    (vm,) = printed.bodies(f"POST {INSTANCES}")
+    items = {item["key"]: item["value"] for item in vm["metadata"]["items"]}
+    assert f"secret:TOKEN={VERSION}" in items["user-data"]
+    assert "secretmanager-endpoint" not in items, "the emulator tells its own VMs"
 
 
 def test_a_dry_run_shows_how_the_image_would_be_verified_and_released(home: Path, emulator: Emulator) -> None:

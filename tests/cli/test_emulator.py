@@ -19,6 +19,7 @@ VARIABLES = {
     "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE",
     "STORAGE_EMULATOR_HOST",
     "CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING",
+    "CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER",
 }
 Run = Callable[..., subprocess.CompletedProcess[str]]
 COMMAND = (sys.executable, "-c", "import sys; from cos_customizer.cli.main import main; sys.exit(main())", "emulator")

@@ -252,7 +252,7 @@ COMPLETED = [
     (["emu"], {"emulator"}),
     (["run-script", "-sc"], {"-script"}),
     (["run-script", "--sc"], {"--script"}),
-    (["run-script", "-"], {"-script", "-env", "-local-state-workdir"}),
+    (["run-script", "-"], {"-script", "-env", "-env-secret", "-local-state-workdir"}),
     (["finish-image-build", "-no-e"], {"-no-external-ip"}),
     (["finish-image-build", "-zone=a", "-disk-"], {"-disk-size-gb", "-disk-type"}),
     (["finish-image-build", "-inherit-labels", "-lab"], {"-labels"}),

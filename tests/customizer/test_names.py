@@ -247,3 +247,35 @@ def test_a_url_names_an_object(url: str, found: object) -> None:
             names.bucket_and_object(url)
     else:
         assert names.bucket_and_object(url) == found
+
+
+VERSIONS = [
+    # name of a secret's version, what is wrong with it
+    ("projects/my-project/secrets/token/versions/3", ""),
+    ("projects/my-project/secrets/token/versions/latest", ""),
+    ("projects/my-project/secrets/Token_2/versions/in-use", ""),
+    ("projects/123456789012/secrets/token/versions/3", ""),
+    ("projects/example.com:my-project/secrets/token/versions/3", ""),
+    ("projects/my-project/secrets/token", "add /versions/latest"),
+    ("projects/my-project/locations/europe-west4/secrets/token/versions/3", "names a regional secret"),
+    ("projects/my-project/secrets/token/versions/0", "does not name a secret's version"),
+    ("projects/my-project/secrets/token/versions/", "does not name a secret's version"),
+    ("projects/my-project/secrets/token/versions/../x", "does not name a secret's version"),
+    ("projects/my-project/secrets/to.ken/versions/3", "does not name a secret's version"),
+    ("projects/my-project/secrets/token/versions/3:access", "does not name a secret's version"),
+    ("https://secretmanager.googleapis.com/v1/projects/p/secrets/s/versions/3", "does not name a secret's version"),
+    ("token", "does not name a secret's version"),
+    ("token:latest", "does not name a secret's version"),
+    ("sm://my-project/token", "does not name a secret's version"),
+    ("", "does not name a secret's version"),
+]
+
+
+@pytest.mark.parametrize(("name", "fault"), VERSIONS)
+def test_a_name_is_that_of_a_version_of_a_secret_or_what_is_wrong_is_said(name: str, fault: str) -> None:
+    if not fault:
+        names.check_secret_version(name)
+        return
+    with pytest.raises(ValueError, match=fault) as caught:
+        names.check_secret_version(name)
+    assert not name or name not in str(caught.value)

@@ -8,6 +8,7 @@ from support.specifications import SpecMaker
 from cos_customizer.customizer.families.provenance import Provenance, fingerprint
 
 DIGEST = "0" * 64
+SECRET = "projects/my-project/secrets/token/versions"
 
 
 def test_an_image_s_description_tells_people_and_us_where_it_comes_from() -> None:
@@ -57,3 +58,14 @@ def test_where_and_how_it_is_built_does_not(make_spec: SpecMaker, same: str) -> 
 def test_another_source_image_or_build_context_does(make_spec: SpecMaker) -> None:
     prints = {fingerprint(make_spec(), source, digest) for source in ("1", "2") for digest in (DIGEST, "1" * 64)}
     assert len(prints) == 4
+
+
+def test_a_recipe_without_secrets_has_the_fingerprint_that_it_had_before_there_were_any(make_spec: SpecMaker) -> None:
+    without = make_spec(verify={"scripts": ["first.sh"]})
+    assert fingerprint(without, "1", DIGEST) == "1f7a3f40fc233a6515ac8b161b5afbcc"
+
+
+def test_another_version_of_a_secret_is_another_recipe(make_spec: SpecMaker) -> None:
+    secrets = [{}, {"TOKEN": f"{SECRET}/1"}, {"TOKEN": f"{SECRET}/2"}, {"OTHER": f"{SECRET}/1"}]
+    specs = [make_spec(verify={"scripts": [{"script": "first.sh", "env_secrets": each}]}) for each in secrets]
+    assert len({fingerprint(spec, "1", DIGEST) for spec in specs}) == 4

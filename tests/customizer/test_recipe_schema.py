@@ -77,6 +77,8 @@ BEYOND = {
     "output.labels: 'cos-customizer-state' is cos-customizer's own",
     "builder.service_account",
     "steps.0.env: the environment has",
+    "steps.0.env_secrets: UID cannot be set",
+    "A is in both steps.0.env and",
     "builder.machine_type: n1-standard-4 cannot hold",
     "timeout",
 }

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
-from support.specifications import ABSENT, MINIMAL, REFUSED, TAKEN, changed
+from support.specifications import ABSENT, MINIMAL, REFUSED, SECRET, TAKEN, changed
 
 from cos_customizer.customizer.errors import UsageError
 from cos_customizer.customizer.spec.base import Model
@@ -84,6 +84,30 @@ def test_no_value_of_an_environment_variable_is_in_a_message() -> None:
         with pytest.raises(UsageError) as caught:
             parse_spec(changed({"steps": [{"script": "a", "env": env}]}))
         assert "hunter2" not in caught.value.message
+
+
+def test_what_a_secret_must_not_be_is_in_no_message_for_it_may_be_the_secret() -> None:
+    steps: list[Any] = [
+        {"env_secrets": {"A": "hunter2"}},
+        {"env_secrets": {"A": ["hunter2"]}},
+        {"env_secrets": {"A": "projects/p/secrets/s/versions/hunter2/x"}},
+        {"env_secrets": ["hunter2"]},
+        {"env": {"A": "hunter2"}, "env_secrets": {"A": SECRET}},
+    ]
+    for step in steps:
+        for place in ({"steps": [{"script": "a", **step}]}, {"verify.scripts": [{"script": "a", **step}]}):
+            with pytest.raises(UsageError) as caught:
+                parse_spec(changed(place))
+            assert "hunter2" not in caught.value.message
+
+
+def test_secrets_of_steps_and_of_verification_are_known_to_the_specification() -> None:
+    given = {"script": "a", "env_secrets": {"A": SECRET}}
+    assert not parse_spec(changed({"steps": [{"script": "a"}]})).has_secrets
+    for place in ({"steps": [given]}, {"verify.scripts": [given]}):
+        spec = parse_spec(changed(place))
+        assert spec.has_secrets
+        assert parse_spec(spec.masked().model_dump(mode="json")) == spec, "a reference is no secret"
 
 
 def test_a_specification_cannot_be_changed() -> None:

@@ -27,6 +27,7 @@ SERVICES = {
     "the emulator's own API": ("GET", "/emulator/status"),
     "batches": ("POST", "/batch/compute/v1"),
     "Cloud Storage": ("GET", f"{BUCKET}/o"),
+    "Secret Manager": ("GET", "/v1/projects/my-project/secrets"),
     "the metadata server": ("GET", METADATA),
 }
 

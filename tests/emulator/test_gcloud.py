@@ -1,5 +1,6 @@
 """gcloud against the emulator: a client that nobody here wrote."""
 
+import base64
 import json
 import os
 import shutil
@@ -23,7 +24,7 @@ Gcloud = Callable[..., Any]
 
 @pytest.fixture
 def gcloud(emulator: Emulator, tmp_path: Path) -> Gcloud:
-    """Runs `gcloud compute …`, or `gcloud logging …`: its decoded JSON, or with `code`, its error output."""
+    """Runs `gcloud compute …`, or of another service: its decoded JSON, or with `code`, its error output."""
     token = tmp_path / "token"
     token.write_text("any")
     environment = {
@@ -36,7 +37,7 @@ def gcloud(emulator: Emulator, tmp_path: Path) -> Gcloud:
     }
 
     def run(*arguments: str, code: int = 0) -> Any:
-        group = [] if arguments[0] == "logging" else ["compute"]
+        group = [] if arguments[0] in ("logging", "secrets") else ["compute"]
         command = ["gcloud", *group, *arguments, *([] if code else ["--format=json"])]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False)
         assert done.returncode == code, done.stderr
@@ -117,3 +118,30 @@ def test_log_entries(gcloud: Gcloud) -> None:
     assert "Unparseable filter" in gcloud("logging", "read", "severity>=LOUD", code=1)
     gcloud("logging", "logs", "delete", "my-log")
     assert gcloud("logging", "read") == []
+
+
+def test_secrets(gcloud: Gcloud, tmp_path: Path) -> None:
+    (tmp_path / "value").write_text("hunter2")
+    file = f"--data-file={tmp_path / 'value'}"
+    gcloud("secrets", "create", "token", "--replication-policy=automatic", "--labels=team=images", file)
+    assert gcloud("secrets", "describe", "token")["labels"] == {"team": "images"}
+    (tmp_path / "value").write_text("hunter3")
+    assert gcloud("secrets", "versions", "add", "token", file)["name"].endswith("/versions/2")
+    listed = gcloud("secrets", "versions", "list", "token")
+    assert [version["name"].rpartition("/")[2] for version in listed] == ["2", "1"]
+    got = gcloud("secrets", "versions", "access", "latest", "--secret=token")
+    assert base64.urlsafe_b64decode(got["payload"]["data"]) == b"hunter3"
+    gcloud("secrets", "versions", "disable", "2", "--secret=token")
+    refused = gcloud("secrets", "versions", "access", "latest", "--secret=token", code=1)
+    assert "FAILED_PRECONDITION" in refused
+    assert "is in DISABLED state" in refused
+    gcloud("secrets", "update", "token", "--update-version-aliases=stable=1", "--update-labels=a=b")
+    assert gcloud("secrets", "versions", "access", "stable", "--secret=token")["payload"]["data"] == "aHVudGVyMg=="
+    assert [secret["labels"] for secret in gcloud("secrets", "list", "--filter=name:token")] == [
+        {"a": "b", "team": "images"}
+    ]
+    assert gcloud("secrets", "list", "--filter=name:other") == []
+    gcloud("secrets", "versions", "destroy", "1", "--secret=token")
+    assert "already exists" in gcloud("secrets", "create", "token", "--replication-policy=automatic", code=1)
+    gcloud("secrets", "delete", "token")
+    assert "not found" in gcloud("secrets", "versions", "access", "1", "--secret=token", code=1)

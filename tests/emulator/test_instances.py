@@ -123,20 +123,23 @@ def test_a_deprecated_image_is_used_with_a_warning(compute: Compute) -> None:
     assert done.warnings[0].code == "DEPRECATED_RESOURCE_USED"
 
 
-def test_the_guest_sees_its_metadata_and_the_storage_endpoint(compute: Compute) -> None:
+def test_the_guest_sees_its_metadata_and_where_its_services_are(compute: Compute) -> None:
     seen: list[MachineSpec] = []
     compute.emulator.scripts.add(lambda spec: seen.append(spec) or [])  # type: ignore[func-returns-value]
     items = [compute_v1.Items(key="user-data", value="#cloud-config"), compute_v1.Items(key="a", value="b")]
     account = compute_v1.ServiceAccount(email="default", scopes=["s"])
     vm = compute.create(metadata=compute_v1.Metadata(items=items), service_accounts=[account])
     assert {item.key for item in vm.metadata.items} == {"user-data", "a"}
-    given = {"storage-endpoint": f"http://169.254.169.1:{compute.emulator.storage_port}"}
+    given = {
+        "storage-endpoint": f"http://169.254.169.1:{compute.emulator.storage_port}",
+        "secretmanager-endpoint": f"http://169.254.169.1:{compute.emulator.guest_port}",
+    }
     assert seen[0].attributes == {"user-data": "#cloud-config", "a": "b", **given}
     assert (seen[0].instance_id, seen[0].name, seen[0].zone, seen[0].scopes) == (str(vm.id), "vm", ZONE, ["s"])
     assert str(seen[0].service_account).endswith("@developer.gserviceaccount.com")
     mine = compute_v1.Metadata(items=[compute_v1.Items(key="storage-endpoint", value="http://mine")])
     compute.create("vm2", metadata=mine)
-    assert seen[1].attributes == {"storage-endpoint": "http://mine"}
+    assert seen[1].attributes == {**given, "storage-endpoint": "http://mine"}
 
 
 def test_labels_and_metadata_need_the_fingerprint_of_what_they_replace(compute: Compute) -> None:

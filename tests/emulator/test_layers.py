@@ -24,10 +24,12 @@ ALLOWED = {
     "machines": "clock errors files http_server patterns projects",
     "storage": "errors faults files gate http_server patterns request_body",
     "logging": "clock errors filter_language patterns projects web",
+    "secret_manager": "clock errors files projects web",
     "compute": "clock errors faults filter_language machines patterns projects web",
     "control": "compute errors faults machines web",
-    "server": "clock compute control errors faults http_server limits logging machines projects request_log storage "
-    "web",
+    "guest_access": "compute errors machines web",
+    "server": "clock compute control errors faults gate guest_access http_server limits logging machines projects "
+    "request_log secret_manager storage web",
     "background": "errors files machines server",
 }
 

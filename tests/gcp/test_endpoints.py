@@ -11,7 +11,13 @@ from cos_customizer.customizer.errors import CustomizerError, UsageError
 from cos_customizer.customizer.references import ImageRef
 from cos_customizer.emulator.server import Emulator
 from cos_customizer.gcp.clients import connect
-from cos_customizer.gcp.endpoints import COMPUTE_OVERRIDE, LOGGING_OVERRIDE, STORAGE_OVERRIDE, Endpoints
+from cos_customizer.gcp.endpoints import (
+    COMPUTE_OVERRIDE,
+    LOGGING_OVERRIDE,
+    SECRETS_OVERRIDE,
+    STORAGE_OVERRIDE,
+    Endpoints,
+)
 from cos_customizer.gcp.images import find_image
 
 LOCAL = "http://127.0.0.1:8080"
@@ -115,6 +121,30 @@ def test_cloud_logging_may_be_elsewhere_but_a_build_on_this_machine_logs_on_it(
 def test_an_address_of_cloud_logging_that_is_none_is_refused(logging: str, message: str) -> None:
     with pytest.raises(UsageError, match=f"{LOGGING_OVERRIDE}.*{message}"):
         Endpoints.from_environment({LOGGING_OVERRIDE: logging})
+
+
+@pytest.mark.parametrize(
+    ("rest", "secret_manager", "told"),
+    [
+        # where the build happens, where the variable leads, what VMs are told (None: nothing; False: it is refused)
+        (None, None, None),
+        (None, "https://secretmanager-psc.p.googleapis.com/", "https://secretmanager-psc.p.googleapis.com"),
+        (None, f"{LOCAL}/", False),
+        (LOCAL, None, None),
+        (LOCAL, f"{LOCAL}/", None),
+        (LOCAL, "https://secretmanager.googleapis.com/", False),
+    ],
+)
+def test_vms_find_the_secret_manager_of_the_cloud_that_they_are_in(
+    rest: str | None, secret_manager: str | None, told: str | bool | None
+) -> None:
+    values = environment(rest, rest) | ({SECRETS_OVERRIDE: secret_manager} if secret_manager else {})
+    endpoints = Endpoints.from_environment(values)
+    if told is False:
+        with pytest.raises(UsageError, match=f"{SECRETS_OVERRIDE} leads to "):
+            endpoints.secret_manager_of_vms()
+    else:
+        assert endpoints.secret_manager_of_vms() == told
 
 
 def test_a_local_cloud_logging_gets_no_credentials_whatever_the_rest_gets(monkeypatch: pytest.MonkeyPatch) -> None:

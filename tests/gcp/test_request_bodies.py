@@ -52,6 +52,17 @@ def test_a_specification_gives_these_bodies(name: str, kind: str) -> None:
     assert bodies(CASES[name])[kind] == CASES[name][kind]
 
 
+def test_a_vm_is_told_where_secret_manager_is_if_it_is_elsewhere() -> None:
+    here, there = (
+        VmRequest(parse_spec(MINIMAL), BUILD, "projects/p/global/images/i", "X86_64", "the plan", endpoint)
+        for endpoint in (None, "https://psc.p.googleapis.com")
+    )
+    for body in (request_bodies.builder_vm, request_bodies.test_vm):
+        items = body(there, ZONE, NOW)["metadata"]["items"]
+        assert items.pop() == {"key": "secretmanager-endpoint", "value": "https://psc.p.googleapis.com"}
+        assert items == body(here, ZONE, NOW)["metadata"]["items"]
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_google_s_own_types_know_every_field(name: str) -> None:
     from google.cloud import compute_v1

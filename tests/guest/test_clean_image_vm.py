@@ -1,17 +1,13 @@
 """What is in an image: in its blocks nothing that was deleted on the builder VM, nor written after the clean-up."""
 
-import os
-import re
 import subprocess
-from collections import Counter
-from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import yaml
 from support.guest_machines import Console, Storage, build_of, power_on
 from support.guest_scripts import script_step
+from support.raw_blocks import words_in_blocks
 from support.waiting import wait_for
 
 from cos_customizer.emulator.machines.qemu import QemuBackend
@@ -97,23 +93,6 @@ def image(backend: QemuBackend, storage: Storage) -> Console:
     machine.cut_power()
     backend.create_image("clean-image", HOST)
     return console
-
-
-def words_in_blocks(disk: Path, words: Iterable[str]) -> Counter[str]:
-    """How often each of these words is in the raw blocks of a disk."""
-    raw, found, reach = disk.with_suffix(".raw"), Counter(dict.fromkeys(words, 0)), 1 << 20
-    subprocess.run(["qemu-img", "convert", "-O", "raw", disk, raw], check=True)
-    wanted = re.compile(b"|".join(re.escape(word.encode()) for word in found))
-    with raw.open("rb") as file, suppress(OSError):  # there is no data after this
-        end = 0
-        while True:
-            begin = os.lseek(file.fileno(), end, os.SEEK_DATA)
-            end = os.lseek(file.fileno(), begin, os.SEEK_HOLE)
-            for at in range(begin, end, reach):
-                block = os.pread(file.fileno(), min(reach + 64, end - at), at)
-                found.update(hit[0].decode() for hit in wanted.finditer(block) if hit.start() < reach)
-    raw.unlink()
-    return found
 
 
 def test_nothing_that_was_deleted_is_in_the_blocks(image: Console, backend: QemuBackend, tmp_path: Path) -> None:

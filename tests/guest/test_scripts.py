@@ -460,6 +460,8 @@ printf '%s' "$TOKEN" | cmp - ../../expected && echo "as it is"
 printf '%s' "$TOKEN"; echo; printf '%s\n' "before $TOKEN after"; echo $TOKEN
 printf '%s' "$TOKEN" | base64 -w 0; echo; printf '%s\n' "$TOKEN" | base64; printf '%s' "$TOKEN" | base64 -w 64
 printf '%s' "$TOKEN" | base64 -w 0 | tr +/ -_; echo
+printf '%s' "$TOKEN" | od -An -v -tx1 | tr -d ' \n'; echo
+for user in u us use; do printf '%s:%s@' $user "$TOKEN" | base64 -w 0; echo; done
 while IFS= read -r line; do
   for file in /proc/[0-9]*/cmdline; do
     [[ ${#line} -lt 4 || $(tr '\\0' ' ' <"$file") != *"$line"* ]] || echo "on the command line of ${file//[!0-9]/}"
@@ -492,7 +494,10 @@ def test_a_secret_is_in_the_environment_of_its_step_and_shows_nowhere(value: str
     assert not [line for line in output if line.startswith("on the command line")]
     shown = b"\n".join(line.encode() for line in output[1 : output.index("end")])
     encoded = base64.b64encode(value.encode()).decode()
-    telling = [part for part in (*value.split(), encoded, encoded[:60]) if len(part) >= 4] or [value]
+    amid = [base64.b64encode(b"." * shift + value.encode()).decode().strip("=")[4:-4] for shift in (1, 2)]
+    telling = [
+        part for part in (*value.split(), encoded, encoded[:60], value.encode().hex(), *amid) if len(part) >= 4
+    ] or [value]
     assert not [part for part in telling if part.encode() in shown], shown
     assert cloud.asked[-1] == (ACCESS, None, f"Bearer {TOKEN}")
     (machine.folder / "expected").unlink()
@@ -500,10 +505,26 @@ def test_a_secret_is_in_the_environment_of_its_step_and_shows_nowhere(value: str
     assert max(telling, key=len).encode() not in written
 
 
+def test_a_secret_may_have_any_name_that_a_variable_of_bash_can_have(cloud: Cloud, machine: Guest) -> None:
+    give_secret(cloud, b"the value")
+    names = ["TOKEN", "state", "secrets", "call", "name", "script", "REPLY", "MAPFILE", "IFS", "PATH", "_x", "BASH_ENV"]
+    seen = '$(/usr/bin/tr "\\0" "\\n" </proc/$$/environ | /bin/grep -cx "%s=the value")'
+    script = "".join(f"[[ {seen % name} == 1 ]] || echo no {name}\n" for name in names)
+    step = replace(machine.write("a.sh", script), secrets=[(name, REFERENCE) for name in names])
+    events = machine.build(step, cloud=cloud)
+    assert isinstance(events[-1], BuildSucceeded), texts(events)
+    assert not [line for line in texts(events) if line.startswith("no ")]
+
+
 @pytest.mark.parametrize(
     ("status", "body", "reason"),
     [
         (403, b"no", f"may not read the secret {REFERENCE} (HTTP 403)"),
+        (
+            400,
+            b"no",
+            f"the version of the secret {REFERENCE} is disabled or destroyed (HTTP 400 from http://127.0.0.1:",
+        ),
         (404, b"no", f"the secret {REFERENCE} does not exist (HTTP 404 from http://127.0.0.1:"),
         (503, b"no", f"cannot read the secret {REFERENCE} from http://127.0.0.1:"),
         (200, b"<html>", f"the secret {REFERENCE} is empty"),

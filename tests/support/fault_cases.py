@@ -244,6 +244,7 @@ def attempt(place: FaultPlace, case: Case, undisturbed: Undisturbed) -> Verdict:
             place.emulator.faults.clear()
         if build.code is None:
             build.end()
+        place.emulator.faults.clear()  # the judge looks at the same cloud
         verdict.seconds, verdict.said = build.seconds, build.said
         _judge(place, build, verdict)
         if build.code == 0:

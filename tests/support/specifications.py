@@ -15,6 +15,7 @@ MINIMAL: dict[str, Any] = {
     "output": {"project": "my-project", "name": "my-custom-image"},
 }
 
+SECRET = "projects/my-project/secrets/token/versions/latest"
 ABSENT = "(absent)"  # a text, so that the ids of tests are the same in every process
 
 
@@ -45,6 +46,8 @@ TAKEN: list[dict[str, Any]] = [
     {"builder.labels": {"cos-customizer-build": "x"} | {f"l{number}": "" for number in range(62)}},
     {"output.labels": {f"l{number}": "" for number in range(64)}},
     {"context.sha256": "0" * 64},
+    {"steps": [{"script": "a", "env": {"A": ""}, "env_secrets": {"B": SECRET, "c_1": SECRET}}]},
+    {"verify.scripts": ["a", {"script": "b", "env_secrets": {"B": SECRET.replace("latest", "7")}}]},
     {"builder.service_account": "builder@my-project.iam.gserviceaccount.com"},
     {"builder.kms_key": "projects/p/locations/global/keyRings/r/cryptoKeys/k/cryptoKeyVersions/3"},
     {"output.labels": {f"l{number}": "" for number in range(61)}, "verify.boot": True},
@@ -141,6 +144,24 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"steps": [{"script": "a", "env": {"1": ""}}]}, "steps.0.env: '1' is not a valid environment variable"),
     ({"steps": [{"script": "a", "env": {"A": 1}}]}, "steps.0.env.A: input should be a valid string"),
     ({"steps": [{"script": "a", "env": {"A": "x" * 131072}}]}, "steps.0.env: the environment has 131,074 bytes"),
+    (
+        {"steps": [{"script": "a", "env_secrets": {"A": "projects/p1/secrets/s"}}]},
+        "steps.0.env_secrets: A names a secret and not which version of it: add /versions/latest",
+    ),
+    (
+        {"steps": [{"script": "a", "env_secrets": {"A": "x"}}]},
+        "steps.0.env_secrets: A does not name a secret's version",
+    ),
+    ({"steps": [{"script": "a", "env_secrets": {"1": SECRET}}]}, "steps.0.env_secrets: '1' is not a valid environment"),
+    ({"steps": [{"script": "a", "env_secrets": {"UID": SECRET}}]}, "steps.0.env_secrets: UID cannot be set"),
+    (
+        {"steps": [{"script": "a", "env": {"A": ""}, "env_secrets": {"A": SECRET}}]},
+        "A is in both steps.0.env and steps.0.env_secrets",
+    ),
+    (
+        {"verify.scripts": [{"script": "a", "env_secrets": {"A": []}}]},
+        "verify.scripts.0.env_secrets.A must be a single",
+    ),
     (
         {"builder.machine_type": "n1-standard-4", "builder.gpu_type": "nvidia-l4"},
         "builder.machine_type: n1-standard-4 cannot hold builder.gpu_type: nvidia-l4: g2 can",

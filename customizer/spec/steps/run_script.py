@@ -1,15 +1,22 @@
 """The step that runs a script."""
 
+import operator
 from collections.abc import Collection, Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, model_validator
 
 from cos_customizer.customizer.errors import UsageError
 from cos_customizer.customizer.spec.base import field
-from cos_customizer.customizer.spec.script_checks import MASK, OPTIONS, mask_environment, normalize_script
+from cos_customizer.customizer.spec.script_checks import (
+    MASK,
+    OPTIONS,
+    check_given_once,
+    mask_environment,
+    normalize_script,
+)
 from cos_customizer.customizer.spec.step import StepModel
-from cos_customizer.customizer.spec.values import Environment
+from cos_customizer.customizer.spec.values import Environment, EnvironmentSecrets
 from cos_customizer.customizer.spelling import did_you_mean
 
 
@@ -19,6 +26,13 @@ class RunScript(StepModel):
     type: Literal["run-script"] = "run-script"
     script: Annotated[str, AfterValidator(normalize_script)] = field(OPTIONS["steps.run-script.script"])
     env: Environment = field(OPTIONS["steps.run-script.env"])
+    # Left out where there are none, so that the fingerprints of recipes that do without stay what they are.
+    env_secrets: EnvironmentSecrets = field(OPTIONS["steps.run-script.env_secrets"], exclude_if=operator.not_)
+
+    @model_validator(mode="after")
+    def _has_one_value_for_each_name(self) -> "RunScript":
+        check_given_once(self.env, self.env_secrets)
+        return self
 
     @property
     def label(self) -> str:
@@ -28,6 +42,11 @@ class RunScript(StepModel):
     def settings(self, *, gpu: bool) -> Sequence[tuple[str, str]]:  # noqa: ARG002
         """The script's path, then its environment variables."""
         return [("script", self.script), *self.env.items()]
+
+    @property
+    def secrets(self) -> Sequence[tuple[str, str]]:
+        """The environment variables that are secrets."""
+        return [*self.env_secrets.items()]
 
     def check_files(self, files: Collection[str], context: str) -> None:
         """Check that the script is in the build context."""
