@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from google.cloud.storage import Client
 from support.browser_page import CHROMIUM, Page, attempts, show
-from support.compute_clients import INSTANCES, body
+from support.compute_clients import INSTANCES, body, call
 from support.waiting import PATIENCE
 
 from cos_customizer.emulator.machines.backend import MachineSpec
@@ -65,6 +65,8 @@ def emulator_attempts(origin: str) -> list[dict[str, Any]]:
         *attempts(f"{origin}/emulator/faults", "POST", {"kind": "silent"}),
         *attempts(f"{origin}/v2/entries:list", "POST", {"resourceNames": ["projects/my-project"]}),
         *attempts(f"{origin}/v2/entries:write", "POST", {"entries": []}),
+        *attempts(f"{origin}/v1/projects/my-project/secrets/theirs/versions/latest:access"),
+        *attempts(f"{origin}/v1/projects/my-project/secrets?secretId=of-a-page", "POST", {"replication": {}}),
     ]
 
 
@@ -91,6 +93,10 @@ def test_a_page_of_another_site_reads_and_changes_nothing(
     emulator: Emulator, prefect: LocalServer, metadata_port: int, tmp_path: Path
 ) -> None:
     Client.create_anonymous_client().bucket(BUCKET).blob("theirs").upload_from_string(SECRET)
+    secrets = "/v1/projects/my-project/secrets"
+    hidden = base64.b64encode(SECRET.encode()).decode()
+    assert call(emulator, "POST", f"{secrets}?secretId=theirs", {"replication": {"automatic": {}}})[0] == 200
+    assert call(emulator, "POST", f"{secrets}/theirs:addVersion", {"payload": {"data": hidden}})[0] == 200
     emulator.calls.clear()
     own, storage = f"http://127.0.0.1:{emulator.port}", f"http://127.0.0.1:{emulator.storage_port}"
     server = prefect.url.removesuffix("/api")
@@ -110,12 +116,15 @@ def test_a_page_of_another_site_reads_and_changes_nothing(
     assert {each["result"] for each in elsewhere.results} <= {"refused", "opaque"}
     read = [each for page in rebound for each in page.results if each["result"] not in ("refused", "opaque")]
     assert {each["result"][:8] for each in read if each["way"] != "form"} == {"read 401", "read 403"}, read
-    assert SECRET not in json.dumps([page.results for page in (elsewhere, *rebound)])
+    told = json.dumps([page.results for page in (elsewhere, *rebound)])
+    assert SECRET not in told
+    assert hidden not in told
 
     seen = emulator.calls.list()
     assert len(seen) > 50
     assert {call.status for call in seen} <= {403, 404, 405}, seen
     assert emulator.list("projects/my-project/zones/-/instances") == emulator.faults.list() == []
+    assert len(call(emulator, "GET", secrets)[1]["secrets"]) == 1
     client = Client.create_anonymous_client()
     assert [blob.name for blob in client.list_blobs(BUCKET)] == ["theirs"]
     assert not client.bucket("of-a-page").exists()
