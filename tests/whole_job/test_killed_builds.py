@@ -238,7 +238,8 @@ def test_a_sweep_past_the_expiry_leaves_nothing_of_a_killed_build_and_everything
         workplace.emulator.scripts.add({**succeeding(LABEL), "match": {"name": "cos-customizer-[0-9a-f]{10}"}})
         reached = lambda: workplace.emulator.calls.count(path="-test/serialPort")  # noqa: E731
     workplace.prepare()
-    process = workplace.begin(*FINISH, "-image-family=my-family", "-verify-boot", server=session_server)
+    # A family of its own: the session's server holds that of a killed build back for two minutes.
+    process = workplace.begin(*FINISH, f"-image-family=sweep-{moment}", "-verify-boot", server=session_server)
     wait_for(reached)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
