@@ -77,6 +77,15 @@ def prefect_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+@pytest.fixture(autouse=True)
+def _programs_start_their_servers_warm(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in the container image. Tests of a cold start say so."""
+    if request.node.get_closest_marker("slow"):
+        from cos_customizer.flows.local_server import TEMPLATE_VARIABLE
+
+        monkeypatch.setenv(TEMPLATE_VARIABLE, str(request.getfixturevalue("prefect_template")))
+
+
 @pytest.fixture(scope="session")
 def session_server(prefect_template: Path) -> Iterator[dict[str, str]]:
     """A Prefect server for the builds of this session, in this process and others; gives the environment of those."""

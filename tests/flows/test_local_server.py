@@ -149,22 +149,14 @@ def test_a_server_that_says_nothing_is_waited_for_as_long_as_there_is_time(
         server.stop()
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated database, as a container image brings one along."""
-    file = tmp_path_factory.mktemp("template") / "baked" / "prefect.db"
-    subprocess.run([sys.executable, "-m", "cos_customizer.flows.local_server", str(file)], check=True)
-    return file
-
-
 @pytest.fixture
-def warm(clean: Path, monkeypatch: pytest.MonkeyPatch, template: Path) -> Iterator[Path]:
+def warm(clean: Path, monkeypatch: pytest.MonkeyPatch, prefect_template: Path) -> Iterator[Path]:
     """A server that starts now starts warm; gives the directory for temporary files, which ends empty."""
     temporary = clean / "temporary"
     temporary.mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
-    monkeypatch.setenv(local_server.TEMPLATE_VARIABLE, str(template))
+    monkeypatch.setenv(local_server.TEMPLATE_VARIABLE, str(prefect_template))
     yield temporary
     assert list(temporary.iterdir()) == []
 

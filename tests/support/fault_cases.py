@@ -128,6 +128,8 @@ def _interruptions(undisturbed: Undisturbed) -> Iterator[Case]:
     for number, change in enumerate(undisturbed.changes):
         for when in ("before", "after"):
             for kind, (signals, code) in _INTERRUPTIONS.items():
+                if kind == "kill" and when == "after" and number < len(undisturbed.changes) - 1:
+                    continue  # the same as before the next one
                 codes: tuple[int, ...] = (code,)
                 if number > undisturbed.decided and kind != "kill":  # too late, but for the clean-up's own time
                     codes = (0, 1) if kind == "timeout" else (0,)

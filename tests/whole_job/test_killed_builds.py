@@ -22,6 +22,7 @@ from support.waiting import PATIENCE, wait_for
 
 from cos_customizer.customizer.names import BuildNames
 from cos_customizer.emulator.server import Emulator
+from cos_customizer.flows.local_server import TEMPLATE_VARIABLE
 from cos_customizer.gcp import sweep
 from cos_customizer.gcp.clients import connect
 
@@ -114,14 +115,8 @@ class Workplace:
 
 
 @pytest.fixture
-def cold_workplace(tmp_path: Path, emulator: Emulator) -> Workplace:
+def workplace(tmp_path: Path, emulator: Emulator) -> Workplace:
     return Workplace(tmp_path, emulator)
-
-
-@pytest.fixture
-def workplace(cold_workplace: Workplace, prefect_template: Path, monkeypatch: pytest.MonkeyPatch) -> Workplace:
-    monkeypatch.setenv("COS_CUSTOMIZER_PREFECT_TEMPLATE", str(prefect_template))
-    return cold_workplace
 
 
 def script_runs(workplace: Workplace) -> bool:
@@ -351,21 +346,22 @@ def kinds(things: set[str]) -> set[str]:
     return {name.partition("/")[0] for name in things}
 
 
-def test_two_builds_side_by_side_share_a_cold_home(cold_workplace: Workplace) -> None:
-    cold_workplace.emulator.scripts.add(succeeding(LABEL))
+def test_two_builds_side_by_side_share_a_cold_home(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(TEMPLATE_VARIABLE)
+    workplace.emulator.scripts.add(succeeding(LABEL))
     builds = []
     for name in ("one", "two"):
         state = f"-local-state-workdir=state-{name}"
-        assert cold_workplace.run(START[0], state, *START[1:]).returncode == 0
-        assert cold_workplace.run("run-script", state, "-script=preload.sh").returncode == 0
+        assert workplace.run(START[0], state, *START[1:]).returncode == 0
+        assert workplace.run("run-script", state, "-script=preload.sh").returncode == 0
         builds.append(
-            cold_workplace.begin(
+            workplace.begin(
                 *("finish-image-build", state, "-zone=us-west1-b", "-project=my-project"), f"-image-name=image-{name}"
             )
         )
     for build in builds:
         out, err = build.communicate(timeout=PATIENCE)
         assert build.returncode == 0, err + out
-    assert sorted(image["name"] for image in cold_workplace.images()) == ["image-one", "image-two"]
-    assert cold_workplace.instances() + cold_workplace.disks() == []
-    assert cold_workplace.processes() == []
+    assert sorted(image["name"] for image in workplace.images()) == ["image-one", "image-two"]
+    assert workplace.instances() + workplace.disks() == []
+    assert workplace.processes() == []
