@@ -29,7 +29,7 @@ test-container: venv ## build the container image and run the tests that start c
 	$(VENV)/bin/pytest -m "container and not vm"
 
 test-vm: host-packages ## run the tests that boot VMs under QEMU
-	$(VENV)/bin/pytest -m vm
+	$(VENV)/bin/pytest -m vm -n 2 --dist loadfile
 
 container: venv ## build the container image and its bill of materials: [IMAGE=… TAG=… CONTAINER_TOOL=…]
 	@make/container.sh
