@@ -83,6 +83,7 @@ class Emulator:
         for project in projects:
             if not is_project_id(project):
                 raise EmulatorError(f"{project[:100]!r} is no project id", "-project takes ids such as my-project")
+        self._backend.faults = self.faults
         if isinstance(self._backend, ScriptedBackend):
             self._backend.clock = self.clock
         self._engine = ComputeEngine(

@@ -8,6 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from cos_customizer.emulator.faults import Faults
+
 MachineKind = Literal["qemu", "scripted"]
 SERIAL_PORTS = (1, 2, 3, 4)
 SERIAL_RING_BYTES = 1 << 20
@@ -92,6 +94,8 @@ class Backend(Protocol):
     name: str
     most_machines: int
     """How many machines may run at once unless the user sets another limit."""
+    faults: Faults
+    """Those of guests' metadata servers."""
 
     def prepare(self) -> None:
         """Make sure that machines can run: programs installed, stand-in image built. Slow the first time.

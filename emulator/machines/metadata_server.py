@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from werkzeug.wrappers import Request, Response
 
-from cos_customizer.emulator.http_server import HttpServer
+from cos_customizer.emulator.faults import Faults
+from cos_customizer.emulator.http_server import DROP_CONNECTION, HttpServer
 from cos_customizer.emulator.machines.backend import MachineSpec
 from cos_customizer.emulator.projects import project_number
 
@@ -44,10 +45,12 @@ class MetadataServer:
 
     Args:
         spec: the instance; without a service account there are no accounts and no tokens.
+        faults: applied to requests (kinds `http`, `drop` and `delay`), by path and by the instance's name.
     """
 
-    def __init__(self, spec: MachineSpec) -> None:
+    def __init__(self, spec: MachineSpec, faults: Faults | None = None) -> None:
         self._spec = spec
+        self._faults = faults or Faults()
         self._attributes = dict(spec.attributes)
         self._changed = threading.Condition()
         self._stopped = False
@@ -75,7 +78,23 @@ class MetadataServer:
 
     def app(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         """The WSGI application."""
-        return self._respond(Request(environ))(environ, start_response)
+        request = Request(environ)
+        response = self._faulty(request) or self._respond(request)
+        return response(environ, start_response)
+
+    def _faulty(self, request: Request) -> Response | None:
+        method, path, name = request.method, request.full_path.rstrip("?"), self._spec.name
+        delay = self._faults.take("delay", method=method, path=path, name=name)
+        if delay:
+            time.sleep(delay.seconds)
+        fault = self._faults.take("http", "drop", method=method, path=path, name=name)
+        if fault is None:
+            return None
+        if fault.kind == "http":
+            return _response(f"{fault.message or 'The request was made to fail.'}\n", status=fault.status)
+        response = _response("")
+        response.headers[DROP_CONNECTION] = "1"
+        return response
 
     def _respond(self, request: Request) -> Response:
         if request.path == "/":

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from cos_customizer.emulator import LOG
 from cos_customizer.emulator.errors import EmulatorError
+from cos_customizer.emulator.faults import Faults
 from cos_customizer.emulator.machines import serial_files
 from cos_customizer.emulator.machines.backend import SERIAL_PORTS, MachineSpec, SerialChunk
 from cos_customizer.emulator.machines.disk_files import DiskFiles
@@ -62,6 +63,7 @@ class QemuBackend:
         self._report = report
         self.stand_in = StandIn(self._cache)
         self._disks = DiskFiles(self._state, self.stand_in)
+        self.faults = Faults()
         self._accelerator: str | None = None
         self._preparing = threading.Lock()
         self._machines: set[QemuMachine] = set()
@@ -197,7 +199,7 @@ class QemuMachine:
             self.directory.mkdir(parents=True, exist_ok=True)
             for port in SERIAL_PORTS:
                 self._serial(port).touch()
-            metadata = MetadataServer(self._spec)
+            metadata = MetadataServer(self._spec, self._backend.faults)
             metadata.update(self._attributes)
             firewall = GuestFirewall(_rules(self._spec.host_ports))
             log = self.directory / "qemu.log"

@@ -11,6 +11,7 @@ from typing import Any
 
 from cos_customizer.emulator.clock import Clock
 from cos_customizer.emulator.errors import EmulatorError
+from cos_customizer.emulator.faults import Faults
 from cos_customizer.emulator.machines.backend import SERIAL_PORTS, SERIAL_RING_BYTES, MachineSpec, SerialChunk
 from cos_customizer.emulator.patterns import Pattern
 
@@ -242,6 +243,7 @@ class ScriptedBackend:
     def __init__(self, transcripts: Transcripts | None = None) -> None:
         self.transcripts = transcripts or Transcripts()
         self.clock = Clock()
+        self.faults = Faults()
 
     def prepare(self) -> None:
         """Do nothing."""

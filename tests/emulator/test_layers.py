@@ -21,7 +21,7 @@ ALLOWED = {
     "projects": "errors",
     "web": "errors faults http_server projects request_log",
     "cloud_build": "errors",
-    "machines": "clock errors files http_server patterns projects",
+    "machines": "clock errors faults files http_server patterns projects",
     "storage": "errors faults files gate http_server patterns request_body",
     "logging": "clock errors filter_language patterns projects web",
     "secret_manager": "clock errors files projects web",

@@ -10,6 +10,7 @@ import pytest
 from support.waiting import PATIENCE, wait_for
 from werkzeug.test import Client, TestResponse
 
+from cos_customizer.emulator.faults import Faults
 from cos_customizer.emulator.machines.backend import MachineSpec
 from cos_customizer.emulator.machines.metadata_server import MetadataServer
 from cos_customizer.emulator.projects import project_number
@@ -38,6 +39,17 @@ def server() -> MetadataServer:
 
 def get(server: MetadataServer, path: str, **headers: str) -> TestResponse:
     return Client(server.app).get(f"/computeMetadata/v1/{path}", headers={**FLAVOR, **headers})
+
+
+def test_faults_reach_the_metadata_server_too() -> None:
+    faults = Faults()
+    server = MetadataServer(SPEC, faults)
+    faults.add("http", path="/instance/attributes/", name="builder", status=503, message="later")
+    faults.add("http", path="/instance/", name="another")
+    assert get(server, "instance/id").status_code == 200
+    refused = get(server, "instance/attributes/user-data")
+    assert (refused.status_code, refused.text) == (503, "later\n")
+    assert get(server, "instance/attributes/user-data").text == "#cloud-config\n"
 
 
 @pytest.mark.parametrize(
