@@ -143,8 +143,9 @@ def _stand_by() -> int:
     if module == "cos_customizer.cli.main":  # which imports these when it needs them
         for each in ("cos_customizer.flows.build_image", "cos_customizer.gcp.clients"):
             importlib.import_module(each)
-    # A shell lets its background jobs ignore Ctrl-C, and what they start inherits that.
+    # A shell lets its background jobs ignore Ctrl-C, and nohup hangups; what they start inherits that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     answers = os.dup(1)
     os.dup2(2, 1)
     saying = threading.Lock()
