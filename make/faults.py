@@ -61,11 +61,13 @@ def _report(verdicts: list[Verdict], seconds: float) -> int:
 
 
 def _workers(directory: str) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(os.cpu_count(), get_context("spawn"), _begin, (dict(os.environ), directory))
+    # More than there are cores, for many cases wait: for retries, for time to pass.
+    count = 2 * (os.cpu_count() or 1)
+    return ProcessPoolExecutor(count, get_context("spawn"), _begin, (dict(os.environ), directory))
 
 
 def main() -> int:
-    """Try the cases, on as many workers as there are cores."""
+    """Try the cases, some side by side."""
     began = time.monotonic()
     verdicts = []
     with tempfile.TemporaryDirectory() as directory, LocalServer(), _workers(directory) as pool:

@@ -35,8 +35,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores, for many tests wait for something; but each has a Prefect server to bring up."""
-    return min(os.cpu_count() or 1, 4) + 1
+    """Two more than there are cores, for many tests wait for something; but each has a Prefect server to bring up."""
+    return min(os.cpu_count() or 1, 4) + 2
 
 
 @pytest.fixture
