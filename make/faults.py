@@ -62,7 +62,7 @@ def _report(verdicts: list[Verdict], seconds: float) -> int:
 
 def _workers(directory: str) -> ProcessPoolExecutor:
     # More than there are cores, for many cases wait: for retries, for time to pass.
-    count = 2 * (os.cpu_count() or 1)
+    count = 1 + (os.cpu_count() or 1)
     return ProcessPoolExecutor(count, get_context("spawn"), _begin, (dict(os.environ), directory))
 
 

@@ -234,7 +234,7 @@ def attempt(place: FaultPlace, case: Case, undisturbed: Undisturbed) -> Verdict:
             place.emulator.faults.add(**fault)
         if case.hold:
             place.hold(*case.hold)
-        build = place.start(case.timeout)
+        build = place.start(case.timeout, case.server_goes)
         if case.hold:
             verdict.check(place.await_hold(build), "wrong verdicts", "the request was never made")
             if case.server_goes and place.gateway is not None:

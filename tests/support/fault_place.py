@@ -201,11 +201,18 @@ class FaultPlace:
             self._free_family()
             yield
 
-    def start(self, timeout: str = "1h") -> Build:
-        """Start the build."""
+    def start(self, timeout: str = "1h", server_goes: bool = False) -> Build:
+        """Start the build.
+
+        Args:
+            timeout: Of the build.
+            server_goes: Whether the Prefect server will be away; otherwise it is waited for, for it has many builds.
+        """
         (self.directory / "result.json").unlink(missing_ok=True)
         arguments = ["build", "-recipe=recipe.yaml", "-output-file=result.json", f"-set=timeout={timeout}"]
         environment = {**self.emulator.environment(), "HOME": str(self.directory / "home")}
+        if not server_goes:
+            environment["PREFECT_CLIENT_MAX_RETRIES"] = "6"
         return Build(self, self._program.start(arguments, environment, self.directory))
 
     def changes(self) -> list[str]:
