@@ -17,7 +17,7 @@ help: ## list these targets
 demo: ## build the README's example on a real VM on this machine, and boot the result
 	@make/demo.sh
 
-test: venv ## run the tests that start no VM and no container: within five minutes on two cores
+test: venv ## run the tests that start no VM and no container: some six minutes on two cores
 	$(VENV)/bin/pytest -m "not vm and not container" $(SIDE_BY_SIDE)
 
 test-all: host-packages test test-container test-vm ## run all tests: `make test`, then containers and VMs
