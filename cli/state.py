@@ -236,10 +236,11 @@ class StateDirectory:
         """
         if not self.path.is_dir():
             self.read()
-        with self._locked(), self._taken(self.read()):
+        with self._locked():
             state = self.read()
-            steps = [*state.spec.get("steps", []), step]
-            self.write(BuildState({**state.spec, "steps": steps}, state.files, state.build_context))
+            with self._taken(state):
+                steps = [*state.spec.get("steps", []), step]
+                self.write(BuildState({**state.spec, "steps": steps}, state.files, state.build_context))
         return len(steps)
 
     @contextlib.contextmanager
