@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 import yaml
 from support.compute_clients import PROJECT, Compute
 from support.guest_scripts import succeeding
-from support.leftovers import BUCKET, anonymous_bucket
+from support.leftovers import BUCKET, anonymous_bucket, everything
 from support.warm_program import Started, WarmProgram
 
 from cos_customizer.emulator.server import Emulator
@@ -242,9 +242,8 @@ class FaultPlace:
 
     def left(self) -> list[str]:
         """What is there that no build leaves when it is over, as `kind/name`."""
-        compute = Compute(self.emulator)
-        found = [f"{kind}/{name}" for kind in ("instances", "disks") for name in compute.names(kind)]
-        found += [f"objects/{blob.name}" for blob in anonymous_bucket().list_blobs() if blob.name[-10:] != "serial.log"]
+        there = everything(Compute(self.emulator), anonymous_bucket())
+        found = [name for name in sorted(there) if not name.startswith("images/") and not name.endswith("serial.log")]
         unreleased = (image["name"] for image in self._images() if "cos-customizer-state" in image.get("labels", {}))
         return found + [f"images/{name}" for name in unreleased]
 
