@@ -8,8 +8,8 @@ SIDE_BY_SIDE := -n auto --dist loadfile --no-loadscope-reorder
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-fast test-container test-vm container host-packages check-gpu lint bench faults fuzz release \
-  docs pictures venv lock clean
+.PHONY: help demo test test-all test-fast test-container test-vm container host-packages test-packages \
+  check-gpu check-python lint bench faults fuzz release docs recording site pictures venv lock clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 18
@@ -17,28 +17,34 @@ help: ## list these targets
 demo: ## build the README's example on a real VM on this machine, and boot the result
 	@make/demo.sh
 
-test: venv ## run the tests that start no VM and no container: some six minutes on two cores
+test: venv test-packages ## run the tests that start no VM and no container: five to seven minutes on two cores
 	$(VENV)/bin/pytest -m "not vm and not container" $(SIDE_BY_SIDE)
 
 test-all: host-packages test test-container test-vm ## run all tests: `make test`, then containers and VMs
 
-test-fast: venv ## run those of `make test` that start no programs of their own
+test-fast: venv test-packages ## run those of `make test` that start no programs of their own
 	$(VENV)/bin/pytest -m "not slow and not vm and not container" $(SIDE_BY_SIDE)
 
 test-container: venv ## build the container image and run the tests that start containers of it
 	$(VENV)/bin/pytest -m "container and not vm"
 
 test-vm: host-packages ## run the tests that boot VMs under QEMU
-	$(VENV)/bin/pytest -m vm -n 2 --dist loadfile
+	$(VENV)/bin/pytest -m vm -n 2 --dist loadgroup
 
 container: venv ## build the container image and its bill of materials: [IMAGE=… TAG=… CONTAINER_TOOL=…]
 	@make/container.sh
+
+test-packages: # what tests run that start no VM
+	@make/host_packages.sh tests
 
 host-packages: venv ## install what running VMs needs, or say what is missing
 	@make/host_packages.sh
 
 lint: venv ## check style, types and shell scripts
 	@make/lint.sh
+
+check-python: ## run the tests of core, command line and library with another Python, where one is at hand [OTHER_PYTHON=…]
+	@make/check_python.sh
 
 check-gpu: venv ## try a real GPU driver in your own project: PROJECT=… [ZONE=… GPU_TYPE=… VERSION=… IMAGE_FAMILY=… KEEP=1]
 	@make/check_gpu.sh
@@ -59,6 +65,12 @@ release: venv ## make this commit a release (DATE=YYYYMMDD), or open the next on
 docs: venv ## bring what the documents show of the program up to date
 	@PYTHONPATH=tests $(VENV)/bin/python make/documentation.py
 
+recording: venv ## record `make demo` anew, in a terminal of 80 columns: docs/images/demo.svg
+	@$(VENV)/bin/python make/recording.py
+
+site: ## build the documentation site into build/site, and check every link of it: [REPOSITORY=https://…]
+	@make/site.sh
+
 pictures: venv ## take the pictures of docs/prefect.md anew, of a run of its own (needs Chromium)
 	@$(VENV)/bin/python make/pictures.py
 
@@ -69,5 +81,5 @@ lock: ## write requirements/ anew from pyproject.toml (UPGRADE=1 takes the newes
 	@make/lock.sh
 
 clean: ## remove .venv and what tools leave in the tree; the stand-in image stays cached
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) .venv-other build dist .mypy_cache .pytest_cache .ruff_cache *.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -17,19 +17,25 @@ SECTIONS = (BUILD_STEPS, RECIPES, FAMILIES, LOCAL, ABOUT)
 
 
 def command(
-    name: str, params: Sequence[click.Parameter] = (), *, section: str, rank: int
+    name: str,
+    params: Sequence[click.Parameter] = (),
+    *,
+    rank: int,
+    section: str = "",
+    kind: type[GoCommand] = GoCommand,
 ) -> Callable[[Callable[..., Any]], GoCommand]:
     """Make a command of a function, whose docstring is its help, and the docstring's first line its summary.
 
     Args:
         name: of the command; its module is named so too, with underscores.
         params: its flags and arguments.
-        section: one of `SECTIONS`.
-        rank: its place there.
+        rank: its place in its section, or in its group.
+        section: one of `SECTIONS`; none for a command of a group.
+        kind: how it reads its arguments.
     """
 
     def decorate(function: Callable[..., Any]) -> GoCommand:
-        made = click.command(name, cls=GoCommand, params=list(params))(function)
+        made = click.command(name, cls=kind, params=list(params))(function)
         made.section, made.rank = section, rank
         return made
 

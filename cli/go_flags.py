@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cos_customizer.cli.flags import Flag, flag_names, name_flags
+from cos_customizer.cli.flag import Flag, flag_names, name_flags
 from cos_customizer.cli.missing import MISSING_FLAGS
 from cos_customizer.customizer.errors import CustomizerError, UsageError
-from cos_customizer.customizer.spelling import did_you_mean
+from cos_customizer.customizer.fields import Naming
+from cos_customizer.customizer.spelling import did_you_mean, quoted
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -103,12 +104,20 @@ class _GoSyntax(click.Command):
         if "--" in tokens and not takes_more and not ctx.resilient_parsing:
             left = tokens[tokens.index("--") + 1 :]
             raise UsageError(
-                f"{command} takes flags only, and does not understand {' '.join(map(repr, left))}",
-                "a boolean flag takes its value with '=': -flag=false."
-                if left[0] in (*_TRUE, *_FALSE)
-                else see_help(command),
+                f"{command} takes flags only, and does not understand {' '.join(map(quoted, left))}",
+                self._hint_for(left[0], tokens, command),
             )
         return super().parse_args(ctx, tokens)
+
+    def _hint_for(self, word: str, tokens: Sequence[str], command: str) -> str:
+        """What to do about a word that is no flag: mostly it is what the command is about, without its flag."""
+        if word in (*_TRUE, *_FALSE):
+            return "a boolean flag takes its value with '=': -flag=false."
+        first = next(iter(self.flags()), None)
+        given = first is None or any(token.startswith(f"--{first.flag}=") for token in tokens)
+        if first is None or not first.names_file or given:
+            return see_help(command)
+        return f"write -{first.flag}={word}; {see_help(command)}"
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem[str]]":
         # Every flag has two spellings; the one with two hyphens is offered to those who began with two.
@@ -175,10 +184,25 @@ class GoCommand(_GoSyntax):
         try:
             return super().invoke(ctx)
         except CustomizerError as error:
-            root = ctx.find_root().command
-            others = root.commands_in(self.section) if isinstance(root, GoGroup) else ()
-            error.name_fields(flag_names([*self.flags(), *(flag for other in others for flag in other.flags())]))
+            error.name_fields(self.naming(ctx))
             raise
+
+    def naming(self, ctx: click.Context) -> Naming:
+        """How users of this command know fields: as its flags, and those of commands that it works together with."""
+        root = ctx.find_root().command
+        others = root.commands_in(self.section) if isinstance(root, GoGroup) else ()
+        return flag_names([*self.flags(), *(flag for other in others for flag in other.flags())])
+
+
+class ArgumentFirst(GoCommand):
+    """Takes its flags after its arguments, too: Go's parser would stop there."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put the arguments last."""
+        if not ctx.resilient_parsing:
+            first = next((at for at, word in enumerate(args) if word.startswith("-")), 0)
+            args = [*args[first:], *args[:first]]
+        return super().parse_args(ctx, args)
 
 
 class GoGroup(_GoSyntax, click.Group):

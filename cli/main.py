@@ -1,18 +1,18 @@
 """The program `cos-customizer`: its commands, and what its exit codes say."""
 
-import importlib
 import signal
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import click
 
 from cos_customizer.cli import commands, completion, reference
 from cos_customizer.cli.command import LOCAL, SECTIONS
-from cos_customizer.cli.flags import Flag, SwitchFlag
-from cos_customizer.cli.go_flags import GoCommand, GoGroup
+from cos_customizer.cli.command_directory import CommandDirectory
+from cos_customizer.cli.flag import Flag
+from cos_customizer.cli.flag_kinds import SwitchFlag
+from cos_customizer.cli.go_flags import GoCommand
 from cos_customizer.cli.messages import report
 from cos_customizer.cli.missing import MISSING_COMMANDS
 from cos_customizer.cli.streams import secure_standard_streams
@@ -20,14 +20,11 @@ from cos_customizer.cli.workdir import WORKDIR_FLAG
 from cos_customizer.customizer.errors import CustomizerError, UsageError
 from cos_customizer.flows.interrupts import SIGNALS, EndOnce, ignore_signals
 from cos_customizer.gcp.endpoints import endpoint_of_compute
-from cos_customizer.quick_imports import uncollected
 
 NAME = "cos-customizer"
 
 _EMULATOR = "emulator"
 _EMULATOR_HELP = "Run Compute Engine, Cloud Storage and Cloud Logging on this machine."
-_HEAVY = (_EMULATOR, "run-cloudbuild")
-"""Commands that need packages of their own, and are imported where they are run, not where commands are listed."""
 
 
 class Refusal(GoCommand):
@@ -48,14 +45,16 @@ class Refusal(GoCommand):
         return []
 
 
-class Program(GoGroup):
-    """The root group. Each command is in the module of its name below `cli.commands`, imported when it is needed."""
+class Program(CommandDirectory):
+    """The root group. The emulator's commands need packages of their own: they are a package, and not listed here."""
+
+    package = commands.__name__
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """The names of all commands, in the order of the help."""
         return [name for section in SECTIONS for name, _ in self._summaries(section)]
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """A command by name, or None."""
         if cmd_name in MISSING_COMMANDS:
             why = MISSING_COMMANDS[cmd_name]
@@ -63,19 +62,20 @@ class Program(GoGroup):
             return Refusal(cmd_name, error, f"Not there yet. {why}")
         if cmd_name == _EMULATOR:
             return _emulator()
-        return _load(cmd_name) if cmd_name in _light_commands() else None
+        return super().get_command(ctx, cmd_name)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """The command that the arguments begin with."""
         if not ctx.resilient_parsing and self.get_command(ctx, args[0]) is None:
-            raise reference.no_such_command(args[0], [*self.list_commands(ctx), *MISSING_COMMANDS])
+            below = {name: f"{_EMULATOR} {name}" for name in _names_below(_emulator(), ctx)}
+            raise reference.no_such_command(args[0], [*self.list_commands(ctx), *MISSING_COMMANDS], below)
         return super().resolve_command(ctx, args)
 
     def commands_in(self, section: str) -> list[GoCommand]:
         """The commands of a section, in their order, as far as they are light."""
-        found = [loaded for name in _light_commands() if (loaded := _load(name)).section == section]
+        found = [loaded for name in self.modules() if (loaded := self.load(name)).section == section]
         return sorted(found, key=lambda each: each.rank)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
@@ -92,16 +92,8 @@ class Program(GoGroup):
         return [*summaries, (_EMULATOR, _EMULATOR_HELP)] if section == LOCAL else summaries
 
 
-def _light_commands() -> list[str]:
-    """The names of the commands that can be imported for being listed."""
-    names = (path.stem.replace("_", "-") for path in Path(*commands.__path__).glob("[a-z]*.py"))
-    return [name for name in names if name not in _HEAVY]
-
-
-def _load(name: str) -> GoCommand:
-    with uncollected():
-        module = importlib.import_module(f"{commands.__name__}.{name.replace('-', '_')}")
-    return next(each for each in vars(module).values() if isinstance(each, GoCommand) and each.name == name)
+def _names_below(command: click.Command, ctx: click.Context) -> list[str]:
+    return command.list_commands(ctx) if isinstance(command, click.Group) else []
 
 
 def _emulator() -> click.Command:
@@ -151,7 +143,7 @@ def program(ctx: click.Context, /, version: bool, compute_endpoint: str | None, 
     if compute_endpoint:
         ctx.with_resource(endpoint_of_compute(compute_endpoint, "-compute-endpoint"))
     if ctx.invoked_subcommand is None:
-        raise UsageError("no command was given", "`cos-customizer help` explains them.")
+        raise click.exceptions.NoArgsIsHelpError(ctx)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

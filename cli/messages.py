@@ -1,6 +1,7 @@
 """How the command line reports errors: in one format, on the error stream, never as a traceback."""
 
 import errno
+import shutil
 import sys
 import tempfile
 import traceback
@@ -9,6 +10,9 @@ from typing import Any
 
 import click
 
+from cos_customizer.cli.colours import Meaning, coloured, is_capable
+from cos_customizer.cli.line_breaks import broken
+from cos_customizer.cli.next_steps import to_read
 from cos_customizer.cli.streams import discard
 from cos_customizer.customizer.errors import CustomizerError, UsageError
 
@@ -37,7 +41,9 @@ def silence_standard_output() -> None:
     discard(sys.stdout.fileno())
 
 
-def complain(message: str, *, output: Iterable[str] = (), hint: str = "", more: Iterable[str] = ()) -> None:
+def complain(
+    message: str, *, output: Iterable[str] = (), hint: str = "", more: Iterable[str] = (), meaning: Meaning = "bad"
+) -> None:
     """Print an error.
 
     Args:
@@ -45,12 +51,17 @@ def complain(message: str, *, output: Iterable[str] = (), hint: str = "", more: 
         output: the last lines of what failed.
         hint: what to do about it.
         more: further facts, a line each.
+        meaning: its colour on a terminal.
     """
     lines = [f"cos-customizer: {message}", *(f"    | {line}" for line in output)]
     lines += [f"  hint: {hint}"] if hint else []
     lines += [f"  {line}" for line in more]
+    first, *others = [printable(line) for text in lines for line in text.split("\n")]
+    if is_capable(sys.stderr):
+        width = shutil.get_terminal_size().columns
+        others = [line if line.startswith("    |") else "\n".join(broken(line, width, 2)) for line in others]
     # One call, so that lines of steps that run side by side do not mix.
-    click.echo("\n".join(printable(line) for text in lines for line in text.split("\n")), err=True)
+    click.echo("\n".join([coloured(first, meaning, sys.stderr), *others]), err=True)
 
 
 def report(error: BaseException) -> int:
@@ -63,17 +74,20 @@ def report(error: BaseException) -> int:
         The command's exit code.
     """
     if isinstance(error, click.Abort | KeyboardInterrupt):
-        complain("interrupted", more=_facts(error))
+        complain("interrupted", more=_facts(error), meaning="warning")
         return 130
     if isinstance(error, SystemExit):
         code = error.code if isinstance(error.code, int) else 1 if error.code else 0
         if code > 128:
-            complain("terminated", more=_facts(error))
+            complain("terminated", more=_facts(error), meaning="warning")
         return code
     if isinstance(error, CustomizerError):
         output: tuple[str, ...] = getattr(error, "output", ())
         complain(error.message, output=output, hint=error.hint, more=_facts(error))
         return error.exit_code
+    if isinstance(error, click.exceptions.NoArgsIsHelpError) and error.ctx:  # a group by itself
+        click.echo(error.ctx.get_help(), err=True)
+        return UsageError.exit_code
     if isinstance(error, click.ClickException):
         context = getattr(error, "ctx", None)
         command = context.command_path.partition(" ")[2] if context else ""
@@ -104,10 +118,15 @@ def report(error: BaseException) -> int:
 def _facts(error: BaseException) -> list[str]:
     """Further lines from the result of a build that failed: where its log is, what is left behind."""
     result: Any = getattr(error, "result", None)
+    if result is None:
+        return []
     facts = []
-    if result is not None and (log := result.verification_log or result.serial_log):
+    if result.outcome == "interrupted" and result.build_id and not (result.leftovers or result.image_id):
+        facts.append("nothing is left of what the build had made")
+    if log := result.verification_log or result.serial_log:
         facts.append(f"full serial log: {log}")
-    if result is not None and result.leftovers:
+        facts += [f"to read it: {line}"] if (line := to_read(log)) else []
+    if result.leftovers:
         facts.append(f"left behind: {', '.join(result.leftovers)}")
     return facts
 

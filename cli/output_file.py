@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cos_customizer.cli.flags import PathFlag
+from cos_customizer.cli.flag_kinds import PathFlag
 from cos_customizer.cli.state import write_atomically
 from cos_customizer.customizer.errors import CustomizerError, UsageError
 

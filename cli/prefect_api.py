@@ -1,19 +1,26 @@
 """The Prefect API that a command's flow runs on: the configured one, or a server of the command's own."""
 
 import contextlib
+import logging
 import math
 import os
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from cos_customizer.cli.prefect_check import check_api, settings_checked
 from cos_customizer.customizer import deadline
-from cos_customizer.customizer.errors import CustomizerError
 from cos_customizer.customizer.reporting.events import Event, Note, listening, publish
 from cos_customizer.flows import local_server
+from cos_customizer.flows.prefect_errors import translated
 from cos_customizer.quick_imports import uncollected
 
+if TYPE_CHECKING:
+    from prefect.client.schemas import FlowRun
+
 Flow = TypeVar("Flow")
+_TRIES_TO_BEGIN = 4
+"""Retries of one request, some 30 s in all: Prefect's client waits 2, 4, 8 and 16 s."""
+_TRIES_LATER = 2
 
 
 @contextlib.contextmanager
@@ -41,7 +48,7 @@ def prefect_at_hand(load: Callable[[], Flow], end: float = math.inf) -> Iterator
             own_server.wait()
         else:
             check_api()
-    with _alone() if own_server is not None else _announced(), _translated():
+    with _alone() if own_server is not None else _announced(), translated():
         yield flow
 
 
@@ -59,21 +66,11 @@ def _start_server() -> local_server.LocalServer | None:
 
 
 @contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    """Errors of Prefect's client: the API refuses us, or has gone in the middle of a build."""
-    try:
-        yield
-    except Exception as error:
-        if type(error).__module__.partition(".")[0] in ("prefect", "httpx", "httpcore"):
-            raise CustomizerError(f"the Prefect API failed: {str(error) or type(error).__name__}") from error
-        raise
-
-
-@contextlib.contextmanager
 def _alone() -> Iterator[None]:
     """Settings for a server that nobody else looks at."""
     from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
+    publish(Note("Prefect", "own server (PREFECT_API_URL is not set)"))
     # A heartbeat tells others that the flow is alive, and makes its end wait for up to a second. If this server goes,
     # it does not come back.
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None, PREFECT_CLIENT_MAX_RETRIES: 0}):
@@ -82,24 +79,59 @@ def _alone() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _announced() -> Iterator[None]:
-    """Say at the first event where the flow run can be watched."""
-    announced = False
+    """Say at the first event where the flow run can be watched. Until then the server is waited for, later hardly.
 
-    def announce(_event: Event) -> None:
-        nonlocal announced
-        if announced:
-            return
-        announced = True
-        from prefect.context import FlowRunContext
-        from prefect.utilities.urls import url_for
-
-        context = FlowRunContext.get()
-        if context is not None and context.flow_run is not None and (url := url_for(context.flow_run)):
-            publish(Note("flow run", url))
-
+    A run that has not begun loses nothing by waiting for a server that restarts or is busy. Afterwards, what the build
+    has come to is known: a server that is away is told for seconds, not for minutes.
+    """
     from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
-    # What the build has come to is known; a server that is away is told for seconds, not for minutes.
-    patience = {} if "PREFECT_CLIENT_MAX_RETRIES" in os.environ else {PREFECT_CLIENT_MAX_RETRIES: 2}
-    with temporary_settings(patience), listening(announce):
+    configured = "PREFECT_CLIENT_MAX_RETRIES" in os.environ
+    announced = False
+    with temporary_settings({} if configured else {PREFECT_CLIENT_MAX_RETRIES: _TRIES_TO_BEGIN}) as settings:
+
+        def announce(_event: Event) -> None:
+            nonlocal announced
+            if announced or (run := _flow_run()) is None:
+                return
+            announced = True
+            if not configured:
+                settings.client.max_retries = _TRIES_LATER
+            if url := url_for(run):
+                publish(Note("flow run", url))
+
+        from prefect.utilities.urls import url_for
+
+        with listening(announce), _waiting_told():
+            yield
+
+
+def _flow_run() -> "FlowRun | None":
+    from prefect.context import FlowRunContext
+
+    context = FlowRunContext.get()
+    return context.flow_run if context is not None else None
+
+
+@contextlib.contextmanager
+def _waiting_told() -> Iterator[None]:
+    """Say once if Prefect's client waits for its server, which it tells nobody but who debugs it."""
+    logger = logging.getLogger("prefect.client")
+    level = logger.getEffectiveLevel()
+    told = False
+
+    def look(record: logging.LogRecord) -> bool:
+        nonlocal told
+        if not told and "Another attempt will be made" in record.getMessage():
+            told = True
+            publish(Note("Prefect", "its server does not answer as it should; waiting for it", "warning"))
+        return record.levelno >= level
+
+    before = logger.level
+    logger.addFilter(look)
+    logger.setLevel(min(level, logging.DEBUG))
+    try:
         yield
+    finally:
+        logger.setLevel(before)
+        logger.removeFilter(look)

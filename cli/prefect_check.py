@@ -1,6 +1,7 @@
 """What answers at the configured Prefect API: whether it is one, and if not, what there is and what to do about it."""
 
 import ssl
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -8,6 +9,7 @@ from urllib.parse import urlsplit
 
 from cos_customizer.customizer import deadline
 from cos_customizer.customizer.errors import CustomizerError, UsageError
+from cos_customizer.customizer.reporting.events import Note, publish
 
 if TYPE_CHECKING:
     import httpx
@@ -18,8 +20,20 @@ _PATIENCE = 15.0
 """Seconds for each answer: a service that says nothing is none of Prefect's."""
 
 
-def check_api() -> None:
+_RESTART = 25.0
+"""Seconds for which a server is waited for that cannot answer: it restarts, or does so behind a proxy."""
+_REFUSAL = 10.0
+"""The same where nothing listens at all: most often there is no server."""
+_PAUSE = 1.0
+
+
+def check_api(patience: float = _RESTART) -> None:
     """See whether the configured Prefect API answers, and is one that this program can talk to.
+
+    One that cannot answer at the moment is waited for.
+
+    Args:
+        patience: seconds to wait at most.
 
     Raises:
         CustomizerError: it does not, or is not; the hint says what may be wrong with its address, or what it asks for.
@@ -27,16 +41,24 @@ def check_api() -> None:
     from prefect.client.orchestration import get_client
     from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
-    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 1}), get_client(sync_client=True) as client:
+    began = time.monotonic()
+    told = False
+    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}), get_client(sync_client=True) as client:
         url = str(client.api_url)
-        try:
-            problem = _problem_of(client)
-        except Exception as error:
-            what, hint = _explain(error, url)
-            text = str(error).partition("\n")[0]
-            raise CustomizerError(
-                f"the Prefect API at {url} does not answer: {what or text or type(error).__name__}", hint
-            ) from error
+        while True:
+            try:
+                problem = _problem_of(client)
+                break
+            except Exception as error:
+                what, hint = _explain(error, url)
+                what = what or str(error).partition("\n")[0] or type(error).__name__
+                left = deadline.left(began + min(patience, _patience_with(error)) - time.monotonic())
+                if left <= 0:
+                    raise CustomizerError(f"the Prefect API at {url} does not answer: {what}", hint) from error
+                if not told:
+                    publish(Note("Prefect", f"the API at {url} does not answer ({what}); waiting for it", "warning"))
+                told = True
+                deadline.pause(min(_PAUSE, left))
     if problem:
         what, hint = problem
         raise CustomizerError(f"what answers at {url} is not the Prefect API: {what}", hint)
@@ -66,6 +88,18 @@ def _problem_of(client: "SyncPrefectClient") -> tuple[str, str] | None:
             f"upgrade the server to {ours.partition('.')[0]}.x, {_OWN}",
         )
     return None
+
+
+def _patience_with(error: Exception) -> float:
+    """Seconds for which an API that fails in this way may still come."""
+    import httpx
+
+    if isinstance(error, httpx.HTTPStatusError):
+        return _RESTART if error.response.status_code >= 500 else 0.0
+    if isinstance(error, httpx.ConnectError):
+        return _REFUSAL if "Connection refused" in str(error) else 0.0
+    # What hangs up before it has said anything: a server that stops, or a proxy in front of one.
+    return _PAUSE if isinstance(error, httpx.ReadError | httpx.RemoteProtocolError) else 0.0
 
 
 def _explain(error: Exception, url: str) -> tuple[str, str]:

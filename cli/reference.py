@@ -1,15 +1,16 @@
 """What commands and flags there are: for `help`, `commands` and `flags`, for shells and for the documentation."""
 
 import inspect
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
 
-from cos_customizer.cli.flags import Candidates, Flag
+from cos_customizer.cli.flag import Flag
+from cos_customizer.cli.flag_values import Candidates
 from cos_customizer.customizer.errors import UsageError
-from cos_customizer.customizer.spelling import did_you_mean
+from cos_customizer.customizer.spelling import nearest
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -110,16 +111,19 @@ def find(ctx: click.Context, path: tuple[str, ...]) -> click.Context:
     return here
 
 
-def no_such_command(name: str, names: Collection[str]) -> UsageError:
+def no_such_command(name: str, names: Collection[str], below: Mapping[str, str] | None = None) -> UsageError:
     """The error for a command that is not there, naming those that are like it.
 
     Args:
         name: what was asked for.
         names: what there is.
+        below: by its own name, the whole of what is a command of another one: `emulator start` by `start`.
     """
-    return UsageError(
-        f"there is no command {name!r}", f"{did_you_mean(name, names)} `cos-customizer commands` lists them.".lstrip()
-    )
+    below = below or {}
+    near = nearest(name, list(dict.fromkeys([*names, *below])))
+    meant = [each if each in names else below[each] for each in near]
+    question = f"did you mean {' or '.join(meant)}?" if meant else ""
+    return UsageError(f"there is no command {name!r}", f"{question} `cos-customizer commands` lists them.".lstrip())
 
 
 def _complete(ctx: click.Context, incomplete: str) -> "list[CompletionItem[str]]":

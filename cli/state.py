@@ -16,14 +16,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cos_customizer.customizer.durations import human_time
 from cos_customizer.customizer.errors import CustomizerError, UsageError
-from cos_customizer.customizer.spelling import did_you_mean
+from cos_customizer.customizer.spelling import did_you_mean, quoted
 
 DEFAULT_WORKDIR = ".cos-customizer-workdir"
 VERSION = 1
 _LARGEST_STATE = 256 << 20
 """Bytes of a state that are read: it has the names of all files of the build context."""
 _STATE = "state.json"
+_ENDED = "ended.txt"
+"""What has become of the last build whose state was here: a line for people, when there is no live state."""
+_LONGEST_ENDING = 1000
+_NEWLINE = "\n"
 _ARCHIVE_PREFIX, _ARCHIVE_SUFFIX = "context-", ".tar.gz"
 _LOCK_PATIENCE = 10.0
 """Seconds to wait for another step that is writing the same state."""
@@ -61,7 +66,7 @@ class BuildState:
         if script in self.files:
             return
         raise UsageError(
-            f"{flag}: there is no {script!r} in the build context",
+            f"{flag}: there is no {quoted(script)} in the build context",
             did_you_mean(script, self.files)
             or "paths are relative to the build context's root, which start-image-build has archived as it was then.",
         )
@@ -92,6 +97,7 @@ class Draft:
         spec = {**spec, "context": {**spec.get("context", {}), "path": str(self.archive)}}
         self._directory.write(BuildState(spec, files, build_context))
         self.committed = True
+        (self._directory.path / _ENDED).unlink(missing_ok=True)
 
 
 class StateDirectory:
@@ -182,6 +188,10 @@ class StateDirectory:
             if version == VERSION:
                 state = self._state_of(data)
         except (FileNotFoundError, NotADirectoryError):
+            if ended := self._tombstone():
+                raise UsageError(
+                    f"the image build that was started here ended {ended}", "start-image-build begins another."
+                ) from None
             raise UsageError(
                 f"no image build has been started: there is no {str(file)!r}",
                 "start-image-build comes first; all steps of a build need the same HOME and -local-state-workdir.",
@@ -291,13 +301,27 @@ class StateDirectory:
         except OSError as error:
             raise CustomizerError(f"cannot write the local state in {str(self.path)!r}: {error.strerror}") from error
 
-    def remove(self, state: BuildState) -> None:
-        """Remove a build's state; a newer one that has taken its place is left alone."""
+    def remove(self, state: BuildState, ended: str) -> None:
+        """Remove a build's state; a newer one that has taken its place is left alone.
+
+        A line about the build stays, for whoever looks for its state.
+
+        Args:
+            state: of the build.
+            ended: what has become of the build, in words: `my-image built`.
+        """
         with contextlib.suppress(OSError, UsageError), self._locked():
             if self._live_archive() == state.archive:
+                line = f"at {human_time(time.time())}: {ended.partition(_NEWLINE)[0][:_LONGEST_ENDING]}"
+                write_atomically(self.path / _ENDED, line + _NEWLINE)
                 (self.path / _STATE).unlink()
             self._sweep(keep=self._live_archive())
-            self.path.rmdir()
+
+    def _tombstone(self) -> str:
+        """When a build ended that was started here, and how; empty if none has."""
+        with contextlib.suppress(OSError), (self.path / _ENDED).open(encoding="utf-8", errors="replace") as file:
+            return file.readline(2 * _LONGEST_ENDING).strip()
+        return ""
 
     def _live_archive(self) -> Path | None:
         with contextlib.suppress(UsageError):
@@ -306,7 +330,7 @@ class StateDirectory:
 
     def _sweep(self, keep: Path | None) -> None:
         """Remove archives and temporary files of ours, left by steps that were killed too."""
-        for pattern in (_ARCHIVE_PREFIX + "[0-9a-f]" * 8 + _ARCHIVE_SUFFIX, f".{_STATE}.*"):
+        for pattern in (_ARCHIVE_PREFIX + "[0-9a-f]" * 8 + _ARCHIVE_SUFFIX, f".{_STATE}.*", f".{_ENDED}.*"):
             for file in self.path.glob(pattern):
                 if file != keep:
                     file.unlink(missing_ok=True)

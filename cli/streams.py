@@ -58,6 +58,17 @@ def _lasting(stream: Any, descriptor: int) -> Any:
     )
 
 
+def write_bytes(stream: Any, data: bytes) -> None:
+    """Write bytes to a text stream as they are, at once; as text where it has none below it, as in a test."""
+    buffer = getattr(stream, "buffer", None)
+    if buffer is None:
+        stream.write(data.decode(errors="replace"))
+        return
+    stream.flush()
+    buffer.write(data)
+    buffer.flush()
+
+
 def discard(descriptor: int) -> None:
     """Discard whatever is written to a descriptor from now on."""
     null = os.open(os.devnull, os.O_WRONLY)

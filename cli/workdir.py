@@ -2,7 +2,7 @@
 
 import click
 
-from cos_customizer.cli.flags import PathFlag
+from cos_customizer.cli.flag_kinds import PathFlag
 from cos_customizer.cli.state import DEFAULT_WORKDIR
 
 WORKDIR_FLAG = PathFlag(

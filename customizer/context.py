@@ -9,15 +9,16 @@ import stat
 import struct
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from cos_customizer.customizer.errors import UsageError
+from cos_customizer.customizer.errors import CustomizerError, UsageError
 from cos_customizer.customizer.fields import FieldPath, Message
 from cos_customizer.customizer.ignore_rules import IgnoreRules
+from cos_customizer.customizer.spelling import quoted
 from cos_customizer.customizer.tar_members import (
     LIMITS,
     ArchiveError,
@@ -32,10 +33,18 @@ ARCHIVE_SUFFIXES = (".tar.gz", ".tgz")
 
 _EPOCH = 315532800
 """Modification time of every archived file (1980-01-01): a digest that depends on content alone."""
+_GZIP_FORMAT = 16 + zlib.MAX_WBITS
 _BLOCK = 256 << 10
 """Bytes of an archive that are read at once."""
 
+_LONGEST_CHAIN = 8
+"""Links that are followed from one to the next."""
+
 _PATH = FieldPath("context.path")
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of a file system that takes no more: it is full, or the user's share is, or the file is too large."""
+_UNFIT = (OSError, tarfile.TarError, ArchiveLimitError, ValueError, RuntimeError)
+"""What comes of a context that cannot be archived: of a NUL in its path too, of links in a circle."""
 _TOO_MUCH = "large files are better fetched by a script, from Cloud Storage for example."
 
 
@@ -55,17 +64,22 @@ class ContextArchive:
 
 
 class _HashingWriter:
-    """Passes the tar stream on and takes its digest, so that nothing is read twice."""
+    """Compresses a tar stream as gzip does, without names and times, and takes the digest of what it was before."""
 
     def __init__(self, target: BinaryIO) -> None:
         self._target = target
+        self._compressor = zlib.compressobj(level=1, wbits=_GZIP_FORMAT)
         self.written = 0
         self.digest = hashlib.sha256()
 
     def write(self, data: bytes) -> int:
         self.digest.update(data)
         self.written += len(data)
-        return self._target.write(data)
+        self._target.write(self._compressor.compress(data))
+        return len(data)
+
+    def finish(self) -> None:
+        self._target.write(self._compressor.flush())
 
 
 class _HashingReader:
@@ -105,16 +119,18 @@ def archive_context(
         UsageError: `source` is not there, cannot be read, is too large, or holds something that is neither file,
             directory nor symbolic link; or an ignore file includes one that is not there. Nothing is left of
             `destination`.
+        CustomizerError: there is no room for `destination`, of which nothing is left either.
     """
     files: list[str] = []
     size = 0
     try:
         _check_exists(source)
-        with destination.open("wb") as file, gzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=0) as zipped:
+        with destination.open("wb") as file:
             left_out = {_identity(os.fstat(file.fileno()))}
             if exclude is not None and exclude.exists():
                 left_out.add(_identity(exclude.stat()))
-            writer = _HashingWriter(zipped)  # type: ignore[arg-type]
+            # Not a GzipFile: since Python 3.12 it keeps what a full disk did not take, and complains of it once more.
+            writer = _HashingWriter(file)
             with tarfile.open(fileobj=writer, mode="w|", format=tarfile.GNU_FORMAT) as tar:  # type: ignore[call-overload]
                 for path, name, status in _walk(source, left_out):
                     member = _member(path, name, status)
@@ -129,15 +145,41 @@ def archive_context(
                     if not member.isdir():
                         files.append(name)
                     tar.members.clear()  # which tarfile keeps for readers, and a long list of files would fill memory
+            writer.finish()
     except BaseException as error:
         with suppress(OSError):
             destination.unlink(missing_ok=True)
-        if isinstance(error, ArchiveLimitError):
-            raise UsageError(Message("{}: cannot archive {!r}: {}", _PATH, str(source), error), _TOO_MUCH) from error
-        if isinstance(error, OSError | tarfile.TarError | ValueError | RuntimeError):  # a NUL in it; links in a circle
-            raise UsageError(Message("{}: cannot archive {!r}: {}", _PATH, str(source), _reason(error))) from error
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            place = quoted(str(destination.parent))
+            raise CustomizerError(
+                f"there is no room for the build context's archive in {place}: {_reason(error)}",
+                "make room there. TMPDIR names the place of temporary files, HOME that of the local state.",
+            ) from error
+        if isinstance(error, _UNFIT):
+            raise _cannot_archive(source, error) from error
         raise
     return ContextArchive(writer.digest.hexdigest(), tuple(sorted(files)), size)
+
+
+def files_in(source: Path) -> tuple[str, ...]:
+    """The paths of the files that an archive of a build context would have, without making one.
+
+    Args:
+        source: as `archive_context` takes it.
+
+    Raises:
+        UsageError: it is not there, or cannot be read.
+    """
+    try:
+        _check_exists(source)
+        return tuple(sorted(name for _, name, status in _walk(source, set()) if not stat.S_ISDIR(status.st_mode)))
+    except _UNFIT as error:
+        raise _cannot_archive(source, error) from error
+
+
+def _cannot_archive(source: Path, error: Exception) -> UsageError:
+    message = Message("{}: cannot archive {}: {}", _PATH, quoted(str(source)), _reason(error))
+    return UsageError(message, _TOO_MUCH if isinstance(error, ArchiveLimitError) else "")
 
 
 def _check_exists(source: Path) -> None:
@@ -146,18 +188,18 @@ def _check_exists(source: Path) -> None:
     except FileNotFoundError as error:
         if source.is_symlink():
             raise UsageError(
-                Message("{}: {!r} is a symbolic link to what does not exist", _PATH, str(source))
+                Message("{}: {} is a symbolic link to what does not exist", _PATH, quoted(str(source)))
             ) from error
         raise UsageError(
-            Message("{}: {!r} does not exist", _PATH, str(source)),
-            f"paths are relative to the working directory, {str(Path.cwd())!r}.",
+            Message("{}: {} does not exist", _PATH, quoted(str(source))),
+            f"paths are relative to the working directory, {quoted(str(Path.cwd()))}.",
         ) from error
 
 
 def _reason(error: Exception) -> str:
     if not isinstance(error, OSError) or not error.strerror:
         return str(error)
-    return f"{error.filename!r}: {error.strerror}" if error.filename else error.strerror
+    return f"{quoted(str(error.filename))}: {error.strerror}" if error.filename else error.strerror
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:
@@ -217,7 +259,7 @@ def _member(path: Path, name: str, status: os.stat_result) -> tarfile.TarInfo:
         member.linkname = str(path.readlink())
     elif not stat.S_ISREG(status.st_mode):
         raise UsageError(
-            Message("{}: {!r} is neither a file, a directory nor a symbolic link", _PATH, str(path)),
+            Message("{}: {} is neither a file, a directory nor a symbolic link", _PATH, quoted(str(path))),
             "remove it from the build context, or choose a context without it.",
         )
     return member
@@ -268,6 +310,49 @@ def read_archive(archive: Path, name: str, limits: Limits = LIMITS) -> ContextAr
     except (ArchiveError, EOFError, ValueError, zlib.error, struct.error) as error:
         raise _unsound(name, error) from error
     return ContextArchive(reader.digest.hexdigest(), tuple(sorted(files)), size)
+
+
+def read_files(archive: Path, names: Iterable[str], most: int, stop: int | None = None) -> dict[str, bytes]:
+    """The beginnings of some files of a build context, as far as its archive gives them.
+
+    Args:
+        archive: of `archive_context`, or one that `read_archive` has found sound.
+        names: normalized paths of files in it; of a symbolic link the content is that of what it leads to.
+        most: bytes of each.
+        stop: bytes of the unpacked archive after which to look no further.
+
+    Returns:
+        Contents by those names; of what was not found, or cannot be read, none.
+    """
+    found: dict[str, bytes] = {}
+    wanted = {name: name for name in names}
+    """What to look for, by the name that was asked for."""
+    for _ in range(_LONGEST_CHAIN):
+        links: dict[str, str] = {}
+        with suppress(OSError, ArchiveError, EOFError, ValueError, zlib.error, struct.error):
+            for member in _members_of(archive, set(wanted.values()), most, stop):
+                name = posixpath.normpath(member.name)
+                for asked in [asked for asked, place in wanted.items() if place == name]:
+                    if member.kind == "file" and (member.content or not member.size):
+                        found[asked] = member.content
+                    elif member.kind == "symbolic link":
+                        links[asked] = posixpath.normpath(posixpath.join(posixpath.dirname(name), member.link))
+                    elif member.kind == "hard link":
+                        links[asked] = posixpath.normpath(member.link)
+                if all(asked in found or asked in links for asked in wanted):
+                    break
+        wanted = links
+        if not wanted:
+            break
+    return found
+
+
+def _members_of(archive: Path, wanted: set[str], most: int, stop: int | None) -> Iterator[TarMember]:
+    with archive.open("rb") as file, gzip.GzipFile(fileobj=file, mode="rb") as unzipped:
+        for member in read_members(unzipped, LIMITS, wanted, most):
+            yield member
+            if stop is not None and unzipped.tell() + member.size > stop:
+                return
 
 
 def _unsound(name: str, error: Exception) -> UsageError:

@@ -7,12 +7,16 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from cos_customizer.customizer.errors import CustomizerError
+from cos_customizer.customizer.fields import FieldPath, Message
 
 _end: ContextVar[float] = ContextVar("deadline", default=math.inf)
 
 
 class TimeUpError(CustomizerError):
     """There was no time left for something, or to see it end."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, Message("{} gives it more time.", FieldPath("timeout")))
 
 
 @contextmanager
@@ -49,6 +53,19 @@ def check(doing: str) -> None:
     """
     if left() == 0:
         raise TimeUpError(f"could not {doing}: the time was up")
+
+
+@contextmanager
+def before_changes() -> Iterator[None]:
+    """While this context lasts, nothing is changed yet: an error that the time was up says so.
+
+    Raises:
+        TimeUpError: See above.
+    """
+    try:
+        yield
+    except TimeUpError as error:
+        raise TimeUpError(f"{error.message}; nothing was changed") from error
 
 
 def pause(seconds: float) -> None:

@@ -19,6 +19,7 @@ _NANOSECONDS = {
     "h": 3600 * 10**9,
 }
 _TERM = re.compile(r"([0-9]*)(?:\.([0-9]*))?([^0-9.]*)")
+_DAYS = re.compile(r"(?:([0-9]+)d)?(.*)", re.DOTALL)
 _LARGEST = 2**63 - 1
 
 
@@ -55,6 +56,42 @@ def parse_duration(text: str) -> float:
     if total > _LARGEST + (sign < 0):
         raise ValueError(f"{text!r} is longer than a duration can be")
     return sign * total / 10**9
+
+
+def check_time_limit(text: str) -> str:
+    """A Go duration that something can be done in, as Go writes it.
+
+    Raises:
+        ValueError: the text is not a Go duration, or is none that is longer than nothing.
+    """
+    seconds = parse_duration(text)
+    if seconds <= 0:
+        raise ValueError(f"{text!r} is no time to do anything in")
+    return format_duration(seconds)
+
+
+def parse_seconds(text: str) -> int:
+    """Read a number of seconds, or a duration of whole seconds: `86400`, `1h30m`, `30d`, `1d12h`.
+
+    Args:
+        text: digits alone are seconds; days come first.
+
+    Returns:
+        Seconds.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    found = _DAYS.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f"{text!r} is not a duration: write seconds, or 30d, 1h30m")
+    days, rest = found[1], found[2]
+    if not days and rest.isdecimal():
+        return _whole(rest)
+    seconds = parse_duration(rest) if rest else 0.0
+    if seconds < 0 or seconds != int(seconds):
+        raise ValueError(f"{text!r} is no number of whole seconds")
+    return _whole(days or "0") * 24 * 3600 + int(seconds)
 
 
 def _whole(digits: str) -> int:
@@ -125,3 +162,16 @@ def human_time(seconds: float) -> str:
         seconds: Unix time.
     """
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def human_moment(rfc3339: str) -> str:
+    """Write a point in time of an API for people, as `human_time` does; empty if it is none.
+
+    Args:
+        rfc3339: for example `2026-11-24T04:00:00.000-08:00`.
+    """
+    try:
+        when = datetime.fromisoformat(rfc3339.strip().upper())
+        return human_time((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp())
+    except (ValueError, OverflowError):
+        return ""

@@ -5,6 +5,7 @@ import fcntl
 import os
 import re
 import shutil
+import stat
 import tempfile
 import time
 from pathlib import Path
@@ -12,8 +13,6 @@ from types import TracebackType
 
 from cos_customizer.customizer.errors import CustomizerError
 
-_PREFIX = "cos-customizer-"
-_OURS = re.compile(rf"{_PREFIX}[a-z0-9_]{{8}}")
 _YOUNG = 60.0
 """Seconds in which a directory may have been made and is not locked yet."""
 
@@ -22,16 +21,20 @@ class ScratchDirectory:
     """A new directory below TMPDIR, locked as long as this process has it.
 
     Attributes:
+        PREFIX: of its name, which nobody gives a directory that is to stay: a clone in /tmp may well be called
+            `cos-customizer-original`.
         path: where it is.
 
     Raises:
         CustomizerError: it cannot be made.
     """
 
+    PREFIX = "cos-customizer-scratch-"
+
     def __init__(self) -> None:
         try:
             _collect(Path(tempfile.gettempdir()))
-            self.path = Path(tempfile.mkdtemp(prefix=_PREFIX))
+            self.path = Path(tempfile.mkdtemp(prefix=self.PREFIX))
         except OSError as error:
             raise CustomizerError(
                 f"cannot make a temporary directory: {error.strerror or error}", "TMPDIR names a place with some room."
@@ -55,6 +58,9 @@ class ScratchDirectory:
             self._lock = None
 
 
+_OURS = re.compile(rf"{ScratchDirectory.PREFIX}[a-z0-9_]{{8}}")
+
+
 def _collect(place: Path) -> None:
     """Remove directories of this kind that are this user's and in nobody's use."""
     with contextlib.suppress(OSError):
@@ -66,7 +72,8 @@ def _collect(place: Path) -> None:
 
 def _remove_if_left(entry: "os.DirEntry[str]") -> None:
     status = entry.stat(follow_symlinks=False)
-    if status.st_uid != os.geteuid() or status.st_mtime > time.time() - _YOUNG:
+    private = status.st_uid == os.geteuid() and stat.S_IMODE(status.st_mode) == stat.S_IRWXU
+    if not private or status.st_mtime > time.time() - _YOUNG:
         return
     descriptor = os.open(entry.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:

@@ -8,9 +8,10 @@ Source of the format: https://www.gnu.org/software/tar/manual/html_node/Standard
 https://pubs.opengroup.org/onlinepubs/9699919799/utilities/pax.html#tag_20_92_13.
 """
 
+import posixpath
 import tarfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 _BLOCK = tarfile.BLOCKSIZE
@@ -103,20 +104,26 @@ class TarMember:
         link: what a link leads to; empty for anything else.
         size: bytes that a file has when it is unpacked.
         kind: `file`, `directory`, `symbolic link`, `hard link` or `other`.
+        content: the first bytes of a file that was asked for by its name; else none.
     """
 
     name: str
     link: str
     size: int
     kind: str
+    content: bytes = b""
 
 
-def read_members(stream: Readable, limits: Limits = LIMITS) -> Iterator[TarMember]:
+def read_members(
+    stream: Readable, limits: Limits = LIMITS, wanted: Collection[str] = (), most: int = 0
+) -> Iterator[TarMember]:
     """The members of a tar stream, up to its end marker or its end between two members.
 
     Args:
         stream: uncompressed; read in pieces, each only once.
         limits: what it may have.
+        wanted: normalized names of files whose content is given, too; not that of a sparse file.
+        most: bytes of it.
 
     Raises:
         ArchiveError: it is not a tar stream, is damaged or cut off, or goes past a limit.
@@ -146,8 +153,12 @@ def read_members(stream: Readable, limits: Limits = LIMITS) -> Iterator[TarMembe
         if max(stored, member.size) > limits.unpacked:
             raise ArchiveLimitError(f"member {member.name!r} is said to have more than {_size(limits.unpacked)}")
         _skip_sparse_headers(stream, header.more_pieces, limits)
+        ahead = b""
+        if member.kind == "file" and stored == member.size and posixpath.normpath(member.name) in wanted:
+            ahead = _read(stream, min(stored, most))
+            member = replace(member, content=ahead)
         yield member
-        _skip(stream, _padded(stored), member.name)
+        _skip(stream, _padded(stored) - len(ahead), member.name)
     if own:
         raise ArchiveError("it ends after a header that is about a member")
 

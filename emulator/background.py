@@ -13,9 +13,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from cos_customizer.emulator import LOG
 from cos_customizer.emulator.errors import EmulatorError
@@ -27,12 +28,12 @@ _FILE = "service.json"
 _LOG_FILE = "emulator.log"
 STATE_FILES = (
     *("compute.sqlite*", "logs.sqlite*", "lock", _LOG_FILE, _FILE, f".{_FILE}.*"),
-    *("storage", "machines", "cache"),
+    *("storage", "machines", "cache", "registry"),
     *("secrets.json", ".secrets.json.*"),
 )
 """What the emulator keeps in its state directory."""
 CACHE_FILES = ("stand-in-*", "stand-in.lock", "accelerator.json", "prefect-*.db", ".prefect-*", ".accelerator.json.*")
-_NEEDED = ("flask", "gcp_storage_emulator", "google.cloud.compute_v1", "google.cloud.logging_v2")
+_NEEDED = ("flask", "google.cloud.compute_v1", "google.cloud.logging_v2")
 _STOP_SECONDS = 60.0
 _END_SECONDS = 15.0
 
@@ -50,6 +51,7 @@ class Options:
         port: port of the Compute Engine API; 0 takes a free one.
         storage_port: port of Cloud Storage; 0 takes a free one.
         projects: their buckets `<project>_cloudbuild` exist from the beginning.
+        registry_port: port of the registry of container images; 0 takes a free one.
     """
 
     state_dir: str
@@ -58,6 +60,7 @@ class Options:
     port: int = 0
     storage_port: int = 0
     projects: tuple[str, ...] = ("my-project",)
+    registry_port: int = 0
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ class RunningEmulator:
         control: address of the emulator's own API.
         environment: the variables that point clients to it.
         log: its log file.
+        registry_port: of the registry of container images.
     """
 
     pid: int
@@ -80,6 +84,7 @@ class RunningEmulator:
     control: str
     environment: dict[str, str]
     log: str
+    registry_port: int = 0
 
 
 def default_state_dir() -> Path:
@@ -215,6 +220,7 @@ def run(options: Options, ready: Callable[[RunningEmulator], None], progress: Pr
             options.projects,
             options.port,
             storage_port=options.storage_port,
+            registry_port=options.registry_port,
             cache_dir=Path(options.cache_dir),
             shutdown=ended.set,
         )
@@ -224,7 +230,7 @@ def run(options: Options, ready: Callable[[RunningEmulator], None], progress: Pr
         emulator.start()
         file = state_dir / _FILE
         undo.callback(file.unlink, missing_ok=True)
-        running = _describe(options, emulator.port, emulator.storage_port, emulator.environment())
+        running = _describe(options, emulator.status(), emulator.environment())
         with replacing(file) as partial:
             partial.write_text(json.dumps(asdict(running), indent=2))
         LOG.removeHandler(handler)
@@ -233,14 +239,15 @@ def run(options: Options, ready: Callable[[RunningEmulator], None], progress: Pr
         LOG.info("stopping")
 
 
-def _describe(options: Options, port: int, storage_port: int, environment: dict[str, str]) -> RunningEmulator:
+def _describe(options: Options, status: Mapping[str, Any], environment: dict[str, str]) -> RunningEmulator:
     return RunningEmulator(
         pid=os.getpid(),
         started=_start_time(os.getpid()) or 0,
         machines=options.machines,
-        port=port,
-        storage_port=storage_port,
-        control=f"http://127.0.0.1:{port}/emulator/",
+        port=status["port"],
+        storage_port=status["storagePort"],
+        registry_port=status["registryPort"],
+        control=f"http://127.0.0.1:{status['port']}/emulator/",
         environment=environment,
         log=str(Path(options.state_dir) / _LOG_FILE),
     )

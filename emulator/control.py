@@ -64,6 +64,16 @@ def _stock_out() -> Response:
     return answer({"stockedOut": instances.stocked_out()})
 
 
+@control_api.post("/exports")
+def _export() -> Response:
+    body = json_object()
+    image, target = body.get("image"), body.get("destination")
+    if not isinstance(image, str) or not isinstance(target, str):
+        example = '{"image": "projects/p/global/images/i", "destination": "gs://bucket/i.tar.gz"}'
+        raise ApiError(400, "invalid", f"Send {example}.")
+    return answer({"archiveSizeBytes": str(_engine().images.export(image, target))})
+
+
 @control_api.route("/quotas", methods=["GET", "POST"])
 def _quotas() -> Response:
     quotas = _engine().quotas

@@ -112,6 +112,11 @@ def already_exists(path: str) -> ApiError:
     return ApiError(409, "alreadyExists", f"The resource '{path}' already exists")
 
 
+def not_in_state(path: str, state: str) -> ApiError:
+    """An instance has another status than a change of it needs."""
+    return ApiError(400, "resourceNotReady", f"The resource '{path}' is not in state {state}.")
+
+
 def in_use(path: str, user: str, kind: str = "disk") -> ApiError:
     """A resource is used by another one."""
     return ApiError(

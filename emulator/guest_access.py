@@ -17,15 +17,26 @@ def check_access() -> None:
     Raises:
         ApiError: 401 or 403.
     """
-    instance_id = instance_of_token(request.headers.get("Authorization", ""))
-    instance = service(ComputeEngine).instances.running_with_id(instance_id) if instance_id else None
-    accounts = instance.get("serviceAccounts", []) if instance else []
-    if not accounts:
+    scopes = scopes_of(service(ComputeEngine), request.headers.get("Authorization", ""))
+    if scopes is None:
         raise ApiError(
             401,
             "required",
             "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other "
             "valid authentication credential. See https://developers.google.com/identity/sign-in/web/devconsole-project.",
         )
-    if CLOUD_PLATFORM not in accounts[0]["scopes"]:
+    if CLOUD_PLATFORM not in scopes:
         raise ApiError(403, "insufficientPermissions", "Request had insufficient authentication scopes.")
+
+
+def scopes_of(engine: ComputeEngine, authorization: str) -> frozenset[str] | None:
+    """Return the scopes of the service account of a running VM; None: the token is none's.
+
+    Args:
+        engine: has the VMs.
+        authorization: a request's header `Authorization`.
+    """
+    instance_id = instance_of_token(authorization)
+    instance = engine.instances.running_with_id(instance_id) if instance_id else None
+    accounts = instance.get("serviceAccounts", []) if instance else []
+    return frozenset(accounts[0]["scopes"]) if accounts else None

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, BinaryIO, ClassVar, Protocol, cast
 
 from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
@@ -23,7 +23,7 @@ from werkzeug.wrappers import Response
 from cos_customizer.emulator import LOG
 from cos_customizer.emulator.errors import ApiError
 from cos_customizer.emulator.gate import Gate, loopback_gate
-from cos_customizer.emulator.request_body import read_body
+from cos_customizer.emulator.request_body import BODY_SECONDS, RequestBody, read_all
 
 DROP_CONNECTION = "X-Emulator-Drop"
 """An application's answer with this header is not sent: the connection is cut instead."""
@@ -33,11 +33,12 @@ LONGEST_BODY = 16 << 20
 _FINISH_SECONDS = 2.0
 _LONGEST_LINE = 16 << 10
 """Bytes of a request line, as Google's front end takes them."""
-_FOR_BROWSERS = {
+FOR_BROWSERS = {
     "Content-Security-Policy": "sandbox; default-src 'none'",
     "Cross-Origin-Resource-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
+"""Headers of each answer: a browser that shows it all the same runs nothing in it."""
 
 _SERVICES = {"/v1/": "secretmanager", "/v2/": "logging"}
 """Whose paths begin how; Compute Engine's begin in many ways."""
@@ -65,19 +66,23 @@ class GatedServer(Protocol):
 class GatedHandler(BaseHTTPRequestHandler):
     """Reads requests, and refuses those that the gate does not let pass or that are too large; each service's base.
 
-    A body is read as a whole before the request is answered, so that a client that is slow holds up nobody else.
+    Nobody else waits while a body is read, so that a client that is slow holds up nobody.
     """
 
+    body_seconds: ClassVar[float] = BODY_SECONDS
     timeout: ClassVar[float] = 60  # how long a client may be silent
     disable_nagle_algorithm = True
     wbufsize = -1
     server: "GatedServer"  # type: ignore[assignment]  # each service has a server of its own kind
 
-    def answer_request(self, body: bytes) -> None:
-        """Answer the request that was read.
+    def answer_request(self, body: RequestBody) -> None:
+        """Answer the request whose head was read. All of its body has to be read.
 
         Args:
-            body: its body, not decoded.
+            body: its body, not decoded, to be read.
+
+        Raises:
+            ApiError: the body cannot be read; nothing was answered yet.
         """
         raise NotImplementedError
 
@@ -110,15 +115,15 @@ class GatedHandler(BaseHTTPRequestHandler):
         try:
             try:
                 self.server.gate.check(self.command, self.path, self.headers)
+                stream = cast(BinaryIO, self.rfile)
+                body = RequestBody(stream, self.headers, self.server.longest_body, self.body_seconds)
                 if self._is_expecting:
                     self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
                     self.wfile.flush()
-                body = read_body(cast(BinaryIO, self.rfile), self.headers, self.server.longest_body)
+                self.answer_request(body)
             except ApiError as error:
                 self.close_connection = True  # what the client still sends is no request
                 self.answer_json(error.code, error.body())
-            else:
-                self.answer_request(body)
             self.wfile.flush()
         finally:
             self.record(0)
@@ -159,7 +164,7 @@ class GatedHandler(BaseHTTPRequestHandler):
 
     def end_headers(self) -> None:
         """Tell a browser that shows an answer all the same that nothing in it may run."""
-        for name, value in _FOR_BROWSERS.items():
+        for name, value in FOR_BROWSERS.items():
             self.send_header(name, value)
         super().end_headers()
 
@@ -172,13 +177,14 @@ class _Handler(GatedHandler, WSGIRequestHandler):
     def service(self) -> str:
         return next((name for start, name in _SERVICES.items() if self.path.startswith(start)), "compute")
 
-    def answer_request(self, body: bytes) -> None:
+    def answer_request(self, body: RequestBody) -> None:
+        content = read_all(body, self.server.longest_body)
         environ = self.make_environ()
         for name in ("HTTP_TRANSFER_ENCODING", "wsgi.input_terminated"):
             environ.pop(name, None)
-        environ.update({"wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))})
+        environ.update({"wsgi.input": io.BytesIO(content), "CONTENT_LENGTH": str(len(content))})
         answer = Response.from_app(self.server.app, environ, buffered=True)
-        content = answer.get_data()
+        answered = answer.get_data()
         if DROP_CONNECTION in answer.headers:
             self.record(0)
             self.close_connection = True
@@ -190,41 +196,27 @@ class _Handler(GatedHandler, WSGIRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(content)
+            self.wfile.write(answered)
 
     def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002 (the base class has it so)
         LOG.log(logging.ERROR if type == "error" else logging.DEBUG, message, *args)
 
 
-class HttpServer(ThreadedWSGIServer):
-    """Serves an application on a loopback port, from a thread of its own, until `stop`.
+class ConnectionServer(ThreadingHTTPServer):
+    """Serves on a loopback port, a thread for each connection, from a thread of its own, until `stop`.
 
-    Args:
-        app: the WSGI application.
-        port: TCP port; 0 takes a free one, `port` then says which.
-        record: called after each request.
-        guest_names: its other addresses, as guests have them in `Host`.
-
-    Raises:
-        OSError: the port is taken.
+    Attributes:
+        busy: connections with a request that is being answered.
     """
 
     daemon_threads = True
     block_on_close = False
-    longest_body = LONGEST_BODY
 
-    def __init__(self, app: Any, port: int, record: Record, guest_names: tuple[str, ...] = ()) -> None:
-        listener = socket.create_server(("127.0.0.1", port), backlog=128)
-        try:
-            super().__init__("127.0.0.1", port, app, handler=_Handler, fd=listener.fileno())
-        finally:
-            listener.close()
-        self.port = self.server_address[1]
-        self.gate = loopback_gate(self.port, *guest_names)
-        self.record = record
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
         self._connections: set[socket.socket] = set()
         self.busy: set[socket.socket] = set()
-        self._thread = threading.Thread(target=self.serve_forever, name="compute-api", daemon=True)
+        self._thread = threading.Thread(target=self.serve_forever, name=type(self).__name__, daemon=True)
 
     def start(self) -> None:
         """Begin to answer."""
@@ -250,6 +242,36 @@ class HttpServer(ThreadedWSGIServer):
         """Close a connection that is done with."""
         self._connections.discard(request)
         super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
+        """Stay quiet about clients that went away."""
+        LOG.debug("a request failed", exc_info=True)
+
+
+class HttpServer(ConnectionServer, ThreadedWSGIServer):
+    """Serves an application on a loopback port.
+
+    Args:
+        app: the WSGI application.
+        port: TCP port; 0 takes a free one, `port` then says which.
+        record: called after each request.
+        guest_names: its other addresses, as guests have them in `Host`.
+
+    Raises:
+        OSError: the port is taken.
+    """
+
+    longest_body = LONGEST_BODY
+
+    def __init__(self, app: Any, port: int, record: Record, guest_names: tuple[str, ...] = ()) -> None:
+        listener = socket.create_server(("127.0.0.1", port), backlog=128)
+        try:
+            super().__init__("127.0.0.1", port, app, handler=_Handler, fd=listener.fileno())
+        finally:
+            listener.close()
+        self.port = self.server_address[1]
+        self.gate = loopback_gate(self.port, *guest_names)
+        self.record = record
 
 
 def end_serving(server: socketserver.BaseServer) -> None:

@@ -1,6 +1,8 @@
 """The emulator as a whole: its services on loopback, started and stopped in this process."""
 
+import os
 from collections.abc import Callable
+from ipaddress import IPv4Address
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,14 +18,19 @@ from cos_customizer.emulator.control import Controls, control_api
 from cos_customizer.emulator.errors import EmulatorError
 from cos_customizer.emulator.faults import Faults
 from cos_customizer.emulator.gate import loopback_gate
-from cos_customizer.emulator.guest_access import check_access
+from cos_customizer.emulator.guest_access import check_access, scopes_of
 from cos_customizer.emulator.http_server import HttpServer
 from cos_customizer.emulator.logging.api import logging_api
 from cos_customizer.emulator.logging.entries import LogEntries
 from cos_customizer.emulator.machines.backend import Backend, MachineKind
+from cos_customizer.emulator.machines.guest_firewall import may_reach
 from cos_customizer.emulator.machines.metadata_server import GATEWAY_IP
 from cos_customizer.emulator.machines.scripted import ScriptedBackend, Transcripts
 from cos_customizer.emulator.projects import READ_ONLY_PROJECT, is_project_id
+from cos_customizer.emulator.registry.api import RegistryApi
+from cos_customizer.emulator.registry.service import Registry
+from cos_customizer.emulator.registry.store import Store as ContainerImages
+from cos_customizer.emulator.registry.upstream import MIRRORS, Upstream, mirrors_of
 from cos_customizer.emulator.request_log import RequestLog
 from cos_customizer.emulator.secret_manager.api import secret_manager_api
 from cos_customizer.emulator.secret_manager.store import Secrets
@@ -36,7 +43,7 @@ _APP_FOR_GUESTS.before_request(check_access)
 
 
 class Emulator:
-    """A local Compute Engine, Cloud Storage, Cloud Logging and Secret Manager.
+    """A local Compute Engine, Cloud Storage, Cloud Logging, Secret Manager and registry of container images.
 
     A context manager: it answers inside, and leaves no process or port behind.
 
@@ -46,6 +53,7 @@ class Emulator:
         projects: their buckets `<project>_cloudbuild` exist from the beginning.
         port: port of the Compute Engine API, and of Cloud Logging's and Secret Manager's; 0 takes a free one.
         storage_port: port of Cloud Storage; 0 takes a free one.
+        registry_port: port of the registry; 0 takes a free one.
         cache_dir: where the stand-in image is kept from one state directory to another (`qemu` only).
         shutdown: called when a client asks the emulator to end.
 
@@ -57,7 +65,9 @@ class Emulator:
         secrets: of Secret Manager.
         port: port of the Compute Engine API.
         storage_port: port of Cloud Storage.
+        registry_port: port of the registry.
         guest_port: port of Secret Manager for guests.
+        registry_guest_port: port of the registry for guests.
 
     Raises:
         EmulatorError: the state directory is in use or of another kind, or a port is taken.
@@ -71,6 +81,7 @@ class Emulator:
         port: int = 0,
         *,
         storage_port: int = 0,
+        registry_port: int = 0,
         cache_dir: Path | None = None,
         shutdown: Callable[[], None] = lambda: None,
     ) -> None:
@@ -92,7 +103,8 @@ class Emulator:
             self.faults,
             self._backend,
             self._given_attributes,
-            lambda: (self.storage_port, self.guest_port),
+            lambda: (self.storage_port, self.guest_port, self.registry_guest_port),
+            lambda: f"127.0.0.1:{self.storage_port}",
         )
         self.logs = LogEntries(state_dir, self.clock)
         try:
@@ -105,6 +117,12 @@ class Emulator:
                 guest_host=GATEWAY_IP,
                 longest_body=limits.longest_upload(),
             )
+            self._images = ContainerImages(state_dir / "registry", limits.most_registry())
+            upstream = Upstream(
+                self._images, lambda address: may_reach(IPv4Address(address)), mirrors_of(os.environ.get(MIRRORS, ""))
+            )
+            api = RegistryApi(self._images, upstream, lambda authorization: scopes_of(self._engine, authorization))
+            self._registry = Registry(api, registry_port, self.faults, self.calls.record, GATEWAY_IP)
             for project in projects:
                 self._use_project(project)
             services = (self._engine, self.logs, self.secrets, Controls(self.status, shutdown))
@@ -119,7 +137,9 @@ class Emulator:
             raise EmulatorError(f"cannot listen on 127.0.0.1: {error}", "choose other ports") from error
         self.port: int = self._http.port
         self.storage_port: int = self._storage.port
+        self.registry_port: int = self._registry.port
         self.guest_port: int = self._guest_http.port
+        self.registry_guest_port: int = self._registry.guest_port
         self._guest_http.gate = loopback_gate(self.guest_port, f"{GATEWAY_IP}:{self.guest_port}")
 
     @property
@@ -149,6 +169,7 @@ class Emulator:
     def start(self) -> Self:
         """Begin to answer."""
         self._storage.start()
+        self._registry.start()
         self._guest_http.start()
         self._http.start()
         return self
@@ -162,6 +183,7 @@ class Emulator:
         self.logs.close()
         self._engine.close()
         self._storage.stop()
+        self._registry.stop()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -176,6 +198,7 @@ class Emulator:
         return {
             "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE": f"http://127.0.0.1:{self.port}/compute/v1/",
             "STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{self.storage_port}",
+            "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE": f"http://127.0.0.1:{self.storage_port}/storage/v1/",
             "CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING": f"http://127.0.0.1:{self.port}/",
             "CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER": f"http://127.0.0.1:{self.port}/",
         }
@@ -202,7 +225,9 @@ class Emulator:
             "machines": self._backend.name,
             "port": self.port,
             "storagePort": self.storage_port,
-            "projects": sorted(self._projects),
+            "registryPort": self.registry_port,
+            "containerImages": {"repositories": len(self._images.repositories()), "bytes": self._images.used},
+            "projects": sorted({*self._projects, *self._engine.shared.store.projects()}),
             "clock": self.clock.timestamp(),
             **self._engine.status(),
         }
@@ -211,6 +236,7 @@ class Emulator:
         return {
             "storage-endpoint": f"http://{GATEWAY_IP}:{self.storage_port}",
             "secretmanager-endpoint": f"http://{GATEWAY_IP}:{self.guest_port}",
+            "registry-endpoint": f"http://{GATEWAY_IP}:{self.registry_guest_port}",
         }
 
     def _use_project(self, project: str) -> None:
@@ -218,7 +244,7 @@ class Emulator:
         if not is_project_id(project) or project == READ_ONLY_PROJECT:
             return
         self._projects.add(project)
-        self._storage.ensure_bucket(f"{project}_cloudbuild")
+        self._storage.ensure_bucket(f"{project}_cloudbuild", project)
 
 
 def make_backend(kind: MachineKind, state_dir: Path, cache_dir: Path | None) -> Backend:

@@ -5,7 +5,7 @@ leaves it out.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
@@ -17,15 +17,29 @@ from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_CLIENT_MAX_RET
 
 from cos_customizer.customizer.durations import human_time
 from cos_customizer.customizer.reporting import console_links, summary
-from cos_customizer.customizer.reporting.events import BuildEnded, Event, Note, StepChange, listening, publish
-from cos_customizer.customizer.reporting.result import BuildResult
+from cos_customizer.customizer.reporting.dry_run_page import dry_run_page
+from cos_customizer.customizer.reporting.events import (
+    BuildEnded,
+    Event,
+    Note,
+    PhaseChange,
+    Stage,
+    StepChange,
+    listening,
+    publish,
+)
+from cos_customizer.customizer.reporting.result import BuildResult, Phase
 from cos_customizer.customizer.spec.model import BuildSpec
 from cos_customizer.flows import local_server
+from cos_customizer.flows.dry_run import DryRun
+from cos_customizer.flows.parameters import name_of_build
 from cos_customizer.flows.record import Record
 from cos_customizer.flows.run_log import report_table
+from cos_customizer.gcp.clients import clients
 
 _UPDATE_INTERVAL = 2.0
 """Seconds between two updates of the progress: a build may have many quick steps."""
+_BOOTS: dict[Phase, Stage] = {"boot": "build", "test boot": "verify"}
 
 
 def tag_run(spec: BuildSpec) -> None:
@@ -52,6 +66,18 @@ def shown(record: Record) -> Iterator[None]:
         yield
 
 
+def show_dry_run(planned: DryRun) -> None:
+    """Leave a page with the run that says what the build would do.
+
+    Args:
+        planned: the dry run.
+    """
+    requests = [f"{request.method} {request.path}" for request in planned.requests]
+    page = dry_run_page(planned.spec, requests, planned.result)
+    key = summary.artifact_key(planned.spec, "dry-run")
+    _try("page of the dry run", lambda: create_markdown_artifact(page, key, f"{len(requests)} requests"))
+
+
 class _Showing:
     def __init__(self, record: Record) -> None:
         self._record = record
@@ -61,11 +87,19 @@ class _Showing:
         self._progress: UUID | None = None
         self._due = 0.0
         self._works = True
+        self._is_renamed = False
 
     def on_event(self, event: Event) -> None:
         if not self._works:
             return
-        if isinstance(event, StepChange):
+        if isinstance(event, PhaseChange) and event.state == "started":
+            self._rename()
+            if event.phase in _BOOTS:
+                stage = _BOOTS[event.phase]
+                self._works = _try(
+                    "progress", lambda: self._set_progress(self._percent, f"waiting for {self._vm(stage)} to boot")
+                )
+        elif isinstance(event, StepChange):
             first = 0 if event.stage == "build" else len(self._spec.steps)
             self._done = first + event.number - (event.state != "succeeded")
             if time.monotonic() >= self._due:
@@ -73,14 +107,27 @@ class _Showing:
                 self._due = time.monotonic() + _UPDATE_INTERVAL
         elif isinstance(event, BuildEnded):
             self._works = False  # it is over
-            _try("summary", lambda: self._summarize(event.result))
+            _try("summary", lambda: self._summarize(event.result, getattr(event.error, "output", ())))
+
+    @property
+    def _percent(self) -> float:
+        return 100.0 * self._done / self._total if self._total else 0.0
+
+    def _rename(self) -> None:
+        """Call the run by its image, once the name of that is known."""
+        if self._spec.output.name is None and self._record.output_name and not self._is_renamed:
+            self._is_renamed = True
+            _try("name", lambda: _call_run(name_of_build(self._record.output_name)))
 
     def _show_progress(self, event: StepChange) -> None:
-        record, build = self._record, self._record.build
-        vm = build.builder_vm if event.stage == "build" else build.test_vm
-        link = console_links.vm(self._spec.builder.project, record.zones[event.stage], vm)
-        text = f"{event.label} {event.state}, on [{vm}]({link})"
-        self._set_progress(100.0 * self._done / self._total, text)
+        self._set_progress(self._percent, f"{event.label} {event.state}, on {self._vm(event.stage)}")
+
+    def _vm(self, stage: Stage) -> str:
+        build = self._record.build
+        name = build.builder_vm if stage == "build" else build.test_vm
+        if not _in_google_cloud():
+            return name
+        return f"[{name}]({console_links.vm(self._spec.builder.project, self._record.zones[stage], name)})"
 
     def _set_progress(self, percent: float, text: str) -> None:
         if self._progress is None:
@@ -91,10 +138,10 @@ class _Showing:
         else:
             update_progress_artifact(self._progress, percent, text)
 
-    def _summarize(self, result: BuildResult) -> None:
+    def _summarize(self, result: BuildResult, last_lines: Sequence[str]) -> None:
         if self._progress is not None and result.outcome == "built":
             self._set_progress(100.0, "done")
-        page = summary.markdown(self._spec, result)
+        page = summary.markdown(self._spec, result, last_lines, in_google_cloud=_in_google_cloud())
         create_markdown_artifact(page, summary.artifact_key(self._spec), f"build {result.build_id}: {result.outcome}")
         if result.deprecated:
             report_table(
@@ -122,6 +169,19 @@ def _add_tags(tags: list[str]) -> None:
         with get_client(sync_client=True) as client:
             client.update_flow_run(run.id, tags=wanted)
         run.tags = wanted
+
+
+def _call_run(name: str) -> None:
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        return
+    with get_client(sync_client=True) as client:
+        client.update_flow_run(context.flow_run.id, name=name)
+    context.flow_run.name = name
+
+
+def _in_google_cloud() -> bool:
+    return not clients().endpoints.anonymous
 
 
 def _try(what: str, show: Callable[[], object]) -> bool:

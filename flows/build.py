@@ -13,10 +13,12 @@ from cos_customizer.customizer.reporting.result import BuildResult, Outcome
 from cos_customizer.customizer.scratch_directory import ScratchDirectory
 from cos_customizer.customizer.spec import gpu_drivers
 from cos_customizer.customizer.spec.model import BuildSpec
+from cos_customizer.flows import existing_image
 from cos_customizer.flows.guest_vm import GuestVm
-from cos_customizer.flows.interrupts import DeadlinePassed, Interrupts, TimeLimit, UndoingEnded
+from cos_customizer.flows.interrupts import DeadlinePassed, Interrupts, UndoingEnded
 from cos_customizer.flows.output_image import OutputImage
 from cos_customizer.flows.record import Record
+from cos_customizer.flows.time_limit import TimeLimit
 from cos_customizer.flows.undoing import SWEEP_TAKES_IT, Undoing
 from cos_customizer.gcp import in_flight, request_bodies
 from cos_customizer.gcp.clients import clients
@@ -84,24 +86,30 @@ def _run_and_undo(record: Record, interrupts: Interrupts, limit: TimeLimit) -> O
 
 def _run(record: Record, undoing: Undoing) -> Outcome:
     spec = record.spec
+    replaces = spec.output.on_existing == "replace"
     with record.phase("prepare"):
         source = record.source = image_tasks.resolve_source(spec.source)
         output = OutputImage(record, undoing, spec.output.name_for(source.name))
         record.output_name = output.ref.name
         output.look_up()
-        if output.is_released():
+        if output.image is not None and output.is_released() and not replaces:
+            existing_image.accept(record, undoing, output.image)
             return _complete(record, output)
         plan = _prepare(record, undoing, source)
-        output.adopt(plan.provenance.recipe)
-        if output.is_released():
+        recipe = plan.provenance.recipe
+        output.adopt(recipe)
+        if output.is_released() and replaces:
+            output.succeed(recipe)
+            record.output_name = output.ref.name
+        if output.image is not None and output.is_released():
+            existing_image.accept(record, undoing, output.image, recipe)
             return _complete(record, output)
         _upload_context(record, undoing, plan.archive)
     if output.image is None:
         _create_image(record, undoing, source, plan, output)
     if not output.is_released():
         if spec.verify.asked_for:
-            with record.phase("verify"):
-                output.verify(plan.zones, plan.test_user_data, plan.secret_manager)
+            output.verify(plan.zones, plan.test_user_data, plan.secret_manager)
         with record.phase("release"):
             output.release()
     record.output = output.image
@@ -112,7 +120,6 @@ def _run(record: Record, undoing: Undoing) -> Outcome:
 def _complete(record: Record, output: OutputImage) -> Outcome:
     """Do what the build that has made the image may have left undone."""
     record.output = output.image
-    publish(Note("image", f"{output.ref.path} already exists, nothing to do"))
     if output.is_ours_and_current():
         output.deprecate_older()
     return "exists"
@@ -150,6 +157,7 @@ def _prepare(record: Record, undoing: Undoing, source: ResolvedImage) -> _Plan:
     undoing.add(f"directory {directory.path}", directory.remove)
     with side_by_side():
         zones = _check_zones(spec, source)
+        scratch_tasks.check_bucket(spec.scratch.bucket)
         steps = [*spec.steps, *spec.verify.scripts]
         archive = scratch_tasks.archive_context(spec.context, steps, directory.path)
     record.context_sha256 = archive.sha256
@@ -199,10 +207,8 @@ def _create_image(record: Record, undoing: Undoing, source: ResolvedImage, plan:
         spec, build, source.path, source.architecture, plan.user_data, plan.secret_manager
     )
     now = time.time()
-    with record.phase("builder VM"):
-        vm = builder.create(plan.zones, lambda zone: request_bodies.builder_vm(request, zone, now))
-    with record.phase("steps"):
-        console = builder.follow(vm)
+    vm = builder.create(plan.zones, lambda zone: request_bodies.builder_vm(request, zone, now))
+    console = builder.follow(vm)
     with record.phase("halt"):
         halted = vm_tasks.await_halt(builder.what, vm)
         console.check_for_restart()

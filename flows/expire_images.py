@@ -6,12 +6,17 @@ from typing import Annotated
 from prefect import flow
 from pydantic import Field
 
+from cos_customizer.customizer import deadline
 from cos_customizer.customizer.families.image_expiry import DEFAULT_KEEP_LAST, Retention
-from cos_customizer.customizer.families.removal import Removal, raise_failures
-from cos_customizer.customizer.spec.values import Project, ResourceName
+from cos_customizer.customizer.families.removal import TIME_LIMIT, Removal, raise_failures
+from cos_customizer.customizer.spec.values import PositiveDuration, Project, ResourceName
+from cos_customizer.flows.prefect_logs import tidy_logs
 from cos_customizer.flows.run_log import report_removals
+from cos_customizer.flows.time_limit import in_time
 from cos_customizer.tasks import families
 from cos_customizer.tasks.operation import in_order
+
+tidy_logs()
 
 
 @flow(name="expire-images", flow_run_name="expire images of {project}", persist_result=False)
@@ -22,6 +27,7 @@ def expire_images(
     include_others: bool = False,
     disk_projects: list[Project] = [],  # noqa: B006 - a form in the UI shows it, nobody changes it
     dry_run: bool = False,
+    timeout: PositiveDuration = TIME_LIMIT,
 ) -> list[Removal]:
     """Delete images of families that are past the date of deletion of their deprecation.
 
@@ -34,17 +40,19 @@ def expire_images(
         disk_projects: Projects whose disks, instance templates and images are asked for the images they are made from;
             those are kept. By default the project of the images.
         dry_run: Delete nothing: only make the table.
+        timeout: Time limit of the run as a Go duration. What is not deleted by then stays, and fails the run.
 
     Returns:
         Every image of the families, and what became of it.
 
     Raises:
-        CustomizerError: one could not be deleted; the others were.
+        CustomizerError: one could not be deleted, or not in time; the others were.
     """
     retention = Retention(project, image_families, keep_last, include_others, disk_projects)
     now = time.time()
-    with in_order():
-        decided = families.plan_expiry(retention, now)
+    with in_time(timeout), in_order():
+        with deadline.before_changes():
+            decided = families.plan_expiry(retention, now)
         removals = [removal for _, removal in decided]
         if not dry_run:
             removals = families.delete_expired_images(retention, decided, now)

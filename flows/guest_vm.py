@@ -13,6 +13,7 @@ from cos_customizer.customizer.errors import CustomizerError, StockOutError
 from cos_customizer.customizer.families.removal import Removal
 from cos_customizer.customizer.references import ObjectRef, VmRef
 from cos_customizer.customizer.reporting.events import Note, Stage, publish
+from cos_customizer.customizer.reporting.result import Phase
 from cos_customizer.flows.record import Record
 from cos_customizer.flows.undoing import Undoing
 from cos_customizer.gcp import instances, request_bodies, scratch
@@ -25,6 +26,11 @@ from cos_customizer.tasks import vm as vm_tasks
 _LAST_READ = 5.0
 """Seconds for reading what a VM has said last: what costs money does not wait for what informs."""
 _SERIAL_LOG_LIFE = 30 * 24 * 3600
+_PHASES: dict[Stage, tuple[Phase, Phase, Phase]] = {
+    "build": ("builder VM", "boot", "steps"),
+    "verify": ("test VM", "test boot", "verify"),
+}
+"""What is told apart of a VM's time: its creation, its boot, its work."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,10 @@ class GuestVm:
             StockOutError: None has capacity.
             CustomizerError: The VM could not be created.
         """
+        with self.record.phase(_PHASES[self.stage][0]):
+            return self._create_in_turn(zones, body_in)
+
+    def _create_in_turn(self, zones: list[str], body_in: Callable[[str], dict[str, Any]]) -> VmRef:
         for zone in zones:
             vm, body = self.ref(zone), body_in(zone)
             what, undo = f"{self.what} {vm.name} in {zone}", partial(self._delete, vm)
@@ -91,12 +101,12 @@ class GuestVm:
             else:
                 self.record.zones[self.stage] = zone
                 machine = body["machineType"].rpartition("/")[2]
-                publish(Note(self.what, f"{vm.name} in {zone} ({machine}), at most {life} of life"))
+                publish(Note(self.what, f"{vm.name} in {zone} ({machine})", aside=f", at most {life} of life"))
                 return vm
         raise AssertionError("a specification has at least one zone")
 
     def follow(self, vm: VmRef) -> GuestConsole:
-        """Follow the plan to its end, one task run for each step.
+        """Follow the boot and the plan to its end, one task run for each step.
 
         Args:
             vm: From `create`.
@@ -105,12 +115,17 @@ class GuestVm:
             Where the VM reports.
 
         Raises:
-            BuildFailedError: A step has failed, or the VM is gone.
+            BuildFailedError: It does not boot, a step has failed, or the VM is gone.
         """
         console = self._open_console(vm)
-        for number, label in enumerate(self.labels, start=1):
-            vm_tasks.follow_step(console, number, label)
-        vm_tasks.follow_end(console, self.what)
+        _, boot, work = _PHASES[self.stage]
+        with self.record.phase(boot):
+            vm_tasks.follow_boot(console, self.what)
+        publish(Note(self.what, f"booted in {human_duration(self.record.durations[boot])}"))
+        with self.record.phase(work):
+            for number, label in enumerate(self.labels, start=1):
+                vm_tasks.follow_step(console, number, label)
+            vm_tasks.follow_end(console, self.what)
         return console
 
     def _open_console(self, vm: VmRef) -> GuestConsole:

@@ -18,7 +18,8 @@ from prefect.logging.loggers import flow_run_logger
 from cos_customizer.customizer import deadline
 from cos_customizer.customizer.names import BuildNames
 from cos_customizer.customizer.references import ObjectRef, VmRef
-from cos_customizer.customizer.spec.model import BuildSpec, parse_spec
+from cos_customizer.customizer.spec.model import BuildSpec
+from cos_customizer.flows.parameters import spec_of
 from cos_customizer.flows.record import Record
 from cos_customizer.flows.undoing import Undoing
 from cos_customizer.gcp import images, instances, scratch
@@ -54,8 +55,8 @@ def undo_build(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> No
     nothing: what is left then is for the `sweep` flow.
 
     Args:
-        flow: `build_image`.
-        flow_run: whose parameters hold the specification.
+        flow: one whose runs are builds.
+        flow_run: whose parameters hold the specification, or name the recipe.
         state: that the run has come to. (Prefect passes all three by these names.)
     """
     logger = flow_run_logger(flow_run, flow)
@@ -63,7 +64,7 @@ def undo_build(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> No
         builds = [build for build in _builds_of(flow_run) if build.id not in _undone]
         if not builds:
             return
-        spec = parse_spec(flow_run.parameters.get("spec"))
+        spec = spec_of(flow_run.parameters)
         undoing = Undoing()
         for build in builds:
             _register(undoing, spec, build)

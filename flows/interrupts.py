@@ -5,22 +5,16 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Any, NoReturn
-
-command_started: ContextVar[float | None] = ContextVar("command_started", default=None)
-"""Value of `time.monotonic()` when the command began whose time the build's timeout limits; None: when the flow did."""
 
 _AGAIN = 3.0
 """Seconds after which an interruption comes again: Python drops an exception that is raised in a finalizer, and a
 library may pass over one."""
 _SOON = 0.05
-_MOST_UNDOING = 90.0
-"""Seconds that undoing takes at most. Compute Engine deletes a VM in one, as a rule."""
+_TICK = 1.0
+"""Seconds within which a signal is looked at, whatever the undoing waits for. Of two that come at once, Linux gives the
+second to another thread, and Python then looks at it when the main thread's call is over."""
 _LAST_SIGNAL = 3
 """The signal that ends even the undoing."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -55,25 +49,18 @@ def _pass_over(_number: int, _frame: FrameType | None) -> None:
     pass
 
 
-@contextmanager
-def counting_from(started: float) -> Iterator[None]:
-    """Let the timeout of a build in this context limit a command, from its start on.
-
-    Args:
-        started: value of `time.monotonic()` when the command began.
-    """
-    token = command_started.set(started)
-    try:
-        yield
-    finally:
-        command_started.reset(token)
-
-
 class EndOnce:
-    """Handler of a program that ends at the first signal, with its exit code: what comes later must not change that."""
+    """Handler of a program that ends at the first signal, with its exit code: what comes later must not change that.
+
+    Neither does what comes when it is known how the program ends.
+    """
 
     def __init__(self) -> None:
         self._came = False
+
+    def pass_over(self) -> None:
+        """It is known how the program ends: no signal changes that any more."""
+        self._came = True
 
     def __call__(self, number: int, _frame: FrameType | None) -> None:
         """Pass over all signals from here on, and raise what ends the program."""
@@ -113,34 +100,6 @@ def _ends_program(handler: Any) -> bool:
     return isinstance(handler, EndOnce) or (isinstance(around, Interrupts) and around.ends_program)
 
 
-@dataclass(frozen=True)
-class TimeLimit:
-    """What a build may take: its work so long, and all of it, undoing included, so long. Known before it begins.
-
-    Attributes:
-        work: value of `time.monotonic()` by which the work ends.
-        end: the same for the undoing.
-    """
-
-    work: float
-    end: float
-
-    @classmethod
-    def of(cls, timeout: float) -> "TimeLimit":
-        """The limit of a build that begins now, or began with its command.
-
-        Args:
-            timeout: the build's time limit in seconds, from `command_started` on.
-        """
-        started = command_started.get()
-        end = (started if started is not None else time.monotonic()) + timeout
-        return cls(end - min(_MOST_UNDOING, timeout * 0.1), end)
-
-    def end_of_undoing(self) -> float:
-        """Value of `time.monotonic()` by which an undoing ends that begins now."""
-        return min(time.monotonic() + _MOST_UNDOING, self.end)
-
-
 class Interrupts:
     """While this context lasts, the first of deadline and signals interrupts it, and nothing after that does.
 
@@ -149,7 +108,8 @@ class Interrupts:
     SIGINT, SIGTERM and SIGHUP do what their handlers did before (a default action that ends the process becomes
     SystemExit, so that `finally` is reached; what was ignored stays so, and a handler that returns has interrupted
     nothing). In a program whose handler is `EndOnce`, a signal that interrupts is the last one: all are ignored when
-    the context is left, since what Prefect then has to say of the flow run is part of the way out. An alarm that was
+    the context is left, since what Prefect then has to say of the flow run is part of the way out. So they are when
+    the undoing of the program's one build is over: what the build has come to is known then. An alarm that was
     set before, such as the time limit of a flow around this one, counts as a deadline too, and is set again afterwards.
     Works in the main thread, where Prefect runs a sync flow; elsewhere the builder VM's own `maxRunDuration` is what
     bounds a build.
@@ -167,6 +127,7 @@ class Interrupts:
         self._interrupted: int | None = None
         self._cause: BaseException | None = None
         self._shielded = False
+        self._end_of_undoing = 0.0
         self._over = False
         self._signals = 0
         self._before: dict[int, Any] = {}
@@ -204,7 +165,10 @@ class Interrupts:
     def _restore(self) -> None:
         if self._before:
             signal.setitimer(signal.ITIMER_REAL, 0)
-            last = self._interrupted in SIGNALS and self.ends_program
+            ends = [handler for handler in self._before.values() if isinstance(handler, EndOnce)] if self._over else []
+            for end in ends:  # Prefect, in leaving the flow, puts them back
+                end.pass_over()
+            last = bool(ends) or (self._interrupted in SIGNALS and self.ends_program)
             for number, handler in self._before.items():
                 signal.signal(number, signal.SIG_IGN if last and number in SIGNALS else handler)
         if self._outer_deadline is not None:
@@ -222,7 +186,9 @@ class Interrupts:
             end: value of `time.monotonic()` at which `UndoingEnded` is raised.
         """
         if self._before and not self._shielded:
-            signal.setitimer(signal.ITIMER_REAL, max(0.001, end - time.monotonic()), 1.0)
+            self._end_of_undoing = end
+            left = max(0.0, end - time.monotonic())
+            signal.setitimer(signal.ITIMER_REAL, max(0.001, left % _TICK), _TICK)
         self._shielded = True
         for number in self._left_alone:
             signal.signal(number, self._interrupt)
@@ -250,7 +216,7 @@ class Interrupts:
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         self._signals += number != signal.SIGALRM
         if self._shielded:
-            if not self._over and (number == signal.SIGALRM or self._signals >= _LAST_SIGNAL):
+            if not self._over and (self._signals >= _LAST_SIGNAL or time.monotonic() >= self._end_of_undoing):
                 raise UndoingEnded
         elif self._cause is None:
             self._begin(number, frame)

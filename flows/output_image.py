@@ -1,10 +1,12 @@
 """The output image of a build: looked up, adopted or created, verified, released, and what is undone if that fails."""
 
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 from cos_customizer.customizer.durations import human_duration
 from cos_customizer.customizer.errors import BuildFailedError, ConflictError, CustomizerError, NotFoundError
+from cos_customizer.customizer.families.existing import what_is_there
 from cos_customizer.customizer.families.removal import Removal
 from cos_customizer.customizer.names import (
     BUILD_LABEL,
@@ -39,6 +41,7 @@ class OutputImage:
         self._spec = record.spec
         self._undoing = undoing
         self._entry: Entry | None = None
+        self._replaces = ""
         self.ref = ImageRef(record.spec.output.project, name)
         self.image: ResolvedImage | None = None
 
@@ -107,6 +110,26 @@ class OutputImage:
                 "another build may be verifying it: wait for that, choose another name, or delete the image.",
             )
 
+    def succeed(self, fingerprint: str) -> None:
+        """Become the image that takes the place of the one that has the name, which is there and released.
+
+        It is the newest of those that have done so already, if this recipe has made that; see `gcp.succession`.
+
+        Args:
+            fingerprint: Of this build's recipe.
+        """
+        image, base = self._seen(), self.ref.name
+        day = datetime.now(UTC).date()
+        name = image_tasks.name_of_successor(self.ref.project, base, fingerprint, day)
+        self._replaces = base if name != base else ""
+        if not self._replaces:
+            return
+        found = self._record.maker_of(image, fingerprint)
+        publish(Note("image", f"{what_is_there(image.name, image.created, found)}: {name} takes its place"))
+        self.ref, self.image = ImageRef(self.ref.project, name), None
+        self.look_up()
+        self.adopt(fingerprint)
+
     def _renew_expiry(self, image: ResolvedImage) -> None:
         """Renew its expiry, so that no sweep deletes it while it is verified."""
         later = int(request_bodies.expiry(self._spec.timeout_seconds, time.time()))
@@ -142,6 +165,7 @@ class OutputImage:
             if left is not None and left.made_by(build):
                 family = f", it is in family {left.family}" if left.family else ""
                 publish(Note("image", f"{left.path} stays{family}"))
+                self._record.output = left
         return removals
 
     def _keep(self) -> None:
@@ -214,6 +238,7 @@ class OutputImage:
         image, family = self._seen(), self._spec.output.family or ""
         try:
             self.image = image_tasks.release_image(image, family, self._labels(), self._record.build)
+            self._record.output = self.image  # it stays, whatever else goes wrong
         except CustomizerError as error:
             made = "verified" if self._spec.verify.asked_for else "made"
             raise CustomizerError(
@@ -230,12 +255,14 @@ class OutputImage:
         return request_bodies.image_labels(self._spec.output, source.labels)
 
     def deprecate_older(self) -> None:
-        """Deprecate the family's older images, if the specification says so.
+        """Deprecate the images that it takes the place of, and the family's older ones if the specification says so.
 
         Raises:
             CustomizerError: One could not be deprecated.
         """
         output, image = self._spec.output, self._seen()
+        if self._replaces:
+            self._deprecate_replaced()
         if not output.deprecate_old_images or not output.family:
             return
         body = request_bodies.deprecation(image.path, output.old_image_ttl, time.time())
@@ -246,8 +273,25 @@ class OutputImage:
                 f"image {image.name} is made, but its family's older images are not all deprecated: {error.message}",
                 f"`gcloud compute images deprecate OLD --state=DEPRECATED --replacement={image.name}` does it by hand.",
             ) from error
-        self._record.deprecated = deprecated
+        self._record.deprecated += deprecated
         publish(Note("deprecated", ", ".join(deprecated) or f"no older image in family {output.family}"))
+
+    def _deprecate_replaced(self) -> None:
+        image = self._seen()
+        body = request_bodies.deprecation(image.path, self._spec.output.old_image_ttl, time.time())
+        try:
+            replaced = image_tasks.replace_older(self._replaces, image, body, self._record.build)
+        except CustomizerError as error:
+            raise CustomizerError(
+                f"image {image.name} is made, but what it replaces is not all deprecated: {error.message}",
+                error.hint or "start the build again when the cause is gone.",
+            ) from error
+        self._record.deprecated += replaced.deprecated
+        if replaced.deprecated:
+            publish(Note("replaced", f"{', '.join(replaced.deprecated)} by {image.name}"))
+        for name in replaced.kept:
+            why = f"its family would give no image without it, for {image.name} is not in that"
+            publish(Note("replaced", f"{name} is not deprecated: {why}", "warning"))
 
     def _seen(self) -> ResolvedImage:
         assert self.image, "it was neither found nor created"

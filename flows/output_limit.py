@@ -14,11 +14,14 @@ from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
+from cos_customizer.customizer import deadline
 from cos_customizer.customizer.durations import human_duration
+from cos_customizer.customizer.errors import BuildTimeoutError
+from cos_customizer.customizer.fields import FieldPath, Message
 from cos_customizer.customizer.reporting.events import Note, publish
 from cos_customizer.customizer.spec.model import BuildSpec
 from cos_customizer.flows import local_server
-from cos_customizer.flows.interrupts import command_started
+from cos_customizer.flows.time_limit import command_started
 
 _LEASE = 120.0
 """Seconds after which the family of a build that was killed is free again; renewed while the build is at work."""
@@ -35,12 +38,16 @@ def limit_name(project: str, family: str) -> str:
 def one_at_a_time(spec: BuildSpec) -> Iterator[None]:
     """Wait until no other build of the output family is at work, and keep others waiting while this context lasts.
 
-    Waiting does not count against the build's timeout. A limit that exists is taken as it is: whoever sets it to 2, or
-    makes it inactive, has a reason. A build without a family does not wait, nor does one with a Prefect server of its
-    own, which knows of no other; and none fails because the limit cannot be had.
+    Waiting does not count against the build's timeout, and takes as long at most. A limit that exists is taken as it
+    is: whoever sets it to 2, or makes it inactive, has a reason. A build without a family does not wait, nor does one
+    with a Prefect server of its own, which knows of no other; and none fails because the limit cannot be had.
 
     Args:
         spec: of the build.
+
+    Raises:
+        BuildTimeoutError: it has waited for as long as the build itself may take.
+        TimeUpError: there is a time limit around the build's own, and it is over before the others are.
     """
     family = spec.output.family
     if family is None or local_server.is_throw_away():
@@ -51,7 +58,9 @@ def one_at_a_time(spec: BuildSpec) -> Iterator[None]:
     try:
         try:
             _make(name)
-            _wait(held, name, family)
+            _wait(held, name, spec)
+        except (BuildTimeoutError, deadline.TimeUpError):
+            raise
         except Exception as error:  # a server that knows no such limits, or does not let us have one
             publish(Note("family", f"other builds of {family} are not kept waiting: {error}", "warning"))
         yield
@@ -69,14 +78,23 @@ def _make(name: str) -> None:
                 client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=name, limit=1))
 
 
-def _wait(held: ExitStack, name: str, family: str) -> None:
+def _wait(held: ExitStack, name: str, spec: BuildSpec) -> None:
     began = time.monotonic()
+    family = spec.output.family
     told = False
     while not _entered(held, name):
         if not told:
             told = True
             publish(Note("family", f"waiting for another build of {family} (limit {name} of the Prefect server)"))
-        time.sleep(_INTERVAL)  # here, and not in Prefect's client: a signal ends this at once
+        deadline.check(f"begin: another build of {family} is at work")
+        patience = began + spec.timeout_seconds - time.monotonic()
+        if patience <= 0:
+            raise BuildTimeoutError(
+                f"the build did not begin within the specified timeout ({spec.timeout}): "
+                f"another build of family {family} was at work all the time",
+                Message("{} gives it more time to wait, too; nothing was made.", FieldPath("timeout")),
+            )
+        deadline.pause(min(_INTERVAL, patience))  # here, and not in Prefect's client: a signal ends this at once
     if told:
         waited = time.monotonic() - began
         publish(Note("family", f"waited {human_duration(waited)} for other builds of {family}"))

@@ -1,7 +1,9 @@
 """Keeping image families fresh: what has changed is built anew, each recipe for itself."""
 
+import math
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from uuid import UUID
 
 from httpx import HTTPError
@@ -13,19 +15,36 @@ from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
 from prefect.states import Cancelling
 
+from cos_customizer.customizer import deadline
+from cos_customizer.customizer.durations import format_duration, parse_duration
 from cos_customizer.customizer.errors import CustomizerError, UsageError
+from cos_customizer.customizer.families.existing import in_words
 from cos_customizer.customizer.families.rebuild import Rebuild, raise_failures
-from cos_customizer.customizer.reporting.events import Note, publish
+from cos_customizer.customizer.reporting.events import BuildBegan, Note, publish
+from cos_customizer.customizer.reporting.result import BuildResult
+from cos_customizer.customizer.spec.model import BuildSpec
+from cos_customizer.customizer.spec.values import PositiveDuration
 from cos_customizer.flows.build_image import build_image
-from cos_customizer.flows.interrupts import Interrupts
+from cos_customizer.flows.interrupts import DeadlinePassed, Interrupts
+from cos_customizer.flows.parameters import name_of_build
 from cos_customizer.flows.run_log import report_table
+from cos_customizer.flows.time_limit import TimeLimit
 from cos_customizer.gcp.rebuild import Planned, RebuildPlan, plan_all, recipe_files, row_of
 from cos_customizer.tasks.families import plan_rebuild
 
-_LONGEST = 7 * 24 * 3600.0
+_MOST_PLANNING = 3600.0
+"""Seconds that finding out what is to be built takes at most, where no time limit is given."""
+_MOST_BESIDE_BUILDS = 3600.0
+"""The same for what else there is beside builds: workers that are busy or have to start, above all."""
+_GRACE = 5.0
+"""Seconds after which whatever does not keep to the time is interrupted."""
 _POLL_INTERVAL = 5.0
 _SERVER_PATIENCE = 600.0
 """Seconds that the Prefect server may be away while builds are waited for."""
+_LATE = {
+    True: "it was not done when the time was up, and is cancelled: its worker undoes it",
+    False: "it was not done when the time was up, and goes on: the Prefect server did not take its cancellation",
+}
 HERE = ""
 """The value of `deployment` that means: in this process, one after another."""
 
@@ -36,7 +55,10 @@ def _run_name() -> str:
 
 @flow(name="rebuild-images", flow_run_name=_run_name, persist_result=False, log_prints=False)
 def rebuild_images(
-    recipes: list[str], force: bool = False, deployment: str = "build-image/build-image"
+    recipes: list[str],
+    force: bool = False,
+    deployment: str = "build-image/build-image",
+    timeout: PositiveDuration | None = None,
 ) -> list[Rebuild]:
     """Build the image of each recipe anew whose source image, build context, steps or options have changed.
 
@@ -46,6 +68,9 @@ def rebuild_images(
         force: build all of them, changed or not.
         deployment: of build-image, of which each recipe becomes a run of its own; empty: they are built in this run,
             one after another.
+        timeout: time limit of it all as a Go duration. A build that is at work then is ended and undone, and the
+            others are not begun. By default what the builds may take by their own time limits, one after another, and
+            two hours.
 
     Returns:
         What has become of each recipe.
@@ -57,9 +82,18 @@ def rebuild_images(
     files = recipe_files(recipes)
     if deployment != HERE and not all(deployment.partition("/")):
         raise UsageError(f"{deployment!r} is no deployment's name", "write it as FLOW/NAME: build-image/build-image.")
-    with Interrupts(_LONGEST):
-        planned = plan_all(files, force, plan_rebuild, _tell)
-        done = _build_here(planned) if deployment == HERE else _build_in_runs(planned, deployment)
+    limit = TimeLimit.of(parse_duration(timeout) if timeout else _MOST_PLANNING)
+    try:
+        with _bounded(limit), deadline.before_changes():
+            planned = plan_all(files, force, plan_rebuild, _tell)
+        builds = _to_be_built(planned)
+        if not timeout:
+            limit = TimeLimit.of(sum(spec.timeout_seconds for spec in builds.values()) + _MOST_BESIDE_BUILDS)
+        with _bounded(limit):
+            failures = _build_here(builds) if deployment == HERE else _build_in_runs(builds, deployment, limit)
+    except DeadlinePassed:
+        raise deadline.TimeUpError("the time was up, and something that was waited for did not answer") from None
+    done = [row_of(file, plan, built=True, failure=failures.get(file, "")) for file, plan in planned.items()]
     report_table("rebuild-images", [row.model_dump() for row in done], "What has become of each recipe.")
     raise_failures(done)
     return done
@@ -70,38 +104,83 @@ def _tell(row: Rebuild) -> None:
     publish(Note("recipe", f"{row.recipe}: {what}", "error" if row.outcome == "failed" else "info"))
 
 
-def _build_here(planned: Planned) -> list[Rebuild]:
-    return [row_of(file, plan, built=True, failure=_failure_of(plan)) for file, plan in planned.items()]
+def _to_be_built(planned: Planned) -> dict[str, BuildSpec]:
+    return {file: plan.spec for file, plan in planned.items() if isinstance(plan, RebuildPlan) and plan.why}
 
 
-def _failure_of(plan: RebuildPlan | CustomizerError) -> str:
-    if isinstance(plan, RebuildPlan) and plan.why:
-        try:
-            build_image(plan.spec)
-        except CustomizerError as error:
-            return error.message
+@contextmanager
+def _bounded(limit: TimeLimit) -> Iterator[None]:
+    with Interrupts(limit.end + _GRACE - time.monotonic()), deadline.until(limit.end):
+        yield
+
+
+def _in_time(spec: BuildSpec) -> BuildSpec:
+    """The same build, with no more time than is left."""
+    left = deadline.left()
+    if spec.timeout_seconds <= left:
+        return spec
+    deadline.check("begin")
+    return spec.model_copy(update={"timeout": format_duration(math.ceil(left))})
+
+
+def _build_here(builds: dict[str, BuildSpec]) -> dict[str, str]:
+    """Build in this run, one after another; why those failed that did."""
+    failures = {
+        file: _build(BuildBegan(spec, file, number, len(builds)))
+        for number, (file, spec) in enumerate(builds.items(), start=1)
+    }
+    return {file: failure for file, failure in failures.items() if failure}
+
+
+def _build(begun: BuildBegan) -> str:
+    """Build; why it failed, or nothing."""
+    publish(begun)
+    try:
+        result = build_image(_in_time(begun.spec))
+    except CustomizerError as error:
+        publish(Note("recipe", f"{begun.recipe}: {error.message}", "error"))
+        return error.message
+    if failure := _another_ones(result):
+        publish(Note("recipe", f"{begun.recipe}: {failure}", "error"))
+        return failure
+    publish(Note("recipe", f"{begun.recipe}: {result.image} is there"))
     return ""
 
 
-def _build_in_runs(planned: Planned, deployment: str) -> list[Rebuild]:
-    """One run of the deployment for each recipe, all at once: workers share them out."""
+def _another_ones(result: BuildResult) -> str:
+    """Why a build that has ended well is none of this recipe's; empty if it is one."""
+    if result.made_by in (None, "this-recipe"):
+        return ""
+    return f"{result.image} has come to be there meanwhile, {in_words(result.made_by)}"
+
+
+def _build_in_runs(builds: dict[str, BuildSpec], deployment: str, limit: TimeLimit) -> dict[str, str]:
+    """One run of the deployment for each recipe, all at once: workers share them out. Why those failed that did."""
     runs: dict[str, UUID] = {}
-    failures: dict[str, str] = {}
     try:
-        for file, plan in planned.items():
-            if isinstance(plan, RebuildPlan) and plan.why:
-                runs[file] = _start(deployment, plan)
-        failures = _await(runs)
+        for file, spec in builds.items():
+            runs[file] = _start(deployment, _in_time(spec))
+        if runs:
+            publish(Note("runs", f"waiting for {len(runs)} of {deployment}"))
+        failures = _await(runs, limit.work)
     except BaseException:
         _cancel(runs)
         raise
-    return [row_of(file, plan, built=True, failure=failures.get(file, "")) for file, plan in planned.items()]
+    late = {file: run for file, run in runs.items() if file in failures and not failures[file]}
+    told = _cancel(late)
+    return failures | {file: _LATE[file in told] for file in late}
 
 
-def _start(deployment: str, plan: RebuildPlan) -> UUID:
-    spec = plan.spec.model_dump(mode="json", exclude_none=True)
+def _start(deployment: str, spec: BuildSpec) -> UUID:
+    parameters = {"spec": spec.model_dump(mode="json", exclude_none=True)}
     try:
-        run = run_deployment(deployment, parameters={"spec": spec}, timeout=0, tags=["rebuild"])
+        run = run_deployment(
+            deployment,
+            parameters=parameters,
+            timeout=0,
+            tags=["rebuild"],
+            flow_run_name=name_of_build(spec.output.name or ""),  # or it had one that says nothing until it starts
+        )
     except ObjectNotFound:
         raise UsageError(
             f"there is no deployment {deployment!r}", "`prefect --no-prompt deploy --all` makes those of prefect.yaml."
@@ -110,8 +189,8 @@ def _start(deployment: str, plan: RebuildPlan) -> UUID:
     return run.id
 
 
-def _await(runs: dict[str, UUID]) -> dict[str, str]:
-    """Wait until all runs have ended; why those failed that did."""
+def _await(runs: dict[str, UUID], end: float) -> dict[str, str]:
+    """Wait until all runs have ended, or the time is up; why those failed that did, empty for those that go on."""
     failures: dict[str, str] = {}
     waiting = dict(runs)
     heard = time.monotonic()
@@ -130,16 +209,21 @@ def _await(runs: dict[str, UUID]) -> dict[str, str]:
             except HTTPError:  # a server that restarts is no reason to cancel builds that know nothing of it
                 if time.monotonic() - heard > _SERVER_PATIENCE:
                     raise
+            if time.monotonic() >= end:
+                return failures | dict.fromkeys(waiting, "")
             if waiting:
-                time.sleep(_POLL_INTERVAL)
+                time.sleep(min(_POLL_INTERVAL, end - time.monotonic()))
     return failures
 
 
-def _cancel(runs: dict[str, UUID]) -> None:
-    """What was started for this run is not to go on without it."""
+def _cancel(runs: dict[str, UUID]) -> set[str]:
+    """What was started for this run is not to go on without it; returns which of them were told."""
+    told: set[str] = set()
     with get_client(sync_client=True) as client:
-        for run_id in runs.values():
+        for file, run_id in runs.items():
             with suppress(HTTPError):
                 run = client.read_flow_run(run_id)
                 if run.state is not None and not run.state.is_final():
                     client.set_flow_run_state(run_id, Cancelling())
+                told.add(file)
+    return told

@@ -5,10 +5,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from cos_customizer.customizer.errors import BuildTimeoutError, in_words
+from cos_customizer.customizer.families.existing import made_by
 from cos_customizer.customizer.fields import FieldPath, Message
 from cos_customizer.customizer.names import BuildNames
-from cos_customizer.customizer.reporting.events import BuildEnded, Stage, publish
-from cos_customizer.customizer.reporting.result import BuildResult, Outcome, StepResult
+from cos_customizer.customizer.reporting.events import BuildEnded, PhaseChange, Stage, publish
+from cos_customizer.customizer.reporting.result import BuildResult, MadeBy, Outcome, Phase, StepResult
 from cos_customizer.customizer.spec.model import BuildSpec
 from cos_customizer.customizer.spec.steps.kinds import Step
 from cos_customizer.gcp.guest_console import GuestConsole
@@ -31,27 +32,42 @@ class Record:
         self.context_sha256 = ""
         self.output_name = ""
         self.output: ResolvedImage | None = None
+        self.made_by: MadeBy | None = None
         self.zones: dict[Stage, str] = {}
         self.consoles: dict[Stage, GuestConsole] = {}
         self.deprecated: list[str] = []
         self.serial_logs: dict[Stage, str] = {}
         self.leftovers: list[str] = []
         self.is_undone = False
-        self.durations: dict[str, float] = {}
+        self.durations: dict[Phase, float] = {}
 
     @property
     def zone(self) -> str:
         """The builder VM's, or the test VM's if there is no other; empty before there is one."""
         return self.zones.get("build") or self.zones.get("verify", "")
 
+    def maker_of(self, image: ResolvedImage, recipe: str) -> MadeBy:
+        """Who has made an image that has the output image's name.
+
+        Args:
+            image: It.
+            recipe: fingerprint of the build's recipe; empty if it is not known.
+        """
+        assert self.source
+        return made_by(image.provenance, self.source.id, recipe)
+
     @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """Note how long the body takes."""
+    def phase(self, name: Phase) -> Iterator[None]:
+        """Note how long the body takes, and tell that it begins and ends."""
+        publish(PhaseChange(name, "started"))
         began = time.monotonic()
+        succeeded = False
         try:
             yield
+            succeeded = True
         finally:
             self.durations[name] = round(time.monotonic() - began, 3)
+            publish(PhaseChange(name, "succeeded" if succeeded else "failed", self.durations[name]))
 
     def result(self, outcome: Outcome, error: str = "") -> BuildResult:
         """The build's result.
@@ -66,6 +82,7 @@ class Record:
             build_id=self.build.id,
             project=self.spec.output.project,
             image=self.output_name,
+            made_by=self.made_by,
             image_self_link=output.self_link if output else "",
             image_id=output.id if output else "",
             source_image=source.path if source else "",

@@ -28,7 +28,7 @@ def write_to_run_log(event: Event) -> None:
         for first in range(0, len(lines), LINES_PER_RECORD):
             logger.info("%s", "\n".join(lines[first : first + LINES_PER_RECORD]))
     elif isinstance(event, Note):
-        logger.log(getattr(logging, event.level.upper()), "%s: %s", event.topic, event.text)
+        logger.log(getattr(logging, event.level.upper()), "%s: %s", event.topic, event.whole)
     elif isinstance(event, StepChange):
         logger.log(logging.ERROR if event.state == "failed" else logging.INFO, "%s", event.summary)
 

@@ -300,6 +300,8 @@ def translated(error: Exception, doing: str) -> CustomizerError:
     """
     if isinstance(error, CustomizerError):
         return error
+    if deadline.left() == 0 and (isinstance(error, exceptions.RetryError) or is_transient(error)):
+        return deadline.TimeUpError(f"could not {doing}: the time was up before there was an answer")
     if isinstance(error, exceptions.RetryError) and isinstance(error.cause, Exception):
         return translated(error.cause, doing)
     if isinstance(error, exceptions.GoogleAPICallError):

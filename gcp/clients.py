@@ -90,6 +90,11 @@ class Clients:
         return self._compute(compute_v1.MachineTypesClient)
 
     @cached_property
+    def zones(self) -> compute_v1.ZonesClient:
+        """Which zones there are."""
+        return self._compute(compute_v1.ZonesClient)
+
+    @cached_property
     def zone_operations(self) -> compute_v1.ZoneOperationsClient:
         """Operations on zonal resources."""
         return self._compute(compute_v1.ZoneOperationsClient)

@@ -1,13 +1,23 @@
 """The build context as one archive, wherever it comes from."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from cos_customizer.customizer import names
-from cos_customizer.customizer.context import ARCHIVE_SUFFIXES, ContextArchive, archive_context, read_archive
+from cos_customizer.customizer.context import (
+    ARCHIVE_SUFFIXES,
+    ContextArchive,
+    archive_context,
+    files_in,
+    read_archive,
+    read_files,
+)
 from cos_customizer.customizer.errors import UsageError
 from cos_customizer.customizer.references import ObjectRef
+from cos_customizer.customizer.reporting.events import Note, publish
+from cos_customizer.customizer.script_contents import LIMIT, check_scripts
 from cos_customizer.customizer.spec.model import BuildContext
 from cos_customizer.customizer.spec.steps.kinds import Step
 from cos_customizer.gcp import scratch
@@ -40,8 +50,8 @@ def prepare_archive(clients: Clients, context: BuildContext, steps: Iterable[Ste
         directory: for the archive, if it is made here; empty, and removed by the caller.
 
     Raises:
-        UsageError: the context cannot be archived, or is no sound archive; a step's file is missing from it; or it has
-            another digest than given.
+        UsageError: the context cannot be archived, or is no sound archive; a step's file is missing from it, or is
+            nothing that bash can run; or it has another digest than given.
         CustomizerError: it cannot be fetched from Cloud Storage.
     """
     made = directory / "context.tar.gz"
@@ -54,9 +64,36 @@ def prepare_archive(clients: Clients, context: BuildContext, steps: Iterable[Ste
     else:
         found = archive_context(source, made)
     _check_digest(context, found)
+    scripts: dict[str, None] = {}
     for step in steps:
         step.check_files(found.files, context.path)
+        scripts |= dict.fromkeys(step.scripts)
+    for warning in check_scripts(read_files(made, scripts, LIMIT)):
+        publish(Note("script", warning, "warning"))
     return Archive(made, found.sha256)
+
+
+def check_directory(context: BuildContext, steps: Iterable[Step]) -> None:
+    """See whether a directory on this machine has what the steps need. An archive is not opened: the build will.
+
+    Args:
+        context: of the build.
+        steps: as `prepare_archive` takes them.
+
+    Raises:
+        UsageError: it is not there, a step's file is missing from it, or is nothing that bash can run.
+    """
+    source = Path(context.path)
+    if names.bucket_and_object(context.path) is not None or source.is_file():
+        return
+    files = files_in(source)
+    scripts: dict[str, bytes] = {}
+    for step in steps:
+        step.check_files(files, context.path)
+        for script in filter(lambda each: (source / each).is_file(), step.scripts):  # a pipe would wait for a writer
+            with suppress(OSError), (source / script).open("rb") as file:
+                scripts[script] = file.read(LIMIT)
+    check_scripts(scripts)
 
 
 def _check_digest(context: BuildContext, found: ContextArchive) -> None:

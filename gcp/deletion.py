@@ -109,6 +109,7 @@ def _delete_once(
     for number, deletion in deletions.items():
         deletion.request.request_id = str(uuid.uuid4())  # a new one for each try: a refusal is remembered with its id
         try:
+            deadline.check(deletion.doing)
             if deletion.judge is not None and (verdict := deletion.judge()).action != "delete":
                 ended[number] = verdict
                 continue

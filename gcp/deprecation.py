@@ -43,7 +43,7 @@ def deprecate_older(
         return image.family == family and not image.deprecation and image.age < new_image.age
 
     older = [image for image in found if image.id != new_image.id and replaced(image)]
-    return _deprecate(_Replacement(clients, family, new_image, body, build, replaced), older)
+    return deprecate(Replacement(clients, family, new_image, body, build, replaced), older)
 
 
 def begin(
@@ -70,8 +70,17 @@ def begin(
 
 
 @dataclass(frozen=True)
-class _Replacement:
-    """A new image takes the place of others; arguments of `deprecate_older`, and which images it replaces."""
+class Replacement:
+    """A new image takes the place of others.
+
+    Attributes:
+        clients: Google's clients.
+        family: That the new image has to be in all the time; empty for none.
+        new_image: The image that replaces them.
+        body: Of `images.deprecate`.
+        build: The build's names.
+        replaced: Which images it replaces, as they are now.
+    """
 
     clients: Clients
     family: str
@@ -95,8 +104,16 @@ class _Replacement:
         return begin(self.clients, image.project, image.by_id.name, self.body, request_id, doing)
 
 
-def _deprecate(replacement: _Replacement, images: list[ResolvedImage]) -> list[str]:
-    """Deprecate images, all at once; returns and errors as `deprecate_older`."""
+def deprecate(replacement: Replacement, images: list[ResolvedImage]) -> list[str]:
+    """Deprecate images, all at once.
+
+    Args:
+        replacement: What takes their place.
+        images: As they were last seen; each is looked at again.
+
+    Returns:
+        See `deprecate_older`, for errors too.
+    """
     failures: list[CustomizerError] = []
     started = []
     for image in images:

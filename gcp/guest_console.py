@@ -11,7 +11,7 @@ from typing import IO
 from cos_customizer.customizer.durations import human_duration
 from cos_customizer.customizer.errors import BuildFailedError, ConflictError, CustomizerError, NotFoundError
 from cos_customizer.customizer.fields import FieldPath, Message
-from cos_customizer.customizer.reporting.events import Note, Stage, publish
+from cos_customizer.customizer.reporting.events import Event, Note, Stage, StepChange, publish
 from cos_customizer.gcp.serial_console import SerialConsole
 from cos_customizer.guest.progress import GuestProgress
 from cos_customizer.guest.protocol import SerialParser
@@ -87,6 +87,22 @@ class GuestConsole:
         self._status_due = time.monotonic() + _STATUS_INTERVAL
         self._silence_due = time.monotonic() + (BOOT_PATIENCE if self._verifies else _SILENCE)
         self._store_due = time.monotonic() + _STORE_INTERVAL
+        self._boots = False
+        self._held_back: list[Event] = []
+
+    def follow_boot(self) -> None:
+        """Follow the guest until it begins its first step, or says that there is none to do.
+
+        Raises:
+            BuildFailedError: It has failed before that (it cannot fetch the build context, say), or the VM is gone.
+        """
+        self._boots = True
+        try:
+            self._follow_until(lambda: self.progress.current > 0 or self.progress.over)
+        finally:
+            self._boots = False
+        if not self.progress.current:
+            self.raise_failure()
 
     def follow_step(self, number: int) -> None:
         """Follow the guest until a step has ended.
@@ -119,10 +135,14 @@ class GuestConsole:
         """Read once more: a VM that has restarted by itself after its last word has begun its plan anew.
 
         Raises:
-            BuildFailedError: It has.
+            BuildFailedError: It has, or the VM is gone.
         """
-        with suppress(CustomizerError):
+        try:
             self.read()
+        except BuildFailedError:
+            raise
+        except CustomizerError:  # what comes next finds out how the VM is
+            pass
         self.raise_failure()
 
     def _follow_until(self, ended: Callable[[], bool]) -> None:
@@ -134,6 +154,7 @@ class GuestConsole:
         Raises:
             BuildFailedError: the VM has stopped, or is gone, before that.
         """
+        self._tell()
         while not ended():
             if self.read() or ended():
                 self._status_due = time.monotonic() + _STATUS_INTERVAL
@@ -168,9 +189,14 @@ class GuestConsole:
             self._log.write(f"\n[{output.lost} bytes of output were lost here]\n".encode())
             publish(Note("console", f"{output.lost:,} bytes of output were lost", "warning"))
         self._log.write(output.data)
-        for event in self.progress.consume(self._parser.feed(output.data)):
-            publish(event)
+        self._tell(*self.progress.consume(self._parser.feed(output.data)))
         return bool(output.data)
+
+    def _tell(self, *events: Event) -> None:
+        """Pass events on; from the first one on that is about a step, not before the boot is over."""
+        self._held_back += events
+        while self._held_back and not (self._boots and isinstance(self._held_back[0], StepChange)):
+            publish(self._held_back.pop(0))
 
     def _store_now_and_then(self) -> None:
         if time.monotonic() >= self._store_due:
@@ -187,8 +213,7 @@ class GuestConsole:
             return
         while status and self.read():
             pass  # what was printed between the last read and the end
-        for event in self.progress.consume(self._parser.finish()):
-            publish(event)
+        self._tell(*self.progress.consume(self._parser.finish()))
         if not ended():
             raise self._stopped(f"stopped by itself (its status is {status})" if status else "was deleted")
 
@@ -216,6 +241,8 @@ class GuestConsole:
     def _stopped(self, what: str) -> BuildFailedError:
         number = self.progress.current
         where = f"during {self.progress.label(number)}" if number else "before the first step"
+        if self.progress.succeeded:
+            where = "after its last step"
         return BuildFailedError(
             f"the {self._vm} {what} {where}",
             "a script that powers the VM off, a crash of the VM, or somebody who stopped it.",

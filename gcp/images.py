@@ -8,7 +8,7 @@ from typing import Any
 
 from google.cloud import compute_v1
 
-from cos_customizer.customizer import deadline, names
+from cos_customizer.customizer import deadline, missing_images, names
 from cos_customizer.customizer.errors import CustomizerError, NotFoundError
 from cos_customizer.customizer.families.provenance import Provenance
 from cos_customizer.customizer.families.removal import Removal
@@ -163,9 +163,8 @@ def resolve_source(clients: Clients, source: SourceImage) -> ResolvedImage:
         assert source.name is not None
         found = find_image(clients, ImageRef(source.project, source.name))
         if found is None:
-            raise NotFoundError(
-                f"could not find source image {source.name} in project {source.project}", _listing_hint(source.project)
-            )
+            there = {image.name for image in _all_images(clients, source.project)}
+            raise missing_images.no_such_image(source.project, source.name, there)
         image = found
     if image.deprecation in ("OBSOLETE", "DELETED"):
         raise CustomizerError(
@@ -177,18 +176,27 @@ def resolve_source(clients: Clients, source: SourceImage) -> ResolvedImage:
     return image
 
 
-def _listing_hint(project: str) -> str:
-    return f"`gcloud compute images list --project={project} --no-standard-images --show-deprecated` lists what is."
-
-
 def _from_family(clients: Clients, project: str, family: str) -> ResolvedImage:
     image = image_from_family(clients, project, family)
     if image is None:
-        raise NotFoundError(
-            f"could not find an image that is not deprecated in family {family} of project {project}",
-            _listing_hint(project),
-        )
+        families = {image.family for image in _all_images(clients, project)} - {""}
+        raise missing_images.no_such_family(project, family, families)
     return image
+
+
+def _all_images(clients: Clients, project: str) -> list[ResolvedImage]:
+    """All images of a project that offers a source image.
+
+    Raises:
+        NotFoundError: there are none.
+    """
+    try:
+        images, why = list_images(clients, project), ""
+    except CustomizerError as error:
+        images, why = [], error.message
+    if not images:
+        raise missing_images.no_image_at_all(project, why)
+    return images
 
 
 def _on_milestone(clients: Clients, source: SourceImage) -> ResolvedImage:
@@ -200,9 +208,11 @@ def _on_milestone(clients: Clients, source: SourceImage) -> ResolvedImage:
     }
     name = names.newest_on_milestone(candidates, source.milestone)
     if name is None:
+        if not candidates:
+            _all_images(clients, source.project)
         raise NotFoundError(
             f"no {source.architecture.lower()} image found on milestone {source.milestone} in {source.project}",
-            _listing_hint(source.project),
+            missing_images.listing_hint(source.project),
         )
     return candidates[name]
 

@@ -35,12 +35,14 @@ class Request(Generic[T]):
         thing: What it creates: a `VmRef`, an `ImageRef`, an `ObjectRef`.
         abandoned: Nobody waits for it any more.
         ended: It is over.
+        whole: Enough of it was sent to make the thing; `work` says no of a transfer until its last byte.
         unanswered: It has ended without an answer; the thing may come, or not.
     """
 
     thing: object
     abandoned: threading.Event = field(default_factory=threading.Event)
     ended: threading.Event = field(default_factory=threading.Event)
+    whole: bool = True
     unanswered: bool = False
     result: T | None = None
     error: BaseException | None = None
@@ -66,7 +68,7 @@ class _Requests:
             try:
                 request.result = work(request)
             except BaseException as error:
-                request.unanswered = isinstance(error, Exception) and unanswered(error)
+                request.unanswered = request.whole and isinstance(error, Exception) and unanswered(error)
                 request.error = error
             finally:
                 request.ended.set()

@@ -17,7 +17,7 @@ from cos_customizer.customizer.spec.model import BuildSpec, SourceImage
 from cos_customizer.customizer.spec.recipe import read_recipe
 from cos_customizer.gcp.clients import Clients
 from cos_customizer.gcp.context import prepare_archive
-from cos_customizer.gcp.images import ResolvedImage, find_image, newest_of_family, resolve_source
+from cos_customizer.gcp.images import ResolvedImage, find_image, image_from_family, newest_of_family, resolve_source
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,13 @@ class RebuildPlan:
         spec: to build: source image and digest of the build context are the ones looked at, the name is new.
         newest: name of the newest released image of the family; empty if there is none.
         why: why it is to be built; empty if it is not.
+        gives: name of the image that the family gives instead of the newest, which was rolled back; else empty.
     """
 
     spec: BuildSpec
     newest: str
     why: str
+    gives: str = ""
 
 
 def plan_rebuild(
@@ -76,10 +78,14 @@ def plan_rebuild(
             update={
                 "source": pinned,
                 "context": spec.context.model_copy(update={"sha256": digest}),
-                "output": output.model_copy(update={"name": name, "suffix": None}),
+                "output": output.model_copy(update={"name": name, "suffix": None, "on_existing": "skip"}),
             }
         )
-    return RebuildPlan(spec, newest.name if newest else "", why)
+    gives = ""
+    if newest is not None and newest.deprecation and not why:
+        current = image_from_family(clients, output.project, output.family)
+        gives = current.name if current else "none"
+    return RebuildPlan(spec, newest.name if newest else "", why, gives)
 
 
 def recipe_files(recipes: Sequence[str]) -> list[str]:
@@ -97,7 +103,11 @@ def recipe_files(recipes: Sequence[str]) -> list[str]:
         # pathlib has no pattern that may be absolute.
         matches = sorted(glob(recipe, recursive=True)) if is_pattern else [recipe]  # noqa: PTH207
         if not matches:
-            raise UsageError(f"no recipe matches {recipe!r} in {str(Path.cwd())!r}")
+            there = sorted(glob(recipe.rpartition("*.")[0] + "*.y*ml")) if "*." in recipe else []  # noqa: PTH207
+            raise UsageError(
+                f"no recipe matches {recipe!r} in {str(Path.cwd())!r}",
+                f"there is {there[0]}: the pattern for it ends in *{Path(there[0]).suffix}." if there else "",
+            )
         for match in matches:
             found.setdefault(os.path.realpath(match), match)  # pathlib raises errors where links go in circles
     if not found:
@@ -153,7 +163,9 @@ def row_of(file: str, plan: RebuildPlan | CustomizerError, built: bool = False, 
         return Rebuild(recipe=file, why=plan.message)
     family = plan.spec.output.family or ""
     if not plan.why:
-        return Rebuild(recipe=file, family=family, outcome="up-to-date", image=plan.newest, why="nothing has changed")
+        rolled_back = f"; rolled back: the family gives {plan.gives}" if plan.gives else ""
+        why = f"nothing has changed{rolled_back}"
+        return Rebuild(recipe=file, family=family, outcome="up-to-date", image=plan.newest, why=why)
     if failure:
         return Rebuild(recipe=file, family=family, image=plan.newest, why=failure)
     name = plan.spec.output.name or ""

@@ -130,19 +130,28 @@ def user_data(spec: BuildSpec, build: BuildNames, sha256: str) -> str:
         UsageError: it does not fit into instance metadata.
     """
     steps = [_guest_step(step, gpu=spec.gpu_type is not None) for step in spec.steps]
-    return _rendered(spec, build, steps, sha256, build.nonce, "steps.run-script.env")
+    return _rendered(spec, build, steps, sha256, build.nonce, "steps.run-script.env", makes_image=True)
 
 
 def test_user_data(spec: BuildSpec, build: BuildNames, sha256: str) -> str:
     """As `user_data`, for the test VM: its plan has the scripts that verify the image."""
     steps = [_guest_step(step, gpu=False) for step in spec.verify.scripts]
-    return _rendered(spec, build, steps, sha256, build.test_nonce, "verify.scripts")
+    return _rendered(spec, build, steps, sha256, build.test_nonce, "verify.scripts", makes_image=False)
 
 
-def _rendered(spec: BuildSpec, build: BuildNames, steps: list[GuestStep], sha256: str, nonce: str, named: str) -> str:
+def _rendered(
+    spec: BuildSpec,
+    build: BuildNames,
+    steps: list[GuestStep],
+    sha256: str,
+    nonce: str,
+    named: str,
+    *,
+    makes_image: bool,
+) -> str:
     archive = ContextObject(spec.scratch.bucket, build.context_archive(spec.scratch.workdir), sha256)
     try:
-        return render_user_data(steps, archive, nonce)
+        return render_user_data(steps, archive, nonce, makes_image=makes_image)
     except ValueError as error:
         raise UsageError(Message("{}: {}", FieldPath(named), error)) from None
 

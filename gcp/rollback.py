@@ -1,7 +1,9 @@
 """Making another image the one that its family gives: clearing a deprecation, then deprecating what is in front."""
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 from cos_customizer.customizer.errors import ConflictError, CustomizerError, NotFoundError
@@ -38,7 +40,12 @@ def plan(clients: Clients, project: str, family: str, now: float, to: str = "") 
 
 
 def apply(
-    clients: Clients, project: str, family: str, rollback: Rollback, on_change: Callable[[str, FamilyImage], object]
+    clients: Clients,
+    project: str,
+    family: str,
+    rollback: Rollback,
+    on_change: Callable[[str, FamilyImage], object],
+    deleted: float | None = None,
 ) -> None:
     """Change what is to be changed, so that the family gives the one image, then the other, and nothing else.
 
@@ -48,38 +55,49 @@ def apply(
         family: its name.
         rollback: from `plan`.
         on_change: called with each change that was made: `undeprecated` or `deprecated`, and the image.
+        deleted: Unix time from which those that are deprecated count as deleted; None for never.
 
     Raises:
         ConflictError: the family gives another image all the same: a newer one has come meanwhile.
         CustomizerError: a change could not be made; the message says which image the family gives now.
     """
     target = rollback.target
-    path = ImageRef(project, target.name).path
+    incomplete = f"the rollback to {target.name} is not complete, family {family} may still give"
+    body = {"state": "DEPRECATED", "replacement": ImageRef(project, target.name).path}
+    if deleted is not None:
+        body["deleted"] = datetime.fromtimestamp(round(deleted), UTC).isoformat()
     if rollback.undeprecate:
         now = _look_again(clients, project, family, target)[target.id]
         if now.deprecation or now.deleted is not None:
-            _deprecate(clients, project, target, {}, "clear the deprecation of")
+            with _saying(f"{incomplete} another image"):
+                _deprecate(clients, project, target, {}, "clear the deprecation of")
             on_change("undeprecated", target)
     for image in rollback.deprecate:
-        try:
+        with _saying(f"{incomplete} {image.name}"):
             there = _look_again(clients, project, family, target)
             if there[target.id].deprecation:
                 raise ConflictError(f"somebody has deprecated {target.name} meanwhile")
             if image.id not in there or there[image.id].deprecation:  # somebody else has done it
                 continue
-            _deprecate(clients, project, image, {"state": "DEPRECATED", "replacement": path}, "deprecate")
-        except CustomizerError as error:
-            raise CustomizerError(
-                f"the rollback to {target.name} is not complete, family {family} may still give {image.name}: "
-                f"{error.message}",
-                error.hint or "run it again when the cause is gone.",
-            ) from error
+            _deprecate(clients, project, image, body, "deprecate")
         on_change("deprecated", image)
-    if current_image(clients, project, family) != target.id:
+    with _saying(f"the rollback to {target.name} is done, but what family {family} gives was not seen"):
+        given = current_image(clients, project, family)
+    if given != target.id:
         raise ConflictError(
             f"family {family} does not give {target.name}: a newer image has come into it meanwhile",
             "look which it is, and roll back again if need be.",
         )
+
+
+@contextmanager
+def _saying(what: str) -> Iterator[None]:
+    """Say of an error how far the rollback has come."""
+    try:
+        yield
+    except CustomizerError as error:
+        hint = error.hint or "run it again when the cause is gone."
+        raise CustomizerError(Message("{}: {}", what, error.message), hint) from error
 
 
 def _look_again(clients: Clients, project: str, family: str, target: FamilyImage) -> dict[str, FamilyImage]:

@@ -12,7 +12,7 @@ from google.cloud.storage.exceptions import InvalidResponse
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from cos_customizer.customizer import deadline
-from cos_customizer.customizer.errors import NotFoundError
+from cos_customizer.customizer.errors import NotFoundError, UsageError
 from cos_customizer.customizer.families.removal import Removal
 from cos_customizer.customizer.fields import FieldPath, Message
 from cos_customizer.customizer.references import ObjectRef
@@ -24,7 +24,7 @@ _CHUNK = 8 << 20
 _RETRY_BOUND = 120.0
 
 
-def _is_transient(error: Exception) -> bool:
+def _is_transient(error: BaseException) -> bool:
     """Whether a transfer may go on a moment later. The library has errors of its own for what goes wrong on the way."""
     if isinstance(error, InvalidResponse):
         return _is_transient(exceptions.from_http_response(error.response))  # type: ignore[no-untyped-call]
@@ -34,21 +34,40 @@ def _is_transient(error: Exception) -> bool:
 _TRANSFER_RETRY = DEFAULT_RETRY.with_predicate(_is_transient)
 
 
+def _is_refused_for_now(error: BaseException) -> bool:
+    """Whether it is one call too many (403).
+
+    The library does not go on with an upload after a 403, whatever its reason: it has to begin anew.
+    """
+    if isinstance(error, InvalidResponse):
+        error = exceptions.from_http_response(error.response)  # type: ignore[no-untyped-call]
+    return isinstance(error, exceptions.Forbidden) and calls.is_transient(error)
+
+
+_UPLOAD_RETRY = DEFAULT_RETRY.with_predicate(lambda error: _is_transient(error) and not _is_refused_for_now(error))
+_WHOLE_UPLOAD_RETRY = DEFAULT_RETRY.with_predicate(_is_refused_for_now)
+
+
 class _Reader:
     """A file that is read only as long as somebody waits for its upload.
 
     Args:
         file: To read.
-        sent: The request that it is part of.
+        size: Of the file, in bytes.
+        sent: The request that it is part of; whole once the last byte was read, without which there is no object.
     """
 
-    def __init__(self, file: IO[bytes], sent: in_flight.Request[None]) -> None:
+    def __init__(self, file: IO[bytes], size: int, sent: in_flight.Request[None]) -> None:
         self._file = file
+        self._size = size
         self._sent = sent
+        sent.whole |= size == 0
 
     def read(self, size: int = -1) -> bytes:
         self._sent.check()
-        return self._file.read(size)
+        data = self._file.read(size)
+        self._sent.whole |= self._file.tell() >= self._size
+        return data
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         return self._file.seek(offset, whence)
@@ -76,32 +95,57 @@ def upload(
     """
     doing = f"store {target.url}"
     deadline.check(doing)
-    retry = _TRANSFER_RETRY.with_timeout(deadline.left(_RETRY_BOUND))
+    retry = _UPLOAD_RETRY.with_timeout(deadline.left(_RETRY_BOUND))
     blob = clients.storage.bucket(target.bucket).blob(target.name, chunk_size=_CHUNK)
     blob.metadata = dict(metadata)
     blob.custom_time = datetime.fromtimestamp(expires, UTC)
     kind = "application/gzip" if isinstance(content, Path) else "text/plain; charset=utf-8"
 
     def work(sent: in_flight.Request[None]) -> None:
-        with content.open("rb") if isinstance(content, Path) else nullcontext(content) as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(0)
-            reader: Any = _Reader(file, sent)
-            blob.upload_from_file(reader, size=size, content_type=kind, timeout=deadline.left(60), retry=retry)
+        sent.whole = False
+
+        def once() -> None:
+            with content.open("rb") if isinstance(content, Path) else nullcontext(content) as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(0)
+                reader: Any = _Reader(file, size, sent)
+                blob.upload_from_file(reader, size=size, content_type=kind, timeout=deadline.left(60), retry=retry)
+
+        _WHOLE_UPLOAD_RETRY.with_timeout(deadline.left(_RETRY_BOUND))(once)()
 
     try:
         in_flight.carry_out(target, work, calls.is_unanswered)
     except exceptions.NotFound as error:
         raise NotFoundError(
-            f"could not {doing}: there is no bucket {target.bucket}",
-            Message(
-                "`gcloud storage buckets create gs://{}` makes one; {} names another.",
-                target.bucket,
-                FieldPath("scratch.bucket"),
-            ),
+            f"could not {doing}: there is no bucket {target.bucket}", _on_missing_bucket(target.bucket)
         ) from error
     except Exception as error:
         raise calls.translated(error, doing) from error
+
+
+def check_bucket(clients: Clients, bucket: str) -> None:
+    """Find out whether a bucket is there, by a call that who may keep objects in it may make.
+
+    Args:
+        clients: Google's clients.
+        bucket: Its name.
+
+    Raises:
+        UsageError: It is known not to be there. Where the API may not be asked, or does not answer, the upload tells.
+    """
+    try:
+        list(clients.storage.list_blobs(bucket, max_results=1, **calls.patience()))
+    except exceptions.NotFound as error:
+        what = Message("{}: there is no bucket {}", FieldPath("scratch.bucket"), bucket)
+        raise UsageError(what, _on_missing_bucket(bucket)) from error
+    except Exception:  # it may be there, and not for us to see
+        return
+
+
+def _on_missing_bucket(bucket: str) -> Message:
+    return Message(
+        "`gcloud storage buckets create gs://{}` makes one; {} names another.", bucket, FieldPath("scratch.bucket")
+    )
 
 
 def download(clients: Clients, source: ObjectRef, destination: Path) -> None:

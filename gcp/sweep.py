@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from google.api_core import exceptions
 from google.cloud import compute_v1
 
+from cos_customizer.customizer import deadline
 from cos_customizer.customizer.errors import NotFoundError
 from cos_customizer.customizer.families.removal import Removal
 from cos_customizer.customizer.families.sweep import OBJECTS, Leftover, decide, in_use, plan_sweep
@@ -141,6 +142,7 @@ def _objects(clients: Clients, bucket: str) -> list[Leftover]:
     Source: https://cloud.google.com/storage/docs/json_api/v1/objects/list#list-objects-and-prefixes-using-glob.
     """
     doing = f"list the objects of gs://{bucket}"
+    deadline.check(doing)
     try:
         blobs = list(
             clients.storage.list_blobs(
@@ -246,7 +248,9 @@ class _Sweeper:
         """Delete an object if neither it nor its metadata has changed since it was looked at."""
         removal = decide(thing, self._now)
         blob = self._clients.storage.bucket(thing.where).blob(thing.name)
+        doing = f"delete gs://{thing.where}/{thing.name}"
         try:
+            deadline.check(doing)
             blob.delete(
                 if_generation_match=int(thing.id),
                 if_metageneration_match=int(thing.version),
@@ -257,6 +261,6 @@ class _Sweeper:
         except exceptions.PreconditionFailed:
             return removal.ended("keep", "changed since it was looked at")
         except Exception as error:
-            known = calls.translated(error, f"delete gs://{thing.where}/{thing.name}")
+            known = calls.translated(error, doing)
             return removal.ended("failed", known.message, known.hint)
         return removal.ended("deleted")

@@ -22,6 +22,10 @@ cd "$directory" || exit
 . "$directory/steps.sh"
 # shellcheck source=leftovers.sh
 . "$directory/leftovers.sh"
+# shellcheck source=unkept.sh
+. "$directory/unkept.sh"
+# shellcheck source=homes.sh
+. "$directory/homes.sh"
 # shellcheck source=blocks.sh
 . "$directory/blocks.sh"
 # shellcheck source=cleanup.sh
@@ -55,9 +59,14 @@ main() {
   [[ -d $state/context ]] || fetch_context
   record_plan
   record_units
+  if [[ $makes_image ]]; then
+    record_homes
+    record_unkept
+  fi
   plan
   yield_to_shutdown
-  clean_up
+  # A test VM's disk is deleted: there is nothing to clean, and nothing that an image would lack.
+  if [[ $makes_image ]]; then clean_up; else check_record; fi
   succeed
 }
 

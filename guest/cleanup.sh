@@ -89,9 +89,10 @@ find_logs() {
 }
 
 empty_directories() {
-  local path litter logs
+  local path litter logs homes
   find_litter
-  remove "${litter[@]}" /mnt/stateful_partition/etc /etc/docker/key.json /etc/ssh/ssh_host_*
+  find_homes
+  remove "${litter[@]}" "${homes[@]}" /mnt/stateful_partition/etc /etc/docker/key.json /etc/ssh/ssh_host_*
   find_logs
   for path in "${logs[@]}"; do
     : >"$path" || fail "clean-up: cannot truncate $path" # not removed: daemons expect some of them
@@ -100,10 +101,11 @@ empty_directories() {
 
 # Says what has come back where all was removed; empty if nothing has.
 look_again() {
-  local litter logs
+  local litter logs homes
   find_litter
   find_logs
-  litter+=("${logs[@]}")
+  find_homes
+  litter+=("${logs[@]}" "${homes[@]}")
   came_back=("${litter[@]:0:10}")
   ((${#litter[@]} <= 10)) || came_back+=("and $((${#litter[@]} - 10)) more")
 }
@@ -124,6 +126,7 @@ clean_up() {
   local came_back
   check_means
   say "cleaning up"
+  tell_unkept
   wait_for_cloud_init
   end_leftovers
   end_foreign_units
@@ -141,6 +144,7 @@ clean_up() {
     look_again
     ((${#came_back[@]} == 0)) || say "warning: removed twice, and there again: ${came_back[*]}"
   fi
+  tell_credentials
   # The record of the steps comes last: were we cut off before, the next boot would only clean up again.
   remove "$state"
   discard_free_space again

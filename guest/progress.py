@@ -5,13 +5,16 @@ them in order. That all is done stands for no step: before the guest says so it 
 and one that is not among them did not run, whatever the VM says.
 """
 
+import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from cos_customizer.customizer.reporting import events
 from cos_customizer.customizer.reporting.result import StepResult
 from cos_customizer.guest import protocol
+
+_WARNING = "warning: "
 
 StepState = Literal["started", "succeeded", "failed"]
 
@@ -25,10 +28,17 @@ class GuestProgress:
     Args:
         labels: of the steps, in order.
         stage: what the steps are for.
+        clock: seconds, for the time of a step that fails: the guest tells only of those that succeed.
     """
 
-    def __init__(self, labels: Sequence[str], stage: events.Stage = "build") -> None:
+    def __init__(
+        self, labels: Sequence[str], stage: events.Stage = "build", clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._clock = clock
+        self._read = 0.0
+        self._begun: dict[int, float] = {}
         self._labels = tuple(labels)
+        self._vm = "builder VM" if stage == "build" else "test VM"
         self._stage: events.Stage = stage
         self._states: list[events.StepChange | None] = [None] * len(labels)
         self.tail: deque[str] = deque(maxlen=LINES_OF_FAILED_STEP)
@@ -45,6 +55,7 @@ class GuestProgress:
         Returns:
             Events for people: output in batches, changes of steps.
         """
+        self._read = self._clock()
         news: list[events.Event] = []
         lines: list[str] = []
         for event in said:
@@ -53,12 +64,21 @@ class GuestProgress:
                 lines.append(event.text)
                 if not self.over:  # what comes later must not push out what led to the failure
                     self.tail.append(event.text)
+                if event.text.startswith(_WARNING) and not self._runs_step():
+                    *lines, _ = lines
+                    news += [events.ConsoleOutput(tuple(lines), self._stage)] if lines else []
+                    news.append(events.Note(self._vm, event.text.removeprefix(_WARNING), "warning"))
+                    lines = []
                 continue
             if lines:
                 news.append(events.ConsoleOutput(tuple(lines), self._stage))
                 lines = []
             news += self._marker(event)
         return [*news, events.ConsoleOutput(tuple(lines), self._stage)] if lines else news
+
+    def _runs_step(self) -> bool:
+        """Whether a step is running: then what is printed is its script's, else the guest's own."""
+        return any(state is not None and state.state == "started" for state in self._states)
 
     def ended(self, number: int) -> bool:
         """Whether step `number` (from 1) has ended, or the build has."""
@@ -145,6 +165,10 @@ class GuestProgress:
         before = self._states[number - 1]
         if before is not None and (before.state == state or before.state != "started"):
             return []
+        if state == "started":
+            self._begun[number] = self._read
+        elif state == "failed" and self._begun.get(number, self._read) < self._read:
+            seconds = round(self._read - self._begun[number], 1)
         change = events.StepChange(
             number,
             len(self._labels),

@@ -161,7 +161,7 @@ class SerialParser:
             # Not within a UTF-8 character: back to its first byte, at most three away.
             cut = next((at for at in range(cut, cut - 4, -1) if self._line[at] & 0xC0 != 0x80), cut)
             piece = bytes(self._line[begin:cut])
-            events.append(OutputLine(_readable(piece if self._continued else piece.removeprefix(_USER_PREFIX))))
+            events.append(OutputLine(readable(piece if self._continued else piece.removeprefix(_USER_PREFIX))))
             self._continued = True
             begin = cut
         return begin
@@ -171,11 +171,11 @@ class SerialParser:
         raw = raw.removesuffix(b"\r")
         whole, self._continued = not self._continued, False
         if whole and raw.startswith(_USER_PREFIX):
-            events.append(OutputLine(_readable(raw.removeprefix(_USER_PREFIX))))
+            events.append(OutputLine(readable(raw.removeprefix(_USER_PREFIX))))
         elif whole and (marker := _marker(raw, self._nonce)) is not None:
             self._add_marker(marker, events)
         elif raw:  # an empty line is the framing's own: a script's has the prefix
-            events.append(OutputLine(_readable(raw)))
+            events.append(OutputLine(readable(raw)))
 
     def _add_marker(self, marker: Event, events: list[Event]) -> None:
         """Add a marker; what the guest repeats at the end, only once."""
@@ -190,8 +190,12 @@ class SerialParser:
         self._final = marker if isinstance(marker, BuildSucceeded | BuildFailed) else None
 
 
-def _readable(raw: bytes) -> str:
-    """Bytes as text that a terminal can be given: no colours, no control characters but the tab."""
+def readable(raw: bytes) -> str:
+    """Bytes as text that a terminal can be given: no colours, no control characters but the tab.
+
+    Args:
+        raw: a line without its end, or a part of one.
+    """
     return _ESCAPE_SEQUENCE.sub("", raw.decode(errors="replace")).translate(_VISIBLE)
 
 
@@ -210,7 +214,7 @@ def _marker(raw: bytes, nonce: str) -> Event | None:
         return None if rest else BuildSucceeded()
     if of_step := _OF_STEP.fullmatch(rest):
         return BuildFailed(int(of_step[1]), *_outcome(of_step[2]))
-    return BuildFailed(None, None, _readable(rest.encode())) if rest else None
+    return BuildFailed(None, None, readable(rest.encode())) if rest else None
 
 
 def _step_event(rest: str) -> Event | None:
@@ -221,7 +225,7 @@ def _step_event(rest: str) -> Event | None:
     if detail is None:
         return StepSucceeded(step, None) if what == "succeeded" else None
     if what == "started":
-        return StepStarted(step, _readable(detail.encode()))
+        return StepStarted(step, readable(detail.encode()))
     if what == "failed":
         return StepFailed(step, *_outcome(detail))
     return StepSucceeded(step, float(detail)) if _SECONDS.fullmatch(detail) else None
@@ -231,7 +235,7 @@ def _outcome(detail: str) -> tuple[int | None, str]:
     """Exit code, if there is one, and reason, of `exit <code>` or a reason in words."""
     if match := _EXIT.fullmatch(detail):
         return int(match[1]), f"exited with {match[1]}"
-    return None, _readable(detail.encode())
+    return None, readable(detail.encode())
 
 
 def transcript_of_success(nonce: str, labels: Sequence[str]) -> str:

@@ -119,6 +119,7 @@ frame_output() {
 }
 
 # print_output_of <function> <argument>…: runs it in the build context, its output on the port; returns its exit code.
+# Of a step that fails a function explain_<kind>, if there is one, has the last word; it gets the exit code and the arguments.
 print_output_of() {
   local printer code pause
   # sed writes each line as soon as it is complete, because the port is a terminal. (With -u it would read byte by byte.)
@@ -134,12 +135,22 @@ print_output_of() {
   exec 4>&-
   # A process that the script has left behind may hold its output open: then both are left alone.
   for ((pause = 0; pause < 40; pause++)); do
-    kill -0 "$printer" 2>/dev/null || return "$code"
+    kill -0 "$printer" 2>/dev/null || break
     sleep 0.05
   done
   # The script's last words may have been no whole line, which sed waits for.
-  printf '\n' 2>/dev/null >"/proc/$printer/fd/0" && sleep 0.2
+  ((pause < 40)) || { printf '\n' 2>/dev/null >"/proc/$printer/fd/0" && sleep 0.2; }
+  ((code == 0)) || explain "$code" "$@"
   return "$code"
+}
+
+# explain <exit code> <function> <argument>…: says why a step failed, if its kind can tell.
+explain() {
+  local line
+  declare -F "explain_${2#step_}" >/dev/null || return 0
+  while read -r line; do
+    send "$line"
+  done < <(("explain_${2#step_}" "$1" "${@:3}") 2>/dev/null | LC_ALL=C sed -f <(frame_output))
 }
 
 # Sets `now` to the hundredths of a second since boot: unlike the time of day, they do not jump.

@@ -22,7 +22,18 @@ DIRECTORY = "/run/cos-customizer"
 SECRETS_ENDPOINT = "secretmanager-endpoint"
 """The attribute of the VM that says where Secret Manager is, if it is not where it always is."""
 
-SCRIPTS = ("build.sh", "protocol.sh", "context.sh", "secrets.sh", "steps.sh", "leftovers.sh", "blocks.sh", "cleanup.sh")
+SCRIPTS = (
+    "build.sh",
+    "protocol.sh",
+    "context.sh",
+    "secrets.sh",
+    "steps.sh",
+    "leftovers.sh",
+    "unkept.sh",
+    "homes.sh",
+    "blocks.sh",
+    "cleanup.sh",
+)
 """The files that every build needs. Those of a kind of step are only there if a step is of that kind."""
 
 _FOLDER = Path(__file__).parent
@@ -67,13 +78,16 @@ class ContextObject:
     sha256: str
 
 
-def render_user_data(steps: Sequence[GuestStep], context: ContextObject, nonce: str) -> str:
+def render_user_data(
+    steps: Sequence[GuestStep], context: ContextObject, nonce: str, *, makes_image: bool = True
+) -> str:
     """Render a build's user-data. The same arguments give the same text.
 
     Args:
         steps: in the order they are to run.
         context: where the guest finds the build context.
         nonce: marks this build's lines on the serial port: letters, digits, `-` and `_`, not to be guessed.
+        makes_image: whether the VM's disk becomes an image, and so is cleaned up at the end; a test VM's does not.
 
     Returns:
         A cloud-config (YAML), at most USER_DATA_LIMIT bytes of UTF-8.
@@ -81,7 +95,7 @@ def render_user_data(steps: Sequence[GuestStep], context: ContextObject, nonce: 
     Raises:
         ValueError: the text would be too long, or an argument cannot be carried: the message says which and why.
     """
-    plan = render_plan(steps, context, nonce)
+    plan = render_plan(steps, context, nonce, makes_image=makes_image)
     names = (*SCRIPTS, *step_scripts(step.kind for step in steps))
     files = {f"{DIRECTORY}/{name}": _file(name) for name in names} | {f"{DIRECTORY}/plan.sh": plan}
     config = yaml.safe_load(_file("cloud_config.yaml").replace("@nonce@", nonce))
@@ -112,8 +126,8 @@ def step_scripts(kinds: Iterable[str]) -> list[str]:
     return list(found)
 
 
-def render_plan(steps: Sequence[GuestStep], context: ContextObject, nonce: str) -> str:
-    """Render the bash file that `build.sh` reads: settings, and one line for each step.
+def render_plan(steps: Sequence[GuestStep], context: ContextObject, nonce: str, *, makes_image: bool = True) -> str:
+    """Render the bash file that `build.sh` reads: settings, and one line for each step. Arguments: `render_user_data`.
 
     Raises:
         ValueError: an argument cannot be carried: the message says which and why.
@@ -126,6 +140,7 @@ def render_plan(steps: Sequence[GuestStep], context: ContextObject, nonce: str) 
         "# shellcheck disable=SC2034 # read by the other scripts",
         "# shellcheck disable=SC1003,SC2016 # values are what they are: nothing in them is expanded",
         f"nonce={nonce}",
+        f"makes_image={'1' if makes_image else ''}",
         f"context_bucket={_quote(context.bucket, 'bucket')}",
         f"context_object={_quote(quote(context.name, safe=''), 'object name')}",
         f"context_sha256={context.sha256}",

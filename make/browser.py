@@ -17,7 +17,8 @@ from typing import Any
 
 from websockets.sync.client import connect
 
-_PATIENCE = 180.0
+_PATIENCE = 900.0
+"""Seconds after which what has not come comes no more: a machine that is busy with other work takes its time."""
 _STILL = 4
 """How many times, half a second apart, a page must look the same before its picture is taken."""
 
@@ -42,6 +43,7 @@ class Browser:
                 *(f"--user-data-dir={self._directory.name}", "about:blank"),
             ],
             stderr=subprocess.DEVNULL,
+            env={**os.environ, "TMPDIR": self._directory.name},  # what it leaves when it is killed goes with ours
             start_new_session=True,
         )
         self._ids = itertools.count(1)
@@ -86,6 +88,10 @@ class Browser:
     def text(self) -> str:
         """What the page shows."""
         return str(self.run("document.body ? document.body.innerText : ''"))
+
+    def values(self) -> list[str]:
+        """What the fields of the page's forms hold."""
+        return list(self.run("[...document.querySelectorAll('input, textarea')].map(e => e.value)"))
 
     def run(self, script: str) -> Any:
         """The value of an expression of JavaScript."""

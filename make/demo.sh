@@ -11,21 +11,23 @@ bin=$(cd "${VENV:-.venv}/bin" && pwd)
 example=$PWD/examples/minimal
 here=$PWD
 project=my-project
+path=$PATH
 
 work=$(mktemp -d)
 job=
-leave() {
+leave() { # signal for what is at work
   trap '' INT TERM HUP # the clean-up itself is short
-  [[ -z $stage_name ]] || printf 'stopped\n'
+  stage_stopped
   if [[ -n $job ]]; then
-    kill -TERM "$job" 2> /dev/null || true
+    kill -"$1" "$job" 2> /dev/null || true
     wait "$job" || true
   fi
   "$bin/cos-customizer" emulator stop "-state-dir=$work/state" 2> /dev/null || true
   rm -rf "$work"
 }
-trap leave EXIT
-trap 'exit 130' INT
+signal=TERM
+trap 'leave "$signal"' EXIT
+trap 'signal=INT; exit 130' INT # so that what is stopped says what somebody has done
 trap 'exit 143' TERM HUP
 
 # Runs a program in a process group of its own, so that a signal reaches this script first, which passes on one.
@@ -67,13 +69,18 @@ stage_done 'Compute Engine and Cloud Storage on 127.0.0.1'
 
 cd "$work/workspace"
 while read -r command <&3; do
-  printf '\n$ %s\n' "$command"
+  # As one would paste it, in a terminal of 80 columns.
+  printf '\n$ %s\n' "$(fold --spaces --width=74 <<< "$command" | sed '$!s/ *$/ \\/; 2,$s/^/    /')"
   # Quoted by the program that printed it.
   eval "run $command"
-done 3< <("$bin/python" "$here/make/cloud_build.py" cloudbuild.yaml "PROJECT_ID=$project" BUILD_ID=demo)
+done 3< <("$bin/python" "$here/make/cloud_build.py" cloudbuild.yaml "PROJECT_ID=$project" BUILD_ID=1)
 
-printf '\n'
-stage 'booting my-custom-image'
-run "$bin/python" "$here/make/boot_image.py" "projects/$project/global/images/my-custom-image" /var/lib/hello \
-  > "$work/stage" 2>&1 || give_up 'my-custom-image did not boot' "$(< "$work/stage")"
-stage_done "$(< "$work/stage")"
+boot=(cos-customizer emulator boot my-custom-image -- cat /var/lib/hello)
+printf '\n$ %s\n' "${boot[*]}"
+run "${boot[@]}"
+
+printf '\nNext, an image of a recipe, which you may edit:\n\n'
+# shellcheck disable=SC2016 # to be pasted
+[[ $(PATH=$path command -v cos-customizer) == "$bin/cos-customizer" ]] || printf 'export PATH=%q:$PATH\n' "$bin"
+# shellcheck disable=SC2016 # to be pasted
+printf '%s\n' 'eval "$(cos-customizer emulator start)"' 'cos-customizer build -recipe=examples/recipes/hello.yaml'

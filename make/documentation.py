@@ -3,6 +3,7 @@
 A generated block stands between `<!-- KIND ARGUMENT -->` and `<!-- end -->`.
 """
 
+import inspect
 import json
 import os
 import re
@@ -19,12 +20,14 @@ from typing import Any
 from unittest import mock
 
 from google.cloud import compute_v1
+from reporting_reference import events, results
 from support.command_line import run
 from support.compute_clients import Compute
 from support.family_images import DAY, OURS, add_images, built_before
 from support.guest_scripts import marker, script, succeeded, succeeding
 from support.leftovers import anonymous_bucket, labelled, make_disk, store
 
+import cos_customizer
 from cos_customizer.cli.main import program
 from cos_customizer.cli.reference import FlagReference, commands
 from cos_customizer.customizer.names import BuildNames
@@ -163,6 +166,25 @@ def _value_of(about: dict[str, Any]) -> str:
     return simple.get(kind, "text") if isinstance(kind, str) else "text"
 
 
+def _python_api(_argument: str) -> str:
+    """The public names of the package: what they are called with, and what they are."""
+    rows = ["| Name | |", "|---|---|"]
+    for name in cos_customizer.__all__:
+        if name != "__version__":
+            about = inspect.getdoc(getattr(cos_customizer, name)) or ""
+            signature = python_signature(name).replace("|", r"\|")
+            rows.append(f"| `{signature}` | {about.partition(chr(10))[0]} |")
+    return "\n".join(rows) + "\n"
+
+
+def python_signature(name: str) -> str:
+    """A public name of the package, with its parameters where it is a function: `read_recipe(path: str | Path)`."""
+    found = getattr(cos_customizer, name)
+    if inspect.isclass(found):
+        return name
+    return re.sub(r"\b(?:\w+\.)+(\w+)", r"\1", f"{name}{inspect.signature(found)}")
+
+
 def _help(command: str) -> str:
     with mock.patch.dict(os.environ, {"COLUMNS": "80"}):
         ran = run("help", *command.split())
@@ -183,20 +205,11 @@ def _begin() -> None:
 
 
 def _dry_run() -> str:
-    """Its output, the guest's scripts left out."""
+    """Its output."""
     _begin()
     ran = run(*FINISH, "-dry-run")
     assert ran.code == 0, ran.err
-    shown: list[str] = []
-    left_out = 0
-    for line in ran.out.replace(str(Path.cwd()), "/workspace").splitlines():
-        if shown and shown[-1] == "    value: |" and (not line or line.startswith("      ")):
-            left_out += 1
-            continue
-        if left_out:
-            shown.append(f"      … {left_out} lines: cloud-config, the guest's scripts and the plan")
-            left_out = 0
-        shown.append(line)
+    shown = ran.out.replace(str(Path.cwd()), "/workspace").splitlines()
     return _console("\n".join([f"$ cos-customizer {' '.join(FINISH)} -dry-run", *shown]), "yaml")
 
 
@@ -217,6 +230,14 @@ def _commands(*commands: str) -> str:
         assert ran.code == 0, ran.err
         shown.append(f"$ cos-customizer {shlex.join(command.split())}\n{ran.out}")
     return _console("".join(shown), "console")
+
+
+def _init() -> str:
+    """A repository from nothing."""
+    Path("images").mkdir()
+    with chdir("images"):
+        shown = _commands("init -name=web")
+    return shown.replace("$ cos", "$ mkdir images && cd images\n$ cos", 1)
 
 
 def _rebuild_images() -> str:
@@ -288,15 +309,19 @@ def produce(block: Block, emulator: Emulator, directory: Path) -> str:
     """
     simple: dict[str, Callable[[str], str]] = {
         "commands": _commands_reference,
+        "events": events,
         "fields": _fields,
         "file": _file,
         "flags": _flags,
         "help": _help,
+        "python-api": _python_api,
+        "results": results,
     }
     if block.kind in simple:
         return simple[block.kind](block.argument)
     examples: dict[str, Callable[[], Any]] = {
         "dry-run": _dry_run,
+        "init": _init,
         "output-file": lambda: _output_file(emulator),
         "expire-images": lambda: _expire_images(emulator),
         "rebuild-images": _rebuild_images,

@@ -1,17 +1,25 @@
 #!/usr/bin/env bash
-# Makes sure that the host has what real virtual machines need; the emulator knows what that is.
+# Makes sure that the host has what real virtual machines need, which the emulator knows; or, with `tests`, the programs
+# that tests run which start none.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source make/progress.sh
 source make/apt.sh
 
 stage 'host packages'
-read -r -a missing < <("${VENV:-.venv}/bin/python" -c '
+if [[ ${1:-} == tests ]]; then
+  what='to run the tests'
+  missing=()
+  command -v curl > /dev/null || missing=(curl)
+else
+  what='to run virtual machines and to make their disk image'
+  read -r -a missing < <("${VENV:-.venv}/bin/python" -c '
 from cos_customizer.emulator.machines.host import missing_packages
 print(*missing_packages())
 ')
+fi
 if ((${#missing[@]})); then
-  apt_install "${missing[*]}, to run virtual machines and to make their disk image" "${missing[@]}"
+  apt_install "${missing[*]}, $what" "${missing[@]}"
 else
   stage_done 'all there'
 fi

@@ -4,6 +4,8 @@ import json
 import os
 import sys
 import tempfile
+import time
+import urllib.error
 import urllib.parse
 import urllib.request
 from pathlib import Path
@@ -14,9 +16,9 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from browser import Browser  # noqa: E402
 from support.builds import make_image  # noqa: E402
-from support.guest_scripts import succeeding  # noqa: E402
+from support.guest_scripts import marker, said, script, succeeded  # noqa: E402
 from support.prefect_place import POOL, PrefectPlace  # noqa: E402
-from support.waiting import wait_for  # noqa: E402
+from support.waiting import PATIENCE, wait_for  # noqa: E402
 
 from cos_customizer.emulator.server import Emulator  # noqa: E402
 
@@ -24,6 +26,9 @@ IMAGES = ROOT / "docs" / "images"
 LARGEST = 200_000
 PAGE, GRAPH = (1280, 760), (2000, 560)
 """Width and height of pictures, in pixels."""
+SUBMIT = "Submit"
+HEARD = 30.0
+"""Seconds after which a form is submitted again that nothing has come of."""
 FAMILY = "my-family"
 PLAIN: dict[str, Any] = {
     "source": {"project": "cos-cloud", "family": "cos-125-lts"},
@@ -41,6 +46,14 @@ RELEASED: dict[str, Any] = {
     "verify": {"scripts": ["check.sh"]},
 }
 """A build that tries its image on a test VM before the family gets it and the older images are deprecated."""
+BROKEN: dict[str, Any] = {**PLAIN, "output": {**PLAIN["output"], "name": "my-broken-image", "family": "broken"}}
+"""A build whose script fails."""
+
+RECIPE: dict[str, Any] = {
+    "recipe": "examples/recipes/hello.yaml",
+    "settings": ["steps.0.env.RELEASE=42"],
+    "dry_run": False,
+}
 
 
 class Api:
@@ -51,40 +64,91 @@ class Api:
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def ask(self, path: str, body: object = None) -> Any:
-        """The answer to a request."""
+        """The answer to a request, which may be made again: a server that is busy answers 500, or late."""
         data = json.dumps(body).encode() if body is not None else None
         request = urllib.request.Request(f"{self._address}/{path}", data, {"Content-Type": "application/json"})
-        with self._opener.open(request, timeout=60) as answer:
-            return json.load(answer)
+
+        def answers() -> list[Any]:
+            try:
+                with self._opener.open(request, timeout=PATIENCE) as answer:
+                    return [json.load(answer)]
+            except urllib.error.HTTPError as error:
+                if error.code < 500:
+                    raise
+                return []
+
+        return wait_for(answers)[0]
+
+    def start(self, deployment: str, spec: dict[str, Any]) -> None:
+        """Start a build, once, however often it is asked for."""
+        body = {"parameters": {"spec": spec}, "idempotency_key": spec["output"]["name"]}
+        self.ask(f"deployments/{deployment}/create_flow_run", body)
 
     def worker_is_there(self) -> bool:
         """Whether a worker asks for runs: until then the UI shows a warning."""
         return any(queue["status"] == "READY" for queue in self.ask("work_queues/filter", {}))
 
-    def finished_run(self, name: str) -> str:
-        """Id of the run of this name when it has succeeded, empty before; with another end there is no picture."""
+    def finished_run(self, name: str, state: str = "COMPLETED") -> str:
+        """Id of the run of this name when it has ended so, empty before; with another end there is no picture."""
         for run in self.ask("flow_runs/filter", {"flow_runs": {"name": {"any_": [name]}}}):
-            if run["state_type"] == "COMPLETED":
+            if run["state_type"] == state:
                 return str(run["id"])
             if run["state_type"] in ("FAILED", "CRASHED", "CANCELLED"):
                 raise SystemExit(f"{name}: {run['state_type']}: {run['state']['message']}")
         return ""
 
 
-def take(place: PrefectPlace, browser: Browser) -> None:
+def at_work(label: str, *lines: str) -> dict[str, Any]:
+    """A machine that boots, runs a step, prints these lines and halts, each of which takes its time."""
+    started = marker(f"BuildStep: 1 started {label}", 4.0)
+    told = [said(f"BuildStatus: {line}\n", 1.0) for line in lines]
+    done = marker("BuildStep: 1 succeeded 3.0", 2.0)
+    return script(started, *told, done, *succeeded(1.0))
+
+
+def deployment_of(api: Api, flow: str) -> str:
+    """Id of the flow's deployment."""
+    return str(api.ask(f"deployments/name/{flow}/{flow}")["id"])
+
+
+def form(api: Api, pages: str, flow: str, parameters: dict[str, Any]) -> str:
+    """Address of the form that starts the flow, filled in."""
+    filled = urllib.parse.quote(json.dumps(parameters))
+    return f"{pages}/deployments/deployment/{deployment_of(api, flow)}/run?parameters={filled}"
+
+
+def submit(api: Api, browser: Browser) -> None:
+    """Submit the form that the browser shows until there is a run: a busy server does not hear it every time."""
+    next_time = 0.0
+
+    def begun() -> bool:
+        nonlocal next_time
+        if api.ask("flow_runs/filter", {}):
+            return True
+        if time.monotonic() > next_time and SUBMIT in browser.text():
+            browser.click(SUBMIT)
+            next_time = time.monotonic() + HEARD
+        return False
+
+    wait_for(begun)
+
+
+def take(place: PrefectPlace, browser: Browser, emulator: Emulator) -> None:
     """Start runs, one of them in the form, wait for them, and take pictures."""
     api = Api(place.api)
     browser.open(place.origin, "Dashboard")
     pages = str(browser.run("location.href")).partition("/dashboard")[0]  # of the UI that this server shows by default
-    deployment = api.ask("deployments/name/build-image/build-image")["id"]
     wait_for(api.worker_is_there)
-    parameters = urllib.parse.quote(json.dumps({"spec": PLAIN}))
-    form = f"{pages}/deployments/deployment/{deployment}/run?parameters={parameters}"
-    browser.open(form, "Project of the source image.")
+    browser.open(form(api, pages, "build-recipe", RECIPE), "Parameters")
+    browser.until(lambda: RECIPE["recipe"] in browser.values())
+    browser.picture(IMAGES / "prefect-form-recipe.png")
+    browser.open(form(api, pages, "build-image", {"spec": PLAIN}), "Parameters")
+    browser.until(lambda: PLAIN["source"]["project"] in browser.values())
     browser.picture(IMAGES / "prefect-form.png")
-    browser.click("Submit")
+    submit(api, browser)
     plain = wait_for(lambda: api.finished_run("build my-custom-image"))
-    api.ask(f"deployments/{deployment}/create_flow_run", {"parameters": {"spec": RELEASED}})
+    deployment = deployment_of(api, "build-image")
+    api.start(deployment, RELEASED)
     released = wait_for(lambda: api.finished_run("build my-custom-image-2"))
 
     browser.open(f"{pages}/runs/flow-run/{plain}", "Beginning flow run")
@@ -95,10 +159,31 @@ def take(place: PrefectPlace, browser: Browser) -> None:
     artifacts = {"key": {"any_": [f"image-{FAMILY}"]}, "flow_run_id": {"any_": [plain]}}
     found = api.ask("artifacts/filter", {"artifacts": artifacts})
     browser.resize(*PAGE)
+    take_failure(api, pages, deployment, browser, emulator)
     browser.open(f"{pages}/artifacts/artifact/{found[0]['id']}", "Phases")
     browser.picture(IMAGES / "prefect-summary.png")
     browser.open(f"{pages}/deployments", "sweep")
     browser.picture(IMAGES / "prefect-deployments.png")
+
+
+def take_failure(api: Api, pages: str, deployment: str, browser: Browser, emulator: Emulator) -> None:
+    """Start a run whose script fails, and take pictures of its page and of its summary."""
+    emulator.scripts.clear()
+    emulator.scripts.add(
+        script(
+            marker("BuildStep: 1 started run-script preload.sh", 2.0),
+            said("BuildStatus: fetching app.tar.gz\nBuildStatus: curl: (6) Could not resolve host: intern.example\n"),
+            marker("BuildStep: 1 failed exit 6", 2.0),
+            marker("BuildFailed: step 1 exit 6"),
+        )
+    )
+    api.start(deployment, BROKEN)
+    broken = wait_for(lambda: api.finished_run("build my-broken-image", "FAILED"))
+    browser.open(f"{pages}/runs/flow-run/{broken}", "Beginning flow run")
+    browser.picture(IMAGES / "prefect-failed-run.png")
+    found = api.ask("artifacts/filter", {"artifacts": {"key": {"any_": ["image-broken"]}}})
+    browser.open(f"{pages}/artifacts/artifact/{found[0]['id']}", "Last lines")
+    browser.picture(IMAGES / "prefect-failed-summary.png")
 
 
 def take_graph(browser: Browser, file: Path) -> None:
@@ -121,14 +206,14 @@ def main() -> None:
         directory = Path(name)
         with Emulator(directory / "emulator", "scripted", projects=("my-project",)) as emulator:
             os.environ.update(emulator.environment())
-            emulator.scripts.add({**succeeding("run-script check.sh", seconds=2.0), "match": {"name": ".*-test"}})
-            emulator.scripts.add(succeeding("run-script preload.sh", seconds=4.0))
+            emulator.scripts.add({**at_work("run-script check.sh", "Hello, World!"), "match": {"name": ".*-test"}})
+            emulator.scripts.add(at_work("run-script preload.sh", "fetching app.tar.gz"))
             make_image("my-old-image", family=FAMILY)
             with PrefectPlace(directory, ui=True) as place, Browser(*PAGE) as browser:
                 place.prefect("work-pool", "create", "--type", "process", POOL)
                 place.prefect("--no-prompt", "deploy", "--all")
                 place.start_worker()
-                take(place, browser)
+                take(place, browser, emulator)
     for file in sorted(IMAGES.glob("prefect-*.png")):
         print(f"{file.relative_to(ROOT)}: {file.stat().st_size / 1000:.0f} kB")
         if file.stat().st_size > LARGEST:

@@ -30,7 +30,7 @@ def qemu() -> str:
     found = re.search(r"version ([0-9.]+)", run("qemu-system-x86_64", "--version"))
     cache = default_cache_dir()
     accelerator = choose_accelerator(StandIn(cache), cache, _silent)
-    kind = {"kvm": "KVM", "tcg": "software emulation (no KVM that boots a guest)"}[accelerator]
+    kind = {"kvm": "KVM", "tcg": "software emulation (no usable KVM)"}[accelerator]
     return f"found {found.group(1) if found else '?'}, {kind}"
 
 

@@ -1,12 +1,13 @@
 """Images as tasks: found, made, released, deprecated, deleted."""
 
+from datetime import date
 from typing import Any
 
 from cos_customizer.customizer.families.removal import Removal
 from cos_customizer.customizer.names import BuildNames
 from cos_customizer.customizer.references import ImageRef
 from cos_customizer.customizer.spec.model import SourceImage
-from cos_customizer.gcp import deprecation, images, release
+from cos_customizer.gcp import deprecation, images, release, succession
 from cos_customizer.gcp.clients import clients
 from cos_customizer.gcp.images import ResolvedImage
 from cos_customizer.tasks.operation import operation
@@ -58,3 +59,15 @@ def delete_unfinished(image: ImageRef, owner: BuildNames) -> list[Removal]:
 def deprecate_old_images(family: str, new_image: ResolvedImage, body: dict[str, Any], build: BuildNames) -> list[str]:
     """Deprecate the images that a new one of their family replaces; see `gcp.deprecation.deprecate_older`."""
     return deprecation.deprecate_older(clients(), family, new_image, body, build)
+
+
+@operation("look for what replaces {base}")
+def name_of_successor(project: str, base: str, recipe: str, day: date) -> str:
+    """Find out the name of the image that is to replace another; see `gcp.succession.name_of_successor`."""
+    return succession.name_of_successor(clients(), project, base, recipe, day)
+
+
+@operation("replace {base} by {new_image.name}")
+def replace_older(base: str, new_image: ResolvedImage, body: dict[str, Any], build: BuildNames) -> succession.Replaced:
+    """Deprecate the images that a new one of their series replaces; see `gcp.succession.replace_older`."""
+    return succession.replace_older(clients(), base, new_image, body, build)

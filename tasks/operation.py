@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 from uuid import UUID
 
 P = ParamSpec("P")
@@ -23,13 +23,10 @@ class _Order:
     Attributes:
         last: The task runs that it depends on.
         together: Those of the current group, which depend on `last` and not on each other; None outside of a group.
-        results: What the task runs have returned. Prefect knows results by their addresses in memory: of one that is
-            gone, it takes whatever comes to the same place for that.
     """
 
     last: list[UUID] = field(default_factory=list)
     together: list[UUID] | None = None
-    results: list[Any] = field(default_factory=list)
 
     def ran(self, task_run: UUID | None) -> None:
         """Note a task run that is over; None if Prefect could not begin it."""
@@ -68,6 +65,17 @@ def side_by_side() -> Iterator[None]:
         order.last, order.together = order.together or order.last, None
 
 
+class _Boxed(Generic[R]):
+    """What an operation has returned, where Prefect does not look.
+
+    It would remember results and their parts by their addresses in memory, and draw a line from this task run to each
+    that is ever called with one of them: with the name of a zone, say, or with what has come to the same place since.
+    """
+
+    def __init__(self, value: R) -> None:
+        self.value = value
+
+
 def operation(run_name: str, *, always: bool = False) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Make a function a Prefect task where it is called in a flow.
 
@@ -89,9 +97,9 @@ def operation(run_name: str, *, always: bool = False) -> Callable[[Callable[P, R
             return make(noting_its_start)
 
         @functools.wraps(function)
-        def noting_its_start(*args: P.args, **kwargs: P.kwargs) -> R:
+        def noting_its_start(*args: P.args, **kwargs: P.kwargs) -> _Boxed[R]:
             _this_run.set(_id_of_this_run())
-            return function(*args, **kwargs)
+            return _Boxed(function(*args, **kwargs))
 
         @functools.wraps(function)
         def run(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -99,8 +107,7 @@ def operation(run_name: str, *, always: bool = False) -> Callable[[Callable[P, R
                 return function(*args, **kwargs)
             order, token = _order.get() or _Order(), _this_run.set(None)
             try:
-                result: R = as_task()(*args, wait_for=_stand_ins(order.last), **kwargs)
-                order.results.append(result)
+                boxed: _Boxed[R] = as_task()(*args, wait_for=_stand_ins(order.last), **kwargs)
             except Exception:
                 if always and _this_run.get() is None:
                     return function(*args, **kwargs)
@@ -108,7 +115,7 @@ def operation(run_name: str, *, always: bool = False) -> Callable[[Callable[P, R
             finally:
                 order.ran(_this_run.get())
                 _this_run.reset(token)
-            return result
+            return boxed.value
 
         return run
 

@@ -19,6 +19,12 @@ def archive_context(context: BuildContext, steps: list[Step], directory: Path) -
     return prepare_archive(clients(), context, steps, directory)
 
 
+@operation("look for bucket {bucket}")
+def check_bucket(bucket: str) -> None:
+    """Find out whether the bucket is there; see `gcp.scratch.check_bucket`."""
+    scratch.check_bucket(clients(), bucket)
+
+
 @operation("upload build context")
 def upload_context(archive: Archive, target: ObjectRef, build: BuildNames, expires: float) -> None:
     """Store the build context in Cloud Storage, where the builder VM fetches it; see `gcp.scratch.upload`."""

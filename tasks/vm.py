@@ -1,4 +1,4 @@
-"""The VMs of a build as tasks: create, follow, stop, delete."""
+"""The VMs of a build as tasks: create, boot, follow, stop, delete."""
 
 from typing import Any
 
@@ -15,6 +15,12 @@ from cos_customizer.tasks.operation import operation
 def create_vm(what: str, vm: VmRef, body: dict[str, Any], build: BuildNames) -> None:  # noqa: ARG001
     """Create the builder VM or the test VM; see `gcp.instances.create_vm`."""
     instances.create_vm(clients(), vm, body, build)
+
+
+@operation("boot {what}")
+def follow_boot(console: GuestConsole, what: str) -> None:  # noqa: ARG001
+    """Follow the VM until it begins its first step; see `gcp.guest_console.GuestConsole.follow_boot`."""
+    console.follow_boot()
 
 
 @operation("{label}")

@@ -6,9 +6,11 @@ from pathlib import Path
 import click
 
 from cos_customizer.cli.command import RECIPES, command
-from cos_customizer.cli.flags import PathFlag, SwitchFlag, TextsFlag
+from cos_customizer.cli.dry_run import FULL_FLAG
+from cos_customizer.cli.flag_kinds import ChoiceFlag, PathFlag, SwitchFlag, TextsFlag
 from cos_customizer.cli.output_file import OUTPUT_FILE_FLAG, OutputFile
 from cos_customizer.customizer.errors import UsageError
+from cos_customizer.customizer.spec.options import ON_EXISTING_CHOICES, OPTIONS
 
 FLAGS = (
     PathFlag(
@@ -27,17 +29,35 @@ FLAGS = (
         value="KEY=VALUE",
         example="-set steps.0.env.RELEASE=42",
     ),
+    ChoiceFlag(
+        "on-existing",
+        OPTIONS["output.on_existing"].text,
+        also="By default what the recipe says.",
+        choices=ON_EXISTING_CHOICES,
+        field="output.on_existing",
+        example="-on-existing=replace",
+    ),
     OUTPUT_FILE_FLAG,
     SwitchFlag(
         "dry-run",
         "Build nothing: print the recipe as it is understood and every request that would be sent, as YAML.",
     ),
+    FULL_FLAG,
 )
 
 
 @command("build", FLAGS, section=RECIPES, rank=1)
 @click.pass_context
-def build(ctx: click.Context, /, recipe: str | None, set: list[str], output_file: str | None, dry_run: bool) -> int:  # noqa: A002
+def build(
+    ctx: click.Context,
+    /,
+    recipe: str | None,
+    set: list[str],  # noqa: A002
+    on_existing: str | None,
+    output_file: str | None,
+    dry_run: bool,
+    dry_run_full: bool,
+) -> int:
     """Build the image of a recipe: all build steps in one command.
 
     There is no local state. A recipe is a YAML file that says everything about a build; `cos-customizer schema` prints
@@ -49,12 +69,13 @@ def build(ctx: click.Context, /, recipe: str | None, set: list[str], output_file
         raise UsageError("-recipe must be set", "see: cos-customizer help build.")
     from cos_customizer.customizer.spec.recipe import read_recipe
 
-    spec = read_recipe(Path(recipe)).with_settings(set).spec()
-    if dry_run:
+    settings = [*set, f"output.on_existing={on_existing}"] if on_existing else set
+    spec = read_recipe(Path(recipe)).with_settings(settings).spec()
+    if dry_run or dry_run_full:
         from cos_customizer.cli.dry_run import dry_run as print_dry_run
 
         path = spec.context.path
-        return print_dry_run(spec, path if path.startswith("gs://") else str(Path(path).absolute()))
+        return print_dry_run(spec, path if path.startswith("gs://") else str(Path(path).absolute()), dry_run_full)
     result_file = OutputFile.checked(output_file)
     from cos_customizer.cli.run_build import run_build
 

@@ -6,11 +6,14 @@ import click
 
 from cos_customizer.cli.checks import checked
 from cos_customizer.cli.command import FAMILIES, command
-from cos_customizer.cli.flags import Flag, IntegerFlag, ListFlag, SwitchFlag
+from cos_customizer.cli.flag import Flag
+from cos_customizer.cli.flag_kinds import IntegerFlag, ListFlag, SwitchFlag
 from cos_customizer.cli.removals import show_removals
+from cos_customizer.cli.time_limit import timeout_flag, within
+from cos_customizer.customizer import deadline
 from cos_customizer.customizer.errors import UsageError
 from cos_customizer.customizer.families.image_expiry import DEFAULT_KEEP_LAST, Retention
-from cos_customizer.customizer.families.removal import raise_failures
+from cos_customizer.customizer.families.removal import TIME_LIMIT, raise_failures
 
 FLAGS = (
     Flag("project", "Project of the images.", value="PROJECT", example="-project=my-project", needed=True),
@@ -43,6 +46,7 @@ FLAGS = (
         "Delete nothing: only print the table. -dry-run=false deletes.",
         default=True,
     ),
+    timeout_flag(TIME_LIMIT),
 )
 
 
@@ -54,6 +58,7 @@ def expire_images(
     include_others: bool,
     disk_project: list[str],
     dry_run: bool,
+    timeout: str,
 ) -> int:
     """Delete a family's images that are past the date of deletion of their deprecation.
 
@@ -68,16 +73,19 @@ def expire_images(
     disk_projects = checked("disk-project", disk_project, names.check_project)
     if keep_last < 0:
         raise UsageError(f"-keep-last: {keep_last} is less than 0")
+    limit = within(timeout, TIME_LIMIT)
     from cos_customizer.gcp import image_expiry
     from cos_customizer.gcp.clients import connect
 
-    clients = connect()
     retention = Retention(project, families, keep_last, include_others, disk_projects)
     now = time.time()
-    decided = image_expiry.plan(clients, retention, now)
-    removals = [removal for _, removal in decided]
-    if not dry_run:
-        removals = image_expiry.apply(clients, retention, decided, now)
+    with limit:
+        with deadline.before_changes():
+            clients = connect()
+            decided = image_expiry.plan(clients, retention, now)
+        removals = [removal for _, removal in decided]
+        if not dry_run:
+            removals = image_expiry.apply(clients, retention, decided, now)
     show_removals(removals, "family", dry_run)
     for family in families:
         if not any(removal.where == family for removal in removals):

@@ -6,22 +6,25 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cos_customizer.cli.command import BUILD_STEPS, command
-from cos_customizer.cli.flags import (
+from cos_customizer.cli.dry_run import FULL_FLAG
+from cos_customizer.cli.flag import Flag, spec_fields
+from cos_customizer.cli.flag_kinds import (
+    ChoiceFlag,
     DurationFlag,
-    Flag,
     IntegerFlag,
     ListFlag,
     MapFlag,
     NegatingFlag,
+    SecondsFlag,
     SwitchFlag,
-    spec_fields,
 )
 from cos_customizer.cli.go_flags import see_help
 from cos_customizer.cli.output_file import OUTPUT_FILE_FLAG, OutputFile
 from cos_customizer.cli.state import BuildState, StateDirectory
 from cos_customizer.cli.workdir import WORKDIR_FLAG, workdir_of
+from cos_customizer.customizer import deadline
 from cos_customizer.customizer.errors import UsageError
-from cos_customizer.customizer.spec.options import OPTIONS
+from cos_customizer.customizer.spec.options import ON_EXISTING_CHOICES, OPTIONS
 
 if TYPE_CHECKING:
     from cos_customizer.customizer.spec.model import BuildSpec
@@ -38,10 +41,13 @@ FLAGS = (
         field="output.project",
     ),
     Flag("image-name", OPTIONS["output.name"], value="NAME", example="-image-name=my-custom-image"),
+    ChoiceFlag(
+        "on-existing", OPTIONS["output.on_existing"], choices=ON_EXISTING_CHOICES, example="-on-existing=replace"
+    ),
     Flag("image-suffix", OPTIONS["output.suffix"], value="SUFFIX", example="-image-suffix=-custom"),
     Flag("image-family", OPTIONS["output.family"], value="FAMILY", example="-image-family=my-family"),
     SwitchFlag("deprecate-old-images", OPTIONS["output.deprecate_old_images"]),
-    IntegerFlag("old-image-ttl", OPTIONS["output.old_image_ttl"], value="SECONDS", example="-old-image-ttl=86400"),
+    SecondsFlag("old-image-ttl", OPTIONS["output.old_image_ttl"], value="SECONDS", example="-old-image-ttl=30d"),
     MapFlag("labels", OPTIONS["output.labels"], value="KEY=VALUE,…", example="-labels=cos_image=true,milestone=65"),
     SwitchFlag("inherit-labels", OPTIONS["output.inherit_labels"]),
     ListFlag(
@@ -100,6 +106,7 @@ FLAGS = (
         "dry-run",
         "Build nothing: print the specification and every request that would be sent, as YAML. Local state is kept.",
     ),
+    FULL_FLAG,
     WORKDIR_FLAG,
 )
 
@@ -110,27 +117,28 @@ def finish_image_build(ctx: click.Context, /, **values: Any) -> int:
     """Build the image: boot a builder VM, run the steps on it, make an image of its disk.
 
     The builder VM, its disk and the build context in Cloud Storage are removed at the end, whatever happens; the VM's
-    serial log is kept there. The local state is removed too, unless no VM was made: then the command can be given
-    again. An output image that is there already is a success.
+    serial log is kept there. The local state is removed too, but for a line on how the build ended, unless no VM was
+    made: then the command can be given again. An output image that is there already is a success: see -on-existing.
     """
     started = ctx.obj if isinstance(ctx.obj, float) else time.monotonic()
     directory = StateDirectory.named(workdir_of(ctx, values["local_state_workdir"]))
-    if values["dry_run"]:
+    if values["dry_run"] or values["dry_run_full"]:
         from cos_customizer.cli.dry_run import dry_run
 
         state = directory.read()
         # The archive in the local state lasts no longer than the build.
-        return dry_run(specification(state, values), state.build_context)
+        return dry_run(specification(state, values), state.build_context, values["dry_run_full"])
     with directory.finishing() as state:
         spec = specification(state, values)
         output_file = OutputFile.checked(values["output_file"])
         if values["enable_cleanup"]:
             from cos_customizer.cli.clean_up import clean_up
 
-            clean_up(spec.builder.project, spec.builder.zones)
-        from cos_customizer.cli.run_build import run_build
+            with deadline.until(started + spec.timeout_seconds / 2):  # the rest is the build's
+                clean_up(spec.builder.project, spec.builder.zones)
+        from cos_customizer.cli.run_build import ending, run_build
 
-        run_build(spec, started, output_file, on_ended=lambda: directory.remove(state))
+        run_build(spec, started, output_file, on_ended=lambda result: directory.remove(state, ending(result)))
     return 0
 
 

@@ -5,7 +5,8 @@ from typing import Any
 import click
 
 from cos_customizer.cli.command import BUILD_STEPS, command
-from cos_customizer.cli.flags import Flag, SwitchFlag, spec_fields
+from cos_customizer.cli.flag import Flag, spec_fields
+from cos_customizer.cli.flag_kinds import SwitchFlag
 from cos_customizer.cli.go_flags import see_help
 from cos_customizer.cli.state import StateDirectory
 from cos_customizer.cli.workdir import WORKDIR_FLAG, workdir_of

@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING
 import click
 
 from cos_customizer.cli.command import BUILD_STEPS, command
-from cos_customizer.cli.flags import Candidates, Flag, MapFlag
+from cos_customizer.cli.flag import Flag
+from cos_customizer.cli.flag_kinds import MapFlag
+from cos_customizer.cli.flag_values import Candidates
 from cos_customizer.cli.go_flags import see_help
-from cos_customizer.cli.state import StateDirectory
+from cos_customizer.cli.state import BuildState, StateDirectory
 from cos_customizer.cli.workdir import WORKDIR_FLAG, workdir_of
 from cos_customizer.customizer.errors import CustomizerError, UsageError
 from cos_customizer.customizer.fields import FieldPath, message_of, placed
@@ -22,6 +24,10 @@ from cos_customizer.customizer.spec.script_checks import (
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
+
+
+_LOOKED_THROUGH = 128 << 20
+"""Bytes of an unpacked build context: a second's work, at most."""
 
 
 def _files_of_the_context(ctx: click.Context, incomplete: str) -> "list[CompletionItem[str]]":
@@ -39,6 +45,7 @@ FLAGS = (
         "script",
         OPTIONS["steps.run-script.script"],
         value="PATH",
+        names_file=True,
         completer=Candidates("script", _files_of_the_context),
         example="-script=preload.sh",
     ),
@@ -59,6 +66,22 @@ FLAGS = (
     ),
     WORKDIR_FLAG,
 )
+
+
+def _look_at(script: str, state: BuildState) -> None:
+    """Refuse what bash cannot run, and warn of what it most likely will not do.
+
+    finish-image-build does so in any case, before it makes anything; here only what lies near the archive's beginning.
+    """
+    from cos_customizer.customizer.context import read_files
+    from cos_customizer.customizer.script_contents import LIMIT, check_scripts
+
+    try:
+        warnings = check_scripts(read_files(state.archive, [script], LIMIT, _LOOKED_THROUGH))
+    except UsageError as error:
+        raise UsageError(f"-script: {error.message}", error.hint) from None
+    for warning in warnings:
+        click.echo(f"cos-customizer: warning: {warning}", err=True)
 
 
 @command("run-script", FLAGS, section=BUILD_STEPS, rank=2)
@@ -100,7 +123,9 @@ def run_script(
         message = placed(message_of(error), FieldPath("steps.run-script"))
         raise UsageError(message, see_help("run-script")) from None
     state = StateDirectory.named(workdir_of(ctx, local_state_workdir))
-    state.read().check_script("-script", script)
+    started = state.read()
+    started.check_script("-script", script)
+    _look_at(script, started)
     step = {"type": "run-script", "script": script, "env": env, "env_secrets": env_secret}
     number = state.add_step({name: value for name, value in step.items() if value})
     topic = f"step {number}"

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from cos_customizer.cli.command import BUILD_STEPS, command
-from cos_customizer.cli.flags import ChoiceFlag, Flag, IntegerFlag, PathFlag, SwitchFlag, spec_fields
+from cos_customizer.cli.flag import Flag, spec_fields
+from cos_customizer.cli.flag_kinds import ChoiceFlag, IntegerFlag, PathFlag, SwitchFlag
 from cos_customizer.cli.state import StateDirectory
 from cos_customizer.cli.workdir import WORKDIR_FLAG, workdir_of
 from cos_customizer.customizer.errors import UsageError
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from cos_customizer.customizer.spec.model import SourceImage
 
 Part = TypeVar("Part", bound="Model")
+
+_MADE_LATER = "_cloudbuild"
+"""End of the name of a project's bucket that Cloud Build makes with its first build: finish-image-build looks."""
 
 FLAGS = (
     Flag("image-project", OPTIONS["source.project"], value="PROJECT", example="-image-project=cos-cloud"),
@@ -72,16 +76,19 @@ def start_image_build(ctx: click.Context, /, **values: Any) -> int:
 
         from cos_customizer.gcp.clients import connect
         from cos_customizer.gcp.images import resolve_source
+        from cos_customizer.gcp.scratch import check_bucket
 
-        image = resolve_source(connect(), source)
+        clients = connect()
+        image = resolve_source(clients, source)
+        bucket = spec["scratch"]["bucket"]
+        if not bucket.endswith(_MADE_LATER):
+            check_bucket(clients, bucket)
         spec["source"] = {"project": image.project, "name": image.name, "architecture": image.architecture}
         spec["context"] = {"sha256": archive.sha256}
         draft.commit(spec, archive.files, str(context.absolute()))
     files = "1 file" if len(archive.files) == 1 else f"{len(archive.files):,} files"
-    click.echo(
-        f"source image  {image.project}/{image.name} · context {files}, {_human_size(archive.size)}, "
-        f"sha256 {archive.sha256[:8]}…"
-    )
+    click.echo(f"source image  {image.project}/{image.name}")
+    click.echo(f"context       {files}, {_human_size(archive.size)}, sha256 {archive.sha256[:8]}…")
     return 0
 
 

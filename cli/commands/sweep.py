@@ -5,10 +5,13 @@ from datetime import datetime
 
 from cos_customizer.cli.checks import checked
 from cos_customizer.cli.command import FAMILIES, command
-from cos_customizer.cli.flags import Flag, ListFlag, SwitchFlag
+from cos_customizer.cli.flag import Flag
+from cos_customizer.cli.flag_kinds import ListFlag, SwitchFlag
 from cos_customizer.cli.removals import show_removals
+from cos_customizer.cli.time_limit import timeout_flag, within
+from cos_customizer.customizer import deadline
 from cos_customizer.customizer.errors import UsageError
-from cos_customizer.customizer.families.removal import raise_failures
+from cos_customizer.customizer.families.removal import TIME_LIMIT, raise_failures
 
 FLAGS = (
     Flag(
@@ -43,11 +46,14 @@ FLAGS = (
         "Delete nothing: only print the table. -dry-run=false deletes.",
         default=True,
     ),
+    timeout_flag(TIME_LIMIT),
 )
 
 
 @command("sweep", FLAGS, section=FAMILIES, rank=4)
-def sweep(project: str, image_project: list[str], gcs_bucket: list[str], as_of: str | None, dry_run: bool) -> int:
+def sweep(
+    project: str, image_project: list[str], gcs_bucket: list[str], as_of: str | None, dry_run: bool, timeout: str
+) -> int:
     """Delete what builds have left behind.
 
     That is a killed build's VMs, disks and objects, and images that were never released. Only what bears the label
@@ -61,14 +67,17 @@ def sweep(project: str, image_project: list[str], gcs_bucket: list[str], as_of: 
     images = checked("image-project", image_project, names.check_project)
     buckets = checked("gcs-bucket", gcs_bucket, names.check_bucket)
     now = _as_of(as_of, dry_run) if as_of else time.time()
+    limit = within(timeout, TIME_LIMIT)
     from cos_customizer.gcp import sweep as sweeping
     from cos_customizer.gcp.clients import connect
 
-    clients = connect()
-    decided = sweeping.plan(clients, sweeping.SweepScope(project, images, buckets), now)
-    removals = [removal for _, removal in decided]
-    if not dry_run:
-        removals = sweeping.apply(clients, project, decided, now)
+    with limit:
+        with deadline.before_changes():
+            clients = connect()
+            decided = sweeping.plan(clients, sweeping.SweepScope(project, images, buckets), now)
+        removals = [removal for _, removal in decided]
+        if not dry_run:
+            removals = sweeping.apply(clients, project, decided, now)
     show_removals(removals, "where", dry_run)
     raise_failures(removals)
     return 0

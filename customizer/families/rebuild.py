@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import date
+from itertools import count
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -87,10 +88,16 @@ def dated_name(base: str, day: date, taken: Callable[[str], bool]) -> str:
     Returns:
         For example `web-20261124`, `web-20261124-2`.
     """
-    counter = 1
-    while True:
-        suffix = f"-{day:%Y%m%d}" + (f"-{counter}" if counter > 1 else "")
-        name = base[: _LONGEST_NAME - len(suffix)].rstrip("-") + suffix
-        if not taken(name):
-            return name
-        counter += 1
+    return next(name for counter in count(1) if not taken(name := with_date(base, day, counter)))
+
+
+def with_date(base: str, day: date, counter: int) -> str:
+    """One of the names that `dated_name` tries.
+
+    Args:
+        base: a valid name; its end gives way where the whole would be too long.
+        day: to put into the name.
+        counter: from 1, which is not written.
+    """
+    suffix = f"-{day:%Y%m%d}" + (f"-{counter}" if counter > 1 else "")
+    return base[: _LONGEST_NAME - len(suffix)].rstrip("-") + suffix

@@ -7,6 +7,9 @@ from typing import Literal
 
 from cos_customizer.customizer.errors import CustomizerError
 
+TIME_LIMIT = "1h0m0s"
+"""Go duration that a command may take which deletes, unless it is given another."""
+
 Action = Literal["keep", "delete", "deleted", "gone", "failed"]
 """To be kept; to be deleted; was deleted; was not there any more; could not be deleted."""
 

@@ -9,6 +9,8 @@ from cos_customizer.customizer.families.image_expiry import FamilyImage
 from cos_customizer.customizer.fields import FieldPath, Message
 
 _TO = FieldPath("to")
+TIME_LIMIT = "15m0s"
+"""Go duration that the command may take, unless it is given another."""
 
 
 @dataclass(frozen=True)

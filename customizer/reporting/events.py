@@ -4,10 +4,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from cos_customizer.customizer.durations import human_duration
-from cos_customizer.customizer.reporting.result import BuildResult
+from cos_customizer.customizer.reporting.result import BuildResult, Phase
+
+if TYPE_CHECKING:
+    from cos_customizer.customizer.spec.model import BuildSpec
 
 Stage = Literal["build", "verify"]
 
@@ -20,11 +23,50 @@ class Note:
         topic: a word or two on what it is about: `builder VM`, `image`, `cleaned up`.
         text: the rest of the line.
         level: `info`, `warning` or `error`.
+        aside: what the text goes on with, and can do without where a line has no more room.
     """
 
     topic: str
     text: str
     level: Literal["info", "warning", "error"] = "info"
+    aside: str = ""
+
+    @property
+    def whole(self) -> str:
+        """Text and aside."""
+        return self.text + self.aside if self.aside else self.text  # which may name fields
+
+
+@dataclass(frozen=True)
+class BuildBegan:
+    """One of several builds is about to begin.
+
+    Attributes:
+        spec: of the build.
+        recipe: the file that describes it.
+        number: from 1, of those that are built.
+        total: how many are built.
+    """
+
+    spec: "BuildSpec"
+    recipe: str
+    number: int
+    total: int
+
+
+@dataclass(frozen=True)
+class PhaseChange:
+    """A part of the build has begun or ended.
+
+    Attributes:
+        phase: which.
+        state: what became of it.
+        seconds: how long it took, once it has ended.
+    """
+
+    phase: Phase
+    state: Literal["started", "succeeded", "failed"]
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -86,7 +128,7 @@ class BuildEnded:
     error: BaseException | None = None
 
 
-Event = Note | StepChange | ConsoleOutput | BuildEnded
+Event = Note | BuildBegan | PhaseChange | StepChange | ConsoleOutput | BuildEnded
 Listener = Callable[[Event], None]
 
 _listeners: ContextVar[tuple[Listener, ...]] = ContextVar("listeners", default=())

@@ -111,7 +111,7 @@ class EventEntries:
                 payload = {"message": line, "event": "console", "serial_port": event.port, **step}
                 yield self._entry("INFO", when, facts, payload, is_output=True)
         elif isinstance(event, Note):
-            payload = {"message": f"{event.topic}: {event.text}", "event": "note", "topic": event.topic}
+            payload = {"message": f"{event.topic}: {event.whole}", "event": "note", "topic": event.topic}
             yield self._entry(_OF_LEVEL[event.level], when, facts, payload)
         elif isinstance(event, BuildEnded):
             severity = _OF_OUTCOME.get(event.result.outcome, "ERROR")
@@ -150,9 +150,10 @@ def _step_change(event: StepChange) -> dict[str, Any]:
 
 def _ending(result: BuildResult) -> dict[str, Any]:
     image = result.image or "the image"
+    maker = "" if result.made_by in (None, "this-recipe") else f" ({result.made_by.replace('-', ' ')})"
     said = {
         "built": f"{image} is built",
-        "exists": f"{image} was there already, nothing was built",
+        "exists": f"{image} was there already{maker}, nothing was built",
         "failed": f"the build of {image} failed: {result.error}",
         "timed-out": f"the build of {image} timed out: {result.error}",
         "interrupted": f"the build of {image} was interrupted: {result.error}",

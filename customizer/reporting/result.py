@@ -6,6 +6,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Outcome = Literal["built", "exists", "failed", "timed-out", "interrupted"]
 """`exists`: the output image was there already, nothing was done."""
+Phase = Literal[
+    "prepare", "builder VM", "boot", "steps", "halt", "image", "test VM", "test boot", "verify", "release", "clean-up"
+]
+"""A part of a build, in their order: `boot` is until a VM begins its first step, with the build context on its disk."""
+
+
+MadeBy = Literal["this-recipe", "another-source", "another-recipe", "other-means", "unknown"]
+"""Who has made an image that was there: this recipe of the same source image, this or another recipe of another source
+image, another recipe, something else than cos-customizer; or nobody knows."""
 
 
 class StepResult(BaseModel):
@@ -28,6 +37,12 @@ class BuildResult(BaseModel):
     build_id: str = Field("", description="Id of the build: part of its resources' names and their label.")
     project: str = Field("", description="Project of the output image.")
     image: str = Field("", description="Name of the output image.")
+    made_by: MadeBy | None = Field(
+        None,
+        description="Of an image that was there already (`exists`), or had the name (`failed`): who has made it. "
+        "`this-recipe`; `another-source`: the source image is another one by now; `another-recipe`; `other-means`: not "
+        "cos-customizer; `unknown`: the build context cannot be read.",
+    )
     image_self_link: str = Field("", description="URL of the output image, if there is one.")
     image_id: str = Field("", description="Numeric id of the output image, if there is one.")
     source_image: str = Field("", description="projects/{project}/global/images/{image} of the source image.")
@@ -37,7 +52,8 @@ class BuildResult(BaseModel):
     verification: tuple[StepResult, ...] = Field((), description="How the output image's verification scripts went.")
     durations: dict[str, float] = Field(
         default_factory=dict,
-        description="Seconds by phase: prepare, builder VM, steps, halt, image, verify, release, clean-up, total.",
+        description="Seconds by phase: prepare, builder VM, boot, steps, halt, image, test VM, test boot, verify, "
+        "release, clean-up; and in all: total.",
     )
     deprecated: tuple[str, ...] = Field((), description="Names of the family's images that were deprecated.")
     serial_log: str = Field("", description="gs:// URL of the builder VM's whole serial log, if it was stored.")

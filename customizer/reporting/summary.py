@@ -1,7 +1,9 @@
 """A build's result as people read it: a page of Markdown."""
 
+import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from cos_customizer.customizer.durations import human_duration
 from cos_customizer.customizer.reporting import console_links
@@ -47,12 +49,16 @@ def tags(spec: BuildSpec, source_image: str = "") -> list[str]:
     return [tag for tag in found if tag]
 
 
-def markdown(spec: BuildSpec, result: BuildResult) -> str:
+def markdown(
+    spec: BuildSpec, result: BuildResult, last_lines: Sequence[str] = (), *, in_google_cloud: bool = True
+) -> str:
     """Tell what has become of a build.
 
     Args:
-        spec: of the build; of its scripts only the names are told.
+        spec: of the build; values of environment variables are not told.
         result: of the build.
+        last_lines: that the step has printed in which it ended.
+        in_google_cloud: where the Cloud console shows what the build has to do with.
     """
     took = result.durations.get("total", 0.0)
     lines = [
@@ -61,34 +67,66 @@ def markdown(spec: BuildSpec, result: BuildResult) -> str:
         f"**{_OUTCOMES[result.outcome]}** in {human_duration(took)}.",
         *(("", *_quoted(result.error)) if result.error else ()),
         "",
-        *_table(("", ""), _facts(spec, result)),
+        *_table(("Build", result.build_id), _facts(spec, result, _link if in_google_cloud else _unlinked)),
+        *_block("Last lines", last_lines),
+        *(_block("To use it", _creation_of_vm(spec, result)) if result.image_id and not result.error else ()),
         *_steps("Steps", result.steps),
         *_steps("Verification", result.verification),
         *_durations(result),
     ]
     if result.leftovers:
         lines += ["", "## Left behind", "", *(f"- {_text(leftover)}" for leftover in result.leftovers)]
+    lines += _block("Specification", json.dumps(_given(spec), indent=2, ensure_ascii=False).splitlines(), "json")
     return "\n".join(lines) + "\n"
 
 
-def _facts(spec: BuildSpec, result: BuildResult) -> list[tuple[str, str]]:
+def _creation_of_vm(spec: BuildSpec, result: BuildResult) -> list[str]:
+    """A command in lines that the page has room for."""
+    return [
+        "gcloud compute instances create my-vm \\",
+        f"  --project={spec.builder.project} --zone={result.zone or spec.builder.zones[0]} \\",
+        f"  --image={result.image} --image-project={result.project}",
+    ]
+
+
+def _given(spec: BuildSpec) -> dict[str, Any]:
+    """What the specification says that is not its default."""
+    masked = spec.masked()
+    given = masked.model_dump(mode="json", exclude_defaults=True)
+    if masked.steps:
+        given["steps"] = [{"type": step.type, **more} for step, more in zip(masked.steps, given["steps"], strict=True)]
+    return given
+
+
+def _block(title: str, lines: Sequence[str], language: str = "text") -> list[str]:
+    """A section with text as it is, whatever stands in it."""
+    if not lines:
+        return []
+    longest = max((len(run) for line in lines for run in re.findall("`+", line)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return ["", f"## {title}", "", f"{fence}{language}", *lines, fence]
+
+
+def _facts(spec: BuildSpec, result: BuildResult, link: Callable[[str, str], str]) -> list[tuple[str, str]]:
     project = spec.builder.project
     facts = []
     if result.image_id:
-        link = console_links.image(result.project, result.image)
-        facts.append(("Image", _link(f"{result.project}/{result.image}", link)))
+        page = console_links.image(result.project, result.image)
+        facts.append(("Image", link(f"{result.project}/{result.image}", page)))
+    if result.made_by:
+        facts.append(("Made by", result.made_by.replace("-", " ")))
     if spec.output.family and result.image_id:
         facts.append(("Family", _text(spec.output.family)))
     if match := re.fullmatch("projects/([^/]+)/global/images/([^/]+)", result.source_image):
-        facts.append(("Source", _link(f"{match[1]}/{match[2]}", console_links.image(match[1], match[2]))))
+        facts.append(("Source", link(f"{match[1]}/{match[2]}", console_links.image(match[1], match[2]))))
     for what, log in (("Serial log", result.serial_log), ("Serial log of the test VM", result.verification_log)):
         if log:
-            facts.append((what, _link(log, console_links.storage_object(log, project))))
+            facts.append((what, link(log, console_links.storage_object(log, project))))
     if result.deprecated:
         facts.append(("Deprecated", _text(", ".join(result.deprecated))))
     if result.zone:
         facts.append(("Zone", _text(result.zone)))
-    return [*facts, ("Build", result.build_id)]
+    return facts
 
 
 def _steps(title: str, steps: Sequence[StepResult]) -> list[str]:
@@ -113,6 +151,10 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 
 def _quoted(text: str) -> list[str]:
     return [f"> {_text(line)}" for line in text.splitlines()]
+
+
+def _unlinked(text: str, _address: str) -> str:
+    return _text(text)
 
 
 def _link(text: str, address: str) -> str:

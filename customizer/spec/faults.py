@@ -12,6 +12,13 @@ from cos_customizer.customizer.spelling import did_you_mean
 Place = tuple[str | int, ...]
 """Where something is in a specification: field names, keys of mappings, numbers of items from 0."""
 
+_RULES = {
+    "int_parsing": "be a whole number",
+    "bool_parsing": "be true or false",
+    "string_too_short": "not be empty",
+}
+"""What a field must do, by the name that pydantic has for the fault."""
+
 
 def without_kinds(place: Place) -> Place:
     """A place without the parts that only say of which kind a step is: `steps.0.run-script.env` is `steps.0.env`."""
@@ -25,6 +32,11 @@ def without_kinds(place: Place) -> Place:
 def dotted(place: Place) -> str:
     """A place as people write it: `steps.0.env.FOO`."""
     return ".".join(map(str, without_kinds(place)))
+
+
+def place_of(fault: ErrorDetails) -> Place:
+    """Where a fault is: of a step of no known kind, its type."""
+    return (*fault["loc"], "type") if fault["type"] == "union_tag_invalid" else fault["loc"]
 
 
 def explain(fault: ErrorDetails, whole: str = "a build's specification") -> Message:
@@ -51,6 +63,8 @@ def explain(fault: ErrorDetails, whole: str = "a build's specification") -> Mess
         return Message("{} must be a single value", head)
     if kind == "list_type":
         return Message("{} must be a list", head)
+    if kind in _RULES:
+        return Message("{} must {}", head, _RULES[kind])
     if kind != "value_error":
         return Message("{}: {}{}", head, fault["msg"][:1].lower(), fault["msg"][1:])
     text = message_of(fault["ctx"]["error"])
@@ -69,7 +83,11 @@ def hint_for(fault: ErrorDetails, model: type[BaseModel]) -> str:
     place, kind = fault["loc"], fault["type"]
     if kind == "extra_forbidden":
         above = _model_at(model, place[:-1])
-        return did_you_mean(str(place[-1]), above.model_fields if above else (), dotted((*place[:-1], "")))
+        name = str(place[-1])
+        near = did_you_mean(name, above.model_fields if above else (), dotted((*place[:-1], "")))
+        return near or (f"did you mean {' or '.join(found)}?" if (found := _fields_called(name, model)) else "")
+    if kind == "union_tag_invalid":
+        return did_you_mean(str(fault["ctx"]["tag"]), STEP_KINDS)
     if kind == "string_type" and fault["input"] is None:
         return "'' is an empty text."
     if kind == "string_type":
@@ -79,6 +97,12 @@ def hint_for(fault: ErrorDetails, model: type[BaseModel]) -> str:
     if kind != "value_error" and fault["input"] is None:
         return f"give {dotted(place)} one, or take the field out."
     return ""
+
+
+def _fields_called(name: str, model: type[BaseModel]) -> list[str]:
+    """The fields of a name that are one level below the top."""
+    below = {above: _only_model(field.annotation) for above, field in model.model_fields.items()}
+    return [f"{above}.{name}" for above, each in below.items() if each and name in each.model_fields]
 
 
 def _model_at(model: type[BaseModel] | None, place: Place) -> type[BaseModel] | None:

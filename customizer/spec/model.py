@@ -30,6 +30,7 @@ from cos_customizer.customizer.spec.values import (
     NonEmpty,
     Project,
     ResourceName,
+    Seconds,
     ServiceAccount,
     Timeout,
     Workdir,
@@ -114,13 +115,14 @@ class OutputImage(Model):
     project: Project = field(OPTIONS["output.project"])
     name: ResourceName | None = field(OPTIONS["output.name"])
     suffix: NonEmpty | None = field(OPTIONS["output.suffix"])
+    on_existing: Literal["skip", "fail", "replace"] = field(OPTIONS["output.on_existing"])
     family: ResourceName | None = field(OPTIONS["output.family"])
     labels: ImageLabels = field(OPTIONS["output.labels"])
     inherit_labels: bool = field(OPTIONS["output.inherit_labels"])
     licenses: Licenses = field(OPTIONS["output.licenses"])
     storage_location: NonEmpty | None = field(OPTIONS["output.storage_location"])
     deprecate_old_images: bool = field(OPTIONS["output.deprecate_old_images"])
-    old_image_ttl: int = field(OPTIONS["output.old_image_ttl"], ge=0, le=_CENTURY)
+    old_image_ttl: Seconds = field(OPTIONS["output.old_image_ttl"], ge=0, le=_CENTURY)
 
     @model_validator(mode="after")
     def _goes_together(self) -> "OutputImage":

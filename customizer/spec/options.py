@@ -10,7 +10,9 @@ BUILDER_PROJECT = FieldPath("builder.project")
 GPU_TYPE, ZONES = FieldPath("builder.gpu_type"), FieldPath("builder.zones")
 SOURCE_NAME, SOURCE_MILESTONE, SOURCE_FAMILY = map(FieldPath, ("source.name", "source.milestone", "source.family"))
 OUTPUT_FAMILY, OUTPUT_SUFFIX = FieldPath("output.family"), FieldPath("output.suffix")
+OUTPUT_NAME, ON_EXISTING = FieldPath("output.name"), FieldPath("output.on_existing")
 OUTPUT_LABELS, INHERIT_LABELS = FieldPath("output.labels"), FieldPath("output.inherit_labels")
+ON_EXISTING_CHOICES = ("skip", "fail", "replace")
 DEPRECATE_OLD_IMAGES = FieldPath("output.deprecate_old_images")
 DISK_SIZE = FieldPath("builder.disk_size_gb")
 VERIFY_SCRIPTS = FieldPath("verify.scripts")
@@ -113,11 +115,23 @@ OPTIONS = by_path(
     Option("builder.kms_key", "Cloud KMS key that encrypts the builder VM's disk and the output image."),
     Option("output.project", "Project of the output image.", required=True),
     Option(
-        "output.name",
+        OUTPUT_NAME.path,
         Message(
-            "Name of the output image. This or {} must be given. If it is there already, nothing is done.",
+            "Name of the output image. This or {} must be given. If it is there already, nothing is done; {} says "
+            "otherwise.",
             OUTPUT_SUFFIX,
+            ON_EXISTING,
         ),
+    ),
+    Option(
+        ON_EXISTING.path,
+        Message(
+            "What to do if an image of another recipe has the name: skip: build nothing, warn, and succeed; fail: "
+            "build nothing, and fail; replace: build an image named {}-DATE, and when it is ready deprecate the old "
+            "one in favour of it. An image that this recipe has made is a success in any case.",
+            OUTPUT_NAME,
+        ),
+        "skip",
     ),
     Option(OUTPUT_SUFFIX.path, "Name the output image after the source image, with this appended."),
     Option(OUTPUT_FAMILY.path, "Family of the output image."),
@@ -147,8 +161,8 @@ OPTIONS = by_path(
     Option(
         "output.old_image_ttl",
         Message(
-            "Time to live in seconds of the images that {} deprecates: after it they count as deleted (Compute Engine "
-            "itself deletes nothing). 0: no such date is set.",
+            "Time to live of the images that {} deprecates, in seconds or as a duration (30d, 1h30m): after it they "
+            "count as deleted (Compute Engine itself deletes nothing). 0: no such date is set.",
             DEPRECATE_OLD_IMAGES,
         ),
         0,

@@ -18,10 +18,11 @@ from pydantic import ValidationError
 from cos_customizer.customizer.bounded_yaml import DEEPEST, LONGEST, BoundedLoader, problem_of
 from cos_customizer.customizer.errors import UsageError
 from cos_customizer.customizer.fields import FieldPath, Message, joined
-from cos_customizer.customizer.spec.faults import Place, dotted, explain, hint_for, without_kinds
+from cos_customizer.customizer.spec.faults import Place, dotted, explain, hint_for, place_of, without_kinds
 from cos_customizer.customizer.spec.model import BuildSpec
 from cos_customizer.customizer.spec.script_checks import MASK
 from cos_customizer.customizer.spec.step import StepModel
+from cos_customizer.customizer.spelling import quoted
 
 STANDARD_INPUT = Path("-")
 """The path that means standard input."""
@@ -83,11 +84,16 @@ class Recipe:
             UsageError: it is not one; every fault is named by its field and where that comes from. Or values of
                 environment variables are masked, as a dry run prints them.
         """
+        if "deployments" in self.data and "source" not in self.data:
+            raise UsageError(
+                f"{self.name}: this is no recipe: it has `deployments`, so it is Prefect's",
+                "give recipes a directory of their own, or a pattern that leaves it out: recipes/*.yaml.",
+            )
         try:
             spec = BuildSpec.model_validate(self.data)
         except ValidationError as error:
             faults = error.errors()
-            texts = [Message("{}: {}", self._origin(fault["loc"]), explain(fault, "a recipe")) for fault in faults]
+            texts = [Message("{}: {}", self._origin(place_of(fault)), explain(fault, "a recipe")) for fault in faults]
             hints = (hint_for(fault, BuildSpec) for fault in faults)
             hint = next(filter(None, hints), "`cos-customizer schema` prints what a recipe may hold.")
             raise UsageError(joined("\n", texts), hint) from None
@@ -110,14 +116,17 @@ class Recipe:
             )
 
     def _origin(self, place: Place) -> str:
-        """Where a place comes from, or what is nearest above it."""
+        """Where a place comes from: itself, what is in it (a setting may have made it), or what is nearest above it."""
         shown = without_kinds(place)
+        inside = [origin for other, origin in self.origins.items() if shown and other[: len(shown)] == shown]
+        if shown not in self.origins and inside:
+            return inside[0]
         while shown and shown not in self.origins:
             shown = shown[:-1]
         return self.origins.get(shown, self.name)
 
 
-def read_recipe(path: Path) -> Recipe:
+def read_recipe(path: str | Path) -> Recipe:
     """Read a recipe from a file.
 
     The first document of the file counts: so the output of a dry run is one. `context.path` is relative to the file's
@@ -130,13 +139,16 @@ def read_recipe(path: Path) -> Recipe:
     Raises:
         UsageError: it cannot be read, or is not YAML, or not a mapping of fields to values.
     """
+    path = Path(path)
     name, directory = ("standard input", Path()) if path == STANDARD_INPUT else (str(path), path.parent)
     try:
         text = _standard_input() if path == STANDARD_INPUT else _begin_of(path)
     except (OSError, ValueError) as error:  # ValueError: no path at all
         raise UsageError(
-            f"cannot read recipe {name!r}: {error.strerror if isinstance(error, OSError) else error}",
-            f"paths are relative to the working directory, {str(Path.cwd())!r}." if not path.is_absolute() else "",
+            f"cannot read recipe {quoted(name)}: {error.strerror if isinstance(error, OSError) else error}",
+            f"paths are relative to the working directory, {quoted(str(Path.cwd()))}."
+            if not path.is_absolute()
+            else "",
         ) from error
     if len(text) > 4 * LONGEST:
         raise UsageError(f"{name}: the recipe has more than {4 * LONGEST:,} bytes")
@@ -179,7 +191,10 @@ def parse_recipe(text: bytes | str, name: str, directory: Path) -> Recipe:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{name}:{mark.line + 1}" if mark else name
-        raise UsageError(f"{where}: this is not YAML that a recipe can be: {problem_of(error)}") from None
+        raise UsageError(
+            f"{where}: this is not YAML that a recipe can be: {problem_of(error)}",
+            "YAML is indented by spaces: there is a tab." if "'\\t'" in problem_of(error) else "",
+        ) from None
     except yaml.YAMLError as error:  # a character that YAML does not know
         raise UsageError(f"{name}: this is not YAML that a recipe can be: {problem_of(error)}") from None
     if not isinstance(data, dict):

@@ -6,6 +6,7 @@ from typing import Any
 from cos_customizer.customizer import names
 from cos_customizer.customizer.spec.model import BuildSpec
 from cos_customizer.customizer.spec.steps.kinds import STEP_KINDS
+from cos_customizer.customizer.spec.values import SECONDS_SCHEMA
 
 Schema = dict[str, Any]
 
@@ -27,15 +28,25 @@ def recipe_schema() -> Schema:
         "if": _given("milestone"),
         "then": {"properties": {"project": {"const": names.COS_PROJECT}}},
     }
+    for field in schema["properties"].values():
+        if (part := str(field.get("$ref", "")).rpartition("/")[2]) in parts:
+            field.setdefault("description", parts[part]["description"])
     parts["OutputImage"] |= {
-        "oneOf": [_given("name"), _given("suffix")],
+        "anyOf": [_given("name"), _given("suffix")],
         "allOf": [
+            # Not by oneOf, of which editors say no more than that two of its branches hold.
+            {"if": _given("name"), "then": {"properties": {"suffix": {"type": "null"}}}},
             {"if": _is("deprecate_old_images", {"const": True}), "then": _given("family")},
             {
                 "if": _is("old_image_ttl", {"exclusiveMinimum": 0}),
                 "then": _is("deprecate_old_images", {"const": True}),
             },
         ],
+    }
+    ttl = parts["OutputImage"]["properties"]["old_image_ttl"]
+    parts["OutputImage"]["properties"]["old_image_ttl"] = {
+        **{key: value for key, value in ttl.items() if key in ("default", "description")},
+        **SECONDS_SCHEMA,
     }
     parts["Verification"] |= {
         "if": _is("keep_failed_image", {"const": True}),

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from cos_customizer.customizer import names
 from cos_customizer.customizer.fields import FieldPath, Message, Option, by_path
+from cos_customizer.customizer.spelling import quoted
 
 ENV, ENV_SECRETS = FieldPath("steps.run-script.env"), FieldPath("steps.run-script.env_secrets")
 
@@ -56,14 +57,14 @@ def normalize_script(path: str) -> str:
     if not path:
         raise ValueError("the path of a script must be set")
     if not _is_text(path):
-        raise ValueError(f"{path!r} cannot be passed on to the builder VM: it is not valid UTF-8, or has a NUL")
+        raise ValueError(f"{quoted(path)} cannot be passed on to the builder VM: it is not valid UTF-8, or has a NUL")
     normal = posixpath.normpath(path)
     if normal.startswith("/"):
-        raise ValueError(f"{path!r} is absolute; give the path relative to the build context's root")
+        raise ValueError(f"{quoted(path)} is absolute; give the path relative to the build context's root")
     if normal == ".." or normal.startswith("../"):
-        raise ValueError(f"{path!r} is outside the build context")
+        raise ValueError(f"{quoted(path)} is outside the build context")
     if normal == ".":
-        raise ValueError(f"{path!r} is a directory, not a script")
+        raise ValueError(f"{quoted(path)} is a directory, not a script")
     return normal
 
 

@@ -58,6 +58,11 @@ class StepModel(Model):
         return ()
 
     @property
+    def scripts(self) -> Sequence[str]:
+        """Paths in the build context of what bash runs on the VM."""
+        return ()
+
+    @property
     def gpu_driver(self) -> Driver | None:
         """The GPU driver that the step installs."""
         return None

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, StringConstraints, WithJsonSchema
 
 from cos_customizer.customizer import names
-from cos_customizer.customizer.durations import format_duration, parse_duration
+from cos_customizer.customizer.durations import check_time_limit, format_duration, parse_duration, parse_seconds
 from cos_customizer.customizer.spec.script_checks import check_environment_secrets, check_environment_size
 
 MOST_LABELS = 64
@@ -15,6 +15,10 @@ _LONGEST_TIMEOUT = 120 * 24 * 3600
 """Seconds: maxRunDuration is no longer. Source: https://cloud.google.com/compute/docs/instances/limit-vm-runtime."""
 _KMS_KEY = re.compile(r"projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+(/cryptoKeyVersions/[0-9]+)?")
 """Source: https://cloud.google.com/kms/docs/resource-hierarchy#retrieve_resource_id."""
+
+_TERMS = r"(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))"
+_GO_DURATION = re.compile(rf"[-+]?{_TERMS}+")
+_SECONDS = re.compile(rf"[0-9]+|[0-9]+d{_TERMS}*|{_TERMS}+")
 
 
 def _spelled(pattern: re.Pattern[str]) -> WithJsonSchema:
@@ -104,6 +108,13 @@ def _check_timeout(text: str) -> str:
     return format_duration(seconds)
 
 
+def _seconds_of(value: Any) -> Any:
+    """A duration as a number of seconds; what is none is left for others to refuse."""
+    if isinstance(value, str) and not re.fullmatch(r"[+-]?[0-9_]+", value):
+        return parse_seconds(value)
+    return value
+
+
 def _check_context_path(path: str) -> str:
     names.bucket_and_object(path)
     return path
@@ -136,4 +147,8 @@ Zones = Annotated[list[ResourceName], AfterValidator(_each_once)]
 ServiceAccount = Annotated[NonEmpty, AfterValidator(_check_service_account)]
 KmsKey = Annotated[str, AfterValidator(_check_kms_key), _spelled(_KMS_KEY)]
 Licenses = Annotated[list[str], AfterValidator(_shorten_licenses)]
-Timeout = Annotated[str, BeforeValidator(str), AfterValidator(_check_timeout)]
+Timeout = Annotated[str, BeforeValidator(str), AfterValidator(_check_timeout), _spelled(_GO_DURATION)]
+PositiveDuration = Annotated[str, BeforeValidator(str), AfterValidator(check_time_limit)]
+Seconds = Annotated[int, BeforeValidator(_seconds_of)]
+SECONDS_SCHEMA: dict[str, Any] = {"anyOf": [{"type": "integer", "minimum": 0}, _text_schema(_SECONDS)]}
+"""What a recipe may say where a number of seconds is wanted."""

@@ -8,12 +8,23 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
+from cos_customizer.emulator.cloud_build.model import Step
 from cos_customizer.emulator.cloud_build.runner import BuildDirectories
-from cos_customizer.emulator.cloud_build.workflow import Step
 from cos_customizer.emulator.errors import EmulatorError
 
 TOOLS = ("docker", "podman", "buildah")
 _HOME, _WORKSPACE = "/builder/home", "/workspace"
+_SCRIPT = "/builder/script"
+"""Where a step's container finds the script that it is to run."""
+_SECRETS = "/builder/secrets"
+_WITH_SECRETS = f"""\
+for variable in {_SECRETS}/*; do
+  value=$(cat "$variable" && printf .)
+  export "${{variable##*/}}=${{value%.}}"
+done
+exec "$@"
+"""
+"""A script that takes its environment from files, and then runs its arguments."""
 
 
 class Containers:
@@ -27,24 +38,39 @@ class Containers:
         image: image of all steps; empty: the images that the steps name.
         environment: of all steps, over that of the image.
         directories: that the steps share.
+        secrets: values of variables that steps may have in `secret_env`.
     """
 
-    def __init__(self, tool: str, image: str, environment: Mapping[str, str], directories: BuildDirectories) -> None:
+    def __init__(
+        self,
+        tool: str,
+        image: str,
+        environment: Mapping[str, str],
+        directories: BuildDirectories,
+        secrets: Mapping[str, str] | None = None,
+    ) -> None:
         self._tool, self._image, self._environment, self._directories = tool, image, environment, directories
+        self._secrets = secrets or {}
 
     def start(self, step: Step, name: str) -> "subprocess.Popen[bytes]":
         """Start a step."""
         image = self._image or step.name
         options = [f"--volume={self._directories.home}:{_HOME}", f"--volume={self._directories.workspace}:{_WORKSPACE}"]
+        options += [f"--volume={self._directories.volume(each.name)}:{each.path}" for each in step.volumes]
+        if step.script:
+            options.append(f"--volume={self._directories.script(step, name)}:{_SCRIPT}")
+            step = step.model_copy(update={"entrypoint": _SCRIPT})
         settings = {**self._environment, "HOME": _HOME, **dict(item.split("=", 1) for item in step.env)}
         options += [f"--env={variable}={value}" for variable, value in settings.items()]
         options.append(f"--workdir={PurePosixPath(_WORKSPACE, step.dir)}")
         if self._tool == "buildah":
             self._make_directory(step)
-            return self._popen([*self._buildah(name, image, options), *self._command(step, image)])
+            options += self._secret_files(step, name)
+            return self._popen(step, [*self._buildah(name, image, options), *self._command(step, image)])
+        options += [f"--env={variable}" for variable in step.secret_env]  # its value is nothing for a command line
         options += [f"--name={name}", "--rm", "--network=host", "--security-opt=label=disable"]
         options += [f"--entrypoint={step.entrypoint}"] if step.entrypoint else []
-        return self._popen([self._tool, "run", *options, image, *step.args])
+        return self._popen(step, [self._tool, "run", *options, image, *step.args])
 
     def send_signal(self, process: "subprocess.Popen[bytes]", name: str, number: signal.Signals) -> None:
         """Send a signal to the container's first process, with which all others end."""
@@ -74,11 +100,24 @@ class Containers:
         options = [option.replace("--workdir=", "--workingdir=") for option in options]
         return ["buildah", "run", *isolation, *options, name, "--", *namespace]
 
+    def _secret_files(self, step: Step, name: str) -> list[str]:
+        """Write a step's secrets to files, for buildah passes no variable of its own on; the options that show them."""
+        if not step.secret_env:
+            return []
+        directory = self._directories.temporary / f"{name}.secrets"
+        directory.mkdir(mode=0o700)
+        for variable in step.secret_env:
+            file = directory / variable
+            file.touch(mode=0o600)
+            file.write_text(self._secrets[variable])
+        return [f"--volume={directory}:{_SECRETS}"]
+
     def _command(self, step: Step, image: str) -> list[str]:
+        wrapper = ["sh", "-c", _WITH_SECRETS, "sh"] if step.secret_env else []
         if step.entrypoint:
-            return [step.entrypoint, *step.args]
+            return [*wrapper, step.entrypoint, *step.args]
         settings = json.loads(self._output("inspect", "--type=image", image))["OCIv1"]["config"]
-        return [*(settings.get("Entrypoint") or []), *(step.args or settings.get("Cmd") or [])]
+        return [*wrapper, *(settings.get("Entrypoint") or []), *(step.args or settings.get("Cmd") or [])]
 
     def _make_directory(self, step: Step) -> None:
         """Make the working directory if it is not there, as docker and podman do by themselves."""
@@ -95,10 +134,16 @@ class Containers:
             raise EmulatorError(f"{self._tool} {arguments[0]}: {done.stderr.strip()}")
         return done.stdout
 
-    def _popen(self, command: list[str]) -> "subprocess.Popen[bytes]":
-        pipe, null = subprocess.PIPE, subprocess.DEVNULL
+    def _popen(self, step: Step, command: list[str]) -> "subprocess.Popen[bytes]":
         try:
-            return subprocess.Popen(command, stdin=null, stdout=pipe, stderr=subprocess.STDOUT, start_new_session=True)
+            return subprocess.Popen(
+                command,
+                env={**os.environ, **{variable: self._secrets[variable] for variable in step.secret_env}},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         except OSError as error:
             raise EmulatorError(f"{self._tool} cannot be started: {error.strerror}") from None
 

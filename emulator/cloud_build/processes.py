@@ -7,8 +7,8 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
+from cos_customizer.emulator.cloud_build.model import Step
 from cos_customizer.emulator.cloud_build.runner import BuildDirectories
-from cos_customizer.emulator.cloud_build.workflow import Step
 from cos_customizer.emulator.errors import EmulatorError
 
 _KEPT = ("PATH", "LANG", "TZ", "no_proxy", "NO_PROXY", "http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")
@@ -23,20 +23,30 @@ class Processes:
         program: runs in the place of the image's entry point.
         environment: of all steps, over the few variables of this process that are passed on.
         directories: that the steps share.
+        secrets: values of variables that steps may have in `secret_env`.
     """
 
-    def __init__(self, program: Sequence[str], environment: Mapping[str, str], directories: BuildDirectories) -> None:
+    def __init__(
+        self,
+        program: Sequence[str],
+        environment: Mapping[str, str],
+        directories: BuildDirectories,
+        secrets: Mapping[str, str] | None = None,
+    ) -> None:
         kept = {name: value for name, value in os.environ.items() if name in _KEPT or name.startswith("LC_")}
         home, temporary = str(directories.home), str(directories.temporary)
         self._environment = {**kept, "HOME": home, "TMPDIR": temporary, **environment}
-        self._program, self._directories = list(program), directories
+        self._program, self._directories, self._secrets = list(program), directories, secrets or {}
 
-    def start(self, step: Step, name: str) -> "subprocess.Popen[bytes]":  # noqa: ARG002
+    def start(self, step: Step, name: str) -> "subprocess.Popen[bytes]":
         """Start a step."""
         directory = self._directories.workspace / _below_workspace(step.dir)
         directory.mkdir(parents=True, exist_ok=True)
         environment = {**self._environment, **dict(item.split("=", 1) for item in step.env)}
+        environment |= {variable: self._secrets[variable] for variable in step.secret_env}
         command = [step.entrypoint] if step.entrypoint else self._program
+        if step.script:
+            command = [str(self._directories.script(step, name))]
         try:
             return subprocess.Popen(
                 [*command, *step.args],

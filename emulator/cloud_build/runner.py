@@ -18,7 +18,8 @@ from pathlib import Path
 from subprocess import Popen
 from typing import Literal, Protocol
 
-from cos_customizer.emulator.cloud_build.workflow import Step, Workflow, wait_graph
+from cos_customizer.emulator.cloud_build.model import Step, Workflow
+from cos_customizer.emulator.cloud_build.workflow import wait_graph
 from cos_customizer.emulator.errors import EmulatorError
 
 _DRAIN_SECONDS = 5.0
@@ -40,6 +41,20 @@ class BuildDirectories:
     home: Path
     workspace: Path
     temporary: Path
+
+    def script(self, step: Step, name: str) -> Path:
+        """Write a step's script to a file that can be run; `sh` runs one whose first line names no other program."""
+        file = self.temporary / f"{name}.script"
+        text = step.script if step.script.startswith("#!") else f"#!/bin/sh\n{step.script}"
+        file.write_text(text, encoding="utf-8")
+        file.chmod(0o755)
+        return file
+
+    def volume(self, name: str) -> Path:
+        """Return the directory of a volume, which is there from then on."""
+        directory = self.temporary / "volumes" / name
+        directory.mkdir(parents=True, exist_ok=True)
+        return directory
 
 
 class Executor(Protocol):

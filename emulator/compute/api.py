@@ -15,6 +15,7 @@ from cos_customizer.emulator.compute.labels import set_labels
 from cos_customizer.emulator.compute.schema import check_body
 from cos_customizer.emulator.compute.store import Resource
 from cos_customizer.emulator.errors import ApiError, not_found
+from cos_customizer.emulator.partial_answers import selected
 from cos_customizer.emulator.projects import check_writable
 from cos_customizer.emulator.web import answer, json_body, service
 
@@ -47,6 +48,18 @@ def _name_by_id() -> None:
         args["rest"] = _engine().named(f"projects/{args['project']}/{args['rest']}").split("/", 2)[2]
 
 
+@compute_api.after_request
+def _only_what_is_wanted(response: Response) -> Response:
+    """Answer a part of the answer, if a request asks for one (`fields`)."""
+    fields = request.args.get("fields", "")
+    if not fields or response.status_code != 200:
+        return response
+    try:
+        return answer(selected(response.get_json(), fields))
+    except ApiError as error:
+        return answer(error.body(), error.code)
+
+
 def _change(project: str, method: str, begin: Callable[[], Resource]) -> Response:
     """Begin a change, or answer with the operation that an earlier request with the same `requestId` began.
 
@@ -70,8 +83,8 @@ def _change(project: str, method: str, begin: Callable[[], Resource]) -> Respons
         return answer(_engine().operations.once(project, method, request_id, begin))
 
 
-def _flag(name: str) -> bool:
-    return request.args.get(name, "false").lower() in ("true", "1")
+def _flag(name: str, default: str = "false") -> bool:
+    return request.args.get(name, default).lower() in ("true", "1")
 
 
 def _number(name: str, default: int) -> int:
@@ -124,6 +137,25 @@ def _label_image(project: str, name: str) -> Response:
     return _change(project, "images.setLabels", lambda: set_labels(_engine().shared, path, body))
 
 
+@compute_api.get(f"{_IMAGES}/<name>/getIamPolicy")
+def _get_image_policy(project: str, name: str) -> Response:
+    return answer(_engine().policies.get(f"projects/{project}/global/images/{name}"))
+
+
+@compute_api.post(f"{_IMAGES}/<name>/setIamPolicy")
+def _set_image_policy(project: str, name: str) -> Response:
+    check_writable(project)
+    body = _body("GlobalSetPolicyRequest")
+    with _engine().change_lock:
+        return answer(_engine().policies.set(f"projects/{project}/global/images/{name}", body))
+
+
+@compute_api.post(f"{_IMAGES}/<name>/testIamPermissions")
+def _test_image_permissions(project: str, name: str) -> Response:
+    body = _body("TestPermissionsRequest")
+    return answer(_engine().policies.test(f"projects/{project}/global/images/{name}", body))
+
+
 _DISKS = f"{V1}/<project>/zones/<zone>/disks"
 
 
@@ -142,6 +174,12 @@ def _delete_disk(project: str, zone: str, name: str) -> Response:
 def _label_disk(project: str, zone: str, name: str) -> Response:
     body, path = _body("ZoneSetLabelsRequest"), f"projects/{project}/zones/{zone}/disks/{name}"
     return _change(project, "disks.setLabels", lambda: set_labels(_engine().shared, path, body))
+
+
+@compute_api.post(f"{_DISKS}/<name>/resize")
+def _resize_disk(project: str, zone: str, name: str) -> Response:
+    body = _body("DisksResizeRequest")
+    return _change(project, "disks.resize", lambda: _engine().disks.resize(project, zone, name, body))
 
 
 _INSTANCES = f"{V1}/<project>/zones/<zone>/instances"
@@ -195,6 +233,66 @@ def _serial_port(project: str, zone: str, name: str) -> Response:
     return answer(_engine().instances.serial_output(path, _number("port", 1), _number("start", 0)))
 
 
+_CHANGES: dict[str, tuple[str, str]] = {
+    "setTags": ("Tags", "set_tags"),
+    "setScheduling": ("Scheduling", "set_scheduling"),
+    "setServiceAccount": ("InstancesSetServiceAccountRequest", "set_service_account"),
+    "setMachineType": ("InstancesSetMachineTypeRequest", "set_machine_type"),
+    "setMinCpuPlatform": ("InstancesSetMinCpuPlatformRequest", "set_min_cpu_platform"),
+}
+"""Methods of instances that replace one field: the type of their body, and what does it."""
+
+
+@compute_api.post(f"{_INSTANCES}/<name>/<any({','.join(_CHANGES)}):method>")
+def _change_instance(project: str, zone: str, name: str, method: str) -> Response:
+    kind, change = _CHANGES[method]
+    body, path, changes = _body(kind), _path(project, zone, name), _engine().instances.changes
+    return _change(project, f"instances.{method}", lambda: getattr(changes, change)(path, body))
+
+
+@compute_api.post(f"{_INSTANCES}/<name>/<any(reset,suspend,resume):method>")
+def _power_instance(project: str, zone: str, name: str, method: str) -> Response:
+    path = _path(project, zone, name)
+    return _change(project, f"instances.{method}", lambda: getattr(_engine().instances, method)(path))
+
+
+@compute_api.patch(f"{_INSTANCES}/<name>/updateShieldedInstanceConfig")
+def _update_shielded_config(project: str, zone: str, name: str) -> Response:
+    body, path, changes = _body("ShieldedInstanceConfig"), _path(project, zone, name), _engine().instances.changes
+    method = "instances.updateShieldedInstanceConfig"
+    return _change(project, method, lambda: changes.update_shielded_config(path, body))
+
+
+@compute_api.post(f"{_INSTANCES}/<name>/setDeletionProtection")
+def _set_deletion_protection(project: str, zone: str, name: str) -> Response:
+    path, on, changes = _path(project, zone, name), _flag("deletionProtection", "true"), _engine().instances.changes
+    return _change(project, "instances.setDeletionProtection", lambda: changes.set_deletion_protection(path, on))
+
+
+@compute_api.post(f"{_INSTANCES}/<name>/setDiskAutoDelete")
+def _set_disk_auto_delete(project: str, zone: str, name: str) -> Response:
+    path, changes = _path(project, zone, name), _engine().instances.changes
+    device, auto_delete = request.args.get("deviceName", ""), _flag("autoDelete")
+    method = "instances.setDiskAutoDelete"
+    return _change(project, method, lambda: changes.set_disk_auto_delete(path, device, auto_delete))
+
+
+@compute_api.post(f"{_INSTANCES}/<name>/addAccessConfig")
+def _add_access_config(project: str, zone: str, name: str) -> Response:
+    body, path, changes = _body("AccessConfig"), _path(project, zone, name), _engine().instances.changes
+    interface = request.args.get("networkInterface", "")
+    return _change(project, "instances.addAccessConfig", lambda: changes.add_access_config(path, interface, body))
+
+
+@compute_api.post(f"{_INSTANCES}/<name>/deleteAccessConfig")
+def _delete_access_config(project: str, zone: str, name: str) -> Response:
+    path, changes = _path(project, zone, name), _engine().instances.changes
+    interface, config = request.args.get("networkInterface", ""), request.args.get("accessConfig", "")
+    return _change(
+        project, "instances.deleteAccessConfig", lambda: changes.delete_access_config(path, interface, config)
+    )
+
+
 _TEMPLATES = f"{V1}/<project>/global/instanceTemplates"
 
 
@@ -226,6 +324,18 @@ def _delete_regional_template(project: str, region: str, name: str) -> Response:
 @compute_api.get(f"{V1}/<project>")
 def _get_project(project: str) -> Response:
     return answer(_engine().get(f"projects/{project}"))
+
+
+@compute_api.post(f"{V1}/<project>/setCommonInstanceMetadata")
+def _set_project_metadata(project: str) -> Response:
+    body = _body("Metadata")
+
+    def begin() -> Resource:
+        operation = _engine().project_metadata.set(project, body)
+        _engine().instances.show_project_metadata(project)
+        return operation
+
+    return _change(project, "projects.setCommonInstanceMetadata", begin)
 
 
 @compute_api.get(f"{V1}/<project>/aggregated/<kind>")

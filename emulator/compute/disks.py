@@ -159,6 +159,27 @@ class Disks:
         change_status(self._shared.store, path, DiskStatus.DELETING)
         return self._shared.operations.start(Target(path, disk["id"], "delete"), lambda: self.remove(path))
 
+    def resize(self, project: str, zone: str, name: str, body: dict[str, Any]) -> Resource:
+        """Make a disk larger, whether an instance runs from it or not; returns the operation.
+
+        Raises:
+            ApiError: 404, or 400 for a size that is smaller, or larger than disks can be.
+        """
+        path = f"projects/{project}/zones/{zone}/disks/{name}"
+        disk = self._shared.store.get(path)
+        size, now = int(body.get("sizeGb", 0)), int(disk["sizeGb"])
+        if size < now:
+            raise invalid("sizeGb", size, f"New disk size '{size}' GiB must be larger than existing size '{now}' GiB.")
+        if size > _MAX_GB:
+            raise invalid("sizeGb", size, f"Disk size must be at most {_MAX_GB} GB.")
+        self._shared.busy_disks.check(path)
+
+        def work() -> None:
+            self._shared.backend.resize_disk(disk_key(disk), size)
+            self._shared.store.update(path, sizeGb=str(size))
+
+        return self._shared.operations.start(Target(path, disk["id"], "resize"), work)
+
     def remove(self, path: str) -> None:
         """Remove a disk as soon as no image is being made of it."""
         self._shared.busy_disks.wait(path)

@@ -11,6 +11,8 @@ from cos_customizer.emulator.compute.disks import Disks
 from cos_customizer.emulator.compute.images import Images
 from cos_customizer.emulator.compute.instances import Instances
 from cos_customizer.emulator.compute.operations import Operations
+from cos_customizer.emulator.compute.policies import Policies
+from cos_customizer.emulator.compute.project_metadata import ProjectMetadata
 from cos_customizer.emulator.compute.quotas import Quotas
 from cos_customizer.emulator.compute.recovery import recover
 from cos_customizer.emulator.compute.references import path_of_link
@@ -37,6 +39,7 @@ class ComputeEngine:
         backend: runs the machines.
         given_attributes: returns the metadata that every guest sees besides what the user has set.
         host_ports: returns the ports of this machine's loopback that every guest may reach.
+        storage: returns `HOST:PORT` of Cloud Storage, where images may come from.
 
     Attributes:
         clock: the emulator's.
@@ -55,6 +58,7 @@ class ComputeEngine:
         backend: Backend,
         given_attributes: Callable[[], dict[str, str]],
         host_ports: Callable[[], tuple[int, ...]],
+        storage: Callable[[], str],
     ) -> None:
         self.clock = clock
         self.backend = backend
@@ -68,13 +72,17 @@ class ComputeEngine:
             )
         store.put(_BACKEND, {"name": backend.name})
         store.give(catalogue.images())
-        self.shared = shared = SharedParts(store, Operations(clock, faults), clock, faults, backend)
+        self.shared = shared = SharedParts(store, Operations(clock, faults), clock, faults, backend, storage)
         recover(shared)
         self.disks = Disks(shared)
         self.images = Images(shared)
         self.templates = Templates(shared)
         self.quotas = Quotas(store, backend.most_machines)
-        self.instances = Instances(shared, self.disks, self.quotas, given_attributes, host_ports)
+        self.policies = Policies(shared)
+        self.project_metadata = ProjectMetadata(shared)
+        self.instances = Instances(
+            shared, self.disks, self.quotas, given_attributes, self.project_metadata.attributes, host_ports
+        )
 
     @property
     def operations(self) -> Operations:
@@ -95,7 +103,9 @@ class ComputeEngine:
         kind = path.split("/")[-2]
         if path.count("/") == 1:
             project = path.removeprefix("projects/")
-            return {**zones.project_resource(project), "quotas": self.quotas.of_project(project)}
+            found = zones.project_resource(project)
+            metadata = self.project_metadata.of(project)
+            return {**found, "commonInstanceMetadata": metadata, "quotas": self.quotas.of_project(project)}
         if kind == "operations":
             return self.operations.get(path)
         if kind == "instances":
@@ -132,8 +142,9 @@ class ComputeEngine:
             return self.instances.under(collection)
         if parts[-1] in _STORED:
             return self.shared.store.under(collection)
-        if "/zones/-/" in collection:
-            every = [zones.listing(collection.replace("/-/", f"/{zone}/")) for zone in zones.zone_names()]
+        if len(parts) == 5 and parts[3] == "-":
+            names = zones.zone_names() if parts[2] == "zones" else list(zones.REGIONS)
+            every = [zones.listing(collection.replace("/-/", f"/{name}/")) for name in names]
             resources = [resource for listing in every for resource in listing]
         else:
             resources = [self._with_quotas(resource) for resource in zones.listing(collection)]

@@ -1,5 +1,7 @@
 """Images."""
 
+import tempfile
+from pathlib import Path
 from typing import Any
 
 from cos_customizer.emulator.clock import from_rfc3339
@@ -9,9 +11,19 @@ from cos_customizer.emulator.compute.labels import check_labels, fingerprint
 from cos_customizer.emulator.compute.operations import Target
 from cos_customizer.emulator.compute.references import check_name, link, new_id, path_of, path_of_link
 from cos_customizer.emulator.compute.shared import SharedParts
+from cos_customizer.emulator.compute.source_objects import bucket_and_name, check_object, opened_object, put_object
 from cos_customizer.emulator.compute.statuses import DiskStatus, ImageStatus, InstanceStatus, change_status
 from cos_customizer.emulator.compute.store import Resource
-from cos_customizer.emulator.errors import ApiError, already_exists, in_use, invalid, not_ready, unsupported
+from cos_customizer.emulator.errors import (
+    ApiError,
+    OperationError,
+    already_exists,
+    in_use,
+    invalid,
+    not_ready,
+    unsupported,
+)
+from cos_customizer.emulator.machines.raw_archive import Imported, NoImageError
 
 _SOURCES = ("sourceDisk", "sourceImage", "sourceSnapshot", "rawDisk")
 _INHERITED = ("architecture", "licenseCodes")
@@ -49,8 +61,10 @@ class Images:
         sources = [source for source in _SOURCES if source in body]
         if len(sources) != 1:
             raise ApiError(400, "invalid", "Exactly one of sourceDisk, sourceImage or rawDisk.source must be given.")
-        if sources[0] in ("sourceSnapshot", "rawDisk"):
-            raise unsupported(f"images from {sources[0]}")
+        if sources[0] == "sourceSnapshot":
+            raise unsupported("images from sourceSnapshot")
+        if sources[0] == "rawDisk":
+            return self._import(project, path, body)
         from_disk = sources[0] == "sourceDisk"
         if from_disk:
             source_path, source = self._source_disk(project, body["sourceDisk"], force)
@@ -90,6 +104,67 @@ class Images:
 
         return self._shared.operations.start(Target(path, image["id"], "insert"), work, undo=undo)
 
+    def _import(self, project: str, path: str, body: dict[str, Any]) -> Resource:
+        """Make an image of an archive in Cloud Storage; returns the operation.
+
+        Raises:
+            ApiError: 400 or 404.
+        """
+        given, store, shared = body["rawDisk"], self._shared.store, self._shared
+        bucket, name = bucket_and_name(given.get("source", ""), "resource.rawDisk.source")
+        check_object(shared.storage(), bucket, name)
+        wanted = int(body.get("diskSizeGb", 0))
+        image = self._draft(project, path, body, {}, str(wanted))
+        store.put(path, image)
+
+        def undo(leave: bool) -> None:
+            if leave:
+                change_status(store, path, ImageStatus.FAILED)
+            else:
+                store.delete(path)
+
+        def work() -> None:
+            key = image_key(path, image)
+            try:
+                with opened_object(shared.storage(), bucket, name) as archive:
+                    found = shared.backend.import_image(key, archive)
+                check_import(found, given.get("sha1Checksum", ""), wanted)
+            except BaseException as error:
+                shared.backend.delete_image(key)
+                change_status(store, path, ImageStatus.FAILED)
+                if isinstance(error, NoImageError):
+                    raise OperationError("INVALID_IMAGE", str(error)) from None
+                raise
+            size = str(max(wanted, found.size_gb))
+            sizes = {"diskSizeGb": size, "archiveSizeBytes": str(found.archive_bytes)}
+            change_status(store, path, ImageStatus.READY, **sizes)
+
+        return shared.operations.start(Target(path, image["id"], "insert"), work, undo=undo)
+
+    def export(self, path: str, destination: str) -> int:
+        """Write an image as an archive to Cloud Storage, as `gcloud compute images export` does.
+
+        Args:
+            path: of the image, for example `projects/p/global/images/i`.
+            destination: address of the object, in a bucket that is there.
+
+        Returns:
+            The archive's length in bytes.
+
+        Raises:
+            ApiError: 400 or 404.
+            EmulatorError: it could not be written.
+        """
+        bucket, name = bucket_and_name(destination, "destination")
+        image = self._shared.store.get(path)
+        if image["status"] != ImageStatus.READY:
+            raise not_ready(path)
+        with tempfile.TemporaryDirectory() as directory:
+            archive = Path(directory) / "disk.tar.gz"
+            self._shared.backend.export_image(image_key(path, image), archive)
+            put_object(self._shared.storage(), bucket, name, archive)
+            return archive.stat().st_size
+
     def patch(self, project: str, name: str, body: dict[str, Any]) -> Resource:
         """Change an image's family, description or deprecation; returns the operation.
 
@@ -107,7 +182,7 @@ class Images:
             elif field == "description":
                 changes["description"] = value or None
             elif field == "deprecated":
-                changes["deprecated"] = _deprecation(value)
+                changes["deprecated"] = _deprecation(project, value)
             elif image.get(field) != value:
                 raise invalid(f"resource.{field}", value, "This field of an image cannot be patched.")
         self._shared.store.update(path, **changes)
@@ -121,7 +196,7 @@ class Images:
         """
         path = f"projects/{project}/global/images/{name}"
         image = self._shared.store.get(path)
-        self._shared.store.update(path, deprecated=_deprecation(body))
+        self._shared.store.update(path, deprecated=_deprecation(project, body))
         return self._shared.operations.start(Target(path, image["id"], "deprecate"))
 
     def delete(self, project: str, name: str) -> Resource:
@@ -189,7 +264,7 @@ class Images:
             "labels": labels,
             "description": body.get("description"),
             "family": check_name(body["family"], "resource.family") if body.get("family") else None,
-            "deprecated": _deprecation(body.get("deprecated", {})),
+            "deprecated": _deprecation(project, body.get("deprecated", {})),
         }
         if "imageEncryptionKey" in body:
             optional["imageEncryptionKey"] = encryption_key(body["imageEncryptionKey"])
@@ -206,8 +281,27 @@ class Images:
             backend.delete_disk(scratch)
 
 
-def _deprecation(body: dict[str, Any]) -> dict[str, Any] | None:
+def check_import(found: Imported, sha1: str, wanted_gb: int) -> None:
+    """Check what an archive held against what its request said of it.
+
+    Args:
+        found: it.
+        sha1: of the archive; empty if nothing was said.
+        wanted_gb: size of the image in GiB; 0 if nothing was said.
+
+    Raises:
+        NoImageError: they differ.
+    """
+    if sha1 and sha1.lower() != found.sha1:
+        raise NoImageError(f"The SHA1 checksum of the archive is {found.sha1}, not {sha1} as given.")
+    if 0 < wanted_gb < found.size_gb:
+        raise NoImageError(f"The requested size of {wanted_gb} GB is smaller than the disk's, {found.size_gb} GB.")
+
+
+def _deprecation(project: str, body: dict[str, Any]) -> dict[str, Any] | None:
     """Check a deprecation status; None clears it. Its dates are for information only: nothing acts on them.
+
+    The link of the replacement is shown as all links are, at whatever address the client has asked.
 
     Raises:
         ApiError: 400.
@@ -222,4 +316,6 @@ def _deprecation(body: dict[str, Any]) -> dict[str, Any] | None:
                 from_rfc3339(body[field])
             except ValueError:
                 raise invalid(field, body[field], "Not an RFC 3339 time.") from None
+    if "/" in body.get("replacement", ""):
+        return {**body, "replacement": link(path_of(body["replacement"], project, "replacement"))}
     return body

@@ -10,16 +10,12 @@ from cos_customizer.emulator.compute.boot_disks import boot_disk
 from cos_customizer.emulator.compute.disks import DiskDraft, Disks
 from cos_customizer.emulator.compute.gpus import GPUS, has_gpu
 from cos_customizer.emulator.compute.labels import check_labels, fingerprint
+from cos_customizer.emulator.compute.machine_types import machine_type_in
 from cos_customizer.emulator.compute.references import check_name, last, link, new_id, path_of
 from cos_customizer.emulator.compute.shared import SharedParts
 from cos_customizer.emulator.compute.statuses import InstanceStatus
 from cos_customizer.emulator.compute.store import Resource
-from cos_customizer.emulator.compute.zones import (
-    MACHINE_TYPES,
-    REGIONS,
-    has_machine_type,
-    region_of,
-)
+from cos_customizer.emulator.compute.zones import REGIONS, region_of
 from cos_customizer.emulator.errors import ApiError, already_exists, invalid, not_found, unsupported
 from cos_customizer.emulator.projects import default_service_account
 
@@ -80,19 +76,16 @@ def draft_instance(shared: SharedParts, disks: Disks, project: str, zone: str, b
     path = f"projects/{project}/zones/{zone}/instances/{name}"
     if shared.store.find(path):
         raise already_exists(path)
-    machine_type = _machine_type(project, zone, body)
+    machine_type = machine_type_of(project, zone, body)
     boot = boot_disk(shared, disks, project, zone, name, body)
     accelerators = _accelerators(project, zone, machine_type, body)
     labels = check_labels(body.get("labels", {}))
-    tags = body.get("tags", {}).get("items", [])
-    for number, tag in enumerate(tags):
-        check_name(tag, f"resource.tags.items[{number}]")
     instance: Resource = {
         "kind": "compute#instance",
         "id": new_id(),
         "creationTimestamp": shared.clock.timestamp(),
         "name": name,
-        "tags": {"fingerprint": fingerprint(tags)} | ({"items": tags} if tags else {}),
+        "tags": tags_of(body.get("tags", {})),
         "machineType": link(f"projects/{project}/zones/{zone}/machineTypes/{machine_type}"),
         "status": InstanceStatus.PROVISIONING,
         "zone": link(f"projects/{project}/zones/{zone}"),
@@ -101,7 +94,7 @@ def draft_instance(shared: SharedParts, disks: Disks, project: str, zone: str, b
         "disks": [boot.attached],
         "metadata": metadata(body.get("metadata", {})),
         "selfLink": link(path),
-        "scheduling": _scheduling(body.get("scheduling", {}), gpu=bool(accelerators)),
+        "scheduling": scheduling_of(body.get("scheduling", {}), gpu=bool(accelerators)),
         "cpuPlatform": "Unknown CPU Platform",
         "labelFingerprint": fingerprint(labels),
         "startRestricted": False,
@@ -113,8 +106,8 @@ def draft_instance(shared: SharedParts, disks: Disks, project: str, zone: str, b
         instance["labels"] = labels
     if accelerators:
         instance["guestAccelerators"] = accelerators
-    if body.get("serviceAccounts"):
-        instance["serviceAccounts"] = _service_accounts(project, body["serviceAccounts"])
+    if accounts := service_accounts_of(project, body.get("serviceAccounts", [])):
+        instance["serviceAccounts"] = accounts
     new_disks = (boot.draft,) if boot.draft else ()
     warnings = boot.draft.warnings if boot.draft else ()
     return InstanceDraft(path, instance, new_disks, warnings)
@@ -151,6 +144,18 @@ def metadata(body: dict[str, Any]) -> dict[str, Any]:
     return shown
 
 
+def tags_of(body: dict[str, Any]) -> dict[str, Any]:
+    """Check network tags, and return them as the resource shows them.
+
+    Raises:
+        ApiError: 400.
+    """
+    tags = body.get("items", [])
+    for number, tag in enumerate(tags):
+        check_name(tag, f"resource.tags.items[{number}]")
+    return {"fingerprint": fingerprint(tags)} | ({"items": tags} if tags else {})
+
+
 def attributes(instance: Resource) -> dict[str, str]:
     """Return an instance's metadata by key."""
     return {item["key"]: item["value"] for item in instance["metadata"].get("items", [])}
@@ -162,7 +167,12 @@ def run_limit(instance: Resource) -> float | None:
     return float(duration["seconds"]) + duration.get("nanos", 0) / 1e9 if duration else None
 
 
-def _machine_type(project: str, zone: str, body: dict[str, Any]) -> str:
+def machine_type_of(project: str, zone: str, body: dict[str, Any]) -> str:
+    """Return the name of the machine type in a request, which the zone has.
+
+    Raises:
+        ApiError: 400.
+    """
     reference = body.get("machineType", "")
     if not reference:
         raise ApiError(400, "required", "Required field 'resource.machineType' not specified")
@@ -170,7 +180,7 @@ def _machine_type(project: str, zone: str, body: dict[str, Any]) -> str:
     name = last(path)
     if path != f"projects/{project}/zones/{zone}/machineTypes/{name}":
         raise invalid("resource.machineType", reference, f"The machine type must be in zone '{zone}'.")
-    if not has_machine_type(zone, name):
+    if not machine_type_in(zone, name):
         why = f"Machine type with name '{name}' does not exist in zone '{zone}'."
         raise invalid("resource.machineType", reference, why)
     return name
@@ -178,27 +188,43 @@ def _machine_type(project: str, zone: str, body: dict[str, Any]) -> str:
 
 def _accelerators(project: str, zone: str, machine_type: str, body: dict[str, Any]) -> list[dict[str, Any]]:
     shown: list[dict[str, Any]] = []
-    included = MACHINE_TYPES[machine_type].gpu
+    kind = machine_type_in(zone, machine_type)
+    included = kind.gpu if kind else ""
     for number, given in enumerate(body.get("guestAccelerators", [])):
         name, count = last(given.get("acceleratorType", "")), given.get("acceleratorCount", 1)
         path = f"projects/{project}/zones/{zone}/acceleratorTypes/{name}"
         if not has_gpu(zone, name):
             raise not_found(path)
         gpu = GPUS[name]
-        if machine_type.split("-")[0] != gpu.family or (included and included != name):
+        if _family(machine_type) != gpu.family or (included and included != name):
             message = f"[{machine_type}, {name}] features are not compatible for creating instance."
             raise ApiError(400, "badRequest", message)
         if count not in gpu.counts:
             why = f"Must be one of {', '.join(map(str, gpu.counts))}."
             raise invalid(f"resource.guestAccelerators[{number}].acceleratorCount", count, why)
         shown.append({"acceleratorType": link(path), "acceleratorCount": count})
-    if included and not shown:
-        kind = link(f"projects/{project}/zones/{zone}/acceleratorTypes/{included}")
-        shown.append({"acceleratorType": kind, "acceleratorCount": MACHINE_TYPES[machine_type].gpus})
+    if kind and included and not shown:
+        path = f"projects/{project}/zones/{zone}/acceleratorTypes/{included}"
+        shown.append({"acceleratorType": link(path), "acceleratorCount": kind.gpus})
     return shown
 
 
-def _scheduling(given: dict[str, Any], *, gpu: bool) -> dict[str, Any]:
+def _family(machine_type: str) -> str:
+    """Return a machine type's family; that of `custom-4-8192` is n1."""
+    family = machine_type.split("-")[0]
+    return "n1" if family == "custom" else family
+
+
+def scheduling_of(given: dict[str, Any], *, gpu: bool) -> dict[str, Any]:
+    """Check a scheduling, and return it with what Compute Engine fills in.
+
+    Args:
+        given: a `Scheduling`.
+        gpu: whether the instance has GPUs.
+
+    Raises:
+        ApiError: 400.
+    """
     spot = given.get("provisioningModel") == "SPOT" or given.get("preemptible", False)
     scheduling = {
         "onHostMaintenance": "TERMINATE" if spot else "MIGRATE",
@@ -257,21 +283,30 @@ def _networks(project: str, zone: str, body: dict[str, Any]) -> list[dict[str, A
             "fingerprint": fingerprint(address),
         }
         if one.get("accessConfigs"):
-            config = one["accessConfigs"][0]
-            interface["accessConfigs"] = [
-                {
-                    "kind": "compute#accessConfig",
-                    "type": "ONE_TO_ONE_NAT",
-                    "name": config.get("name", "External NAT"),
-                    "natIP": f"203.0.113.{1 + secrets.randbelow(254)}",  # documentation addresses: nobody answers
-                    "networkTier": config.get("networkTier", "PREMIUM"),
-                }
-            ]
+            interface["accessConfigs"] = [access_config(one["accessConfigs"][0])]
         shown.append(interface)
     return shown
 
 
-def _service_accounts(project: str, given: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def access_config(given: dict[str, Any]) -> dict[str, Any]:
+    """Return an external address as an instance shows it. Nobody answers there: it is one of documentation."""
+    return {
+        "kind": "compute#accessConfig",
+        "type": "ONE_TO_ONE_NAT",
+        "name": given.get("name", "External NAT"),
+        "natIP": given.get("natIP") or f"203.0.113.{1 + secrets.randbelow(254)}",
+        "networkTier": given.get("networkTier", "PREMIUM"),
+    }
+
+
+def service_accounts_of(project: str, given: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Check service accounts, and return them with their e-mail addresses.
+
+    Raises:
+        ApiError: 400.
+    """
+    if not given:
+        return []
     if len(given) > 1:
         raise invalid("resource.serviceAccounts", len(given), "At most one service account.")
     email = given[0].get("email", "default")

@@ -6,6 +6,7 @@ from typing import Any
 
 from cos_customizer.emulator.clock import from_rfc3339
 from cos_customizer.emulator.compute.disks import Disks
+from cos_customizer.emulator.compute.instance_changes import InstanceChanges
 from cos_customizer.emulator.compute.instance_requests import draft_instance, metadata, run_limit
 from cos_customizer.emulator.compute.labels import check_fingerprint
 from cos_customizer.emulator.compute.operations import Target
@@ -16,7 +17,7 @@ from cos_customizer.emulator.compute.shared import SharedParts
 from cos_customizer.emulator.compute.statuses import InstanceStatus, change_status
 from cos_customizer.emulator.compute.store import Resource
 from cos_customizer.emulator.compute.zones import check_zone
-from cos_customizer.emulator.errors import ApiError, EmulatorError, OperationError
+from cos_customizer.emulator.errors import ApiError, EmulatorError, OperationError, not_in_state
 from cos_customizer.emulator.machines.backend import SERIAL_PORTS
 
 _TICK_SECONDS = 0.2
@@ -30,7 +31,11 @@ class Instances:
         disks: makes boot disks.
         quotas: limits what may run.
         given_attributes: returns the metadata that every guest sees besides what the user has set.
+        project_attributes: returns the metadata of a project.
         host_ports: returns the ports of this machine's loopback that every guest may reach.
+
+    Attributes:
+        changes: of single fields.
     """
 
     def __init__(
@@ -39,12 +44,14 @@ class Instances:
         disks: Disks,
         quotas: Quotas,
         given_attributes: Callable[[], dict[str, str]],
+        project_attributes: Callable[[str], dict[str, str]],
         host_ports: Callable[[], tuple[int, ...]],
     ) -> None:
         self._shared = shared
         self._disks = disks
         self._quotas = quotas
-        self._power = Power(shared, given_attributes, host_ports)
+        self.changes = InstanceChanges(shared, self.get)
+        self._power = Power(shared, given_attributes, project_attributes, host_ports)
         self._stocked_out: set[str] = set()
         self._closing = threading.Event()
         shared.clock.on_advance(self.enforce)
@@ -157,8 +164,11 @@ class Instances:
 
         def work() -> None:
             with self._power.changing(path):
-                if self.get(path)["status"] == InstanceStatus.RUNNING:
+                status = self.get(path)["status"]
+                if status == InstanceStatus.RUNNING:
                     self._power.shut_down(path)
+                elif status == InstanceStatus.SUSPENDED:
+                    self._power.off(path)
 
         return self._shared.operations.start(Target(path, instance["id"], "stop"), work)
 
@@ -172,6 +182,8 @@ class Instances:
         for attached in instance["disks"]:
             self._shared.busy_disks.check(source_of(attached))
         target = Target(path, instance["id"], "start")
+        if instance["status"] == InstanceStatus.SUSPENDED:
+            raise not_in_state(path, "TERMINATED")
         if instance["status"] != InstanceStatus.TERMINATED:
             return self._shared.operations.start(target)
         project, zone = project_and_zone(path)
@@ -194,6 +206,52 @@ class Instances:
                     raise
 
         return self._shared.operations.start(target, work, undo=undo)
+
+    def reset(self, path: str) -> Resource:
+        """Let a running instance boot again, without shutting down; returns the operation.
+
+        Raises:
+            ApiError: 404, or 400 if it does not run.
+        """
+        return self._in_state(path, "reset", InstanceStatus.RUNNING, self._power.reset)
+
+    def suspend(self, path: str) -> Resource:
+        """Let a running instance stand still; returns the operation.
+
+        Raises:
+            ApiError: 404, or 400 if it does not run, or has a GPU.
+        """
+        if self.get(path).get("guestAccelerators"):
+            raise ApiError(400, "badRequest", "Instances with guest accelerators cannot be suspended.")
+        return self._in_state(path, "suspend", InstanceStatus.RUNNING, self._power.freeze)
+
+    def resume(self, path: str) -> Resource:
+        """Let a suspended instance go on; returns the operation.
+
+        Raises:
+            ApiError: 404, or 400 if it is not suspended.
+        """
+        return self._in_state(path, "resume", InstanceStatus.SUSPENDED, self._power.thaw)
+
+    def _in_state(self, path: str, method: str, status: InstanceStatus, act: Callable[[str], None]) -> Resource:
+        """Do what an instance must be in a state for."""
+        instance = self.get(path)
+        if instance["status"] != status:
+            raise not_in_state(path, status)
+
+        def work() -> None:
+            with self._power.changing(path):
+                if self.get(path)["status"] == status:
+                    act(path)
+
+        return self._shared.operations.start(Target(path, instance["id"], method), work)
+
+    def show_project_metadata(self, project: str) -> None:
+        """Show a project's instances the metadata that it has now."""
+        for path in self._power.instances():
+            instance = self._shared.store.find(path)
+            if instance and path.split("/")[1] == project:
+                self._power.update_attributes(path, instance)
 
     def set_metadata(self, path: str, body: dict[str, Any]) -> Resource:
         """Replace an instance's metadata; returns the operation.

@@ -9,12 +9,23 @@ from cos_customizer.emulator.compute.engine import ComputeEngine
 from cos_customizer.emulator.compute.filters import parse
 from cos_customizer.emulator.compute.references import link
 from cos_customizer.emulator.compute.store import Resource
-from cos_customizer.emulator.compute.zones import region_of, zone_names
+from cos_customizer.emulator.compute.zones import NONE, REGIONS, region_of, zone_names
 from cos_customizer.emulator.errors import ApiError
 
 _MOST = 500
-_IN_REGIONS = ("instanceTemplates",)
-"""Kinds that are global or in a region; all others are in zones."""
+_PLACES: dict[str, tuple[str, ...]] = {
+    "operations": ("global", "regions/-", "zones/-"),
+    "instanceTemplates": ("global", "regions/-"),
+    "subnetworks": ("regions/-",),
+    **{kind: tuple(f"{place}/-" if place != "global" else place for place in places) for kind, places in NONE.items()},
+}
+"""Where the resources of a kind are, if they are not in zones alone."""
+_SCOPES = {
+    "global": ["global"],
+    "regions/-": [f"regions/{region}" for region in REGIONS],
+    "zones/-": [f"zones/{zone}" for zone in zone_names()],
+}
+"""The scopes of an aggregated list, by place."""
 
 
 def page(engine: ComputeEngine, collection: str, query: Mapping[str, str]) -> dict[str, Any]:
@@ -39,7 +50,7 @@ def page(engine: ComputeEngine, collection: str, query: Mapping[str, str]) -> di
 
 
 def aggregated(engine: ComputeEngine, project: str, kind: str, query: Mapping[str, str]) -> dict[str, Any]:
-    """Return the answer to an aggregated list request: the resources of all zones, or global and regional ones.
+    """Return the answer to an aggregated list request: the resources of all zones, of all regions, and global ones.
 
     Args:
         engine: holds the resources.
@@ -47,15 +58,14 @@ def aggregated(engine: ComputeEngine, project: str, kind: str, query: Mapping[st
         kind: for example `instances`.
         query: as for `page`.
     """
-    in_regions = kind in _IN_REGIONS
-    places = ("global", "regions/-") if in_regions else ("zones/-",)
+    places = _PLACES.get(kind, ("zones/-",))
     found = [item for place in places for item in engine.under(f"projects/{project}/{place}/{kind}")]
     items, token = _select(found, query)
     scopes: dict[str, Any] = {}
     for path, resource in items:
         scope = "/".join(path.split("/")[2:-2])
         scopes.setdefault(scope, {kind: []})[kind].append(resource)
-    for scope in ["global"] if in_regions else [f"zones/{zone}" for zone in zone_names()]:
+    for scope in [scope for place in places for scope in _SCOPES[place]]:
         if scope not in scopes:
             data = [{"key": "scope", "value": scope}]
             message = f"There are no results for scope '{scope}' on this page."

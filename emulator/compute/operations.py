@@ -114,9 +114,12 @@ class Operations:
         return operation
 
     def under(self, collection: str) -> list[tuple[str, Resource]]:
-        """Return the operations of a collection such as `projects/p/global/operations`, the oldest first."""
+        """Return the operations of a collection such as `projects/p/global/operations`, the oldest first.
+
+        A zone or region `-` means all of them.
+        """
         with self._changed:
-            return [(p, o) for p, o in self._operations.items() if p.rsplit("/", 1)[0] == collection]
+            return [(p, o) for p, o in self._operations.items() if _is_in(p.rsplit("/", 1)[0], collection)]
 
     def wait(self, path: str) -> Resource:
         """Return an operation as soon as it is done, or as it is after `WAIT_SECONDS`.
@@ -196,3 +199,8 @@ class Operations:
             if path in self._operations:
                 self._operations[path] = {**self._operations[path], **changes}
             self._changed.notify_all()
+
+
+def _is_in(place: str, collection: str) -> bool:
+    parts = list(zip(place.split("/"), collection.split("/"), strict=False))
+    return place.count("/") == collection.count("/") and all(wanted in ("-", part) for part, wanted in parts)

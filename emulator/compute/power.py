@@ -9,6 +9,7 @@ from typing import Any
 from cos_customizer.emulator.compute.disks import disk_key
 from cos_customizer.emulator.compute.faulty_machine import FaultyMachine
 from cos_customizer.emulator.compute.instance_requests import attributes
+from cos_customizer.emulator.compute.machine_types import machine_type_in
 from cos_customizer.emulator.compute.references import last, path_of_link
 from cos_customizer.emulator.compute.shared import SharedParts
 from cos_customizer.emulator.compute.statuses import InstanceStatus, change_status
@@ -28,6 +29,7 @@ class Power:
     Args:
         shared: the parts that all kinds of resources share.
         given_attributes: returns the metadata that every guest sees besides what the user has set.
+        project_attributes: returns the metadata of a project.
         host_ports: returns the ports of this machine's loopback that every guest may reach.
     """
 
@@ -35,11 +37,13 @@ class Power:
         self,
         shared: SharedParts,
         given_attributes: Callable[[], dict[str, str]],
+        project_attributes: Callable[[str], dict[str, str]],
         host_ports: Callable[[], tuple[int, ...]],
     ) -> None:
         self._shared = shared
         self._host_ports = host_ports
         self._given_attributes = given_attributes
+        self._project_attributes = project_attributes
         self._machines: dict[str, FaultyMachine] = {}
         self._locks: dict[str, threading.RLock] = {}
 
@@ -65,6 +69,8 @@ class Power:
                 self._shared.backend.machine(self._spec(path)), path, self._shared.faults, self._shared.clock
             )
             self._machines[path] = machine
+        else:
+            machine.machine.configure(self._spec(path))
         machine.power_on()
         started = self._shared.clock.timestamp()
         change_status(self._shared.store, path, InstanceStatus.RUNNING, lastStartTimestamp=started)
@@ -76,6 +82,25 @@ class Power:
         if machine:
             _shut_down([machine.machine], STOP_SECONDS)
         self._stopped(path)
+
+    def reset(self, path: str) -> None:
+        """Let an instance's machine boot again at once; the instance stays RUNNING."""
+        if machine := self._machines.get(path):
+            machine.machine.reset()
+
+    def freeze(self, path: str) -> None:
+        """Let an instance's machine stand still; the instance is SUSPENDED then."""
+        change_status(self._shared.store, path, InstanceStatus.SUSPENDING)
+        if machine := self._machines.get(path):
+            machine.machine.freeze()
+        suspended = self._shared.clock.timestamp()
+        change_status(self._shared.store, path, InstanceStatus.SUSPENDED, lastSuspendedTimestamp=suspended)
+
+    def thaw(self, path: str) -> None:
+        """Let an instance's machine go on; the instance is RUNNING then."""
+        if machine := self._machines.get(path):
+            machine.machine.thaw()
+        change_status(self._shared.store, path, InstanceStatus.RUNNING)
 
     def off(self, path: str) -> None:
         """Stop an instance's machine at once; the instance is TERMINATED then."""
@@ -126,7 +151,8 @@ class Power:
         """Show a guest the metadata that its instance has now."""
         machine = self._machines.get(path)
         if machine:
-            machine.machine.update_attributes(self._attributes(instance))
+            project, _ = project_and_zone(path)
+            machine.machine.update_attributes(self._attributes(instance), self._project_attributes(project))
 
     def close(self) -> None:
         """Shut all machines down."""
@@ -147,15 +173,23 @@ class Power:
     def _spec(self, path: str) -> MachineSpec:
         instance = self._shared.store.get(path)
         project, zone = project_and_zone(path)
+        machine_type = last(instance["machineType"])
+        kind = machine_type_in(zone, machine_type)
         account = (instance.get("serviceAccounts") or [{}])[0]
+        boot = instance["disks"][0]
         return MachineSpec(
             project=project,
             zone=zone,
             name=instance["name"],
             instance_id=instance["id"],
-            boot_disk=disk_key(self._shared.store.get(source_of(instance["disks"][0]))),
-            machine_type=last(instance["machineType"]),
+            boot_disk=disk_key(self._shared.store.get(source_of(boot))),
+            disk_interface=boot.get("interface", "SCSI"),
+            disk_features=[feature["type"] for feature in boot.get("guestOsFeatures", [])],
+            machine_type=machine_type,
+            cpus=kind.cpus if kind else 1,
+            memory=kind.memory if kind else 1024,
             attributes=self._attributes(instance),
+            project_attributes=self._project_attributes(project),
             tags=instance["tags"].get("items", []),
             labels=instance.get("labels", {}),
             service_account=account.get("email"),

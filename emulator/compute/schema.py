@@ -21,7 +21,7 @@ _LONG = (FieldDescriptor.TYPE_INT64, FieldDescriptor.TYPE_UINT64)
 
 
 def check_body(type_name: str, body: object) -> dict[str, Any]:
-    """Return the body in the API's own form: camelCase names, 64-bit numbers as text, no nulls.
+    """Return the body in the API's own form: camelCase names, 64-bit numbers as text, no nulls, in lists neither.
 
     Args:
         type_name: a message of `google.cloud.compute_v1`, for example `Instance`.
@@ -61,7 +61,8 @@ def _field(field: FieldDescriptor, value: object, at: str) -> Any:
     if field.is_repeated:
         if not isinstance(value, list):
             raise _wrong_type(at, "repeated", value)
-        return [_single(field, one, f"{at}[{n}]") for n, one in enumerate(value)]
+        # Some clients (Packer's among them) leave holes in their lists, and Compute Engine takes those.
+        return [_single(field, one, f"{at}[{n}]") for n, one in enumerate(value) if one is not None]
     return _single(field, value, at)
 
 

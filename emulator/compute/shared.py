@@ -1,6 +1,7 @@
 """The parts of Compute Engine that all kinds of resources share."""
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from cos_customizer.emulator.clock import Clock
@@ -46,11 +47,16 @@ class BusyDisks:
 
 @dataclass(frozen=True)
 class SharedParts:
-    """The parts that images, disks, instances and templates share."""
+    """The parts that images, disks, instances and templates share.
+
+    Attributes:
+        storage: returns `HOST:PORT` of Cloud Storage.
+    """
 
     store: Store
     operations: Operations
     clock: Clock
     faults: Faults
     backend: Backend
+    storage: Callable[[], str]
     busy_disks: BusyDisks = field(default_factory=BusyDisks)

@@ -19,12 +19,14 @@ class InstanceStatus(StrEnum):
     STAGING = "STAGING"
     RUNNING = "RUNNING"
     STOPPING = "STOPPING"
+    SUSPENDING = "SUSPENDING"
+    SUSPENDED = "SUSPENDED"
     TERMINATED = "TERMINATED"
 
     @property
     def counts_for_quota(self) -> bool:
         """True while the instance uses up quotas, such as those of GPUs."""
-        return self is not InstanceStatus.TERMINATED
+        return self not in (InstanceStatus.TERMINATED, InstanceStatus.SUSPENDED)
 
     @property
     def disk_is_free(self) -> bool:
@@ -66,7 +68,9 @@ _CHANGES: Mapping[type[Status], Mapping[str, tuple[Status, ...]]] = {
         InstanceStatus.PROVISIONING: (InstanceStatus.STAGING, InstanceStatus.STOPPING, InstanceStatus.TERMINATED),
         InstanceStatus.STAGING: (InstanceStatus.RUNNING, InstanceStatus.STOPPING, InstanceStatus.TERMINATED),
         # A guest may turn itself off, which skips STOPPING.
-        InstanceStatus.RUNNING: (InstanceStatus.STOPPING, InstanceStatus.TERMINATED),
+        InstanceStatus.RUNNING: (InstanceStatus.STOPPING, InstanceStatus.SUSPENDING, InstanceStatus.TERMINATED),
+        InstanceStatus.SUSPENDING: (InstanceStatus.SUSPENDED, InstanceStatus.STOPPING, InstanceStatus.TERMINATED),
+        InstanceStatus.SUSPENDED: (InstanceStatus.RUNNING, InstanceStatus.STOPPING, InstanceStatus.TERMINATED),
         InstanceStatus.STOPPING: (InstanceStatus.TERMINATED,),
         # Deletion goes through STOPPING from everywhere.
         InstanceStatus.TERMINATED: (InstanceStatus.STAGING, InstanceStatus.STOPPING),

@@ -112,6 +112,11 @@ class Store:
             known = {path.split("/")[1] for path in (*self._kept, *self._given) if path.startswith("projects/")}
         return next((each for each in known if str(project_number(each)) == project), project)
 
+    def projects(self) -> set[str]:
+        """Return the ids of the projects that have anything stored."""
+        with self.lock:
+            return {path.split("/")[1] for path in self._kept if path.startswith("projects/")}
+
     def stored(self) -> list[tuple[str, Resource]]:
         """Return all stored resources."""
         with self.lock:

@@ -1,9 +1,10 @@
 """The fixed resources: projects, regions, zones, machine, disk and accelerator types, and the default network."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
 
-from cos_customizer.emulator.compute.gpus import GPUS, gpus_in, has_gpu
+from cos_customizer.emulator.compute.gpus import GPUS, gpus_in
+from cos_customizer.emulator.compute.machine_types import MACHINE_TYPES, MachineType, machine_type_in
 from cos_customizer.emulator.compute.references import link
 from cos_customizer.emulator.compute.store import Resource
 from cos_customizer.emulator.errors import not_found
@@ -52,58 +53,38 @@ REGIONS = {
 }
 """Region and the letters of its zones (https://cloud.google.com/compute/docs/regions-zones)."""
 
+NONE: Mapping[str, tuple[str, ...]] = {
+    "addresses": ("global", "regions"),
+    "autoscalers": ("regions", "zones"),
+    "backendBuckets": ("global",),
+    "backendServices": ("global", "regions"),
+    "commitments": ("regions",),
+    "firewalls": ("global",),
+    "forwardingRules": ("global", "regions"),
+    "healthChecks": ("global", "regions"),
+    "instanceGroupManagers": ("regions", "zones"),
+    "instanceGroups": ("regions", "zones"),
+    "machineImages": ("global",),
+    "networkEndpointGroups": ("global", "regions", "zones"),
+    "nodeGroups": ("zones",),
+    "nodeTemplates": ("regions",),
+    "reservations": ("zones",),
+    "resourcePolicies": ("regions",),
+    "routers": ("regions",),
+    "routes": ("global",),
+    "securityPolicies": ("global", "regions"),
+    "snapshots": ("global",),
+    "sslCertificates": ("global", "regions"),
+    "targetHttpProxies": ("global", "regions"),
+    "targetHttpsProxies": ("global", "regions"),
+    "targetInstances": ("zones",),
+    "targetPools": ("regions",),
+    "targetVpnGateways": ("regions",),
+    "urlMaps": ("global", "regions"),
+    "vpnTunnels": ("regions",),
+}
+"""Kinds of resources that there are none of here, and where they would be: clients list them all the same."""
 
-@dataclass(frozen=True)
-class MachineType:
-    """A machine type; its GPUs, if any, are part of it.
-
-    Attributes:
-        memory: in MiB.
-        gpu: accelerator type that comes with the machine, or empty.
-    """
-
-    cpus: int
-    memory: int
-    gpu: str = ""
-    gpus: int = 0
-
-
-def _machine_types() -> dict[str, MachineType]:
-    types = {
-        "e2-micro": MachineType(2, 1024),
-        "e2-small": MachineType(2, 2048),
-        "e2-medium": MachineType(2, 4096),
-        "f1-micro": MachineType(1, 614),
-        "g1-small": MachineType(1, 1740),
-        "a2-megagpu-16g": MachineType(96, 1360 * 1024, "nvidia-tesla-a100", 16),
-        "a3-megagpu-8g": MachineType(208, 1872 * 1024, "nvidia-h100-mega-80gb", 8),
-        "a4-highgpu-8g": MachineType(224, 3968 * 1024, "nvidia-b200", 8),
-        "a3-ultragpu-8g": MachineType(224, 2952 * 1024, "nvidia-h200-141gb", 8),
-    }
-    per_cpu = {  # MiB for each CPU, and the sizes (https://cloud.google.com/compute/docs/machine-resource)
-        "n1-standard": (3840, (1, 2, 4, 8, 16, 32, 64, 96)),
-        "n1-highmem": (6656, (2, 4, 8, 16, 32, 64, 96)),
-        "n1-highcpu": (921, (2, 4, 8, 16, 32, 64, 96)),
-        "e2-standard": (4096, (2, 4, 8, 16, 32)),
-        "e2-highmem": (8192, (2, 4, 8, 16)),
-        "e2-highcpu": (1024, (2, 4, 8, 16, 32)),
-        "n2-standard": (4096, (2, 4, 8, 16, 32, 48, 64, 80)),
-        "n2d-standard": (4096, (2, 4, 8, 16, 32, 48, 64, 80, 96)),
-        "c3-standard": (4096, (4, 8, 22, 44, 88, 176)),
-    }
-    for family, (memory, sizes) in per_cpu.items():
-        types.update({f"{family}-{n}": MachineType(n, n * memory) for n in sizes})
-    for cpus, gpus in ((4, 1), (8, 1), (12, 1), (16, 1), (24, 2), (32, 1), (48, 4), (96, 8)):
-        types[f"g2-standard-{cpus}"] = MachineType(cpus, cpus * 4096, "nvidia-l4", gpus)
-    for gpus in (1, 2, 4, 8):
-        types[f"a2-highgpu-{gpus}g"] = MachineType(12 * gpus, 85 * gpus * 1024, "nvidia-tesla-a100", gpus)
-        types[f"a2-ultragpu-{gpus}g"] = MachineType(12 * gpus, 170 * gpus * 1024, "nvidia-a100-80gb", gpus)
-        types[f"a3-highgpu-{gpus}g"] = MachineType(26 * gpus, 234 * gpus * 1024, "nvidia-h100-80gb", gpus)
-    return types
-
-
-MACHINE_TYPES = _machine_types()
-"""All x86, as the virtual machines are. Those with GPUs of their own are only in the zones of their GPUs."""
 
 DISK_TYPES = ("pd-standard", "pd-balanced", "pd-ssd", "pd-extreme", "hyperdisk-balanced")
 
@@ -111,12 +92,6 @@ DISK_TYPES = ("pd-standard", "pd-balanced", "pd-ssd", "pd-extreme", "hyperdisk-b
 def zone_names() -> list[str]:
     """Return all zones."""
     return [f"{region}-{letter}" for region, letters in REGIONS.items() for letter in letters]
-
-
-def has_machine_type(zone: str, name: str) -> bool:
-    """Return whether a zone has a machine type; False if there is no such type."""
-    kind = MACHINE_TYPES.get(name)
-    return kind is not None and (not kind.gpu or has_gpu(zone, kind.gpu))
 
 
 def region_of(zone: str) -> str:
@@ -233,6 +208,10 @@ def listing(collection: str) -> list[Resource]:
             return [_network(project)]
         case ["regions", region, "subnetworks"] if region in REGIONS:
             return [_subnetwork(project, region)]
+        case [place, *name, kind] if place in NONE.get(kind, ()) and len(name) == (place != "global"):
+            if name:
+                fixed(f"projects/{project}/{place}/{name[0]}")
+            return []
         case ["zones", zone, kind]:
             check_zone(project, zone)
             return _zone_listing(project, zone, kind, collection)
@@ -241,7 +220,7 @@ def listing(collection: str) -> list[Resource]:
 
 def _zone_listing(project: str, zone: str, kind: str, collection: str) -> list[Resource]:
     if kind == "machineTypes":
-        offered = [name for name in MACHINE_TYPES if has_machine_type(zone, name)]
+        offered = [name for name in MACHINE_TYPES if machine_type_in(zone, name)]
         return [_in_zone(project, zone, kind, name, _machine_type(MACHINE_TYPES[name])) for name in offered]
     if kind == "diskTypes":
         fields = {"validDiskSize": "10GB-65536GB", "defaultDiskSizeGb": "100"}
@@ -260,6 +239,10 @@ def fixed(path: str) -> Resource:
     for resource in listing(path.rsplit("/", 1)[0]):
         if resource["selfLink"] == link(path):
             return resource
+    _, project, *rest = path.split("/")
+    match rest:
+        case ["zones", zone, "machineTypes", name] if kind := machine_type_in(zone, name):  # one of a size of its own
+            return _in_zone(project, zone, "machineTypes", name, _machine_type(kind))
     raise not_found(path)
 
 
@@ -293,6 +276,5 @@ def project_resource(project: str) -> Resource:
         "defaultNetworkTier": "PREMIUM",
         "xpnProjectStatus": "UNSPECIFIED_XPN_PROJECT_STATUS",
         "vmDnsSetting": "ZONAL_ONLY",
-        "commonInstanceMetadata": {"kind": "compute#metadata"},
         "selfLink": link(f"projects/{project}"),
     }

@@ -6,9 +6,11 @@ Compute Engine uses machines through these protocols alone. There are two backen
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, Protocol
 
 from cos_customizer.emulator.faults import Faults
+from cos_customizer.emulator.machines.raw_archive import Imported, Reader
 
 MachineKind = Literal["qemu", "scripted"]
 SERIAL_PORTS = (1, 2, 3, 4)
@@ -39,10 +41,15 @@ class MachineSpec:
         instance_id: the instance's numeric id, as text; a new instance has a new one.
         boot_disk: key of the disk to boot from, as given to `Backend.create_disk`.
         attributes: instance metadata (`instance/attributes/…` of the metadata server).
+        project_attributes: metadata of the project (`project/attributes/…`).
         service_account: e-mail of the service account, or None for an instance without one.
         scopes: OAuth scopes of that account.
         host_ports: ports of this machine's loopback that the guest may reach.
-        machine_type: for example `n1-standard-1`; real machines may be smaller than it says.
+        machine_type: for example `n1-standard-1`.
+        cpus: that it says.
+        memory: that it says, in MiB; a real machine has it as far as the host does.
+        disk_interface: `SCSI` or `NVME`.
+        disk_features: types of the boot disk's `guestOsFeatures`.
     """
 
     project: str
@@ -51,7 +58,12 @@ class MachineSpec:
     instance_id: str
     boot_disk: str
     machine_type: str = "n1-standard-1"
+    cpus: int = 1
+    memory: int = 1024
+    disk_interface: str = "SCSI"
+    disk_features: Sequence[str] = ()
     attributes: Mapping[str, str] = field(default_factory=dict)
+    project_attributes: Mapping[str, str] = field(default_factory=dict)
     tags: Sequence[str] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     service_account: str | None = None
@@ -61,6 +73,10 @@ class MachineSpec:
 
 class Machine(Protocol):
     """One machine. All methods may be called from any thread."""
+
+    def configure(self, spec: MachineSpec) -> None:
+        """Change what the machine is, which is off: as another machine type, or another service account."""
+        ...
 
     def power_on(self) -> None:
         """Start it; returns as soon as it is running. Output of an earlier run stays readable."""
@@ -74,6 +90,18 @@ class Machine(Protocol):
         """Stop it at once; returns when it is stopped. Does nothing to a machine that is off."""
         ...
 
+    def reset(self) -> None:
+        """Let a running machine boot again at once, as its reset button does."""
+        ...
+
+    def freeze(self) -> None:
+        """Let a running machine stand still until `thaw`: it is running all the same."""
+        ...
+
+    def thaw(self) -> None:
+        """Let a machine go on that stands still."""
+        ...
+
     @property
     def running(self) -> bool:
         """False before `power_on`, and as soon as the guest has powered off."""
@@ -83,8 +111,8 @@ class Machine(Protocol):
         """Return output of serial port 1 to 4 from byte offset `start` on, as far as the 1 MiB ring still holds it."""
         ...
 
-    def update_attributes(self, attributes: Mapping[str, str]) -> None:
-        """Change the instance metadata that the metadata server shows (the API's setMetadata)."""
+    def update_attributes(self, attributes: Mapping[str, str], project_attributes: Mapping[str, str]) -> None:
+        """Change the metadata that the metadata server shows, of the instance and of its project."""
         ...
 
 
@@ -113,8 +141,28 @@ class Backend(Protocol):
         """Remove a disk, if there is one."""
         ...
 
+    def resize_disk(self, key: str, size_gb: int) -> None:
+        """Make a disk larger; a machine that runs from it sees that at once."""
+        ...
+
     def create_image(self, key: str, disk: str) -> int:
         """Make an image of a disk; returns its size in bytes. A machine that runs from the disk is paused meanwhile."""
+        ...
+
+    def import_image(self, key: str, archive: Reader) -> Imported:
+        """Make an image of an archive of `disk.raw`.
+
+        Raises:
+            NoImageError: it is not what Compute Engine takes.
+        """
+        ...
+
+    def export_image(self, key: str, file: Path) -> None:
+        """Write an image (or the stand-in) as an archive of `disk.raw`.
+
+        Raises:
+            EmulatorError: there is no such image, or its content is not kept.
+        """
         ...
 
     def delete_image(self, key: str) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Collection
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from cos_customizer.emulator.errors import EmulatorError
 from cos_customizer.emulator.files import replacing
 from cos_customizer.emulator.machines.backend import STAND_IN
 from cos_customizer.emulator.machines.host import run
+from cos_customizer.emulator.machines.raw_archive import MEMBER, Imported, Reader, pack, unpack
 from cos_customizer.emulator.machines.stand_in_image import StandIn
 
 _GIB = 1 << 30
@@ -69,6 +71,14 @@ class DiskFiles:
         backing = ("-o", _CLUSTER, "-b", base.name, "-F", "qcow2")
         run("qemu-img", "create", "-q", "-f", "qcow2", *backing, str(disk), str(size))
 
+    def resize(self, key: str, size_gb: int) -> None:
+        """Make a disk larger that no machine runs from.
+
+        Raises:
+            EmulatorError: there is no such disk, or qemu-img failed.
+        """
+        run("qemu-img", "resize", "-q", str(self.path(key)), str(size_gb * _GIB))
+
     def delete(self, key: str) -> None:
         """Remove a disk, if there is one."""
         for suffix in ("qcow2", "base"):
@@ -91,6 +101,26 @@ class DiskFiles:
             run("qemu-img", "convert", *shared, "-O", "qcow2", str(self.path(disk)), str(partial))
         return image.stat().st_blocks * 512
 
+    def import_image(self, key: str, archive: Reader) -> Imported:
+        """See `Backend.import_image`."""
+        with replacing(self._images / f"{key}.qcow2") as partial:
+            raw = partial.with_suffix(".raw")
+            try:
+                found = unpack(archive, raw)
+                run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(raw), str(partial))
+            finally:
+                raw.unlink(missing_ok=True)
+        return found
+
+    def export_image(self, key: str, file: Path) -> None:
+        """See `Backend.export_image`."""
+        image = self._kept_stand_in() if key == STAND_IN else self._images / f"{key}.qcow2"
+        if not image.exists():
+            raise EmulatorError(f"there is no image {key} in {self._images}")
+        with tempfile.TemporaryDirectory(dir=self._images, prefix=".export.") as directory:
+            run("qemu-img", "convert", "-f", "qcow2", "-O", "raw", str(image), str(Path(directory) / MEMBER))
+            pack(Path(directory), file)
+
     def delete_image(self, key: str) -> None:
         """Remove an image, if there is one."""
         (self._images / f"{key}.qcow2").unlink(missing_ok=True)
@@ -103,7 +133,9 @@ class DiskFiles:
                 path.unlink(missing_ok=True)
         kept = {f"stand-in.{self._stand_in.key}", *(f"{key}.qcow2" for key in images)}
         for path in self._images.iterdir():
-            if path.name not in kept:
+            if path.is_dir():  # of an export
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.name not in kept:
                 path.unlink(missing_ok=True)
 
     def _kept_stand_in(self) -> Path:

@@ -60,7 +60,7 @@ class Rules:
         address, protocol = IPv4Address(packet[16:20]), packet[9]
         if address == _BROADCAST or address in self._network:
             return self._may_answer(packet, address, protocol)
-        return not any(address in each for each in _NEVER) and address not in _own_addresses()
+        return may_reach(address)
 
     def _may_answer(self, packet: bytes, address: IPv4Address, protocol: int) -> bool:
         (fragment,) = struct.unpack_from("!H", packet, 6)
@@ -73,6 +73,11 @@ class Rules:
             return False
         (port,) = struct.unpack_from("!H", packet, head + 2)
         return (address, protocol, port) in self._open
+
+
+def may_reach(address: IPv4Address) -> bool:
+    """Return whether an address outside of the guests' network is one that guests may reach: not this machine's."""
+    return not any(address in each for each in _NEVER) and address not in _own_addresses()
 
 
 def _own_addresses() -> frozenset[IPv4Address]:

@@ -11,15 +11,19 @@ from cos_customizer.emulator.errors import EmulatorError
 
 _TO_RUN = {"qemu-system-x86_64": "qemu-system-x86", "qemu-img": "qemu-utils", "setpriv": "util-linux"}
 _TO_BUILD = {"mmdebstrap": "mmdebstrap", "apt-get": "apt"}
-"""Programs, and the packages of Debian 12 that have them: to run machines, and to build the stand-in image."""
+"""Programs, and the packages of Debian 12 and 13 that have them: to run machines, and to build the stand-in image."""
+UEFI_CODE = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
+UEFI_VARIABLES = Path("/usr/share/OVMF/OVMF_VARS_4M.fd")
+"""Firmware of machines that boot by UEFI, and its variables as they are in a new machine."""
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 
-def missing_packages(build: bool = True) -> list[str]:
-    """Return the packages (named as in Debian 12) that are missing before machines can run.
+def missing_packages(build: bool = True, uefi: bool = True) -> list[str]:
+    """Return the packages (named as in Debian 12 and 13) that are missing before machines can run.
 
     Args:
         build: also those that are needed only to build the stand-in image.
+        uefi: also those that are needed only by machines that boot by UEFI.
     """
     programs = {**_TO_RUN, **_TO_BUILD} if build else dict(_TO_RUN)
     if build and os.geteuid() != 0:
@@ -27,6 +31,8 @@ def missing_packages(build: bool = True) -> list[str]:
     missing = [package for program, package in programs.items() if not shutil.which(program)]
     if build and not _KEYRING.exists():
         missing.append("debian-archive-keyring")
+    if uefi and not UEFI_CODE.exists():
+        missing.append("ovmf")
     return missing
 
 
@@ -36,10 +42,10 @@ def require_packages(build: bool = True) -> None:
     Raises:
         EmulatorError: it names what is missing; its hint is the command that installs it.
     """
-    if missing := missing_packages(build):
+    if missing := missing_packages(build, uefi=False):
         raise EmulatorError(
             f"the local Compute Engine needs {', '.join(missing)} on this machine",
-            f"apt-get install --no-install-recommends {' '.join(missing)}  (package names of Debian 12)",
+            f"apt-get install --no-install-recommends {' '.join(missing)}  (package names of Debian 12 and 13)",
         )
 
 

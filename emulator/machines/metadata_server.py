@@ -52,6 +52,7 @@ class MetadataServer:
         self._spec = spec
         self._faults = faults or Faults()
         self._attributes = dict(spec.attributes)
+        self._project_attributes = dict(spec.project_attributes)
         self._changed = threading.Condition()
         self._stopped = False
         self._server: HttpServer | None = None
@@ -70,10 +71,12 @@ class MetadataServer:
         if self._server:
             self._server.stop()
 
-    def update(self, attributes: Mapping[str, str]) -> None:
-        """Replace the instance's attributes, and answer the requests that wait for a change."""
+    def update(self, attributes: Mapping[str, str], project_attributes: Mapping[str, str] | None = None) -> None:
+        """Replace the instance's attributes, and its project's, and answer the requests that wait for a change."""
         with self._changed:
             self._attributes = dict(attributes)
+            if project_attributes is not None:
+                self._project_attributes = dict(project_attributes)
             self._changed.notify_all()
 
     def app(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
@@ -112,7 +115,7 @@ class MetadataServer:
     def _answer(self, request: Request) -> Response:
         path = request.path.removeprefix(_ROOT)
         try:
-            value = _look_up(_tree(self._spec, self._attributes), path)
+            value = _look_up(_tree(self._spec, self._attributes, self._project_attributes), path)
         except KeyError:
             return _not_found(request.path)
         if isinstance(value, dict) and not path.endswith("/"):
@@ -148,7 +151,7 @@ def instance_of_token(authorization: str) -> str | None:
     return token.strip().removeprefix(_GRANT_PREFIX)
 
 
-def _tree(spec: MachineSpec, attributes: Mapping[str, str]) -> dict[str, Any]:
+def _tree(spec: MachineSpec, attributes: Mapping[str, str], project_attributes: Mapping[str, str]) -> dict[str, Any]:
     number = project_number(spec.project)
     accounts: dict[str, Any] = {}
     if spec.service_account:
@@ -198,7 +201,7 @@ def _tree(spec: MachineSpec, attributes: Mapping[str, str]) -> dict[str, Any]:
             "tags": _Tags(spec.tags),
             "zone": f"projects/{number}/zones/{spec.zone}",
         },
-        "project": {"attributes": {}, "numeric-project-id": number, "project-id": spec.project},
+        "project": {"attributes": dict(project_attributes), "numeric-project-id": number, "project-id": spec.project},
     }
 
 

@@ -7,12 +7,14 @@ import re
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from cos_customizer.emulator.clock import Clock
 from cos_customizer.emulator.errors import EmulatorError
 from cos_customizer.emulator.faults import Faults
 from cos_customizer.emulator.machines.backend import SERIAL_PORTS, SERIAL_RING_BYTES, MachineSpec, SerialChunk
+from cos_customizer.emulator.machines.raw_archive import Imported, Reader, unpack
 from cos_customizer.emulator.patterns import Pattern
 
 Event = Mapping[str, Any]
@@ -22,7 +24,7 @@ of it; the events after it are those of the next boot). A `text` may contain `${
 
 Play = Callable[[MachineSpec], Sequence[Event]]
 
-_KEYS = {"after", "port", "text", "base64", "power_off", "crash", "reboot"}
+EVENT_FIELDS = {"after", "port", "text", "base64", "power_off", "crash", "reboot"}
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
@@ -46,7 +48,7 @@ class Transcript:
         if unknown := set(self.match) - {"name", "zone", "metadata"}:
             raise ValueError(f"script: cannot match by {', '.join(sorted(unknown))}")
         for event in self.events:
-            if unknown := set(event) - _KEYS:
+            if unknown := set(event) - EVENT_FIELDS:
                 raise ValueError(f"script: event with unknown {', '.join(sorted(unknown))}")
             if event.get("port", 3) not in SERIAL_PORTS:
                 raise ValueError(f"script: no serial port {event['port']}")
@@ -178,13 +180,36 @@ class ScriptedMachine:
         self._running = False
         self._next = 0
         self._due = 0.0
+        self._frozen_at: float | None = None
+
+    def configure(self, spec: MachineSpec) -> None:
+        """Do nothing: a transcript stays what it is."""
 
     def power_on(self) -> None:
         """Play the transcript from its beginning."""
         with self._lock:
             self._running = True
+            self._frozen_at = None
             self._next = 0
             self._due = self._clock.now()
+
+    def reset(self) -> None:
+        """Play the transcript from its beginning, if it is played."""
+        if self.running:
+            self.power_on()
+
+    def freeze(self) -> None:
+        """Play nothing until `thaw`."""
+        with self._lock:
+            self._play()
+            self._frozen_at = self._clock.now()
+
+    def thaw(self) -> None:
+        """Go on with what was not due yet, as much later as it has stood still."""
+        with self._lock:
+            if self._frozen_at is not None:
+                self._due += self._clock.now() - self._frozen_at
+                self._frozen_at = None
 
     def press_power_button(self) -> None:
         """Stop at once."""
@@ -209,11 +234,11 @@ class ScriptedMachine:
             self._play()
             return self._rings[port].read(start)
 
-    def update_attributes(self, attributes: Mapping[str, str]) -> None:
+    def update_attributes(self, attributes: Mapping[str, str], project_attributes: Mapping[str, str]) -> None:
         """Do nothing: a transcript does not read them."""
 
     def _play(self) -> None:
-        now = self._clock.now()
+        now = self._clock.now() if self._frozen_at is None else self._frozen_at
         while self._running and self._next < len(self._events):
             event = self._events[self._next]
             due = self._due + float(event.get("after", 0))
@@ -254,9 +279,20 @@ class ScriptedBackend:
     def delete_disk(self, key: str) -> None:
         """Do nothing."""
 
+    def resize_disk(self, key: str, size_gb: int) -> None:
+        """Do nothing."""
+
     def create_image(self, key: str, disk: str) -> int:
         """Return a plausible size in bytes."""
         return 100 << 20
+
+    def import_image(self, key: str, archive: Reader) -> Imported:
+        """Check an archive; nothing of it is kept."""
+        return unpack(archive, None)
+
+    def export_image(self, key: str, file: Path) -> None:
+        """Refuse: there is nothing to export."""
+        raise EmulatorError("images of scripted machines have no content", "start the emulator with -machines=qemu")
 
     def delete_image(self, key: str) -> None:
         """Do nothing."""

@@ -7,13 +7,10 @@ import base64
 import hashlib
 import re
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
 
 import google_crc32c
 
-Resource = dict[str, Any]
-"""A bucket or an object in Cloud Storage's JSON form."""
+from cos_customizer.emulator.storage.requests import Resource
 
 NAME = "nvidia-drivers-us-public"
 _SINCE = "2018-07-01T00:00:00.000Z"
@@ -21,10 +18,11 @@ _GENERATION = "1530403200000000"
 _DRIVER = re.compile(r"(NVIDIA-Linux-x86_64-[0-9.]+[0-9])[^/]*\.run")
 
 
-def contents() -> dict[str, bytes]:
-    """Return the objects by name. A driver's text is the same whatever the name of its file."""
+def given() -> tuple[Resource, dict[str, tuple[Resource, bytes]]]:
+    """Return the bucket, and its objects by name. A driver's text is the same whatever the name of its file."""
     names = Path(__file__).with_suffix(".txt").read_text().split()
-    return {name: _text(name.rpartition("/")[2]).encode() for name in names}
+    texts = {name: _text(name.rpartition("/")[2]).encode() for name in names}
+    return _BUCKET, {name: (_public_object(name, text), text) for name, text in texts.items()}
 
 
 def _text(file: str) -> str:
@@ -32,51 +30,30 @@ def _text(file: str) -> str:
     return f"stand-in for {f'{driver[1]}.run' if driver else file}\n"
 
 
-def public_bucket(name: str) -> Resource:
-    """Return the resource of a bucket that everybody may read."""
+_BUCKET: Resource = {
+    "name": NAME,
+    "projectNumber": "1234",
+    "timeCreated": _SINCE,
+    "updated": _SINCE,
+    "metageneration": "1",
+    "location": "US",
+    "locationType": "multi-region",
+    "storageClass": "STANDARD",
+    "softDeletePolicy": {"retentionDurationSeconds": "0"},
+}
+
+
+def _public_object(name: str, content: bytes) -> Resource:
     return {
-        "kind": "storage#bucket",
-        "id": name,
         "name": name,
-        "selfLink": f"https://www.googleapis.com/storage/v1/b/{name}",
-        "projectNumber": "1234",
-        "timeCreated": _SINCE,
-        "updated": _SINCE,
-        "metageneration": "1",
-        "location": "US",
-        "locationType": "multi-region",
-        "storageClass": "STANDARD",
-        "softDeletePolicy": {"retentionDurationSeconds": "0"},
-        "etag": "CAE=",
-    }
-
-
-def public_object(endpoint: str, bucket: str, name: str, content: bytes) -> Resource:
-    """Return the resource of an object (https://cloud.google.com/storage/docs/json_api/v1/objects).
-
-    Args:
-        endpoint: URL of the service.
-        bucket: its bucket.
-        name: its name.
-        content: its bytes.
-    """
-    md5 = base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
-    quoted = quote(name, safe="")
-    return {
-        "kind": "storage#object",
-        "id": f"{bucket}/{name}/{_GENERATION}",
-        "selfLink": f"{endpoint}/storage/v1/b/{bucket}/o/{quoted}",
-        "mediaLink": f"{endpoint}/download/storage/v1/b/{bucket}/o/{quoted}?generation={_GENERATION}&alt=media",
-        "name": name,
-        "bucket": bucket,
+        "bucket": NAME,
         "generation": _GENERATION,
         "metageneration": "1",
         "contentType": "application/octet-stream",
         "storageClass": "STANDARD",
         "size": str(len(content)),
-        "md5Hash": md5,
+        "md5Hash": base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode(),
         "crc32c": base64.b64encode(google_crc32c.value(content).to_bytes(4, "big")).decode(),
-        "etag": md5,
         "timeCreated": _SINCE,
         "updated": _SINCE,
         "timeStorageClassUpdated": _SINCE,

@@ -3,16 +3,14 @@
 Sources: https://cloud.google.com/storage/docs/buckets#naming, https://cloud.google.com/storage/docs/objects#naming.
 """
 
-import json
 import re
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from cos_customizer.emulator.errors import ApiError
 
 _BUCKET = re.compile(r"(?!goog)(?=[^.]{3,63}$|[^.]{1,63}(?:\.[^.]{1,63})+$)[a-z0-9][-_.a-z0-9]{1,220}[a-z0-9]")
 _ADDRESS = re.compile(r"[0-9]+(?:\.[0-9]+){3}")
-_BUCKETS = re.compile(r"(?:/storage/v1)?/b/?")
+_NOT_IN_NAMES = re.compile(r"[\r\n\0]")
 _LONGEST_OBJECT = 1024
 _LONGEST_PATH = 8192
 """More than two names of objects need, with each byte escaped (as in `rewriteTo`)."""
@@ -38,22 +36,29 @@ def check_target(target: str) -> None:
         raise ApiError(400, "invalid", f"The name of an object must be at most {_LONGEST_OBJECT} bytes long.")
 
 
-def check_new_bucket(target: str, body: bytes) -> None:
-    """Refuse a request for a new bucket whose name Cloud Storage would not take; any other request passes.
-
-    Args:
-        target: the request's path and query.
-        body: its body.
+def check_new_bucket(name: object) -> None:
+    """Refuse a name for a new bucket that Cloud Storage would not take.
 
     Raises:
         ApiError: 400.
     """
-    if not _BUCKETS.fullmatch(urlsplit(target).path):
-        return
-    try:
-        bucket: Any = json.loads(body or b"{}")
-    except ValueError as error:
-        raise ApiError(400, "parseError", f"Invalid JSON payload received. {error}") from None
-    name = bucket.get("name") if isinstance(bucket, dict) else None
     if not isinstance(name, str) or not is_bucket_name(name):
         raise ApiError(400, "invalid", f"Invalid bucket name: '{str(name)[:100]}'")
+
+
+def check_new_object(name: str) -> None:
+    """Refuse a name for a new object that Cloud Storage would not take.
+
+    Raises:
+        ApiError: 400.
+    """
+    try:
+        length = len(name.encode())
+    except UnicodeEncodeError:
+        length = 0
+    if not 0 < length <= _LONGEST_OBJECT:
+        raise ApiError(
+            400, "invalid", f"The name of an object must be UTF-8, and at most {_LONGEST_OBJECT} bytes long."
+        )
+    if name in (".", "..") or _NOT_IN_NAMES.search(name) or name.startswith(".well-known/acme-challenge/"):
+        raise ApiError(400, "invalid", f"Disallowed object name: '{name[:100]}'")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 from support.command_line import run
 
 from cos_customizer.cli.state import DEFAULT_WORKDIR
+from cos_customizer.emulator.server import Emulator
 
 START = ("start-image-build", "-image-name=n", "-image-project=cos-cloud", "-gcs-bucket=bbb", "-gcs-workdir=w")
 PROGRAM = [sys.executable, "-c", "import sys; from cos_customizer.cli.main import main; sys.exit(main())"]
@@ -51,6 +53,11 @@ TOLD = {
     "a milestone of as many": ((*START, "-image-milestone=" + "9" * 5000), "-image-milestone: the number does not fit"),
     "hexadecimal, too": ((*START, "-image-milestone=0x" + "f" * 5000), "-image-milestone: the number does not fit"),
     "a project in another encoding": (("emulator", "run-cloudbuild", "-project=\udc80", "build.yaml"), "-project: the"),
+    "a time of as many": (
+        ("finish-image-build", "-old-image-ttl=" + "9" * 5000),
+        "-old-image-ttl: the number does not fit",
+    ),
+    "a result too long in name": (("build", f"-output-file={LONG}"), "-output-file: 'nnn"),
     "labels in another encoding": (("run-script", "-script=a", "-env=A=\udc80"), "-env: the value is not UTF-8 text"),
     "a key of thousands of parts": (
         ("build", "-recipe=build.yaml", "-set=a" + ".a" * 3000 + "=1"),
@@ -70,7 +77,7 @@ def test_a_mistake_is_told(
     arguments: tuple[str, ...], message: str, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (here / "deep.yaml").write_text("[" * 3000)
-    monkeypatch.setattr("cos_customizer.cli.commands.run_cloudbuild._answers", lambda _address: True)
+    monkeypatch.setattr("cos_customizer.cli.commands.emulator._running.answers", lambda _address: True)
     ran = run(*arguments)
     assert (ran.code, ran.err[:16]) == (2, "cos-customizer: ")
     assert message in ran.err
@@ -149,3 +156,41 @@ def test_the_newest_original_s_endpoint_is_taken(here: Path, monkeypatch: pytest
     assert os.environ["CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE"] == "http://127.0.0.1:1"
     ran = run("-compute-endpoint=example.com", *START)
     assert (ran.code, "-compute-endpoint='example.com' is not an address" in ran.err) == (2, True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["start-image-build -build-context=ctx", "build -recipe=recipe.yaml"])
+def test_files_that_find_no_room_end_a_command_in_words_and_leave_nothing(
+    emulator: Emulator, tmp_path: Path, command: str
+) -> None:
+    context, home, temporary = (tmp_path / name for name in ("ctx", "house", "tmp"))
+    for directory in (context, home, temporary):
+        directory.mkdir()
+    (context / "large").write_bytes(os.urandom(200_000))
+    (context / "a.sh").write_text("true\n")
+    image = {"project": "cos-cloud", "name": "cos-stable-68-10718-86-0"}
+    builder = {"project": "my-project", "zones": ["us-west1-b"]}
+    recipe = {
+        "source": image,
+        "context": {"path": "ctx"},
+        "scratch": {"bucket": "my-project_cloudbuild", "workdir": "work"},
+        "steps": [{"script": "a.sh"}],
+        "builder": builder,
+        "output": {"project": "my-project", "name": "mine"},
+    }
+    (tmp_path / "recipe.yaml").write_text(json.dumps(recipe))
+    flags = " -image-project=cos-cloud -image-name=cos-stable-68-10718-86-0"
+    flags += " -gcs-bucket=my-project_cloudbuild -gcs-workdir=w"
+    program = Path(sys.executable).with_name("cos-customizer")
+    line = f"ulimit -f 64; exec {program} {command}{flags if command.startswith('start') else ''}"
+    environment = {**os.environ, "HOME": str(home), "TMPDIR": str(temporary)}
+    done = subprocess.run(
+        ["bash", "-c", line], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "unexpected" not in done.stderr
+    assert re.search("File too large|no room|disk", done.stderr), done.stderr
+    assert [*temporary.iterdir()] == []
+    assert [path for path in home.rglob("*") if path.is_file()] == []
+    assert emulator.calls.count("compute", "POST") == 0

@@ -13,7 +13,8 @@ from support.dry_runs import DISKS, IMAGES, INSTANCES, UPLOAD, read_dry_run
 from cos_customizer.cli.command import BUILD_STEPS
 from cos_customizer.cli.commands import finish_image_build
 from cos_customizer.cli.commands.finish_image_build import FLAGS, specification
-from cos_customizer.cli.flags import Flag, NegatingFlag
+from cos_customizer.cli.flag import Flag
+from cos_customizer.cli.flag_kinds import NegatingFlag
 from cos_customizer.cli.main import program
 from cos_customizer.cli.state import BuildState, StateDirectory
 from cos_customizer.customizer.spec import gpu_drivers, kernel_arguments, script_checks
@@ -66,7 +67,7 @@ def test_start_resolves_and_archives(home: Path, emulator: Emulator) -> None:
     started = run(*START, f"-image-name={IMAGE}")
     assert started.err == ""
     assert started.code == 0
-    assert started.out.startswith(f"source image  cos-cloud/{IMAGE} · context 2 files, 43 bytes, sha256 ")
+    assert started.out.startswith(f"source image  cos-cloud/{IMAGE}\ncontext       2 files, 43 bytes, sha256 ")
     state = StateDirectory(home / ".cos-customizer-workdir").read()
     assert state.spec["source"] == {"project": "cos-cloud", "name": IMAGE, "architecture": "X86_64"}
     assert state.files == ("lib/more.sh", "preload.sh")
@@ -209,7 +210,7 @@ BAD_SCRIPTS = [
     (["-script=../preload.sh"], "is outside the build context", ""),
     (["-script=."], "is a directory", ""),
     (["-script=preload.sh", "-env=1A=x"], "-env: '1A' is not a valid environment variable name", ""),
-    (["-script=preload.sh", "-env=A"], "-env: item 1", "comma"),
+    (["-script=preload.sh", "-env=A"], "-env: item 1", "KEY=VALUE"),
     (["-script=preload.sh", "-env-secret=A=projects/p/secrets/s"], "-env-secret: A names a secret", ""),
     (["-script=preload.sh", "-env-secret=A=hunter2"], "-env-secret: A does not name a secret's version", ""),
     (["-script=preload.sh", "-env-secret=hunter2"], "-env-secret: item 1 (not shown)", ""),
@@ -251,11 +252,16 @@ def finish(state: BuildState, *arguments: str) -> BuildSpec:
 REQUIRED = ("-zone=us-west1-b", "-project=my-project", "-image-name=my-image")
 
 
+def test_blanks_after_commas_are_no_part_of_items(started: StateDirectory) -> None:
+    spec = finish(started.read(), *REQUIRED[1:], "-zone=us-west1-b, us-west1-a ,", "-labels=a=1, b=2")
+    assert (spec.builder.zones, spec.output.labels) == (["us-west1-b", "us-west1-a"], {"a": "1", "b": "2"})
+
+
 def test_defaults_are_the_specification_s(started: StateDirectory) -> None:
     """What help says is the default is what the specification takes without the flag, and with it."""
     plain = finish(started.read(), *REQUIRED)
     shown = [f"-{flag.flag}={flag.default}" for flag in FLAGS if flag.default_text and flag.field]
-    assert {flag.partition("=")[0] for flag in shown} == {"-network", "-service-account", "-timeout"}
+    assert {flag.partition("=")[0] for flag in shown} == {"-network", "-on-existing", "-service-account", "-timeout"}
     assert finish(started.read(), *REQUIRED, *shown) == plain
     assert plain.output.project == "my-project"
     assert plain.builder.external_ip
@@ -387,7 +393,7 @@ def test_a_dry_run_prints_the_specification_and_every_request(home: Path, emulat
 def test_a_dry_run_shows_which_secrets_are_read_and_tells_the_vm_no_value(home: Path, emulator: Emulator) -> None:
     assert run(*START, f"-image-name={IMAGE}").code == 0
     assert run("run-script", "-script=preload.sh", f"-env-secret=TOKEN={VERSION}").code == 0
-    dry = run("finish-image-build", *REQUIRED, "-dry-run")
+    dry = run("finish-image-build", *REQUIRED, "-dry-run-full")
     assert (dry.code, dry.err) == (0, "")
     printed = read_dry_run(dry.out)
     assert printed.recipe["steps"][0]["env_secrets"] == {"TOKEN": VERSION}
@@ -456,3 +462,21 @@ def test_a_home_that_cannot_be_written_is_wrong_usage(home: Path, monkeypatch: p
     refused = run(*START, f"-image-name={IMAGE}")
     assert refused.code == 2
     assert "cannot keep the local state" in refused.err
+
+
+def test_a_script_that_bash_cannot_run_is_refused_when_it_is_named(home: Path, emulator: Emulator) -> None:
+    Path("crlf.sh").write_bytes(b"#!/bin/bash\r\nif true; then\r\n  true\r\nfi\r\n")
+    Path("main.py").write_text("#!/usr/bin/env python3\nprint()\n")
+    Path("old.sh").write_bytes(b"echo a\r\n")
+    assert run(*START, f"-image-name={IMAGE}").code == 0
+    for script, said in (
+        ("crlf.sh", "crlf.sh has Windows line ends (CRLF): bash will not read it"),
+        ("main.py", "main.py is written for python3"),
+    ):
+        refused = run("run-script", f"-script={script}")
+        assert refused.code == 2
+        assert refused.err.startswith(f"cos-customizer: -script: {said}")
+    warned = run("run-script", "-script=old.sh")
+    assert warned.code == 0
+    assert warned.err.startswith("cos-customizer: warning: old.sh has Windows line ends (CRLF)")
+    assert "step 1" in warned.out, "the ones before left nothing"

@@ -18,6 +18,7 @@ from cos_customizer.emulator import background
 VARIABLES = {
     "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE",
     "STORAGE_EMULATOR_HOST",
+    "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE",
     "CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING",
     "CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER",
 }
@@ -81,14 +82,21 @@ def test_from_start_to_stop(run: Run, state: Path) -> None:
     assert set(environment) == VARIABLES
     running = background.find(state)
     assert running is not None
+    assert f"ready (process {running.pid}, scripted machines)" in started.stderr
     assert processes_of(running.pid) == [str(running.pid)]
     assert listening(running.pid) == {"0100007F"}
     with urllib.request.urlopen(running.control + "status", timeout=PATIENCE) as answer:
         assert json.load(answer)["projects"] == ["project-one", "project-two"]
 
-    again = run("start", "-machines=scripted")
-    assert (again.returncode, again.stdout) == (0, started.stdout)
-    assert f"already running (process {running.pid}" in again.stderr
+    for asked in ((), ("-machines=scripted",)):
+        again = run("start", *asked)
+        assert (again.returncode, again.stdout) == (0, started.stdout)
+        assert f"already running (process {running.pid}, scripted machines)" in again.stderr
+    for flags in (("-machines=qemu",), ("-machines=scripted", f"-port={running.port - 1}")):
+        other = run("start", *flags)
+        assert (other.returncode, other.stdout) == (1, ""), flags
+        assert f"already runs with {'-port' if flags[1:] else '-machines=scripted, not'}" in other.stderr
+        assert f"stop it first: cos-customizer emulator stop -state-dir={state}" in other.stderr
     assert run("env").stdout == started.stdout
     status = run("status")
     assert (status.returncode, str(running.pid) in status.stdout) == (0, True)
@@ -192,7 +200,8 @@ def test_a_stale_file_is_not_a_running_emulator(tmp_path: Path, content: str) ->
 
 
 def test_looking_for_it_loads_neither_server_nor_google() -> None:
-    code = "import sys\nimport cos_customizer.cli.commands.emulator\n"
+    code = "import sys\nfrom cos_customizer.cli.commands.emulator import emulator\n"
+    code += "emulator.list_commands(None)\n"
     code += "print([name for name in ('flask', 'google.cloud') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=True)
     assert done.stdout == "[]\n"

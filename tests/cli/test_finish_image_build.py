@@ -6,19 +6,24 @@ import os
 import re
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.builds import make_image
 from support.command_line import run
+from support.compute_clients import Compute
 from support.guest_scripts import marker, said, script, succeeding
+from support.leftovers import DEAD, labelled
 from support.programs import read_until, rest_of
 
 from cos_customizer.cli.output_file import OutputFile
 from cos_customizer.customizer.errors import UsageError
 from cos_customizer.customizer.reporting.result import BuildResult
 from cos_customizer.emulator.server import Emulator
+from cos_customizer.gcp.clients import connect
 
 PROGRAM = [sys.executable, "-c", "import sys; from cos_customizer.cli.main import main; sys.exit(main())"]
 FINISH = [*PROGRAM, "finish-image-build", "-zone=us-west1-b", "-project=my-project", "-image-name=my-image"]
@@ -52,7 +57,9 @@ def started(places: Path, emulator: Emulator) -> Path:
 
 
 @pytest.mark.slow
-def test_a_build_and_the_same_again(started: Path, places: Path, emulator: Emulator) -> None:
+def test_a_build_and_the_same_again(
+    started: Path, places: Path, emulator: Emulator, session_server: dict[str, str]
+) -> None:
     steps = succeeding(LABEL)["events"]
     steps.insert(-1, said("", after=1.0))  # the halt takes a while
     emulator.scripts.add(script(*steps))
@@ -61,13 +68,17 @@ def test_a_build_and_the_same_again(started: Path, places: Path, emulator: Emula
     ran = subprocess.run([*FINISH, "-output-file=out.json"], capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stderr) == (0, "")
     lines = [line.partition("  ")[2] for line in ran.stdout.splitlines()]
-    assert lines[1:4] == [f"step 1/1     {LABEL}", "  | output of step 1", "step 1/1     done in 0.4 s"]
-    assert lines[0].startswith("builder VM   cos-customizer-")
+    assert lines[0] == "Prefect      own server (PREFECT_API_URL is not set)"
+    assert lines[1].startswith("builder VM   cos-customizer-")
+    assert lines[2].startswith("builder VM   booted in ")
+    assert lines[3:6] == [f"step 1/1     {LABEL}", "  | output of step 1", "step 1/1     done in 0.4 s"]
     assert "image        projects/my-project/global/images/my-image (" in ran.stdout
     assert "cleaned up   1 VM, 1 disk, 1 object" in ran.stdout
-    assert ran.stdout.splitlines()[-1].startswith("my-image built in ")
+    *_, last, heading, line = ran.stdout.splitlines()
+    assert last.startswith("my-image built in ")
+    assert (heading, line) == ("to look at it:", "  cos-customizer emulator boot my-image -- cat /etc/os-release")
     assert "hunter2" not in ran.stdout
-    assert not started.exists()
+    assert [file.name for file in started.iterdir()] == ["ended.txt"]
     result = BuildResult.model_validate_json(Path("out.json").read_text())
     assert (result.outcome, result.image, result.zone) == ("built", "my-image", "us-west1-b")
     assert result.image_self_link.endswith("projects/my-project/global/images/my-image")
@@ -75,22 +86,23 @@ def test_a_build_and_the_same_again(started: Path, places: Path, emulator: Emula
     life = re.search(r"\(VM ([0-9.]+) s", ran.stdout)
     assert life
     assert float(life[1]) == pytest.approx(
-        sum(result.durations[phase] for phase in ("builder VM", "steps", "halt", "image")), abs=0.1
+        sum(result.durations[phase] for phase in ("builder VM", "boot", "steps", "halt", "image")), abs=0.1
     )
     assert result.durations["halt"] > 0.5
 
-    started.mkdir(mode=0o700)
+    started.mkdir(mode=0o700, exist_ok=True)
     state.write_bytes(kept[0])
     (started / kept[2]).write_bytes(kept[1])
-    again = subprocess.run(FINISH, capture_output=True, text=True, check=False)
+    environment = {**os.environ, **session_server}
+    again = subprocess.run(FINISH, env=environment, capture_output=True, text=True, check=False)
     assert (again.returncode, again.stderr) == (0, "")
     assert "my-image already exists" in again.stdout
-    assert again.stdout.splitlines()[-1].startswith("my-image was there already")
-    assert not started.exists()
+    assert again.stdout.splitlines()[-3].startswith("my-image was there already")
+    assert [file.name for file in started.iterdir()] == ["ended.txt"]
 
 
-@pytest.mark.slow
-def test_a_failed_step_shows_its_last_lines(started: Path, emulator: Emulator, session_server: dict[str, str]) -> None:
+@pytest.mark.usefixtures("prefect_server")
+def test_a_failed_step_shows_its_last_lines(started: Path, emulator: Emulator) -> None:
     emulator.scripts.add(
         script(
             marker(f"BuildStep: 1 started {LABEL}"),
@@ -99,18 +111,20 @@ def test_a_failed_step_shows_its_last_lines(started: Path, emulator: Emulator, s
             marker("BuildFailed: step 1 exit 6"),
         )
     )
-    environment = {**os.environ, **session_server}
-    command = [*FINISH, "-output-file=out.json"]
-    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert ran.returncode == 1
-    first, *rest = ran.stderr.splitlines()
+    ran = run(*FINISH[len(PROGRAM) :], "-output-file=out.json")
+    assert ran.code == 1
+    first, *rest = ran.err.splitlines()
     assert first.startswith("cos-customizer: step 1/1 failed: run-script preload.sh")
     assert "6" in first
     assert "    | + curl -sf https://internal.example" in rest
-    assert any(line.startswith("  full serial log: gs://my-project_cloudbuild/work/") for line in rest)
-    assert "\x1b" not in ran.stdout + ran.stderr
-    assert "Traceback" not in ran.stderr
-    assert not started.exists()
+    log = next(line.removeprefix("  full serial log: ") for line in rest if line.startswith("  full serial log: "))
+    assert log.startswith("gs://my-project_cloudbuild/work/")
+    assert f"  to read it: cos-customizer emulator cat {log}" in rest
+    assert "curl -sf https://internal.example" in run("emulator", "cat", log).out
+    assert "serial log" not in ran.out  # once is enough
+    assert "\x1b" not in ran.out + ran.err
+    assert "Traceback" not in ran.err
+    assert [file.name for file in started.iterdir()] == ["ended.txt"]
     assert json.loads(Path("out.json").read_text())["outcome"] == "failed"
 
 
@@ -145,8 +159,8 @@ def test_a_configured_server_is_used_and_named(
     assert (ran.returncode, ran.stderr) == (0, "")
     (line,) = [line for line in ran.stdout.splitlines() if "flow run" in line]
     own = {"Authorization": "Basic " + base64.b64encode(credential.encode()).decode()}
-    run = urllib.request.Request(f"{url}/flow_runs/{line.rpartition('/runs/flow-run/')[2]}", headers=own)
-    with urllib.request.urlopen(run) as response:
+    request = urllib.request.Request(f"{url}/flow_runs/{line.rpartition('/runs/flow-run/')[2]}", headers=own)
+    with urllib.request.urlopen(request) as response:
         flow_run = json.load(response)
     assert flow_run["state_type"] == "COMPLETED"
     assert flow_run["name"] == "build my-image"
@@ -172,7 +186,7 @@ def test_the_state_is_kept_when_the_build_could_not_begin(started: Path, monkeyp
 
 
 MISTAKES = {
-    "a region for a zone": (["-zone=us-west1"], 2, "-zone: there is no zone us-west1"),
+    "a region for a zone": (["-zone=us-west1"], 2, "-zone: us-west1 is a region, not a zone"),
     "one zone that is not there": (["-zone=us-west1-b,mars1-a"], 2, "-zone: there is no zone mars1-a"),
     "an unknown machine type": (["-machine-type=n1-huge-1"], 2, "-machine-type=n1-huge-1: there is none in us-west1-b"),
     "a disk that is too small": (["-disk-size-gb=5"], 2, "-disk-size-gb=5: the source image cos-stable-68-10718-86-0"),
@@ -207,14 +221,70 @@ def test_a_bucket_that_is_not_there_is_told_by_flag_and_costs_no_step(
 ) -> None:
     for name, value in session_server.items():
         monkeypatch.setenv(name, value)
-    start = ("-image-name=cos-stable-68-10718-86-0", "-image-project=cos-cloud", "-gcs-bucket=no-such-bucket")
-    assert run("start-image-build", *start, "-gcs-workdir=work").code == 0
+    source = ("-image-name=cos-stable-68-10718-86-0", "-image-project=cos-cloud")
+    start = ("start-image-build", *source, "-gcs-bucket=my-bucket", "-gcs-workdir=work")
+    refused = run(*start)
+    assert (refused.code, list((places / "home").iterdir())) == (2, [])
+    assert "-gcs-bucket: there is no bucket my-bucket" in refused.err
+    bucket = connect().storage.create_bucket("my-bucket")
+    assert run(*start).code == 0
     assert run("run-script", "-script=preload.sh").code == 0
+    bucket.delete()
     refused = run("finish-image-build", "-zone=us-west1-b", "-project=my-project", "-image-name=i")
-    assert refused.code == 1
-    assert "there is no bucket no-such-bucket" in refused.err
-    assert "-gcs-bucket names another" in refused.err
+    assert refused.code == 2
+    assert "-gcs-bucket: there is no bucket my-bucket" in refused.err
     assert (places / "home" / ".cos-customizer-workdir" / "state.json").exists()
+
+
+def test_a_mistake_is_told_before_anybody_waits_for_prefect(started: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:1/api")
+    refused = run("finish-image-build", "-zone=us-west1", "-project=my-project", "-image-name=i")
+    assert (refused.code, refused.err.splitlines()) == (
+        2,
+        [
+            "cos-customizer: -zone: us-west1 is a region, not a zone",
+            "  hint: zones of it: us-west1-a, us-west1-b, us-west1-c.",
+        ],
+    )
+    assert (started / "state.json").exists()
+
+
+def test_what_others_have_left_is_deleted_first_where_it_is_asked_for(
+    started: Path, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:1/api")  # the build itself does not come to that
+    compute = Compute(emulator)
+    compute.create(DEAD.builder_vm, **labelled(DEAD.labels(time.time() - 1)))
+    finish = ("finish-image-build", "-zone=us-west1-b", "-project=my-project", "-image-name=i")
+    for flags, left in (((), [DEAD.builder_vm]), (("-enable-cleanup",), [])):
+        assert run(*finish, "-machine-type=n1-huge-1", *flags).code == 2
+        assert compute.names("instances") == left
+
+
+def test_an_image_of_another_recipe_is_warned_of_with_the_flags_that_help(
+    started: Path, emulator: Emulator, session_server: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in session_server.items():
+        monkeypatch.setenv(name, value)
+    make_image("my-image")
+    finish = ("finish-image-build", "-zone=us-west1-b", "-project=my-project", "-image-name=my-image")
+    failed = run(*finish, "-on-existing=fail")
+    assert (failed.code, (started / "state.json").exists()) == (1, True)
+    assert failed.err.startswith("cos-customizer: my-image is there since 2")
+    assert "take another -image-name, or -on-existing=replace." in failed.err
+    planned = run(*finish, "-dry-run")
+    assert "# The image my-image is there already, not made by cos-customizer: the build would do noth" in planned.out
+    ran = run(*finish, "-output-file=out.json")
+    assert (ran.code, ran.err) == (0, "")
+    (line,) = [line for line in ran.out.splitlines() if "warning: " in line]
+    assert "nothing was built; delete it (gcloud compute images delete my-image --project=my-project), take" in line
+    assert line.endswith("take another -image-name, or -on-existing=replace")
+    assert ran.out.splitlines()[-3] == "my-image was there already, not made by cos-customizer; nothing was built"
+    result = json.loads(Path("out.json").read_text())
+    assert (result["outcome"], result["made_by"]) == ("exists", "other-means")
+    said = run("run-script", "-script=preload.sh").err
+    assert "the image build that was started here ended at 2" in said
+    assert ": my-image was there already" in said
 
 
 RESULT = BuildResult(outcome="built", image="i")

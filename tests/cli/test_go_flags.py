@@ -5,18 +5,16 @@ from typing import Any
 import click
 import pytest
 
-from cos_customizer.cli.flags import (
+from cos_customizer.cli.flag import Flag, flag_names, spec_fields
+from cos_customizer.cli.flag_kinds import (
     ChoiceFlag,
     DurationFlag,
-    Flag,
     IntegerFlag,
     ListFlag,
     MapFlag,
     NegatingFlag,
     SwitchFlag,
     TextsFlag,
-    flag_names,
-    spec_fields,
 )
 from cos_customizer.cli.go_flags import GoCommand
 from cos_customizer.customizer.errors import CustomizerError, UsageError
@@ -136,7 +134,7 @@ REFUSED = [
     (["-count=09"], "is not a whole number", ""),
     (["-count="], "-count: '' is not a whole number", ""),
     (["-timeout=90"], "-timeout: '90' is not a duration", "1h30m"),
-    (["-labels=a"], "-labels: 'a' is not of the form key=value", "comma"),
+    (["-labels=a"], "-labels: 'a' is not of the form key=value", "KEY=VALUE"),
     (["-labels=a=1,,b=2"], "-labels: '' is not of the form key=value", ""),
     (["-labels==1"], "-labels: '=1' is not of the form key=value", ""),
     (["-arch=sparc"], "-arch: 'sparc' is not one of x86_64, arm64", ""),

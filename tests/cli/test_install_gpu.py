@@ -209,7 +209,7 @@ def test_a_local_compute_engine_that_does_not_run_is_told(home: Path, monkeypatc
 
 def dry_run(*flags: str) -> tuple[BuildSpec, dict[str, Any]]:
     """The specification and the builder VM that a dry run prints."""
-    ran = run(*FINISH, *flags, "-dry-run")
+    ran = run(*FINISH, *flags, "-dry-run-full")
     assert (ran.err, ran.code) == ("", 0)
     printed = read_dry_run(ran.out)
     return BuildSpec.model_validate(printed.recipe), printed.bodies(f"POST {INSTANCES}")[0]

@@ -1,6 +1,7 @@
 """What answers at PREFECT_API_URL and is not Prefect's API: each is told apart, with a hint that helps."""
 
 import contextlib
+import io
 import os
 import socket
 import ssl
@@ -13,11 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY, PREFECT_API_URL, temporary_settings
 
-pytestmark = pytest.mark.slow
+from cos_customizer.cli import prefect_check
+from cos_customizer.cli.messages import report
+from cos_customizer.cli.prefect_check import check_api
+from cos_customizer.customizer.errors import CustomizerError
+from cos_customizer.customizer.reporting.events import listening
 
 PAGE = "<!doctype html><title>Sign in</title>"
-ASK = "from cos_customizer.cli.prefect_check import check_api\ncheck_api()"
 
 
 class Answering(ThreadingHTTPServer):
@@ -25,10 +30,15 @@ class Answering(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, answers: dict[str, tuple[int, str, str]], otherwise: tuple[int, str, str]) -> None:
+    def __init__(
+        self, answers: dict[str, tuple[int, str, str]], otherwise: tuple[int, str, str], port: int = 0
+    ) -> None:
+        self.first = first = list[tuple[int, str, str]]()
+        """What it answers to the first requests, whatever they are."""
+
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                status, kind, content = answers.get(self.path, otherwise)
+                status, kind, content = first.pop(0) if first else answers.get(self.path, otherwise)
                 self.send_response(status)
                 self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(content.encode())))
@@ -40,7 +50,7 @@ class Answering(ThreadingHTTPServer):
             def log_message(self, *_args: Any) -> None:
                 pass
 
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__(("127.0.0.1", port), Handler)
 
 
 @contextlib.contextmanager
@@ -63,23 +73,19 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def asked(url: str, tmp_path: Path, **more: str) -> str:
+def asked(url: str) -> str:
     """What a command says of the API at an address; empty if nothing is wrong."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    environment = {**inherited, "PREFECT_API_URL": url, "PREFECT_HOME": str(tmp_path), "no_proxy": "*", **more}
-    program = (
-        "from cos_customizer.cli.messages import report\n"
-        "try:\n"
-        f"    {ASK.replace(chr(10), '; ')}\n"
-        "except BaseException as error:\n    raise SystemExit(report(error))\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False, cwd=tmp_path
-    )
-    assert "Traceback" not in done.stderr
-    assert "unexpected" not in done.stderr
-    assert (done.returncode == 0) == (done.stderr == "")
-    return done.stderr
+    settings: dict[Any, Any] = {PREFECT_API_URL: url, PREFECT_API_AUTH_STRING: None, PREFECT_API_KEY: None}
+    said = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, temporary_settings(settings), contextlib.redirect_stderr(said):
+        patch.setenv("no_proxy", "*")
+        code = 0
+        try:
+            check_api(patience=0)
+        except CustomizerError as error:
+            code = report(error)
+    assert (code == 0) == (said.getvalue() == "")
+    return said.getvalue()
 
 
 JSON = "application/json"
@@ -125,37 +131,34 @@ def test_what_is_not_the_api_is_told_apart(
     otherwise: tuple[int, str, str],
     path: str,
     said: list[str],
-    tmp_path: Path,
 ) -> None:
     with serving(Answering(answers, otherwise)) as port:
-        text = asked(f"http://127.0.0.1:{port}{path}", tmp_path)
+        text = asked(f"http://127.0.0.1:{port}{path}")
     for part in said:
         assert part in text
 
 
-def test_the_api_of_a_compatible_version_is_taken(tmp_path: Path) -> None:
+def test_the_api_of_a_compatible_version_is_taken() -> None:
     with serving(Answering(PREFECT, NOTHING)) as port:
-        assert asked(f"http://127.0.0.1:{port}/api", tmp_path) == ""
+        assert asked(f"http://127.0.0.1:{port}/api") == ""
 
 
-def test_tls_to_a_plain_port(tmp_path: Path) -> None:
+def test_tls_to_a_plain_port() -> None:
     with serving(Answering(PREFECT, NOTHING)) as port:
-        assert "it does not speak TLS: write http:// in PREFECT_API_URL" in asked(
-            f"https://127.0.0.1:{port}/api", tmp_path
-        )
+        assert "it does not speak TLS: write http:// in PREFECT_API_URL" in asked(f"https://127.0.0.1:{port}/api")
 
 
-def test_a_plain_request_to_a_port_with_tls(certificate: Path, tmp_path: Path) -> None:
+def test_a_plain_request_to_a_port_with_tls(certificate: Path) -> None:
     server = Answering(PREFECT, NOTHING)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     server.socket = context.wrap_socket(server.socket, server_side=True)
     with serving(server) as port:
-        assert "speaks TLS: then write https://" in asked(f"http://127.0.0.1:{port}/api", tmp_path)
-        assert "PREFECT_API_SSL_CERT_FILE" in asked(f"https://127.0.0.1:{port}/api", tmp_path)
+        assert "speaks TLS: then write https://" in asked(f"http://127.0.0.1:{port}/api")
+        assert "PREFECT_API_SSL_CERT_FILE" in asked(f"https://127.0.0.1:{port}/api")
 
 
-def test_what_is_no_http(tmp_path: Path) -> None:
+def test_what_is_no_http() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def greet() -> None:
@@ -166,12 +169,64 @@ def test_what_is_no_http(tmp_path: Path) -> None:
                         connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
 
         threading.Thread(target=greet, daemon=True).start()
-        text = asked(f"http://127.0.0.1:{listener.getsockname()[1]}/api", tmp_path)
+        text = asked(f"http://127.0.0.1:{listener.getsockname()[1]}/api")
     assert "another service may be on that port" in text
 
 
-def test_nothing_there(tmp_path: Path) -> None:
-    assert "hint: start it, or unset PREFECT_API_URL" in asked("http://127.0.0.1:1/api", tmp_path)
+def test_nothing_there() -> None:
+    assert "hint: start it, or unset PREFECT_API_URL" in asked("http://127.0.0.1:1/api")
+
+
+SERVERS_THAT_RESTART = {
+    "a proxy in front of it": [(503, "text/html", PAGE), (502, "text/html", PAGE)],
+    "the server itself": [(500, JSON, "{}")],
+}
+
+
+@pytest.mark.parametrize("first", SERVERS_THAT_RESTART.values(), ids=SERVERS_THAT_RESTART.keys())
+def test_a_server_that_restarts_is_waited_for_and_that_is_said_once(
+    first: list[tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prefect_check, "_PAUSE", 0.02)
+    server = Answering(PREFECT, NOTHING)
+    server.first += first
+    notes: list[str] = []
+    with (
+        serving(server) as port,
+        listening(lambda event: notes.append(str(event))),
+        temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{port}/api"}),
+    ):
+        prefect_check.check_api()
+    (note,) = notes
+    assert f"{first[0][0]} " in note
+    assert "waiting for it" in note
+
+
+def test_a_server_that_nobody_has_started_yet_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prefect_check, "_PAUSE", 0.02)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    said: list[str] = []
+    with contextlib.ExitStack() as stack:
+
+        def start(event: object) -> None:
+            said.append(str(event))
+            stack.enter_context(serving(Answering(PREFECT, NOTHING, port)))
+
+        stack.enter_context(listening(start))
+        stack.enter_context(temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{port}/api"}))
+        prefect_check.check_api()
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_server_that_will_not_come_back_is_not_waited_for(status: int) -> None:
+    notes: list[object] = []
+    with serving(Answering({}, (status, JSON, "{}"))) as port, listening(notes.append):
+        address = temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{port}/api"})
+        with address, pytest.raises(CustomizerError, match=f"does not answer: {status} "):
+            prefect_check.check_api()
+    assert notes == []
 
 
 SETTINGS = {
@@ -181,6 +236,7 @@ SETTINGS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SETTINGS)
 def test_settings_that_prefect_does_not_take_are_named(name: str, tmp_path: Path) -> None:
     environment = {**os.environ, name: SETTINGS[name], "PREFECT_HOME": str(tmp_path)}

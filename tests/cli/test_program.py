@@ -82,11 +82,22 @@ def test_commands_lists_them_one_a_line() -> None:
     assert not set(MISSING_COMMANDS) & set(lines)
 
 
-def test_every_file_of_a_command_is_a_command_and_nothing_else_lists_them() -> None:
-    files = {path.stem.replace("_", "-") for path in (ROOT / "cli" / "commands").glob("[a-z]*.py")}
-    names = program.list_commands(click.Context(program))
+@pytest.mark.parametrize("group", ["", "emulator"])
+def test_every_file_of_a_command_is_a_command_and_nothing_else_lists_them(group: str) -> None:
+    context = reference.find(click.Context(program), (group,) if group else ())
+    place = ROOT / "cli" / "commands" / group
+    files = {path.stem.replace("_", "-") for path in place.glob("[a-z]*") if path.suffix in (".py", "")}
+    assert isinstance(context.command, click.Group)
+    names = context.command.list_commands(context)
     assert len(names) == len(set(names))
-    assert files - {"run-cloudbuild"} == set(names), "run-cloudbuild is a command of emulator"
+    assert files == set(names)
+    assert all(context.command.get_command(context, name).short_help for name in names)  # type: ignore[union-attr]
+
+
+def test_a_group_by_itself_shows_its_help_and_nothing_around_it() -> None:
+    alone = run("emulator")
+    assert (alone.code, alone.out) == (2, "")
+    assert alone.err == run("help", "emulator").out
 
 
 def test_flags_lists_those_of_a_command() -> None:
@@ -119,16 +130,26 @@ def test_flags_that_are_not_there_yet_are_refused_by_name(flag: str) -> None:
 
 
 USAGE = [
-    ([], "no command was given", "cos-customizer help"),
+    (["run-cloudbuild", "x.yaml"], "there is no command 'run-cloudbuild'", "did you mean emulator run-cloudbuild?"),
+    (["run-cloudbiuld"], "there is no command 'run-cloudbiuld'", "did you mean emulator run-cloudbuild?"),
+    (["finish-image-build", "-image-nmae=x"], "unknown flag -image-nmae", "did you mean -image-name? see"),
+    (["start-image-build", "-image-projet=x"], "unknown flag -image-projet", "did you mean -image-project? see"),
+    (["build", "app.yaml"], "build takes flags only", "write -recipe=app.yaml; see"),
+    (["rebuild-images", "app.yaml"], "rebuild-images takes flags only", "write -recipe=app.yaml; see"),
+    (["run-script", "-script=a", "b"], "run-script takes flags only", "hint: see: cos-customizer help run-script"),
+    (["run-script", r".\x.sh"], r"does not understand '.\x.sh'", r"write -script=.\x.sh;"),
+    (["run-script", "-script=a", "-env=hunter2"], "-env: item 1 (not shown)", "hint: write -env=KEY=VALUE."),
+    (["run-script", "-script=a", "-env=LIST=a,b,c"], "-env: item 2 (not shown)", "-set steps.0.env.KEY=a,b,c`."),
+    (["finish-image-build", "-labels=a=1,b"], "-labels: 'b' is not", "pairs are written KEY=VALUE,KEY=VALUE."),
     (["run-scirpt"], "there is no command 'run-scirpt'", "did you mean run-script?"),
     (["help", "finish"], "there is no command 'finish'", "finish-image-build"),
     (["-what"], "unknown flag -what", ""),
     (["run-script", "-scirpt=x"], "unknown flag -scirpt", "did you mean -script?"),
-    (["run-script", "x.sh"], "run-script takes flags only", ""),
+    (["run-script", "x.sh"], "run-script takes flags only", "write -script=x.sh;"),
     (["completion", "tcsh"], "tcsh", "cos-customizer help completion"),
     (["completion"], "Missing", "cos-customizer help completion"),
     (["-local-state-workdir=/etc/passwd", "commands"], "-local-state-workdir: Directory '/etc/passwd' is a file", ""),
-    (["emulator", "sotp"], "sotp", ""),
+    (["emulator", "sotp"], "there is no command 'sotp'", "did you mean stop?"),
 ]
 
 
@@ -142,6 +163,14 @@ def test_wrong_usage(arguments: list[str], message: str, hint: str) -> None:
     assert message in first
     assert hint in rest
     assert "Traceback" not in refused.err
+
+
+@pytest.mark.parametrize("arguments", [[], ["emulator"]])
+def test_without_a_command_the_help_is_shown_as_it_is(arguments: list[str]) -> None:
+    refused = run(*arguments)
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.err == run("help", *arguments).out
+    assert refused.err.startswith("usage: ")
 
 
 def test_a_bug_is_one_line_and_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -263,6 +292,8 @@ COMPLETED = [
     (["-local-state-workdir=x", "fin"], {"finish-image-build"}),
     (["help", "fi"], {"finish-image-build"}),
     (["help", "emulator", "sto"], {"stop"}),
+    (["emulator", "bo"], {"boot"}),
+    (["emulator", "boot", "my-image", "-fam"], {"-family"}),
 ]
 
 

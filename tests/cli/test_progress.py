@@ -43,7 +43,7 @@ spec = parse_spec({
     "builder": {"project": "p", "zones": ["z"]}, "output": {"project": "p", "name": "o"},
     "steps": [{"script": "a.sh"}, {"script": "b.sh"}],
 })
-with show_progress(spec, time.monotonic()):
+with show_progress(time.monotonic(), spec):
     publish(Note("builder VM", "vm in z"))
     publish(StepChange(1, 2, "run-script a.sh", "started"))
     publish(ConsoleOutput(("[red]first\\x1b[2J\\x07", "second")))

@@ -1,26 +1,37 @@
 """Families kept fresh: only what has changed is built, and one recipe's failure is its own."""
 
 import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
 from google.cloud import compute_v1
+from prefect.client.orchestration import get_client
+from prefect.client.schemas import StateType
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterTags
 from support.command_line import run
 from support.family_images import built_before
 from support.guest_scripts import succeeding
 from support.leftovers import leftovers
+from support.time_up import CommandClock
+from support.waiting import wait_for
 
 from cos_customizer.customizer.errors import BuildFailedError, UsageError
 from cos_customizer.customizer.families.provenance import Provenance
-from cos_customizer.customizer.families.rebuild import Rebuild, dated_name, why_to_build
+from cos_customizer.customizer.families.rebuild import Rebuild, RebuildFailedError, dated_name, why_to_build
 from cos_customizer.customizer.names import check_resource_name
+from cos_customizer.customizer.reporting.events import BuildEnded, Event, listening
 from cos_customizer.emulator.server import Emulator
+from cos_customizer.flows.build_image import build_image
 from cos_customizer.flows.rebuild_images import HERE, rebuild_images
 from cos_customizer.gcp.clients import connect
 from cos_customizer.gcp.rebuild import recipe_files
@@ -195,6 +206,66 @@ class TestFlow:
         with pytest.raises(UsageError, match=r"no recipe matches 'recipes/\*\.yaml'"):
             rebuild("recipes/*.yaml")
 
+    def test_a_pattern_of_the_other_suffix_is_told(self, write_recipe: Writer) -> None:
+        write_recipe("web")
+        with pytest.raises(UsageError) as caught:
+            rebuild("*.yml")
+        assert caught.value.hint == "there is web.yaml: the pattern for it ends in *.yaml."
+
+    def test_a_recipe_whose_turn_comes_too_late_is_not_begun(
+        self, emulator: Emulator, write_recipe: Writer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        clock = CommandClock(monkeypatch)
+        first, second = write_recipe("first"), write_recipe("second")
+
+        def end_with_the_first(event: Event) -> None:
+            if isinstance(event, BuildEnded):
+                clock.end_all()
+
+        with listening(end_with_the_first), pytest.raises(RebuildFailedError) as failed:
+            rebuild_images([first, second], deployment=HERE, timeout="1h")
+        rows = [(row.recipe, row.outcome) for row in failed.value.rows]
+        assert rows == [(first, "built"), (second, "failed")]
+        assert failed.value.rows[1].why == "could not begin: the time was up"
+        assert vms_made(emulator) == 1
+
+    def test_a_build_has_no_more_time_than_is_left_of_the_whole(self, emulator: Emulator, write_recipe: Writer) -> None:
+        recipe = write_recipe("web")
+        emulator.faults.add("silent")
+        fault = emulator.faults.add("hold", method="GET", path="/serialPort")
+
+        def time_up() -> None:
+            wait_for(lambda: any(each["held"] for each in emulator.faults.list()))
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGALRM)
+            emulator.faults.clear(fault)
+
+        thread = threading.Thread(target=time_up)
+        thread.start()
+        with pytest.raises(RebuildFailedError, match=r"within the specified timeout \((9m[0-9]+s|10m0s)\)"):
+            rebuild_images([recipe], deployment=HERE, timeout="10m")
+        thread.join()
+        assert leftovers(emulator) == []
+
+    def test_runs_that_are_not_done_in_time_are_cancelled(
+        self, write_recipe: Writer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        recipe = write_recipe("web")
+        ahead = [0.0]
+
+        def sleep(_seconds: float) -> None:  # until the time is up
+            ahead[0] = 1e9
+
+        clock = SimpleNamespace(monotonic=lambda: time.monotonic() + ahead[0], sleep=sleep)
+        monkeypatch.setattr(sys.modules[rebuild_images.fn.__module__], "time", clock)
+        with get_client(sync_client=True) as client:
+            client.create_deployment(client.create_flow(build_image), "idle")  # there is no worker
+            with pytest.raises(RebuildFailedError, match="not done when the time was up, and is cancelled"):
+                rebuild_images([recipe], deployment="build-image/idle", timeout="1h")
+            (run,) = client.read_flow_runs(flow_run_filter=FlowRunFilter(tags=FlowRunFilterTags(all_=["rebuild"])))
+            assert run.state is not None
+            assert run.state.type in (StateType.CANCELLED, StateType.CANCELLING)
+            assert run.parameters["spec"]["timeout"].startswith(("59m", "1h0m0s"))
+
     def test_a_deployment_s_name_has_two_parts(self, emulator: Emulator, write_recipe: Writer) -> None:
         for name in ("build-image", "build-image/", "/build-image"):
             with pytest.raises(UsageError, match="is no deployment's name"):
@@ -247,15 +318,19 @@ def test_what_cannot_be_rebuilt_is_said(write_recipe: Writer, flags: tuple[str, 
 
 @pytest.mark.slow
 def test_the_command_builds_here_and_tells_by_its_exit_code_that_a_recipe_has_failed(
-    emulator: Emulator, write_recipe: Writer, tmp_path: Path
+    emulator: Emulator, write_recipe: Writer, tmp_path: Path, session_server: dict[str, str]
 ) -> None:
     write_recipe("good")
     write_recipe("broken")
     Path("broken/setup.sh").unlink()
     program = [str(Path(sys.executable).with_name("cos-customizer")), "rebuild-images", "-recipe=*.yaml"]
-    ran = subprocess.run(program, env={**os.environ, "HOME": str(tmp_path)}, capture_output=True, text=True)
+    environment = {**os.environ, **session_server, "HOME": str(tmp_path)}
+    ran = subprocess.run(program, env=environment, capture_output=True, text=True)
     assert ran.returncode == 1
     assert "1 of 2 recipes failed: broken.yaml: could not find script setup.sh" in ran.stderr
-    assert "built" in next(line for line in ran.stdout.splitlines() if "good.yaml" in line and "good-2" in line)
+    lines = [line for line in ran.stdout.splitlines() if "good.yaml" in line and "good-2" in line]
+    assert "good-20" in lines[0]
+    assert lines[0].endswith(" is there")
+    assert "built" in lines[-1]
     assert newest("good").startswith("good-2")
     assert leftovers(emulator) == []

@@ -1,6 +1,7 @@
 """`rollback` over the real clients: back, further back, and forward again, seen through what the family gives."""
 
 import time
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -36,7 +37,7 @@ def test_back_and_forward_again(compute: Compute) -> None:
     assert ran.out == "undeprecated  image-2\ndeprecated    image-3\nfamily my-family gives image-2\n"
     assert given_by(compute) == "image-2"
     assert deprecation(compute, "image-2") == {}  # the date of deletion is gone with it
-    replacement = f"projects/{PROJECT}/global/images/image-2"
+    replacement = f"https://www.googleapis.com/compute/v1/projects/{PROJECT}/global/images/image-2"
     assert deprecation(compute, "image-3") == {"state": "DEPRECATED", "replacement": replacement}
 
     assert run(*FLAGS, "-to=image-3").out.splitlines()[-1] == "family my-family gives image-3"
@@ -130,3 +131,12 @@ def test_one_past_its_date_is_taken_only_by_name(emulator: Emulator) -> None:
     assert run(*FLAGS, "-to=old").code == 0
     assert given_by(compute) == "old"
     assert deprecation(compute, "old") == {}
+
+
+def test_what_is_rolled_back_can_be_given_a_date(compute: Compute) -> None:
+    before = time.time()
+    assert run(*FLAGS, "-delete-in=30d").code == 0
+    deleted = datetime.fromisoformat(deprecation(compute, "image-3")["deleted"]).timestamp()
+    assert before + 29 * DAY < deleted < time.time() + 31 * DAY
+    refused = run(*FLAGS, "-delete-in=30 days")
+    assert (refused.code, "hint: write a duration as 30d" in refused.err) == (2, True)

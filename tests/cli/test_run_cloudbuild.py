@@ -1,15 +1,26 @@
 """`emulator run-cloudbuild` on the command line: what it refuses, what its exit codes say, which emulator it takes."""
 
+import base64
 from pathlib import Path
 
 import pytest
+import yaml
 from support.command_line import run
+from support.compute_clients import call
+from support.containers import image as container_image
 
 from cos_customizer.emulator.server import Emulator
 
 COMMAND = ("emulator", "run-cloudbuild")
 OURS = "{name: gcr.io/$PROJECT_ID/cos-customizer, args: [help]}"
 SHELL = "{name: cos-customizer, entrypoint: sh, args: ['-c', 'echo $PROJECT_ID $_NAME $$HOME; exit $_CODE']}"
+
+
+def keep_secret(emulator: Emulator) -> None:
+    secrets = "/v1/projects/my-project/secrets"
+    value = {"payload": {"data": base64.b64encode(b"s3cret").decode()}}
+    assert call(emulator, "POST", f"{secrets}?secretId=token", {"replication": {"automatic": {}}})[0] == 200
+    assert call(emulator, "POST", f"{secrets}/token:addVersion", value)[0] == 200
 
 
 @pytest.fixture
@@ -57,8 +68,17 @@ def test_the_exit_code_says_what_came_of_it(file: Path, emulator: Emulator) -> N
 REFUSED = [
     ("steps: [{name: cos-customizer, arg: [x]}]", "steps.0.arg: unknown field", "did you mean args?"),
     (f"steps: [{OURS}]\ntimeout: 5m", "'5m' is no duration", ""),
-    ("steps: [{name: cos-customizer, script: date}]", "steps.0.script: not known here", "entrypoint"),
-    ("steps: [{name: ubuntu, script: date}]", "no step is of an image cos-customizer", "nothing to run"),
+    (
+        "steps: [{name: cos-customizer, volumes: [{name: a, path: /a}]}]",
+        "steps.0.volumes: a process has none",
+        "-container-tool",
+    ),
+    (
+        "steps: [{name: cos-customizer, secretEnv: [A]}]\nsecrets: [{kmsKeyName: k, secretEnv: {A: x}}]",
+        "steps.0.secretEnv: A is encrypted by Cloud KMS",
+        "availableSecrets.secretManager",
+    ),
+    ("steps: [{name: ubuntu, script: date}]", "no step is of an image cos-customizer", "-image=IMAGE"),
 ]
 
 
@@ -72,6 +92,58 @@ def test_what_cannot_be_run_is_refused_before_anything_runs(
     assert message in ran.err
     assert hint in ran.err
     assert "Step #0" not in ran.out
+
+
+def test_images_of_other_names_are_run_where_they_are_said_to_be_ours(file: Path, emulator: Emulator) -> None:
+    other = "{name: 'bazel:cos_customizer', entrypoint: echo, args: [here]}"
+    file.write_text(f"steps: [{other}, {{name: ubuntu, script: date}}]")
+    for image in ("bazel:cos_customizer", "other,bazel"):
+        ran = run(*COMMAND, str(file), f"-image={image}")
+        assert ran.code == 3, ran.err
+        assert "Step #0: here" in ran.out.splitlines()
+
+
+def test_a_substitution_may_hold_commas_behind_another_delimiter(file: Path, emulator: Emulator) -> None:
+    file.write_text(f"steps: [{SHELL}]")
+    ran = run(*COMMAND, str(file), "-substitutions=^;^_NAME=a=1,b=2;_CODE=0")
+    assert ran.code == 0, ran.err
+    assert "Step #0: my-project a=1,b=2 /" in ran.out
+    refused = run(*COMMAND, str(file), "-substitutions=_NAME=a,b")
+    assert refused.code == 2
+    assert "-substitutions='^;^KEY=a,b;KEY=c'" in refused.err
+
+
+def test_a_step_s_secrets_are_those_of_the_emulator_s_secret_manager(file: Path, emulator: Emulator) -> None:
+    step = {"name": "cos-customizer", "script": "echo $TOKEN", "secretEnv": ["TOKEN"]}
+    version = {"versionName": "projects/$PROJECT_ID/secrets/token/versions/latest", "env": "TOKEN"}
+    file.write_text(yaml.safe_dump({"steps": [step], "availableSecrets": {"secretManager": [version]}}))
+    missing = run(*COMMAND, str(file))
+    assert missing.code == 1
+    assert "secretEnv: TOKEN cannot be read: " in missing.err
+    assert "gcloud secrets create" in missing.err
+    assert "Step #0" not in missing.out
+    keep_secret(emulator)
+    ran = run(*COMMAND, str(file))
+    assert ran.code == 0, ran.err
+    assert "Step #0: s3cret" in ran.out.splitlines()
+
+
+@pytest.mark.container
+def test_a_step_s_container_has_its_script_its_volumes_and_its_secrets(file: Path, emulator: Emulator) -> None:
+    keep_secret(emulator)
+    volumes = [{"name": "shared", "path": "/shared"}]
+    script = '#!/usr/bin/env bash\necho "$PROJECT_ID $TOKEN" > /shared/file; pwd'
+    first = {"name": "cos-customizer", "script": script, "secretEnv": "TOKEN", "volumes": volumes, "dir": "sub"}
+    second = {"name": "cos-customizer", "entrypoint": "cat", "args": "/shared/file", "volumes": volumes}
+    version = {"versionName": "projects/$PROJECT_ID/secrets/token/versions/1", "env": "TOKEN"}
+    workflow = {"steps": [first, second], "availableSecrets": {"secretManager": [version]}}
+    file.write_text(yaml.safe_dump({**workflow, "options": {"automapSubstitutions": True}}))
+    ran = run(*COMMAND, str(file), "-container-tool=buildah", f"-container-image={container_image()}")
+    assert ran.code == 0, ran.out + ran.err
+    assert [line for line in ran.out.splitlines() if line.startswith("Step")] == [
+        "Step #0: /workspace/sub",
+        "Step #1: my-project s3cret",
+    ]
 
 
 def test_files_and_directories_that_are_not_there_are_named(file: Path, emulator: Emulator) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import re
 import stat
 import subprocess
 import sys
@@ -102,18 +103,44 @@ def test_what_a_killed_start_has_left_goes_with_the_next(directory: StateDirecto
     assert names_in(directory) == sorted([archive.name, "state.json"])
 
 
-def test_removing_leaves_what_is_not_ours(directory: StateDirectory) -> None:
+def test_removing_leaves_what_is_not_ours_and_a_line_on_what_was(directory: StateDirectory) -> None:
     begin(directory)
     (directory.path / "theirs").touch()
-    directory.remove(directory.read())
-    assert names_in(directory) == ["theirs"]
+    directory.remove(directory.read(), "my-image built")
+    assert names_in(directory) == ["ended.txt", "theirs"]
 
 
-def test_removing_removes_the_directory(directory: StateDirectory) -> None:
+@pytest.mark.parametrize(
+    ("ended", "said"),
+    [
+        ("my-image built", "my-image built"),
+        ("failed: could not create it\nmore", "failed: could not create it"),
+        ("x" * 5000, "x" * 1000),
+    ],
+)
+def test_what_has_become_of_a_build_is_told_until_another_begins(
+    directory: StateDirectory, ended: str, said: str
+) -> None:
     begin(directory)
-    directory.remove(directory.read())
-    assert not directory.path.exists()
-    with pytest.raises(UsageError, match="no image build has been started"):
+    directory.remove(directory.read(), ended)
+    for use in (directory.read, lambda: directory.add_step({})):
+        with pytest.raises(UsageError) as caught:
+            use()
+        assert re.fullmatch(
+            rf"the image build that was started here ended at [-0-9]{{10}} [:0-9]{{5}} UTC: {said}",
+            caught.value.message,
+        )
+        assert caught.value.hint == "start-image-build begins another."
+    archive = begin(directory)
+    assert names_in(directory) == sorted([archive.name, "state.json"])
+
+
+def test_a_failed_start_does_not_make_anybody_forget_the_build_before(directory: StateDirectory) -> None:
+    begin(directory)
+    directory.remove(directory.read(), "my-image built")
+    with pytest.raises(KeyboardInterrupt), directory.new():
+        raise KeyboardInterrupt
+    with pytest.raises(UsageError, match="my-image built"):
         directory.read()
 
 
@@ -121,7 +148,7 @@ def test_a_build_does_not_remove_the_state_of_the_next(directory: StateDirectory
     begin(directory)
     old = directory.read()
     second = begin(directory, force=True)
-    directory.remove(old)
+    directory.remove(old, "my-image built")
     assert directory.read().archive == second
 
 

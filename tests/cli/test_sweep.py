@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
+from google.api_core.exceptions import NotFound, PreconditionFailed
 from google.cloud import compute_v1
 from google.cloud.storage import Bucket
 from support.command_line import run
@@ -232,20 +233,22 @@ def test_the_command_tells_first_and_deletes_when_told(compute: Compute, bucket:
     assert run("sweep", "-project=cos-cloud").out == "nothing found\n"  # it has no bucket, either
 
 
-def test_on_a_terminal_the_table_has_a_frame_and_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("columns", "framed"), [(80, False), (120, True)])
+def test_on_a_terminal_the_table_fits(monkeypatch: pytest.MonkeyPatch, columns: int, framed: bool) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True
 
-    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setenv("TERM", "xterm")
     name = "work/cos-customizer/dddddddddd/context.tar.gz"
     removal = Removal("object", BUCKET, name, "delete", "build dddddddddd expired 2027-01-15 07:59 UTC")
     with contextlib.redirect_stdout(Terminal()) as terminal:
         show_removals([removal, removal.ended("failed", "because\x1b[2J")], "where", dry_run=True)
     lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in terminal.getvalue().splitlines()]
-    assert max(map(len, lines)) <= 80
-    assert "─" in terminal.getvalue()
+    assert max(map(len, lines)) <= columns
+    assert ("─" in terminal.getvalue()) == framed
+    assert any(line.endswith(name) or f"  {name}  " in line for line in lines)
     assert lines[-1] == "1 to delete, 1 failed (dry run: -dry-run=false deletes)"
     assert "\x1b[2J" not in terminal.getvalue()
 
@@ -282,14 +285,14 @@ def test_wrong_usage_is_told(flags: tuple[str, ...], code: int, message: str) ->
 
 
 def test_preconditions_on_objects_are_kept(bucket: Bucket) -> None:
-    from google.api_core.exceptions import PreconditionFailed
-
     store(bucket, "object", {"a": "b"})
-    blob = bucket.get_blob("object")
+    before = bucket.get_blob("object")
     store(bucket, "object", {"a": "c"})
+    with pytest.raises(NotFound):  # there is none of that generation
+        before.delete(if_generation_match=before.generation)
     with pytest.raises(PreconditionFailed):
-        blob.delete(if_generation_match=blob.generation)
-    blob.reload()
+        bucket.blob("object").delete(if_generation_match=before.generation)
+    blob = bucket.get_blob("object")
     blob.delete(if_generation_match=blob.generation, if_metageneration_match=blob.metageneration)
     assert not blob.exists()
 

@@ -1,5 +1,6 @@
 """The build context's archive: complete, the same for the same tree, flat in memory, clear about what it refuses."""
 
+import gc
 import gzip
 import hashlib
 import os
@@ -7,6 +8,7 @@ import random
 import socket
 import stat
 import subprocess
+import sys
 import tarfile
 import tempfile
 import threading
@@ -18,7 +20,7 @@ import pytest
 from support.memory import peak_memory
 
 from cos_customizer.customizer.context import archive_context
-from cos_customizer.customizer.errors import UsageError
+from cos_customizer.customizer.errors import CustomizerError, UsageError
 
 
 @pytest.fixture
@@ -361,7 +363,11 @@ def test_a_relative_path_is_explained(context: Path, archive: Path, monkeypatch:
     assert str(context) in caught.value.hint
 
 
-def test_a_destination_that_cannot_be_written_is_an_error_of_ours(context: Path, tmp_path: Path) -> None:
+def test_a_destination_that_cannot_be_written_is_an_error_of_ours_and_nothing_else_is_said_of_it(
+    context: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unraisable: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
     with pytest.raises(UsageError, match="No such file or directory"):
         archive_context(context, tmp_path / "missing" / "archive")
     (tmp_path / "file").touch()
@@ -371,8 +377,13 @@ def test_a_destination_that_cannot_be_written_is_an_error_of_ours(context: Path,
         (context / "noise").write_bytes(random.Random(0).randbytes(1 << 20))
         full = tmp_path / "full"
         full.symlink_to("/dev/full")
-        with pytest.raises(UsageError, match="No space left on device"):
+        with pytest.raises(
+            CustomizerError, match=r"no room for the build context's archive in .* No space left on device"
+        ) as caught:
             archive_context(context, full)
+        assert caught.value.exit_code == 1
+    gc.collect()
+    assert unraisable == []
 
 
 def test_a_file_that_becomes_shorter_while_it_is_read_is_named(context: Path, archive: Path) -> None:

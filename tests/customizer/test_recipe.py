@@ -65,6 +65,12 @@ def test_anchors_and_merge_keys_are_yaml_too() -> None:
     assert [step.model_dump()["env"]["A"] for step in changed.steps] == ["9", "1", "1"]
 
 
+def test_merges_that_multiply_are_refused_at_once() -> None:
+    levels = "".join(f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}\n" for n in range(1, 30))
+    with pytest.raises(UsageError, match="merge"):
+        recipe("a0: &a0 {b: 1, c: 2}\n" + levels + RECIPE)
+
+
 CONTEXTS = [
     ("", "recipes"),
     ("context: {path: ..}\n", "recipes/.."),
@@ -159,6 +165,9 @@ UNREADABLE = [
     (b"a: *b\n", "r.yaml:1: this is not YAML"),
     (b"a: \xff\n", "r.yaml: the recipe is not UTF-8 text"),
     (b"a: \x00\n", "r.yaml: this is not YAML"),
+    (b"a: !!bool maybe\n", "r.yaml:1: this is not YAML that a recipe can be: it is no value of !!bool"),
+    (b"a: !!int ''\n", "it is no value of !!int"),
+    (b"a: !!timestamp x\n", "it is no value of !!timestamp"),
     (b"a: " + b"[" * 5000, "r.yaml"),
 ]
 
@@ -213,7 +222,55 @@ def test_a_fault_of_a_setting_is_named_by_the_setting() -> None:
     assert filled.spec() == recipe().spec()
 
 
+def test_a_setting_answers_for_what_it_has_made() -> None:
+    with pytest.raises(UsageError) as caught:
+        recipe().with_settings(["labels.team=web", "steps.0.type=run-scirpt"]).spec()
+    assert caught.value.message.splitlines() == [
+        "setting steps.0.type: steps.0.type must be one of run-script, install-gpu, kernel-args",
+        "setting labels.team: labels is not a field of a recipe",
+    ]
+    without = "".join(line for line in RECIPE.splitlines(keepends=True) if "scratch" not in line)
+    with pytest.raises(UsageError, match=r"r\.yaml:1: scratch\.workdir must be set"):
+        recipe(without).with_settings(["scratch.bucket=bucket"]).spec()
+
+
+def test_a_field_in_the_wrong_place_is_pointed_to_where_it_is() -> None:
+    with pytest.raises(UsageError) as caught:
+        recipe(more="labels: {team: web}\n").spec()
+    assert caught.value.hint == "did you mean builder.labels or output.labels?"
+    with pytest.raises(UsageError) as caught:
+        recipe().with_settings(["steps.0.type=run-scirpt"]).spec()
+    assert caught.value.hint == "did you mean run-script?"
+
+
+def test_a_tab_is_explained() -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_recipe("source:\n\tproject: p\n", "r.yaml", Path())
+    assert caught.value.hint == "YAML is indented by spaces: there is a tab."
+
+
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     for path in (tmp_path / "none.yaml", tmp_path):
         with pytest.raises(UsageError, match="cannot read recipe"):
             read_recipe(path)
+
+
+def test_a_file_of_prefect_is_told_for_what_it_is() -> None:
+    recipe = parse_recipe("name: images\ndeployments: [{name: build-image}]\n", "prefect.yaml", Path())
+    with pytest.raises(UsageError, match="this is no recipe: it has `deployments`, so it is Prefect's"):
+        recipe.spec()
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"), [("30d", 2592000), ("1h30m", 5400), ("86400", 86400), ("1d12h", 129600)]
+)
+def test_a_time_to_live_is_a_number_of_seconds_or_a_duration(written: str, seconds: int) -> None:
+    settings = ["output.family=f", "output.deprecate_old_images=true", f"output.old_image_ttl={written}"]
+    recipe = parse_recipe(RECIPE, "r.yaml", Path()).with_settings(settings)
+    assert recipe.spec().output.old_image_ttl == seconds
+
+
+@pytest.mark.parametrize("written", ["30 days", "1.5s", "-1h", "d", "month"])
+def test_what_is_no_time_to_live_is_refused(written: str) -> None:
+    with pytest.raises(UsageError, match=r"output\.old_image_ttl: "):
+        parse_recipe(RECIPE, "r.yaml", Path()).with_settings([f"output.old_image_ttl={written}"]).spec()

@@ -34,6 +34,7 @@ def test_every_field_is_explained() -> None:
         assert part["additionalProperties"] is False
         for field, schema in part["properties"].items():
             assert {"description", "$ref"} & schema.keys() or field == "type", f"{name}.{field}"
+            assert name != "BuildSpec" or schema["description"], field
             assert not {"title", "flag"} & schema.keys()
 
 
@@ -80,7 +81,9 @@ BEYOND = {
     "steps.0.env_secrets: UID cannot be set",
     "A is in both steps.0.env and",
     "builder.machine_type: n1-standard-4 cannot hold",
-    "timeout",
+    "timeout: '90'",  # of YAML it is a number
+    "timeout: a build needs some time",
+    "timeout: '2880h0m1s'",
 }
 """What the specification refuses beyond the schema."""
 
@@ -135,3 +138,15 @@ def test_the_examples_are_recipes_that_editors_understand(path: Path) -> None:
     _, _, schema = first.partition("yaml-language-server: $schema=")
     assert (path.parent / schema).name == "recipe.schema.json"
     assert (path.parent / schema).exists()
+
+
+def test_a_name_beside_a_suffix_is_told_at_the_suffix() -> None:
+    faults = jsonschema.Draft202012Validator(RULES).iter_errors(changed({"output.suffix": "-x"}))
+    (fault,) = faults
+    assert (list(fault.path), fault.message) == (["output", "suffix"], "'-x' is not of type 'null'")
+
+
+@pytest.mark.parametrize(("ttl", "is_one"), [("30d", True), (86400, True), ("1h30m", True), ("a month", False)])
+def test_a_time_to_live_may_be_a_duration(ttl: Any, is_one: bool) -> None:
+    output = {"output.family": "f", "output.deprecate_old_images": True, "output.old_image_ttl": ttl}
+    assert accepts(changed(output)) == is_one

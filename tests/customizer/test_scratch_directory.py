@@ -38,13 +38,19 @@ def test_it_is_new_private_and_gone_afterwards(temporary: Path) -> None:
 
 
 def test_what_a_killed_process_has_left_goes_with_the_next_and_nothing_else(temporary: Path) -> None:
-    others = ["cos-customizer-prefect-abcdefgh", "cos-customizer-x", "somebody-abcdefgh"]
+    kind = ScratchDirectory.PREFIX
+    others = [f"{kind}x", f"{kind}abcdefgh-more", "somebody-abcdefgh", "cos-customizer-original"]
     for name in others:
-        (temporary / name).mkdir()
+        (temporary / name).mkdir(mode=0o700)
         os.utime(temporary / name, (0, 0))
-    young = temporary / "cos-customizer-abcdefgh"
-    young.mkdir()
-    (temporary / "cos-customizer-linklink").symlink_to(temporary / others[2])
+    shared = temporary / f"{kind}examples"  # of somebody who calls it so: ours are private
+    shared.mkdir()
+    shared.chmod(0o755)
+    os.utime(shared, (0, 0))
+    young = temporary / f"{kind}abcdefgh"
+    young.mkdir(mode=0o700)
+    link = temporary / f"{kind}linklink"
+    link.symlink_to(temporary / others[2])
     with subprocess.Popen(
         [sys.executable, "-c", HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as holder:
@@ -55,7 +61,7 @@ def test_what_a_killed_process_has_left_goes_with_the_next_and_nothing_else(temp
         assert (held / "context.tar.gz").exists()  # somebody is at work there
         holder.kill()
     ScratchDirectory().remove()
-    assert sorted(path.name for path in temporary.iterdir()) == sorted([*others, young.name, "cos-customizer-linklink"])
+    assert sorted(temporary.iterdir()) == sorted([*(temporary / name for name in others), shared, young, link])
 
 
 def test_where_there_is_no_room_it_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

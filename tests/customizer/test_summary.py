@@ -1,5 +1,6 @@
 """What is told of a build on a page, in tags and by links."""
 
+import json
 import re
 from typing import Any
 
@@ -9,6 +10,7 @@ from support.specifications import SpecMaker
 from cos_customizer.customizer.reporting import console_links
 from cos_customizer.customizer.reporting.result import BuildResult, StepResult
 from cos_customizer.customizer.reporting.summary import artifact_key, markdown, tags
+from cos_customizer.customizer.spec.model import parse_spec
 
 RESULT = BuildResult(
     outcome="built",
@@ -65,10 +67,42 @@ def test_a_page_tells_image_source_steps_and_log(make_spec: SpecMaker) -> None:
     assert "| prepare | 1.2 s |" in page
 
 
-def test_tables_are_tables(make_spec: SpecMaker) -> None:
+def test_a_page_says_how_to_use_an_image_that_there_is(make_spec: SpecMaker) -> None:
+    command = (
+        "gcloud compute instances create my-vm \\\n  --project=my-project --zone=us-west1-b \\\n"
+        "  --image=my-image --image-project=my-project"
+    )
+    assert f"## To use it\n\n```text\n{command}\n```\n" in markdown(make_spec(), RESULT)
+    failed = RESULT.model_copy(update={"outcome": "failed", "image_id": "", "error": "no"})
+    assert "## To use it" not in markdown(make_spec(), failed)
+
+
+def test_the_last_lines_of_a_failed_step_stand_as_they_are(make_spec: SpecMaker) -> None:
+    page = markdown(make_spec(), RESULT, ("+ ls *.sh | wc", "```", "# no"))
+    assert "## Last lines\n\n````text\n+ ls *.sh | wc\n```\n# no\n````\n" in page
+    assert "## Last lines" not in markdown(make_spec(), RESULT)
+
+
+def test_there_are_links_to_where_there_is_something(make_spec: SpecMaker) -> None:
+    page = markdown(make_spec(), RESULT, in_google_cloud=False)
+    assert "https://" not in page
+    assert "| Image | my-project/my-image |" in page
+    assert "| Serial log | gs://my_bucket/work dir/serial.log |" in page
+
+
+def test_a_page_has_the_specification_as_far_as_it_was_given(make_spec: SpecMaker) -> None:
+    spec = make_spec(output={"family": "my-family"})
+    text = markdown(spec, RESULT).partition("## Specification\n\n```json\n")[2].partition("\n```\n")[0]
+    given = json.loads(text)
+    assert given["steps"] == [{"type": "run-script", "script": name} for name in ("first.sh", "second.sh")]
+    assert parse_spec(given) == spec
+
+
+def test_tables_are_tables_with_a_head(make_spec: SpecMaker) -> None:
     for block in re.findall(r"(?:^\|.*\n)+", markdown(make_spec(), RESULT), re.MULTILINE):
         cells = {len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}
         assert len(cells) == 1, block
+        assert all(cell.strip() for cell in block.splitlines()[0].strip("|").split("|")), block
 
 
 def test_a_page_of_a_failure_tells_why_and_what_is_left(make_spec: SpecMaker) -> None:

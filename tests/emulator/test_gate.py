@@ -28,6 +28,8 @@ SERVICES = {
     "batches": ("POST", "/batch/compute/v1"),
     "Cloud Storage": ("GET", f"{BUCKET}/o"),
     "Secret Manager": ("GET", "/v1/projects/my-project/secrets"),
+    "the registry": ("GET", "/v2/"),
+    "the registry of guests": ("GET", "/certificate"),
     "the metadata server": ("GET", METADATA),
 }
 
@@ -60,6 +62,7 @@ def metadata_port() -> Iterator[int]:
 @pytest.fixture
 def ports(emulator: Emulator, metadata_port: int) -> dict[str, int]:
     others = {"Cloud Storage": emulator.storage_port, "the metadata server": metadata_port}
+    others |= {"the registry": emulator.registry_port, "the registry of guests": emulator.registry_guest_port}
     return {name: others.get(name, emulator.port) for name in SERVICES}
 
 
@@ -122,7 +125,7 @@ def test_no_page_is_told_that_it_may_ask(ports: dict[str, int], service: str) ->
     "target", ["http://evil.example/emulator/status", "http://127.0.0.1:PORT/emulator/status", "*"]
 )
 def test_a_target_that_is_no_path_is_refused(emulator: Emulator, target: str) -> None:
-    for port in (emulator.port, emulator.storage_port):
+    for port in (emulator.port, emulator.storage_port, emulator.registry_port, emulator.registry_guest_port):
         status, content, _ = ask(port, "GET", target.replace("PORT", str(port)), {"Host": f"127.0.0.1:{port}"})
         assert (status, b"is not a path" in content) == (403, True)
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.compute_clients import ZONE
+from support.archives import archive_of, put
+from support.compute_clients import PROJECT, ZONE
 from support.waiting import PATIENCE
 
 from cos_customizer.emulator.server import Emulator
@@ -37,13 +38,24 @@ def gcloud(emulator: Emulator, tmp_path: Path) -> Gcloud:
     }
 
     def run(*arguments: str, code: int = 0) -> Any:
-        group = [] if arguments[0] in ("logging", "secrets") else ["compute"]
+        group = [] if arguments[0] in ("logging", "secrets", "storage") else ["compute"]
         command = ["gcloud", *group, *arguments, *([] if code else ["--format=json"])]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False)
         assert done.returncode == code, done.stderr
         return done.stderr if code else json.loads(done.stdout or "null")
 
     return run
+
+
+def test_an_image_from_a_bucket(
+    gcloud: Gcloud, emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", emulator.environment()["STORAGE_EMULATOR_HOST"])
+    put(archive_of(tmp_path), f"{PROJECT}_cloudbuild", "image.tar.gz")
+    source = f"--source-uri=gs://{PROJECT}_cloudbuild/image.tar.gz"
+    (made,) = gcloud("images", "create", "brought", source, "--guest-os-features=UEFI_COMPATIBLE")
+    assert (made["status"], made["diskSizeGb"]) == ("READY", "1")
+    assert made["guestOsFeatures"] == [{"type": "UEFI_COMPATIBLE"}]
 
 
 def test_images(gcloud: Gcloud) -> None:
@@ -145,3 +157,29 @@ def test_secrets(gcloud: Gcloud, tmp_path: Path) -> None:
     assert "already exists" in gcloud("secrets", "create", "token", "--replication-policy=automatic", code=1)
     gcloud("secrets", "delete", "token")
     assert "not found" in gcloud("secrets", "versions", "access", "1", "--secret=token", code=1)
+
+
+def test_objects_go_up_and_come_back_are_moved_listed_and_removed(gcloud: Gcloud, tmp_path: Path) -> None:
+    tree, back = tmp_path / "tree", tmp_path / "back"
+    (tree / "sub").mkdir(parents=True)
+    (tree / "small").write_text("small\n")
+    (tree / "sub" / "large").write_bytes(os.urandom(9 << 20))  # more than one request of gcloud's
+    bucket = "gs://my-project_cloudbuild"
+    gcloud("storage", "cp", "-r", str(tree), f"{bucket}/up")
+    gcloud("storage", "mv", f"{bucket}/up/small", f"{bucket}/up/moved")
+    listed = [each["name"] for each in gcloud("storage", "objects", "list", f"{bucket}/up/**")]
+    assert listed == ["up/moved", "up/sub/large"]
+    back.mkdir()
+    gcloud("storage", "cp", "-r", f"{bucket}/up/*", str(back))
+    assert (back / "moved").read_text() == "small\n"
+    assert (back / "sub" / "large").read_bytes() == (tree / "sub" / "large").read_bytes()
+    gcloud("storage", "rm", "-r", f"{bucket}/up")
+    assert "matched no objects" in gcloud("storage", "ls", f"{bucket}/up", code=1)
+
+
+def test_metadata_of_a_project_and_operations_of_all_places(gcloud: Gcloud) -> None:
+    gcloud("project-info", "add-metadata", "--metadata=storage-endpoint=http://x")
+    (item,) = gcloud("project-info", "describe")["commonInstanceMetadata"]["items"]
+    assert item == {"key": "storage-endpoint", "value": "http://x"}
+    assert [each["operationType"] for each in gcloud("operations", "list")] == ["setCommonInstanceMetadata"]
+    assert gcloud("firewall-rules", "list") == []

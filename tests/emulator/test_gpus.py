@@ -10,6 +10,7 @@ from google.cloud import compute_v1
 from support.compute_clients import PROJECT, ZONE, Compute, call
 
 from cos_customizer.emulator.compute import gpus, zones
+from cos_customizer.emulator.compute.machine_types import MACHINE_TYPES
 from cos_customizer.emulator.server import Emulator
 
 TERMINATE = compute_v1.Scheduling(on_host_maintenance="TERMINATE")
@@ -43,9 +44,9 @@ def test_every_gpu_is_in_zones_that_exist_and_in_a_machine_that_holds_it() -> No
     known = set(zones.zone_names())
     for name, gpu in gpus.GPUS.items():
         assert set(gpu.zones()) <= known, name
-        built_in = {kind.gpus for kind in zones.MACHINE_TYPES.values() if kind.gpu == name}
+        built_in = {kind.gpus for kind in MACHINE_TYPES.values() if kind.gpu == name}
         assert set(gpu.counts) == built_in or gpu.family == "n1", name
-    for machine in zones.MACHINE_TYPES.values():
+    for machine in MACHINE_TYPES.values():
         assert not machine.gpu or machine.gpu in gpus.GPUS
 
 

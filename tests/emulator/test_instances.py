@@ -133,6 +133,7 @@ def test_the_guest_sees_its_metadata_and_where_its_services_are(compute: Compute
     given = {
         "storage-endpoint": f"http://169.254.169.1:{compute.emulator.storage_port}",
         "secretmanager-endpoint": f"http://169.254.169.1:{compute.emulator.guest_port}",
+        "registry-endpoint": f"http://169.254.169.1:{compute.emulator.registry_guest_port}",
     }
     assert seen[0].attributes == {"user-data": "#cloud-config", "a": "b", **given}
     assert (seen[0].instance_id, seen[0].name, seen[0].zone, seen[0].scopes) == (str(vm.id), "vm", ZONE, ["s"])

@@ -19,17 +19,19 @@ ALLOWED = {
     "request_log": "patterns",
     "filter_language": "errors",
     "projects": "errors",
+    "partial_answers": "errors",
     "web": "errors faults http_server projects request_log",
     "cloud_build": "errors",
-    "machines": "clock errors faults files http_server patterns projects",
-    "storage": "errors faults files gate http_server patterns request_body",
+    "machines": "clock errors faults files http_server limits patterns projects",
+    "storage": "errors faults gate http_server patterns projects request_body",
+    "registry": "errors faults files gate http_server",
     "logging": "clock errors filter_language patterns projects web",
     "secret_manager": "clock errors files projects web",
-    "compute": "clock errors faults filter_language machines patterns projects web",
+    "compute": "clock errors faults filter_language machines partial_answers patterns projects web",
     "control": "compute errors faults machines web",
     "guest_access": "compute errors machines web",
     "server": "clock compute control errors faults gate guest_access http_server limits logging machines projects "
-    "request_log secret_manager storage web",
+    "registry request_log secret_manager storage web",
     "background": "errors files machines server",
 }
 

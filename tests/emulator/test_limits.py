@@ -5,6 +5,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from google.cloud.storage import Client
@@ -15,6 +16,8 @@ from cos_customizer.emulator import http_server, limits
 from cos_customizer.emulator.compute.filters import parse
 from cos_customizer.emulator.errors import ApiError, EmulatorError
 from cos_customizer.emulator.logging.filters import parse as parse_log_filter
+from cos_customizer.emulator.machines.qemu import QemuBackend
+from cos_customizer.emulator.machines.scripted import ScriptedBackend
 from cos_customizer.emulator.patterns import Pattern
 from cos_customizer.emulator.server import Emulator
 
@@ -140,6 +143,16 @@ def test_instances_have_a_limit_that_can_be_set(emulator: Emulator) -> None:
     assert compute.wait(restart).error.errors[0].code == "QUOTA_EXCEEDED"
     call(emulator, "POST", "/emulator/quotas", {"metric": "INSTANCES", "limit": -1})
     compute.ok(compute.instances.start_unary(project="my-project", zone=ZONE, instance="one"))
+
+
+def test_a_machine_room_has_a_limit_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert QemuBackend.most_machines <= 32  # of 1 GiB each
+    monkeypatch.setattr(ScriptedBackend, "most_machines", 1)
+    with Emulator(tmp_path) as emulator:
+        compute = Compute(emulator)
+        compute.create("one")
+        assert compute.wait(compute.insert("two")).error.errors[0].code == "QUOTA_EXCEEDED"
+        assert compute.names("instances") == ["one"]
 
 
 SLOW, SUBJECT = "^(a|aa|aaa)*b$", "a" * 60 + "bc"

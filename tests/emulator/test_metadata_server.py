@@ -5,6 +5,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from support.waiting import PATIENCE, wait_for
@@ -163,6 +164,16 @@ def test_a_change_of_attributes_shows_and_wakes_those_who_wait(server: MetadataS
 def port(server: MetadataServer) -> Iterator[int]:
     yield server.start()
     server.stop()
+
+
+def test_metadata_of_the_project_shows_and_is_replaced_with_the_instance_s() -> None:
+    server = MetadataServer(replace(SPEC, project_attributes={"site": "first"}))
+    assert get(server, "project/attributes/").text == "site\n"
+    assert get(server, "project/attributes/site").text == "first"
+    server.update(SPEC.attributes, {"site": "second"})
+    assert get(server, "project/attributes/?recursive=true").json == {"site": "second"}
+    server.update({})
+    assert get(server, "project/attributes/site").text == "second"
 
 
 def test_it_listens_on_loopback_keeps_connections_and_frees_its_port(server: MetadataServer, port: int) -> None:

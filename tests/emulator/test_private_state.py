@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 from google.cloud.storage import Client
 from support.compute_clients import Compute
+from support.container_images import docker_archive
 
 from cos_customizer.emulator import background
 from cos_customizer.emulator.background import Options, find, start, stop
 from cos_customizer.emulator.files import make_private
+from cos_customizer.emulator.registry.push import import_file
 from cos_customizer.emulator.server import Emulator
 
 
@@ -42,6 +44,7 @@ def test_all_that_a_running_emulator_keeps_is_its_owners(tmp_path: Path, monkeyp
         class There:
             port = running.port
 
+        import_file(running.registry_port, docker_archive(tmp_path / "image", "a:1"))
         compute = Compute(There())  # type: ignore[arg-type]
         compute.create()
         compute.image("i")
@@ -95,10 +98,8 @@ def test_what_a_killed_storage_has_left_is_collected(tmp_path: Path, monkeypatch
             if round_ == 0:
                 bucket.blob("kept").upload_from_string("text")
             assert bucket.blob("kept").download_as_bytes() == b"text"
-        (meta,) = (tmp_path / "storage").rglob(".meta")
         if round_ == 0:
             before = {path for path in (tmp_path / "storage").rglob("*") if path.is_file()}
-            for name in (".meta.0a1b2c3d", "my-project_cloudbuild/orphan", "_resumable/part", "_softdelete/b/x"):
-                (meta.parent / name).parent.mkdir(parents=True, exist_ok=True)
-                (meta.parent / name).write_text("left")
+            for name in ("contents/orphan", "drafts/part", "drafts/upload.1.sum"):
+                (tmp_path / "storage" / name).write_text("left")
     assert {path for path in (tmp_path / "storage").rglob("*") if path.is_file()} == before

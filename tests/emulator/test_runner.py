@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -11,9 +12,10 @@ from typing import Any
 import pytest
 import yaml
 
+from cos_customizer.emulator.cloud_build.model import Step
 from cos_customizer.emulator.cloud_build.processes import Processes
 from cos_customizer.emulator.cloud_build.runner import Outcome, build_directories, run_workflow
-from cos_customizer.emulator.cloud_build.workflow import Step, parse_workflow
+from cos_customizer.emulator.cloud_build.workflow import parse_workflow
 
 SOON = 300.0
 """Seconds that a step waits for what should come at once, before it gives up."""
@@ -56,6 +58,23 @@ def sh(command: str, **fields: Any) -> dict[str, Any]:
 
 def await_file(name: str) -> str:
     return f"n=0; until [ -e {name} ]; do n=$((n + 1)); [ $n -lt {SOON * 20:.0f} ] || exit 9; sleep 0.05; done"
+
+
+def test_a_script_is_run_by_sh_or_by_what_its_first_line_names(ran: Ran) -> None:
+    outcome = ran(
+        {"script": "echo sh; pwd | sed s,.*/,,", "dir": "sub"},
+        {"script": f"#!{sys.executable}\nimport os\nprint(os.environ['A'])", "env": ["A=1"]},
+        {"script": "exit 3", "allowExitCodes": [3]},
+    )
+    assert outcome.status == "SUCCESS"
+    said = [line for line in ran.lines if line.startswith("Step")]
+    assert said == [
+        "Step #0: sh",
+        "Step #0: sub",
+        "Step #1: 1",
+        "Step #2: step exited with non-zero status: 3, which is allowed",
+    ]
+    assert list(ran.source.iterdir()) == []
 
 
 def test_steps_share_home_and_workspace_and_leave_the_source_as_it_was(ran: Ran) -> None:

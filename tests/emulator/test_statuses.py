@@ -72,6 +72,7 @@ def test_what_is_gone_has_no_status(store: Store) -> None:
         change_status(store, PATH, InstanceStatus.RUNNING)
 
 
-def test_only_a_stopped_instance_is_free_of_quotas_and_frees_its_disk() -> None:
-    assert [status for status in InstanceStatus if not status.counts_for_quota] == [InstanceStatus.TERMINATED]
+def test_an_instance_that_does_not_run_is_free_of_quotas_and_a_stopped_one_frees_its_disk() -> None:
+    free = [InstanceStatus.SUSPENDED, InstanceStatus.TERMINATED]
+    assert [status for status in InstanceStatus if not status.counts_for_quota] == free
     assert [status for status in InstanceStatus if status.disk_is_free] == [InstanceStatus.TERMINATED]

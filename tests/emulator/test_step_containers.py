@@ -14,9 +14,9 @@ from cos_customizer.emulator.cloud_build.workflow import parse_workflow
 
 STAND_IN = """\
 #!{python}
-import json, sys, time
+import json, os, sys, time
 with open({calls!r}, "a") as file:
-    file.write(json.dumps(sys.argv[1:]) + "\\n")
+    file.write(json.dumps([*sys.argv[1:], *filter(None, [os.environ.get("TOKEN")])]) + "\\n")
 if sys.argv[1] == "run":
     print("running", flush=True)
     while "forever" in sys.argv and '"kill"' not in open({calls!r}).read():
@@ -42,10 +42,10 @@ def run(
     """Run a workflow of one step; what came of it, and the tool's arguments, with the directories' names replaced."""
     workflow = parse_workflow(yaml.safe_dump({"steps": [step], **fields}), "w", {}, {})
     with build_directories(directory / "source") as place:
-        executor = Containers(tool, image, {"EMULATOR": "here"}, place)
+        executor = Containers(tool, image, {"EMULATOR": "here"}, place, {"TOKEN": "s3cret"})
         outcome = run_workflow(workflow, executor, "1", lambda _: True, lambda _: None)
         calls = (directory / "calls").read_text() if (directory / "calls").exists() else ""
-        for path, name in ((place.home, "HOME"), (place.workspace, "WORKSPACE")):
+        for path, name in ((place.home, "HOME"), (place.workspace, "WORKSPACE"), (place.temporary, "TMP")):
             calls = calls.replace(str(path), name)
     return outcome, [json.loads(line) for line in calls.splitlines()]
 
@@ -73,6 +73,20 @@ def test_another_image_may_stand_for_the_one_that_is_named_and_another_program_f
     _, (run_call, _) = run(tool, tmp_path, step, image="cos-customizer:test")
     assert run_call[-2:] == ["cos-customizer:test", "x.sh"]
     assert {"--entrypoint=bash", "--workdir=/elsewhere"} <= set(run_call)
+
+
+def test_a_step_has_its_script_its_volumes_and_its_secrets_which_no_command_line_shows(
+    tool: str, tmp_path: Path
+) -> None:
+    step = {"name": "x", "script": "date", "volumes": [{"name": "v", "path": "/v"}], "secretEnv": ["TOKEN"]}
+    secrets = {"secretManager": [{"versionName": "projects/p/secrets/s/versions/1", "env": "TOKEN"}]}
+    _, (run_call, _) = run(tool, tmp_path, step, availableSecrets=secrets)
+    assert run_call.pop() == "s3cret", "it is in the environment of the tool"
+    assert "s3cret" not in " ".join(run_call)
+    assert {
+        *("--volume=TMP/volumes/v:/v", "--volume=TMP/cloud-build-1-0.script:/builder/script"),
+        *("--entrypoint=/builder/script", "--env=TOKEN"),
+    } <= set(run_call)
 
 
 def test_a_container_is_ended_by_its_tool(tool: str, tmp_path: Path) -> None:

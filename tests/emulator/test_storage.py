@@ -64,7 +64,9 @@ def test_a_large_stream_goes_up_in_chunks_and_comes_down_whole(bucket: Bucket) -
     assert bucket.blob("large").download_as_bytes() == content
     with blob.open("wb") as file:
         file.write(b"rewritten")
-    assert blob.download_as_bytes() == b"rewritten"
+    assert bucket.blob("large").download_as_bytes() == b"rewritten"
+    with pytest.raises(NotFound):  # the client's blob is of the generation before
+        blob.download_as_bytes()
 
 
 def test_lists_by_prefix_and_names_of_all_kinds(bucket: Bucket) -> None:

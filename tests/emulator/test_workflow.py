@@ -1,11 +1,14 @@
 """Workflows of Cloud Build: what is refused, what substitutions become, which step waits for which."""
 
+import shlex
+import subprocess
 from typing import Any
 
 import pytest
 import yaml
 
-from cos_customizer.emulator.cloud_build.workflow import Workflow, WorkflowError, parse_workflow, wait_graph
+from cos_customizer.emulator.cloud_build.model import Workflow
+from cos_customizer.emulator.cloud_build.workflow import WorkflowError, parse_workflow, wait_graph
 
 BUILT_IN = {"PROJECT_ID": "my-project", "BUILD_ID": "b-1"}
 OURS = "gcr.io/$PROJECT_ID/cos-customizer"
@@ -55,8 +58,108 @@ def test_substitutions_may_name_others_if_the_workflow_says_so() -> None:
     assert parse(text + dynamic).steps[0].args == ("web-my-project",)
     with pytest.raises(WorkflowError, match="in a circle"):
         parse(step(args=["$_A"]) + "substitutions: {_A: $_B, _B: $_A}\n" + dynamic)
-    with pytest.raises(WorkflowError, match="bash's expansions"):
-        parse(step(args=["${_A%.git}"]) + "substitutions: {_A: x}\n" + dynamic)
+
+
+EXPANDED = [
+    ("${_URL}", "git@host:team/web.git"),
+    ("${#_SHA}", "8"),
+    ("${_SHA:0:4} ${_SHA:6} ${_SHA: -3} ${_SHA: -3:2} ${_SHA:2:-3} ${_SHA:9}", "0a1b fG bfG bf 1b2 "),
+    ("${_URL#*:} ${_URL##*/} ${_URL%.git} ${_URL%%[:@]*}", "team/web.git web.git git@host:team/web git"),
+    ("${_URL/t/T} ${_URL//t/T}", "giT@host:team/web.git giT@hosT:Team/web.giT"),
+    ("${_URL/#git/svn} ${_URL/%git/svn}", "svn@host:team/web.git git@host:team/web.svn"),
+    ("${_BRANCH//[^a-zA-Z0-9]/-} ${_BRANCH//[[:upper:]_]} ${_BRANCH//\\//-}", "feature-A-b feature/b feature-A_b"),
+    ("${_SHA^^} ${_SHA,,} ${_WORD^} ${_WORD^^[ao]} ${_SHA,}", "0A1B2BFG 0a1b2bfg Tomato tOmAtO 0a1b2bfG"),
+    ("${_EMPTY:-none} ${_EMPTY-none} ${_NONE-none} ${_NONE:=x} ${_WORD:-x}", "none  none x tomato"),
+    ("${_EMPTY:+there}${_WORD:+there} ${_NONE+x}${_EMPTY+set}", "there set"),
+    ("${_NONE:-${_WORD%o}} ${_NONE:-$PROJECT_ID}", "tomat my-project"),
+    ("$${_WORD%o} $$_WORD $${L[@]}", "${_WORD%o} $_WORD ${L[@]}"),
+    ("${_WORD", "${_WORD"),
+]
+
+
+@pytest.mark.parametrize(("written", "becomes"), EXPANDED, ids=[written for written, _ in EXPANDED])
+def test_bash_s_expansions_are_bash_s_where_the_workflow_has_them(written: str, becomes: str) -> None:
+    words = {"_URL": "git@host:team/web.git", "_SHA": "0a1b2bfG", "_BRANCH": "feature/A_b", "_WORD": "tomato"}
+    values = {**words, "_EMPTY": ""}
+    options = {"dynamicSubstitutions": True, "substitutionOption": "ALLOW_LOOSE"}
+    steps = [{"name": OURS, "args": [written]}]
+    (found,) = parse(yaml.safe_dump({"steps": steps, "substitutions": values, "options": options})).steps
+    assert found.args == (becomes,)
+    script = "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())
+    script += f"PROJECT_ID=my-project\ncat << END\n{written}\nEND\n"
+    if "$$" not in written and written.count("{") == written.count("}"):
+        bash = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, env={"LC_ALL": "C"})
+        assert bash.stdout == f"{becomes}\n"
+
+
+def test_without_dynamic_substitutions_an_expansion_is_the_step_s_own() -> None:
+    assert parse(step(args=["${BUILD_ID:0:2}"])).steps[0].args == ("${BUILD_ID:0:2}",)
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("${_A[0]}", r"\$\{_A\[0\]\}: no expansion that Cloud Build knows"),
+        ("${_A:x}", "offset and length are whole numbers"),
+        ("${_A:2:-3}", "its end is before its beginning"),
+        ("${_NONE:?say it}", "say it"),
+        ("${_NONE?}", "_NONE has no value"),
+    ],
+)
+def test_expansions_that_fail_are_named(written: str, message: str) -> None:
+    options = "substitutions: {_A: abc}\noptions: {dynamicSubstitutions: true, substitutionOption: ALLOW_LOOSE}"
+    with pytest.raises(WorkflowError, match=message):
+        parse(step(args=[written]) + options)
+
+
+def test_a_pull_request_s_substitutions_are_built_in_and_a_service_account_can_be_given() -> None:
+    names = "[$_PR_NUMBER$_HEAD_BRANCH$_BASE_BRANCH$_HEAD_REPO_URL]"
+    assert parse(step(args=[names])).steps[0].args == ("[]",)
+    assert parse(step(args=["$_PR_NUMBER"]), _PR_NUMBER="5").steps[0].args == ("5",)
+    given = parse(step(args=["$SERVICE_ACCOUNT_EMAIL"]), SERVICE_ACCOUNT_EMAIL="a@b")
+    assert given.steps[0].args == ("a@b",)
+
+
+def test_one_text_where_a_list_stands_is_a_list_of_one() -> None:
+    text = step(id="a", args="version", env="A=$BUILD_ID") + "- {name: x, waitFor: a, secretEnv: B}\n"
+    first, second = parse(text + "availableSecrets: {secretManager: [{versionName: v, env: B}]}").steps
+    assert (first.args, first.env, second.wait_for, second.secret_env) == (("version",), ("A=b-1",), ("a",), ("B",))
+
+
+def test_a_script_is_left_as_it_is_and_may_have_substitutions_in_its_environment() -> None:
+    script = "#!/bin/bash\necho $BASE_IMAGE ${x%y} $$\n"
+    assert parse(step(script=script)).steps[0].script == script
+    text = step(script=script, env=["PROJECT_ID=mine"]) + "substitutions: {_ZONE: here}\n"
+    with pytest.raises(WorkflowError, match="_ZONE is given, but not used"):
+        parse(text)
+    env = parse(text + "options: {automapSubstitutions: true}").steps[0].env
+    assert {"_ZONE=here", "BUILD_ID=b-1"} <= set(env)
+    assert env[-1] == "PROJECT_ID=mine"
+    own = yaml.safe_dump({"steps": [{"name": OURS, "automapSubstitutions": False}, {"name": "x"}]})
+    first, second = parse(own + "options: {automapSubstitutions: true}").steps
+    assert (first.env, "BUILD_ID=b-1" in second.env) == ((), True)
+
+
+def test_secrets_and_volumes_of_all_steps_are_those_of_each() -> None:
+    text = yaml.safe_dump(
+        {
+            "steps": [{"name": "a", "secretEnv": ["A"]}, {"name": "b", "volumes": [{"name": "v", "path": "/b"}]}],
+            "availableSecrets": {
+                "secretManager": [
+                    {"versionName": "projects/$PROJECT_ID/secrets/a/versions/1", "env": "A"},
+                    {"versionName": "projects/p/secrets/b/versions/1", "env": "B"},
+                ]
+            },
+            "options": {"secretEnv": ["A"], "volumes": [{"name": "v", "path": "/v"}]},
+        }
+    )
+    workflow = parse(text)
+    assert [found.secret_env for found in workflow.steps] == [("A",), ("A",)]
+    assert [[(each.name, each.path) for each in found.volumes] for found in workflow.steps] == [
+        [("v", "/v")],
+        [("v", "/b")],
+    ]
+    assert workflow.secret_versions(workflow.steps) == {"A": "projects/my-project/secrets/a/versions/1"}
 
 
 def test_environment_of_all_steps_comes_before_that_of_one() -> None:
@@ -81,6 +184,15 @@ REFUSED = [
     (step() + "timeout: 90000s", "timeout: longer than a day", ""),
     (step(timeout="601s") + "timeout: 600s", "steps.0.timeout: longer than the build's own, 600s", ""),
     (step(waitFor=["x"]), "steps.0.waitFor: no step before this one has the id 'x'", "ids before it: none"),
+    (step(script="date", args=["a"]), "steps.0: a step with a script has neither args nor", ""),
+    (step(secretEnv=["A"]), "steps.0.secretEnv: there is no secret for A", "availableSecrets has: none"),
+    (step(volumes=[{"name": "a", "path": "/workspace"}]), "steps.0.volumes: '/workspace' is taken", ""),
+    (
+        step(volumes=[{"name": "a", "path": "/a"}, {"name": "a", "path": "/b"}]),
+        "steps.0.volumes: two have the name 'a'",
+        "",
+    ),
+    (step(volumes=[{"name": "a", "path": "a"}]), "steps.0.volumes.0.path: String should match", ""),
     (step(id="-"), "steps.0.id: '-' is taken", ""),
     ("steps: [{name: a, id: x}, {name: a, id: x}]", "steps.1.id: 'x' is taken", "unique"),
     ("steps: [{name: a, waitFor: [x]}, {name: a, id: x}]", "steps.0.waitFor: no step before", ""),
@@ -159,10 +271,4 @@ def test_json_and_names_with_underscores_are_taken_as_gcloud_takes_them() -> Non
 
 
 def test_what_means_nothing_here_is_named() -> None:
-    text = (
-        step(script="date", volumes=[{}])
-        + "images: [a]\navailableSecrets: {x: y}\noptions: {secretEnv: [A]}\ntags: [t]"
-    )
-    workflow = parse(text)
-    assert workflow.ignored_fields() == ["images", "availableSecrets", "options.secretEnv"]
-    assert workflow.steps[0].ignored_fields() == ["script", "volumes"]
+    assert parse(step() + "images: [a]\ndependencies: [x]\ntags: [t]").ignored_fields() == ["images", "dependencies"]

@@ -68,7 +68,7 @@ def test_all_of_a_build_is_there_with_all_fields(emulator: Emulator, make_spec: 
         "my-image is built",
     ]
     topics = [entry.payload["topic"] for entry in entries if entry.payload["event"] == "note"]
-    assert topics == ["builder VM", "image", "cleaned up", "serial log"]
+    assert topics == ["builder VM", "builder VM", "image", "cleaned up", "serial log"]
     for entry in entries:
         assert entry.log_name == "projects/my-project/logs/cos-customizer"
         assert entry.severity == "INFO"

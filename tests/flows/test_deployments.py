@@ -4,7 +4,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -23,11 +23,11 @@ from prefect.client.schemas.filters import (
     LogFilter,
     LogFilterFlowRunId,
 )
-from prefect.client.schemas.objects import FlowRun, TaskRun
+from prefect.client.schemas.objects import FlowRun, State, TaskRun
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect.states import AwaitingRetry, Cancelling, Crashed
+from prefect.states import AwaitingRetry, Cancelling, Crashed, Pending, Scheduled
 from support.compute_clients import Compute
 from support.guest_scripts import marker, script, succeeded, succeeding
 from support.leftovers import leftovers
@@ -140,7 +140,7 @@ def images(emulator: Emulator) -> list[str]:
 
 
 def test_deployments_check_their_parameters_and_wait_for_their_owner(client: SyncPrefectClient) -> None:
-    for name in ("build-image", "rebuild-images", "expire-images", "sweep"):
+    for name in ("build-recipe", "build-image", "rebuild-images", "expire-images", "sweep"):
         deployment = client.read_deployment_by_name(f"{name}/{name}")
         assert deployment.enforce_parameter_schema
         assert "cos-customizer" in deployment.tags
@@ -192,12 +192,14 @@ def test_a_run_makes_an_image_shows_what_it_did_and_its_graph_is_the_order_of_th
         "look for n1-standard-1",
         "upload build context",
         "create builder VM in us-west1-b",
+        "boot builder VM",
         LABEL,
         "finish on the builder VM",
         "wait until the builder VM has halted",
         "create image made",
         "delete the builder VM in us-west1-b",
         "create test VM in us-west1-b",
+        "boot test VM",
         "finish on the test VM",
         "release made",
         "deprecate old images of mine",
@@ -206,9 +208,9 @@ def test_a_run_makes_an_image_shows_what_it_did_and_its_graph_is_the_order_of_th
         "store the serial log of the builder VM",
         "store the serial log of the test VM",
     ]
-    archive = graph.pop("archive build context")  # beside the look for the machine type
-    assert archive == graph["look for n1-standard-1"]
-    graph["upload build context"].remove("archive build context")
+    for beside in ("archive build context", "look for bucket my-project_cloudbuild"):
+        assert graph.pop(beside) == graph["look for n1-standard-1"]
+        graph["upload build context"].remove(beside)
     assert list(graph) == order
     assert graph == {name: {before} if before else set() for before, name in zip(["", *order], order, strict=False)}
 
@@ -224,11 +226,17 @@ def test_a_run_that_is_cancelled_in_the_middle_leaves_nothing(client: SyncPrefec
     assert leftovers(emulator) == []
 
 
+@pytest.mark.parametrize("flow", ["build-image", "build-recipe"])
 def test_a_run_whose_process_is_killed_is_undone_by_its_worker_and_its_family_is_free_after_two_minutes(
-    client: SyncPrefectClient, emulator: Emulator, place: PrefectPlace
+    flow: str, client: SyncPrefectClient, emulator: Emulator, place: PrefectPlace
 ) -> None:
     emulator.scripts.add(script(STARTED))
-    run_id = start(client, "build-image/build-image", spec=spec("killed", family="killed"))
+    recipe = spec("killed", family="killed")
+    parameters: dict[str, Any] = {"spec": recipe}
+    if flow == "build-recipe":  # which the worker finds where it was deployed, wherever it was started
+        (place.checkout / "killed.yaml").write_text(yaml.safe_dump(recipe))
+        parameters = {"recipe": "killed.yaml", "settings": ["builder.labels.team=web"]}
+    run_id = start(client, f"{flow}/{flow}", **parameters)
     wait_for(lambda: script_runs(emulator))
     for pid in place.processes_of(run_id):
         os.kill(pid, signal.SIGKILL)
@@ -326,6 +334,30 @@ def test_a_schedule_fires(client: SyncPrefectClient, emulator: Emulator) -> None
     assert run.name == "sweep my-project"
 
 
+def test_a_run_that_is_stranded_before_its_process_holds_its_deployment_for_five_minutes(
+    client: SyncPrefectClient, place: PrefectPlace
+) -> None:
+    """As docs/prefect.md tells: a worker takes a run, and dies before it starts it."""
+    deployment = client.read_deployment_by_name("expire-images/expire-images")
+    limit = deployment.global_concurrency_limit
+    assert limit is not None
+    later: State[Any] = Scheduled(scheduled_time=datetime.now(UTC) + timedelta(days=1))  # no worker is to take it
+    which = {"project": "my-project", "image_families": ["my-family"]}
+    runs = [client.create_flow_run_from_deployment(deployment.id, parameters=which, state=later).id for _ in range(3)]
+
+    def taken(run_id: UUID) -> str:
+        client.set_flow_run_state(run_id, Pending())
+        return state_of(client.read_flow_run(run_id))
+
+    assert [taken(run_id) for run_id in runs[:2]] == ["PENDING", "CANCELLED"]
+    (left,) = place.let_leases_expire(limit.id)
+    assert 200 < left <= 300
+    wait_for(lambda: client.read_global_concurrency_limit_by_name(limit.name).active_slots == 0)
+    assert taken(runs[2]) == "PENDING"
+    for run_id in runs:
+        client.delete_flow_run(run_id)
+
+
 def test_what_a_killed_worker_leaves_is_swept_up_and_nothing_else(
     client: SyncPrefectClient, emulator: Emulator, place: PrefectPlace
 ) -> None:
@@ -368,7 +400,7 @@ def make_vm(name: str) -> None:
 
 
 def graph_of(client: SyncPrefectClient, run_id: UUID, last: str) -> dict[str, set[str]]:
-    """The task runs of a flow run in the order in which they began until `last`, with those that each depends on."""
+    """The task runs of a flow run in the order in which they began until `last`, with those that lines lead from."""
     wanted = FlowRunFilter(id=FlowRunFilterId(any_=[run_id]))
 
     def recorded() -> list[TaskRun] | None:
@@ -379,4 +411,9 @@ def graph_of(client: SyncPrefectClient, run_id: UUID, last: str) -> dict[str, se
 
     runs = wait_for(recorded)
     names = {run.id: run.name for run in runs}
-    return {run.name: {names[each.id] for each in run.task_inputs.get("wait_for", ())} for run in runs}  # type: ignore[union-attr]
+
+    def before(run: TaskRun) -> set[str]:
+        inputs = [each for every in run.task_inputs.values() for each in every]
+        return {names[each.id] for each in inputs if each.input_type == "task_run"}
+
+    return {run.name: before(run) for run in runs}

@@ -22,10 +22,11 @@ pytestmark = pytest.mark.usefixtures("prefect_server")
 
 LABELS = ("run-script first.sh", "run-script second.sh")
 GPU = {"type": "install-gpu", "version": "535.104.05", "gpu_type": "nvidia-tesla-t4"}
-RELEASED = {
+RELEASED: dict[str, Any] = {
     "output": {"family": "my-family", "deprecate_old_images": True, "labels": {"team": "web"}},
     "verify": {"scripts": ["first.sh"]},
 }
+REPLACES: dict[str, Any] = {"output": {"family": "my-family", "on_existing": "replace"}}
 
 
 def changes(emulator: Emulator) -> list[str]:
@@ -52,16 +53,16 @@ def planned(spec: BuildSpec) -> list[str]:
     return [f"{request.method} {request.path}" for request in dry_run(spec).requests]
 
 
-@pytest.mark.parametrize("kind", ["plain", "gpu", "released"])
+@pytest.mark.parametrize("kind", ["plain", "gpu", "released", "replaces"])
 def test_it_names_the_calls_of_the_build_in_their_order(emulator: Emulator, make_spec: SpecMaker, kind: str) -> None:
-    spec = make_spec(**(RELEASED if kind == "released" else {}))
+    spec = make_spec(**{"released": RELEASED, "replaces": REPLACES}.get(kind, {}))
     labels: tuple[str, ...] = LABELS
     if kind == "gpu":
         spec = parse_spec({**spec.model_dump(mode="json"), "steps": [GPU, {"script": "first.sh"}]})
         labels = ("install-gpu 535.104.05", "run-script first.sh")
     emulator.scripts.add({**succeeding(LABELS[0]), "match": {"name": "cos-customizer-[0-9a-f]{10}-test"}})
     emulator.scripts.add({**succeeding(*labels), "match": {"name": "cos-customizer-[0-9a-f]{10}"}})
-    for name in ("old", "older"):
+    for name in ("old", "older", *(["my-image"] if kind == "replaces" else [])):
         make_image(name, family="my-family")
     emulator.calls.clear()
 
@@ -72,7 +73,7 @@ def test_it_names_the_calls_of_the_build_in_their_order(emulator: Emulator, make
     assert by_name(emulator, changes(emulator)) == before
     assert len(before) >= (14 if kind == "released" else 8)
     deprecations = [call for call in before if call.endswith("/deprecate")]
-    assert len(deprecations) == (2 if kind == "released" else 0)
+    assert len(deprecations) == {"released": 2, "replaces": 1}.get(kind, 0)
 
 
 def test_it_leaves_nothing_and_changes_nothing(emulator: Emulator, make_spec: SpecMaker) -> None:

@@ -14,6 +14,7 @@ from prefect.exceptions import ParameterTypeError
 from support.compute_clients import PROJECT, Compute
 from support.family_images import DAY, add_images, changes
 from support.leftovers import ALIVE, DEAD, NOW, anonymous_bucket, bystanders, everything, make_disk
+from support.time_up import CommandClock, time_up_during
 
 from cos_customizer.customizer.errors import CustomizerError, UsageError
 from cos_customizer.emulator.server import Emulator
@@ -111,4 +112,34 @@ def test_what_cannot_be_deleted_fails_the_run_when_the_rest_is_gone(compute: Com
 def test_parameters_that_cannot_be_right_are_refused(emulator: Emulator, parameters: dict[str, Any]) -> None:
     with pytest.raises(ParameterTypeError):
         expire_images(**parameters)
+    assert emulator.calls.count() == 0
+
+
+def test_what_was_not_deleted_in_time_stays_in_the_table_and_fails_the_run(
+    compute: Compute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = CommandClock(monkeypatch)
+    past = time.time() - DAY
+    add_images(compute, {"old-1": {"deleted": past}, "old-2": {"deleted": past}, "now": {}})
+    make_disk(compute, DEAD.builder_vm, DEAD.labels(past))
+    compute.emulator.faults.add("operation", method="delete", path="/(images|disks)/", seconds=1e9, count=0)
+    with time_up_during(compute.emulator, clock, r"/images/[0-9]+($|\?)", method="DELETE"):  # noqa: SIM117 - one each
+        with pytest.raises(
+            CustomizerError, match=r"2 could not be deleted: image old-2: .* it was begun, and there was"
+        ):
+            expire_images("my-project", ["my-family"], keep_last=0, timeout="1h")
+    assert [row["action"] for row in table("expire-images")[1]] == ["keep", "failed", "failed"]
+    clock.start_anew()
+    with time_up_during(compute.emulator, clock, "/zones/.*/wait", method="POST"):  # noqa: SIM117
+        with pytest.raises(CustomizerError, match=r"1 could not be deleted: disk .* no time left to see it end"):
+            sweep("my-project", timeout="30m")
+    assert table("sweep")[0] == "Left of builds in my-project: 1 failed"
+
+
+@pytest.mark.parametrize("timeout", ["0s", "-1h", "soon"])
+def test_a_time_limit_that_is_none_is_refused(emulator: Emulator, timeout: str) -> None:
+    with pytest.raises(ParameterTypeError):
+        expire_images("my-project", ["my-family"], timeout=timeout)
+    with pytest.raises(ParameterTypeError):
+        sweep("my-project", timeout=timeout)
     assert emulator.calls.count() == 0

@@ -35,11 +35,12 @@ def test_lookup_check_and_installation_are_tasks_of_their_own(
     emulator: Emulator, make_gpu_spec: SpecMaker, caplog: pytest.LogCaptureFixture
 ) -> None:
     emulator.scripts.add(succeeding(LABEL))
-    with caplog.at_level(logging.INFO, "prefect.task_runs"):
+    with caplog.at_level(logging.DEBUG, "prefect.task_runs"):
         result = build_image(make_gpu_spec())
     assert result.outcome == "built"
     assert [(step.label, step.state) for step in result.steps] == [(LABEL, "succeeded")]
-    runs = [getattr(record, "task_run_name", "") for record in caplog.records]
+    ends = [record for record in caplog.records if record.getMessage().startswith("Finished in state")]
+    runs = [getattr(record, "task_run_name", "") for record in ends]
     assert [name for name in dict.fromkeys(runs) if "GPU" in name or "gpu" in name or "tesla" in name] == [
         *("look up GPU drivers", "check GPU driver 535.104.05", "look for nvidia-tesla-t4", LABEL)
     ]
@@ -50,7 +51,7 @@ def test_aliases_are_the_installer_s_to_look_up(
     emulator: Emulator, make_gpu_spec: SpecMaker, caplog: pytest.LogCaptureFixture
 ) -> None:
     emulator.scripts.add(succeeding("install-gpu latest"))
-    with caplog.at_level(logging.INFO, "prefect.task_runs"):
+    with caplog.at_level(logging.DEBUG, "prefect.task_runs"):
         assert build_image(make_gpu_spec(version="latest")).outcome == "built"
     assert "look up GPU drivers" not in [getattr(record, "task_run_name", "") for record in caplog.records]
 

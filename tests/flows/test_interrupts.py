@@ -14,8 +14,9 @@ import pytest
 from prefect.exceptions import TerminationSignal
 from prefect.utilities.engine import can_ack_control_intent, capture_sigterm
 
-from cos_customizer.flows import interrupts
-from cos_customizer.flows.interrupts import DeadlinePassed, EndOnce, Interrupts, TimeLimit, UndoingEnded, counting_from
+from cos_customizer.flows import interrupts, time_limit
+from cos_customizer.flows.interrupts import DeadlinePassed, EndOnce, Interrupts, UndoingEnded
+from cos_customizer.flows.time_limit import TimeLimit, counting_from
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 ALL = (signal.SIGALRM, *SIGNALS)
@@ -69,7 +70,7 @@ def block() -> None:
 def test_a_share_of_the_timeout_is_kept_back_for_undoing(
     monkeypatch: pytest.MonkeyPatch, timeout: float, left: float
 ) -> None:
-    monkeypatch.setattr(interrupts, "time", SimpleNamespace(monotonic=lambda: 1000.0))
+    monkeypatch.setattr(time_limit, "time", SimpleNamespace(monotonic=lambda: 1000.0))
     limit = TimeLimit.of(timeout)
     assert limit.work == pytest.approx(1000 + left)
     assert limit.end == 1000 + timeout
@@ -77,7 +78,7 @@ def test_a_share_of_the_timeout_is_kept_back_for_undoing(
 
 def test_undoing_takes_ninety_seconds_at_most_and_ends_with_the_build_s_time(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
-    monkeypatch.setattr(interrupts, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(time_limit, "time", SimpleNamespace(monotonic=lambda: now[0]))
     limit = TimeLimit.of(3600)
     assert limit.end_of_undoing() == 1090
     now[0] = limit.work
@@ -85,7 +86,7 @@ def test_undoing_takes_ninety_seconds_at_most_and_ends_with_the_build_s_time(mon
 
 
 def test_the_timeout_counts_from_the_command_s_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(interrupts, "time", SimpleNamespace(monotonic=lambda: 1030.0))
+    monkeypatch.setattr(time_limit, "time", SimpleNamespace(monotonic=lambda: 1030.0))
     with counting_from(1000.0):
         assert TimeLimit.of(600).work == pytest.approx(1540)
         assert TimeLimit.of(10).end < 1030
@@ -252,6 +253,40 @@ def test_the_first_signal_ends_a_program_whatever_comes_while_prefect_winds_up(
     assert ended == ["told"]
     code = caught.value.code if isinstance(caught.value, SystemExit) else 128 + signal.SIGINT
     assert code == 128 + first
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_program_whose_build_is_over_is_ended_by_no_signal_any_more(number: signal.Signals) -> None:
+    end = EndOnce()
+    for each in SIGNALS:
+        signal.signal(each, end)
+    with capture_sigterm():
+        with Interrupts(60) as build:
+            build.shield(time.monotonic() + 60)
+            build.stand_down()
+        send(number)
+    send(number)
+    for each in SIGNALS:
+        signal.signal(each, signal.SIG_DFL)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_one_build_of_several_being_over_the_program_is_ended_by_a_signal_as_before(number: signal.Signals) -> None:
+    end = EndOnce()
+    for each in SIGNALS:
+        signal.signal(each, end)
+
+    def rebuild() -> None:
+        with capture_sigterm(), Interrupts(60):
+            with capture_sigterm(), Interrupts(60) as build:
+                build.shield(time.monotonic() + 60)
+                build.stand_down()
+            send_and_block(number)
+
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        rebuild()
+    for each in SIGNALS:
+        signal.signal(each, signal.SIG_DFL)
 
 
 class LosesExceptions:

@@ -210,38 +210,6 @@ def test_it_goes_with_a_process_that_is_killed(warm: Path) -> None:
     wait_for(lambda: refused(url) and not list(warm.iterdir()))
 
 
-@pytest.mark.slow
-def test_it_takes_nothing_that_is_meant_for_another_server(warm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PREFECT_API_KEY", "secret")
-    monkeypatch.setenv("PREFECT_API_DATABASE_CONNECTION_URL", "postgresql+asyncpg://nowhere/prefect")
-    monkeypatch.setenv("PREFECT_SERVER_API_AUTH_STRING", "admin:pass")
-    monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
-    before = dict(os.environ)
-    with LocalServer() as first, LocalServer() as second:
-        assert first.url != second.url
-        assert "PREFECT_API_KEY" not in os.environ
-        assert os.environ["PREFECT_API_URL"] == second.url
-        assert os.environ["no_proxy"].endswith("127.0.0.1")
-        assert len(list(warm.iterdir())) == 2
-    assert dict(os.environ) == before
-    assert refused(first.url)
-    assert refused(second.url)
-
-
-@pytest.mark.slow
-def test_a_cold_start_leaves_a_template_for_the_next(clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(clean / "cache"))
-    monkeypatch.delenv(local_server.TEMPLATE_VARIABLE, raising=False)
-    cold = []
-    for _ in range(2):
-        with LocalServer() as server:
-            cold.append(server._cold)
-    (template,) = (clean / "cache" / "cos-customizer").iterdir()
-    assert template.name.startswith("prefect-3.")
-    assert cold == [True, False]
-    assert not template.with_name(template.name + "-wal").exists()
-
-
 def ask(url: str, body: object, headers: dict[str, str]) -> tuple[int, str, Message]:
     """A plain request to an API: status, text and headers of its answer."""
     data = json.dumps(body).encode()
@@ -253,14 +221,24 @@ def ask(url: str, body: object, headers: dict[str, str]) -> tuple[int, str, Mess
         return error.code, error.read().decode(), error.headers
 
 
+ANOTHER_S = {
+    **dict.fromkeys(("PREFECT_API_KEY", "PREFECT_API_AUTH_STRING", "PREFECT_SERVER_CORS_ALLOWED_ORIGINS"), "*"),
+    "PREFECT_API_DATABASE_CONNECTION_URL": "postgresql+asyncpg://nowhere/prefect",
+    "PREFECT_SERVER_API_AUTH_STRING": "admin:pass",
+    "https_proxy": "http://127.0.0.1:1",
+}
+
+
 @pytest.mark.slow
-def test_only_who_has_the_credential_gets_an_answer(
-    clean: Path, prefect_template: Path, monkeypatch: pytest.MonkeyPatch
+def test_it_takes_nothing_that_is_meant_for_another_server_and_only_who_has_the_credential_gets_an_answer(
+    warm: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(local_server.TEMPLATE_VARIABLE, str(prefect_template))
-    for name in ("PREFECT_API_KEY", "PREFECT_API_AUTH_STRING", "PREFECT_SERVER_CORS_ALLOWED_ORIGINS"):
-        monkeypatch.setenv(name, "*")  # meant for another server
+    for name, value in ANOTHER_S.items():
+        monkeypatch.setenv(name, value)
+    before = dict(os.environ)
     with LocalServer() as server:
+        assert os.environ["PREFECT_API_URL"] == server.url
+        assert os.environ["no_proxy"].endswith("127.0.0.1")
         credential = os.environ["PREFECT_API_AUTH_STRING"]
         assert len(credential) > 40
         assert "PREFECT_API_KEY" not in os.environ
@@ -284,6 +262,14 @@ def test_only_who_has_the_credential_gets_an_answer(
         for headers in (own, {}):  # of a page
             _, _, answered = ask(f"{server.url}/flow_runs/filter", {}, {**headers, "Origin": "https://evil.example"})
             assert answered["Access-Control-Allow-Origin"] is None
-    assert os.environ["PREFECT_API_AUTH_STRING"] == "*"
-    with LocalServer():
-        assert os.environ["PREFECT_API_AUTH_STRING"] != credential
+        second = LocalServer()
+        try:
+            second.start()
+            assert second.url != server.url
+            assert os.environ["PREFECT_API_AUTH_STRING"] != credential
+            assert len(list(warm.iterdir())) == 2
+        finally:
+            second.stop()
+    assert dict(os.environ) == before
+    assert refused(server.url)
+    assert refused(second.url)

@@ -16,12 +16,13 @@ from support.guest_scripts import succeeding
 from support.leftovers import leftovers
 from support.specifications import SpecMaker
 
+from cos_customizer.customizer.errors import BuildTimeoutError
 from cos_customizer.customizer.reporting.events import Event, Note, StepChange, listening
 from cos_customizer.emulator.server import Emulator
 from cos_customizer.flows import local_server, output_limit
 from cos_customizer.flows.build_image import build_image
-from cos_customizer.flows.interrupts import command_started
 from cos_customizer.flows.output_limit import limit_name
+from cos_customizer.flows.time_limit import command_started
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -71,7 +72,7 @@ def test_a_build_holds_its_family_while_it_lasts(emulator: Emulator, make_spec: 
 
     def look(event: Event) -> None:
         told.append(event)
-        if isinstance(event, Note) and event.topic == "builder VM":
+        if isinstance(event, Note) and event.topic == "builder VM" and "booted" in event.text:
             seen.append(occupied("held"))
 
     with listening(look):
@@ -109,6 +110,16 @@ def test_the_second_build_waits_for_the_first_and_says_so(emulator: Emulator, ma
     seconds = re.match(r"waited ([\d.]+) s for other builds of busy", waited)
     assert seconds
     assert min(began) - started == pytest.approx(float(seconds[1]), abs=0.1)
+
+
+def test_a_build_waits_no_longer_than_it_may_take(emulator: Emulator, make_spec: SpecMaker) -> None:
+    with (
+        held("lasting"),
+        pytest.raises(BuildTimeoutError, match="did not begin within the specified timeout") as raised,
+    ):
+        build_image(make_spec(output={"family": "lasting"}, timeout="1s"))
+    assert "another build of family lasting was at work" in raised.value.message
+    assert emulator.calls.count(method="POST") == 0
 
 
 @pytest.mark.parametrize(("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])

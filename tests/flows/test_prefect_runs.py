@@ -1,7 +1,6 @@
 """A build as others see it in Prefect: tags, progress, artifacts; as a subflow; on a retry from the UI."""
 
 import json
-import re
 from typing import Any
 from uuid import UUID
 
@@ -18,12 +17,12 @@ from prefect.client.schemas.filters import (
 from prefect.flow_engine import run_flow
 from prefect.runtime import flow_run
 from prefect.states import AwaitingRetry
-from support.guest_scripts import marker, script, succeeding
+from support.guest_scripts import marker, said, script, succeeding
 from support.leftovers import leftovers
 from support.specifications import SpecMaker
 
 from cos_customizer.customizer.names import BuildNames
-from cos_customizer.customizer.reporting.events import Event, Note, StepChange, listening
+from cos_customizer.customizer.reporting.events import Event, Note, PhaseChange, StepChange, listening
 from cos_customizer.customizer.reporting.result import BuildResult
 from cos_customizer.customizer.spec.model import BuildSpec
 from cos_customizer.emulator.server import Emulator
@@ -36,6 +35,7 @@ pytestmark = pytest.mark.usefixtures("prefect_server")
 LABELS = ("run-script first.sh", "run-script second.sh")
 FAILS = (
     marker(f"BuildStep: 1 started {LABELS[0]}"),
+    said("BuildStatus: no such host\n"),
     marker("BuildStep: 1 failed exit 3"),
     marker("BuildFailed: step 1 exit 3"),
 )
@@ -85,13 +85,13 @@ def test_a_build_leaves_a_summary_its_progress_and_what_it_has_deprecated(
     output = {"family": "my-family", "deprecate_old_images": True, "old_image_ttl": 3600}
     with listening(look):
         run_id, _ = run(make_spec(output=output))
-    assert percents == [0.0, 50.0, 50.0]
+    assert percents == [0.0, 0.0, 50.0, 50.0]
     found = artifacts_of(run_id)
     assert sorted(found) == ["image-my-family", "image-my-family-deprecated", "image-my-family-progress"]
     page = found["image-my-family"].data
     assert page.startswith("# my-image\n\n**Built** in ")
     assert "| 2 | run-script second.sh | succeeded | 0.4 s |" in page
-    assert re.search(r"\| Serial log \| \[gs://my-project_cloudbuild/work/cos-customizer/", page)
+    assert "| Serial log | gs://my-project_cloudbuild/work/cos-customizer/" in page
     (row,) = json.loads(found["image-my-family-deprecated"].data)
     assert (row["image"], row["replaced by"]) == ("old-image", "my-image")
     assert row["counts as deleted"] != "never"
@@ -106,6 +106,7 @@ def test_a_failed_build_leaves_a_summary_of_its_failure(emulator: Emulator, make
     found = artifacts_of(run_id)
     assert "**Failed** in " in found["image-my-image"].data
     assert "> step 1/2 failed: run-script first.sh exited with 3" in found["image-my-image"].data
+    assert "## Last lines\n\n```text\nno such host\n```\n" in found["image-my-image"].data
     assert float(found["image-my-image-progress"].data) == 0
 
 
@@ -117,6 +118,22 @@ def test_a_run_is_tagged_by_family_and_source_and_keeps_its_tags(emulator: Emula
     with get_client(sync_client=True) as client:
         found = client.read_flow_run(run_id).tags
     assert sorted(found) == ["family: tagged", "mine", "source: cos-125-19216-532-62", "source: cos-125-lts"]
+
+
+@pytest.mark.usefixtures("shared_server")
+def test_a_run_is_called_by_its_image_as_soon_as_that_has_a_name(emulator: Emulator, make_spec: SpecMaker) -> None:
+    emulator.scripts.add(succeeding(*LABELS))
+    names: dict[str, str] = {}
+
+    def look(event: Event) -> None:
+        if isinstance(event, PhaseChange):
+            with get_client(sync_client=True) as client:
+                names[event.phase] = client.read_flow_run(UUID(str(flow_run.id))).name
+
+    with listening(look):
+        run(make_spec(output={"name": None, "suffix": "-app"}))
+    assert names["prepare"] == "build *-app"
+    assert names["boot"] == names["clean-up"] == "build cos-stable-68-10718-86-0-app"
 
 
 @pytest.mark.usefixtures("shared_server")

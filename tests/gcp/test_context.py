@@ -9,14 +9,15 @@ import subprocess
 import tarfile
 import time
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import pytest
 from support.memory import peak_memory
 
 from cos_customizer.customizer.context import archive_context, read_archive
-from cos_customizer.customizer.errors import NotFoundError, PermissionDeniedError, UsageError
+from cos_customizer.customizer.errors import CustomizerError, NotFoundError, PermissionDeniedError, UsageError
 from cos_customizer.customizer.references import ObjectRef
+from cos_customizer.customizer.reporting.events import Event, Note, listening
 from cos_customizer.customizer.spec.model import BuildContext
 from cos_customizer.customizer.spec.steps.install_gpu import InstallGpu
 from cos_customizer.customizer.spec.steps.kinds import Step
@@ -24,7 +25,7 @@ from cos_customizer.customizer.spec.steps.run_script import RunScript
 from cos_customizer.emulator.server import Emulator
 from cos_customizer.gcp import scratch
 from cos_customizer.gcp.clients import Clients, connect
-from cos_customizer.gcp.context import Archive, prepare_archive
+from cos_customizer.gcp.context import Archive, check_directory, prepare_archive
 
 BUCKET = "my-project_cloudbuild"
 URL = f"gs://{BUCKET}/contexts/my context.tar.gz"
@@ -177,18 +178,35 @@ def test_an_object_that_is_not_there_or_not_for_us_is_said(
     assert list(room.iterdir()) == []
 
 
-@pytest.mark.parametrize("kind", ["http", "drop"])
+FAULTS_THAT_PASS: dict[str, dict[str, Any]] = {
+    "503": {"kind": "http"},
+    "too many calls": {"kind": "http", "status": 403, "reason": "rateLimitExceeded"},
+    "dropped": {"kind": "drop"},
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS_THAT_PASS.values(), ids=FAULTS_THAT_PASS)
 def test_a_transfer_that_goes_wrong_is_begun_again(
-    kind: Literal["http", "drop"], room: Path, clients: Clients, emulator: Emulator, files: Path
+    fault: dict[str, Any], room: Path, clients: Clients, emulator: Emulator, files: Path
 ) -> None:
     (files / "large").write_bytes(random.Random(0).randbytes(9 << 20))  # uploaded in two pieces
     archive = tarred(files, room.parent / "a.tgz")
     for method in ("POST", "PUT"):
-        emulator.faults.add(kind, method=method, path="/upload/storage/.*")
+        emulator.faults.add(**fault, method=method, path="/upload/storage/.*")
     scratch.upload(clients, ObjectRef(BUCKET, URL.removeprefix(f"gs://{BUCKET}/")), archive, {}, time.time() + 60)
-    emulator.faults.add(kind, method="GET", path="/download/storage/.*")
+    emulator.faults.add(**fault, method="GET", path="/download/storage/.*")
     prepare_archive(clients, BuildContext(path=URL), steps("main.sh"), room)
     assert (room / "context.tar.gz").read_bytes() == archive.read_bytes()
+    assert emulator.faults.list() == []
+
+
+@pytest.mark.parametrize("fault", FAULTS_THAT_PASS.values(), ids=FAULTS_THAT_PASS)
+def test_an_object_of_one_piece_is_stored_all_the_same(
+    fault: dict[str, Any], clients: Clients, emulator: Emulator
+) -> None:
+    emulator.faults.add(**fault, method="POST", path="/upload/storage/.*", count=2)
+    scratch.upload(clients, ObjectRef(BUCKET, "serial.log"), io.BytesIO(b"said"), {}, time.time() + 60)
+    assert clients.storage.bucket(BUCKET).blob("serial.log").download_as_bytes() == b"said"
     assert emulator.faults.list() == []
 
 
@@ -214,7 +232,47 @@ def test_other_files_and_any_directory_are_archived(files: Path, room: Path, cli
             prepare_archive(clients, BuildContext(path=str(room.parent / missing)), [], room)
 
 
+@pytest.mark.parametrize("path", ["a\0b", "n" * 300, "n/" * 3000, "gs://bucket/a\0b.tgz"])
+def test_a_path_that_no_file_can_have_is_told(path: str, room: Path, clients: Clients) -> None:
+    with pytest.raises(CustomizerError) as caught:
+        prepare_archive(clients, BuildContext(path=path), [], room)
+    assert "ValueError" not in caught.value.message
+
+
 def test_a_drivers_file_must_be_in_the_archive_too(files: Path, room: Path, clients: Clients) -> None:
     driver = InstallGpu(version="NVIDIA-Linux-x86_64-450.51.06.run", deps_dir="gpu")
     with pytest.raises(UsageError, match="there are no files in 'gpu' in the build context"):
         prepare_archive(clients, BuildContext(path=str(tarred(files, room.parent / "a.tgz"))), [driver], room)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_scripts_are_looked_at_before_anything_is_made(packed: bool, files: Path, room: Path, clients: Clients) -> None:
+    (files / "empty.sh").touch()
+    (files / "program.sh").write_bytes(b"\x7fELF\2\1\1\0\0")
+    path = str(tarred(files, room.parent / "a.tgz") if packed else files)
+    heard: list[Event] = []
+    with listening(heard.append):
+        prepare_archive(clients, BuildContext(path=path), steps("main.sh", "link.sh", "empty.sh"), room)
+    assert heard == [Note("script", "empty.sh is empty: it does nothing", "warning")]
+    with pytest.raises(UsageError, match=r"^program\.sh is a program \(ELF\): bash cannot run it$"):
+        prepare_archive(clients, BuildContext(path=path), steps("program.sh"), room)
+
+
+def test_a_directory_is_looked_into_before_it_is_archived(files: Path) -> None:
+    context = BuildContext(path=str(files))
+    check_directory(context, steps("main.sh", "link.sh"))
+    with pytest.raises(UsageError, match=r"could not find script lib/maim\.sh"):
+        check_directory(context, steps("main.sh", "lib/maim.sh"))
+    (files / "main.sh").write_text("#!/usr/bin/env python3\n")
+    with pytest.raises(UsageError, match=r"main\.sh is written for python3"):
+        check_directory(context, steps("main.sh"))
+    with pytest.raises(UsageError, match="does not exist"):
+        check_directory(BuildContext(path=str(files / "none")), steps("main.sh"))
+
+
+def test_what_only_an_archive_has_is_left_to_the_build(files: Path, room: Path) -> None:
+    os.mkfifo(files / "pipe.sh")
+    check_directory(BuildContext(path=str(files)), steps("pipe.sh"))
+    (files / "pipe.sh").unlink()
+    for path in (str(tarred(files, room / "context.tar.gz")), URL):
+        check_directory(BuildContext(path=path), steps("nowhere.sh"))

@@ -23,9 +23,20 @@ def test_zones_that_have_the_machine_type_are_found_in_order() -> None:
 @pytest.mark.parametrize(
     ("machine_type", "zones", "message", "hint"),
     [
-        ("n1-standard-1", ("us-west1",), "builder.zones: there is no zone us-west1", "compute zones list"),
+        ("n1-standard-1", ("us-west1",), "builder.zones: us-west1 is a region, not a zone", "us-west1-a, us-west1-b"),
         ("n1-standard-1", ("us-west1-b", "mars1-a"), "builder.zones: there is no zone mars1-a", "compute zones list"),
-        ("n1-huge-1", ("us-west1-b",), "builder.machine_type: n1-huge-1: there is none in us-west1-b", "builder.zones"),
+        (
+            "n1-standrad-1",
+            ("us-west1-b",),
+            "builder.machine_type: n1-standrad-1: there is none in us-west1-b",
+            "did you mean n1-standard-1",
+        ),
+        (
+            "a2-highgpu-1g",
+            ("us-west1-c",),
+            "builder.machine_type: a2-highgpu-1g: there is none in us-west1-c",
+            "lists the zones that have it, builder.zones names them",
+        ),
     ],
 )
 def test_what_is_not_there_is_told_by_field(machine_type: str, zones: tuple[str, ...], message: str, hint: str) -> None:

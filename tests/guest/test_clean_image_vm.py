@@ -13,12 +13,13 @@ from support.waiting import wait_for
 from cos_customizer.emulator.machines.qemu import QemuBackend
 from cos_customizer.guest.protocol import BuildFailed, BuildSucceeded
 
-pytestmark = pytest.mark.vm
+pytestmark = [pytest.mark.vm, pytest.mark.xdist_group("clean-image")]  # which share a build
 
 SCRIPT_TEXT, ENV_VALUE, FILE_NAME = "tExt-oF-a-ScRipt-71c5", "vAlue-of-a-vAriable-88d1", "nAme-of-a-fIle-4410"
 FILE_TEXT, DELETED, LOGGED = "tExt-of-a-fIle-a77b", "dEleted-by-a-ScRipt-20ce", "lOgged-by-a-ScRipt-52a0"
 HOST = "unmistakable-host-9e41"
 KEPT = "kEpt-by-a-ScRipt-6d0f"
+VISITOR = "lEft-by-a-vIsitor-93aa"
 
 LITTER = f"""
 # {SCRIPT_TEXT}
@@ -33,6 +34,11 @@ mkdir -p /var/log/app
 yes "{LOGGED} on $(hostname)" | head -c 300000 >/var/log/app/app.log
 cp {FILE_NAME}.txt /var/cache/copy
 echo {KEPT} >/var/lib/kept
+# What Google's guest agent makes for somebody who then logs in to a registry; and a script's own.
+mkdir -p /home/someone/.ssh /home/someone/.docker /home/app/.docker
+echo '# Added by Google' >/home/someone/.ssh/authorized_keys
+echo '{{"auths": {{"registry.example": {{"auth": "{VISITOR}"}}}}}}' >/home/someone/.docker/config.json
+echo '{{"auths": {{"registry.example": {{"auth": "dTpw"}}}}}}' >/home/app/.docker/config.json
 sync
 """
 
@@ -69,6 +75,8 @@ find /var/log -type f -size +0 -not -name 'cloud-init*' -not -path '*/journal/*'
 for name in service restarting scope timer later daemon enabled group container; do
   [[ ! -e /var/tmp/$name ]] || echo "left: $name"
 done
+[[ ! -e /home/someone ]] || echo 'left: /home/someone'
+[[ -e /home/app/.docker/config.json ]] || echo 'gone: /home/app'
 cat /var/lib/kept
 echo 'looked around'
 """
@@ -99,7 +107,7 @@ def test_nothing_that_was_deleted_is_in_the_blocks(image: Console, backend: Qemu
     disk = tmp_path / "image.qcow2"
     backend.create_disk("blocks", "clean-image", 10)
     subprocess.run(["qemu-img", "convert", "-O", "qcow2", backend.boot_disk("blocks"), disk], check=True)
-    words = [SCRIPT_TEXT, ENV_VALUE, FILE_NAME, FILE_TEXT, DELETED, LOGGED, HOST, "n0nce"]
+    words = [SCRIPT_TEXT, ENV_VALUE, FILE_NAME, FILE_TEXT, DELETED, LOGGED, VISITOR, HOST, "n0nce"]
     assert words_in_blocks(disk, [*words, KEPT]) == {**dict.fromkeys(words, 0), KEPT: 1}
 
 
@@ -116,7 +124,8 @@ def test_nothing_that_a_step_started_has_written_after_the_clean_up(image: Conso
     for unit in ("in-a-scope.scope", "by-timer.timer", "later.timer"):
         assert f" {unit}" in told
     assert [line for line in image.text if line.startswith("warning")] == [
-        "warning: a script has removed files of the build from /run/cos-customizer; they are put back"
+        "warning: a script has removed files of the build from /run/cos-customizer; they are put back",
+        "warning: /home/app/.docker/config.json has credentials in it, and will be in the image",
     ]
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cos_customizer.customizer.reporting.events import ConsoleOutput, StepChange
+from cos_customizer.customizer.reporting.events import ConsoleOutput, Note, StepChange
 from cos_customizer.guest.progress import LINES_OF_FAILED_STEP, GuestProgress
 from cos_customizer.guest.protocol import (
     BuildFailed,
@@ -76,7 +76,7 @@ STORIES: dict[str, tuple[list[Event], list[str], bool, bool]] = {
 def test_the_state_of_a_build_follows_from_what_the_guest_says(
     said: list[Event], states: list[str], succeeded: bool, failed: bool
 ) -> None:
-    together, one_by_one = GuestProgress(LABELS), GuestProgress(LABELS)
+    together, one_by_one = (GuestProgress(LABELS, clock=lambda: 0.0) for _ in range(2))
     told = together.consume(said)
     assert [change for event in said for change in one_by_one.consume([event])] == told
     for progress in (together, one_by_one):
@@ -96,6 +96,15 @@ def test_people_are_told_of_each_change_once_in_order() -> None:
         StepChange(2, 3, LABELS[1], "started"),
         StepChange(2, 3, LABELS[1], "failed", None, "exited with 3"),
     ]
+
+
+def test_the_time_of_a_step_that_fails_is_taken_here() -> None:
+    times = iter((10.0, 20.0, 22.5))
+    progress = GuestProgress(LABELS, clock=lambda: next(times))
+    for said in (A, B[:1]):
+        progress.consume(said)
+    assert progress.consume([FAILED_IN_B]) == [StepChange(2, 3, LABELS[1], "failed", 2.5, "exited with 3")]
+    assert [step.seconds for step in progress.results()] == [1.5, 2.5, None]
 
 
 def test_a_step_whose_end_was_lost_is_told_as_done_without_a_time() -> None:
@@ -170,3 +179,24 @@ def test_a_build_without_steps_succeeds_or_fails_as_well() -> None:
     progress = GuestProgress(())
     assert progress.consume([BuildSucceeded()]) == []
     assert (progress.succeeded, progress.current, progress.results()) == (True, 0, ())
+
+
+def test_warnings_of_the_guest_itself_are_notes_and_those_of_scripts_output() -> None:
+    progress = GuestProgress(["run-script a.sh"])
+    said: list[Event] = [
+        OutputLine("warning: before the first step"),
+        StepStarted(1, "run-script a.sh"),
+        OutputLine("warning: of the script"),
+        StepSucceeded(1, 0.1),
+        OutputLine("cleaning up"),
+        OutputLine("warning: /etc/a will not be in the image (COS keeps no /etc)"),
+        OutputLine("then"),
+    ]
+    news = [event for event in progress.consume(said) if not isinstance(event, StepChange)]
+    assert news == [
+        Note("builder VM", "before the first step", "warning"),
+        ConsoleOutput(("warning: of the script",)),
+        ConsoleOutput(("cleaning up",)),
+        Note("builder VM", "/etc/a will not be in the image (COS keeps no /etc)", "warning"),
+        ConsoleOutput(("then",)),
+    ]

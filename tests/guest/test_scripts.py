@@ -9,33 +9,28 @@ import os
 import subprocess
 import tarfile
 import threading
-import tty
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from support.bash_guest import FOLDER, Cloud, Guest, bash_guest, texts
 from support.guest_scripts import driver_step, script_step
-from support.waiting import PATIENCE, wait_for
+from support.waiting import wait_for
 
-from cos_customizer import guest
 from cos_customizer.guest.protocol import (
     BuildFailed,
     BuildSucceeded,
-    Event,
     OutputLine,
-    SerialParser,
     StepFailed,
     StepStarted,
     StepSucceeded,
 )
 from cos_customizer.guest.user_data import ContextObject, GuestStep, render_plan
 
-FOLDER = Path(guest.__file__).parent
 TOKEN = "ya29.secret-Token_1"
 OBJECT = "a dir/context 1.tar.gz"
-NO_CONTEXT = ContextObject("my-bucket", OBJECT, "0" * 64)
 
 
 def tar_of(files: dict[str, str]) -> bytes:
@@ -46,16 +41,6 @@ def tar_of(files: dict[str, str]) -> bytes:
             info.size, info.mode, info.uid = len(text.encode()), 0o640, 12345
             archive.addfile(info, io.BytesIO(text.encode()))
     return stream.getvalue()
-
-
-@dataclass
-class Cloud:
-    """Answers of a metadata server and a Cloud Storage in one: path (without its query) to status and body."""
-
-    answers: dict[str, tuple[int, bytes]] = field(default_factory=dict)
-    failures_first: dict[str, list[int]] = field(default_factory=dict)
-    asked: list[tuple[str, str | None, str | None]] = field(default_factory=list)
-    url: str = ""
 
 
 @pytest.fixture
@@ -97,93 +82,15 @@ def cloud() -> Iterator[Cloud]:
 PATH_OF_OBJECT = "/storage/v1/b/my-bucket/o/a%20dir%2Fcontext%201.tar.gz"
 
 
-@dataclass
-class Guest:
-    """Stands for the builder VM: `run` in its folder is /run/cos-customizer, `state` is /var/lib/.cos-customizer."""
-
-    folder: Path
-    port: str
-    said: bytearray
-    context: ContextObject = NO_CONTEXT
-
-    def bash(self, script: str, *steps: GuestStep, cloud: Cloud | None = None) -> list[Event]:
-        """Run a piece of bash in place of build.sh's `main`, and read what it said."""
-        run, state = self.folder / "run", self.folder / "state"
-        run.mkdir(exist_ok=True)
-        (run / "plan.sh").write_text(render_plan(steps, self.context, "n0nce"))
-        before = len(self.said)
-        prelude = f"""
-            set -u; shopt -s nullglob dotglob globstar
-            directory={run} state={state}
-            for part in protocol context secrets steps; do . {FOLDER}/$part.sh; done
-            mkdir -p $directory/steps
-            cp {FOLDER}/steps/*.sh $directory/steps
-            for file in $directory/steps/*.sh; do . $file; done
-            . $directory/plan.sh
-            metadata_server={cloud.url if cloud else "http://127.0.0.1:9"}/computeMetadata/v1
-            exec 3>{self.port} 2>&3
-            sleep() {{ # waits for nobody, but for last words as long as a busy machine takes for them
-              case $1 in 0.2) command sleep 2 ;; 0.*) command sleep "$1" ;; *) command sleep "$1e-2" ;; esac
-            }}
-            going_down() {{ [[ -e {self.folder}/going-down ]]; }}
-            conclude() {{ send "$1"; exit; }}
-            trap 'send "BuildStatus: end of the run"' EXIT
-            trap : TERM
-        """
-        env = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-        subprocess.run(
-            ["bash", "-c", prelude + script], timeout=PATIENCE, check=True, stdin=subprocess.DEVNULL, env=env
-        )
-        end = b"BuildStatus: end of the run\n"
-        wait_for(lambda: end in self.said[before:])
-        parser = SerialParser("n0nce")
-        return parser.feed(bytes(self.said[before:]).replace(end, b"")) + parser.finish()
-
-    def fetch(self, cloud: Cloud) -> list[Event]:
-        return self.bash("fetch_context", cloud=cloud)
-
-    def build(self, *steps: GuestStep, before: str = "", cloud: Cloud | None = None) -> list[Event]:
-        """Run the steps, without fetching and cleaning up; what is in `state/context` is the build context."""
-        script = "recall_steps; record_plan; plan; yield_to_shutdown; conclude 'BuildSucceeded[n0nce]:'"
-        return self.bash(f"{before}\n{script}", *steps, cloud=cloud)
-
-    def write(self, name: str, script: str) -> GuestStep:
-        path = self.folder / "state" / "context" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(script)
-        return script_step(name, {"FROM_ENV": "it's\n$here"})
-
-
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[Guest]:
-    """With a pseudo-terminal for a serial port: programs treat a terminal in another way than a file."""
-    ours, theirs = os.openpty()
-    tty.setraw(theirs)
-    guest = Guest(tmp_path, os.ttyname(theirs), bytearray())
-
-    def read() -> None:
-        while True:
-            try:
-                guest.said.extend(os.read(ours, 65536))
-            except OSError:  # nobody has the other side open any more
-                return
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    yield guest
-    os.close(theirs)
-    reader.join(PATIENCE)
-    os.close(ours)
-    assert not reader.is_alive(), "a process of this test still has its output open"
+    with bash_guest(tmp_path) as guest:
+        yield guest
 
 
 def offer(cloud: Cloud, machine: Guest, tar: bytes) -> None:
     cloud.answers[PATH_OF_OBJECT] = (200, gzip.compress(tar))
     machine.context = ContextObject("my-bucket", OBJECT, hashlib.sha256(tar).hexdigest())
-
-
-def texts(events: list[Event]) -> list[str]:
-    return [event.text for event in events if isinstance(event, OutputLine)]
 
 
 def test_the_context_is_fetched_with_the_token_and_unpacked(cloud: Cloud, machine: Guest) -> None:
@@ -286,15 +193,17 @@ def test_steps_run_in_order_with_their_environment(machine: Guest) -> None:
 
 
 def test_nothing_of_ours_reaches_the_script(machine: Guest) -> None:
-    script = "env | sed 's/=.*//'; declare -F; ls /proc/self/fd | wc -l; cat; trap; yes | head -1; set -o | grep on$"
+    script = (
+        "env | sed 's/=.*//'; declare -F; ls /proc/self/fd | wc -l; cat; trap -p INT; yes | head -1; set -o | grep on$"
+    )
     (_, *output, _, _) = machine.build(machine.write("a.sh", script))
     names = [event.text for event in output if isinstance(event, OutputLine)]
     ours = subprocess.run(["bash", "-c", "env | sed 's/=.*//'"], capture_output=True, text=True, check=True)
     assert set(names) >= {"FROM_ENV", "PWD"}
-    assert not [name for name in names if name in {"state", "directory", "nonce", "OLDPWD", "step", "number"}]
+    assert not [name for name in names if name in {"state", "directory", "nonce", "OLDPWD", "BASH_ENV", "step"}]
     plain = subprocess.run(["bash", "-c", script], capture_output=True, text=True, stdin=subprocess.DEVNULL, check=True)
     rest = [line for line in plain.stdout.splitlines() if line not in ours.stdout.splitlines()]
-    assert names[-len(rest) :] == rest, "open files, functions, traps, options"
+    assert names[-len(rest) :] == rest, "open files, functions, options"
 
 
 @pytest.mark.parametrize(
@@ -343,7 +252,7 @@ def test_last_words_without_an_end_are_heard_though_a_process_holds_the_output(m
     events = machine.build(machine.write("a.sh", holder))
     go.touch()
     (failed,) = [at for at, event in enumerate(events) if isinstance(event, StepFailed)]
-    assert texts(events[:failed]) == ["fatal: no end of line"], "before the marker, and so in the error"
+    assert texts(events[:failed])[0] == "fatal: no end of line", "before the marker, and so in the error"
 
 
 def test_a_step_is_not_run_twice(machine: Guest) -> None:
@@ -438,7 +347,7 @@ def test_a_driver_s_installation_that_succeeds_after_a_reset_is_done(machine: Gu
 
 def test_sigterm_waits_for_the_script(machine: Guest) -> None:
     step = machine.write("a.sh", "kill $PPID; sleep 0.3; echo done; exit 4")
-    *_, output, failed, _ = machine.build(step)
+    *_, output, _, failed, _ = machine.build(step)
     assert (output, failed) == (OutputLine("done"), StepFailed(1, 4, "exited with 4"))
 
 
@@ -544,3 +453,11 @@ def test_a_secret_that_cannot_be_had_fails_its_step_before_the_script_runs(
     assert failed.reason.startswith("cannot be given TOKEN: ")
     assert reason in failed.reason
     assert "ran" not in texts(events)
+
+
+def test_where_a_script_failed_is_said_without_its_secret(cloud: Cloud, machine: Guest) -> None:
+    give_secret(cloud, b"hunter2-and-some-more")
+    script = 'set -e\ntrap "cat {0}/run/failed >{0}/seen" EXIT\neval "false a $TOKEN"\n'
+    events = machine.build(with_secret(machine.write("a.sh", script.format(machine.folder))), cloud=cloud)
+    assert texts(events)[-1] == 'failed at a.sh: line 3: eval "false a $TOKEN": exit 1'
+    assert b"hunter2" not in (machine.folder / "seen").read_bytes()

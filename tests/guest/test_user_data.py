@@ -95,7 +95,8 @@ def test_it_holds_the_scripts_as_they_are_the_unit_and_its_start() -> None:
     for name in SCRIPTS + GPU_SCRIPTS:
         assert files(config)[f"{DIRECTORY}/{name}"] == (FOLDER / name).read_text(encoding="utf-8")
     steps = step_scripts(STEP_KINDS)
-    assert {str(path.relative_to(FOLDER)) for path in FOLDER.rglob("*.sh")} == {*SCRIPTS, *steps}
+    others = {"one_command.sh"}  # a VM of its own: emulator boot
+    assert {str(path.relative_to(FOLDER)) for path in FOLDER.rglob("*.sh")} == {*SCRIPTS, *steps, *others}
     assert (
         "ExecStart=/bin/bash /run/cos-customizer/build.sh"
         in files(config)["/run/systemd/system/cos-customizer.service"].splitlines()
@@ -179,8 +180,14 @@ def test_a_plan_without_steps_is_one_too(tmp_path: Path) -> None:
     assert [settings[4] for settings in run_plan(render_plan([], CONTEXT, "n0nce"), tmp_path)] == [b"0"]
 
 
+@pytest.mark.parametrize(("makes_image", "line"), [(True, "makes_image=1"), (False, "makes_image=")])
+def test_a_plan_says_whether_its_vm_makes_an_image(makes_image: bool, line: str) -> None:
+    config = yaml.safe_load(render_user_data([], CONTEXT, "n0nce", makes_image=makes_image))
+    assert line in files(config)[f"{DIRECTORY}/plan.sh"].splitlines()
+
+
 def test_too_much_for_instance_metadata_is_refused_with_its_size() -> None:
-    steps = [script_step("a.sh", {"A": "x" * 100_000}) for n in range(3)]
+    steps = [script_step("a.sh", {"A": "x" * 90_000}) for n in range(3)]
     with pytest.raises(
         ValueError, match=rf"user-data would be 3\d{{5}} bytes, and Compute Engine takes {USER_DATA_LIMIT}"
     ):

@@ -1,16 +1,20 @@
 """The documents say what is true of the program: every command and flag, what it prints, where their links lead."""
 
+import json
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import yaml
 from documentation import DOCUMENTS, EXAMPLE, Block, blocks, normal, produce
+from support.guest_scripts import succeeding
 from support.paths import ROOT
 
 from cos_customizer.cli.main import program
 from cos_customizer.cli.missing import MISSING_COMMANDS
 from cos_customizer.cli.reference import commands
+from cos_customizer.emulator.machines import scripted
 from cos_customizer.emulator.server import Emulator
 
 BLOCKS = [block for document in DOCUMENTS for block in blocks(document)]
@@ -91,3 +95,14 @@ def test_the_workflow_for_google_cloud_names_an_image_that_is_there() -> None:
     known = {flag.name for command in commands(program) for flag in command.flags}
     for each in arguments:
         assert {argument.partition("=")[0] for argument in each if argument.startswith("-")} <= known
+
+
+def test_the_script_that_is_shown_is_what_tests_let_builds_succeed_by() -> None:
+    shown = json.loads((ROOT / "docs" / "examples" / "succeeding-build.json").read_text())
+    assert shown == succeeding("run-script preload.sh")
+
+
+def test_every_field_of_a_script_is_described() -> None:
+    text = (ROOT / "docs" / "emulator-api.md").read_text().partition("## Scripts")[2].partition("\n## ")[0]
+    named = {name for row in re.findall(r"^\| (`.*?) \|", text, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)}
+    assert named == {field.name for field in fields(scripted.Transcript)} | scripted.EVENT_FIELDS

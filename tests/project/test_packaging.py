@@ -1,6 +1,7 @@
 """The lock, the package and the deployment are what pyproject.toml and the sources say."""
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from support.packages import build_wheel, tracked_files
 from support.paths import ROOT
 
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -79,36 +81,47 @@ def imported(path: Path) -> list[str]:
     return names
 
 
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_wheel(tmp_path_factory.mktemp("wheel"))
+
+
 @pytest.mark.slow
-def test_the_wheel_holds_every_file_of_the_rooms(tmp_path: Path) -> None:
-    tree = tmp_path / "tree"
-    files = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout.split("\n")
-    for name in filter(None, files):
-        (tree / name).parent.mkdir(parents=True, exist_ok=True)
-        if (ROOT / name).is_symlink():
-            (tree / name).symlink_to((ROOT / name).readlink())
-        elif (ROOT / name).is_file():
-            (tree / name).write_bytes((ROOT / name).read_bytes())
-    build = "import sys; from setuptools.build_meta import build_wheel; print(build_wheel(sys.argv[1]))"
-    done = subprocess.run(
-        [sys.executable, "-c", build, str(tmp_path)], cwd=tree, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    inside = set(zipfile.ZipFile(tmp_path / done.stdout.splitlines()[-1]).namelist())
+def test_the_wheel_holds_every_file_of_the_rooms(wheel: Path) -> None:
+    inside = set(zipfile.ZipFile(wheel).namelist())
     sources = {
         f"cos_customizer/{name}"
-        for name in files
+        for name in tracked_files()
         if name.partition("/")[0] in (*ROOMS, "emulator") and (ROOT / name).is_file()
     }
     assert sources <= inside, sorted(sources - inside)
     outside = {name for name in inside if not name.startswith("cos_customizer") and ".dist-info/" not in name}
     assert outside == set()
+
+
+@pytest.mark.slow
+def test_what_the_wheel_installs_has_its_door_and_begins_a_repository(wheel: Path, tmp_path: Path) -> None:
+    installed = tmp_path / "installed"
+    zipfile.ZipFile(wheel).extractall(installed)
+    program = """
+import sys, cos_customizer
+from cos_customizer import build_image, read_recipe
+from cos_customizer.cli.main import main
+assert cos_customizer.__file__.startswith(sys.argv[1]), cos_customizer.__file__
+assert main(["init", "new", "-name=web"]) == 0
+print(read_recipe("new/recipes/web.yaml").spec().output.name)
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", program, str(installed)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(installed)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.splitlines()[-1] == "web"
+    assert (tmp_path / "new/.github/workflows/image.yaml").exists()
 
 
 def test_the_deployments_are_the_flows() -> None:

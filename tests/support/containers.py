@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -40,6 +41,17 @@ def buildah(*arguments: str) -> str:
     done = subprocess.run(["buildah", *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
+
+
+def base_of_image() -> str:
+    """The name of what the image is built on: the Dockerfile's base, or where no registry is in reach, our own."""
+    names = re.findall(r"^ARG BASE=(\S+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    names += re.findall(r"^own_base=(\S+)", (ROOT / "make" / "container.sh").read_text(), re.MULTILINE)
+    looks = (["buildah", "inspect", "--type", "image", name] for name in names)
+    found: str = next(
+        look[-1] for look in looks if subprocess.run(look, capture_output=True, check=False).returncode == 0
+    )
+    return found
 
 
 def settings_of(image: str) -> Mapping[str, object]:

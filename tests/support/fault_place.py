@@ -14,6 +14,7 @@ import urllib.request
 from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -31,7 +32,10 @@ from cos_customizer.flows.output_limit import limit_name
 from cos_customizer.gcp import sweep
 from cos_customizer.gcp.clients import connect
 
-FAMILY, IMAGE = "mine", "my-image"
+FAMILY, IMAGE = f"mine-{os.getpid()}", "my-image"
+"""A family for each process: its builds wait for each other on the Prefect server, which processes share."""
+RECOVERY = 3 * 3600.0
+"""Seconds on the emulator's clock after which VMs have ended by themselves, and whatever a fault holds up has come."""
 LATER = 40 * 24 * 3600.0
 """Seconds after which a sweep may delete whatever a build has left, serial logs too."""
 MUTATING = r"^(?!.*/operations/)(?!/v2/entries)"
@@ -39,13 +43,19 @@ MUTATING = r"^(?!.*/operations/)(?!/v2/entries)"
 CHANGES = "POST|PUT|PATCH|DELETE"
 PATIENCE = 300.0
 """Seconds for a command that has no time limit of its own; only a command that hangs takes as long."""
-_RECIPE = {
+_OUTPUT: dict[str, Any] = {
+    "project": PROJECT,
+    "name": IMAGE,
+    "family": FAMILY,
+    "deprecate_old_images": True,
+    "labels": {"a": "b"},
+}
+_RECIPE: dict[str, Any] = {
     "source": {"project": "cos-cloud", "name": "cos-stable-68-10718-86-0"},
     "context": {"path": "context"},
     "scratch": {"bucket": BUCKET, "workdir": "work"},
     "steps": [{"type": "run-script", "script": "preload.sh"}],
     "builder": {"project": PROJECT, "zones": ["us-west1-b"]},
-    "output": {"project": PROJECT, "name": IMAGE, "family": FAMILY, "deprecate_old_images": True, "labels": {"a": "b"}},
     "verify": {"boot": True, "scripts": [{"script": "check.sh"}]},
 }
 
@@ -148,10 +158,14 @@ class FaultPlace:
         directory: For all of it.
         prefect: Environment that leads to a Prefect server. Without one, builds are run without Prefect and the command
             line around them, which is quicker.
+        replaces: Whether an image of something else has the output image's name, and the builds replace it.
     """
 
-    def __init__(self, directory: Path, prefect: dict[str, str] | None = None) -> None:
+    def __init__(self, directory: Path, prefect: dict[str, str] | None = None, replaces: bool = False) -> None:
         self.directory = directory
+        self._there = ("older", "old", *([IMAGE] if replaces else []))
+        on_existing = "replace" if replaces else "skip"
+        self._recipe = {**_RECIPE, "output": {**_OUTPUT, "on_existing": on_existing}}
         self.emulator: Emulator = None  # type: ignore[assignment]  # there is one inside `world`
         self.gateway: Gateway | None = None
         self._root = directory
@@ -175,7 +189,7 @@ class FaultPlace:
 
     @contextlib.contextmanager
     def world(self) -> Iterator[None]:
-        """A new emulator with two older images in the family, and a directory with a recipe."""
+        """A new emulator with older images in the family, and a directory with a recipe."""
         self._number += 1
         if self.gateway is not None:
             self.gateway.open()
@@ -184,14 +198,14 @@ class FaultPlace:
         (self.directory / "home").mkdir()
         for script in ("preload.sh", "check.sh"):
             (self.directory / "context" / script).write_text("true\n")
-        (self.directory / "recipe.yaml").write_text(yaml.safe_dump(_RECIPE))
+        (self.directory / "recipe.yaml").write_text(yaml.safe_dump(self._recipe))
         with contextlib.ExitStack() as stack:
             state = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             emulator = stack.enter_context(Emulator(state, "scripted", projects=(PROJECT,)))
             stack.enter_context(patch.dict(os.environ, emulator.environment()))
             self.emulator = emulator
             compute = Compute(emulator)
-            for name in ("older", "old"):
+            for name in self._there:
                 compute.image(name, family=FAMILY)
             emulator.scripts.add({**succeeding("run-script check.sh"), "match": {"name": ".*-test"}})
             emulator.scripts.add(
@@ -201,18 +215,15 @@ class FaultPlace:
             self._free_family()
             yield
 
-    def start(self, timeout: str = "1h", server_goes: bool = False) -> Build:
+    def start(self, timeout: str = "1h") -> Build:
         """Start the build.
 
         Args:
             timeout: Of the build.
-            server_goes: Whether the Prefect server will be away; otherwise it is waited for, for it has many builds.
         """
         (self.directory / "result.json").unlink(missing_ok=True)
         arguments = ["build", "-recipe=recipe.yaml", "-output-file=result.json", f"-set=timeout={timeout}"]
         environment = {**self.emulator.environment(), "HOME": str(self.directory / "home")}
-        if not server_goes:
-            environment["PREFECT_CLIENT_MAX_RETRIES"] = "6"
         return Build(self, self._program.start(arguments, environment, self.directory))
 
     def changes(self) -> list[str]:
@@ -248,14 +259,15 @@ class FaultPlace:
         return found + [f"images/{name}" for name in unreleased]
 
     def images(self) -> list[tuple[str, ...]]:
-        """The images, by what they mean to people: name, status, family, labels, state and successor."""
+        """The images, by what they mean to people: name (of whatever day), status, family, labels, state, successor."""
         described = []
         for image in self._images():
             labels = json.dumps(image.get("labels", {}), sort_keys=True)
             deprecation = image.get("deprecated", {})
             successor = deprecation.get("replacement", "").rpartition("/")[2]
             state = deprecation.get("state", "")
-            described.append((image["name"], image["status"], image.get("family", ""), labels, state, successor))
+            name, successor = (re.sub(r"-[0-9]{8}\b", "-DATE", each) for each in (image["name"], successor))
+            described.append((name, image["status"], image.get("family", ""), labels, state, successor))
         return sorted(described)
 
     def _images(self) -> list[dict[str, Any]]:
@@ -266,7 +278,7 @@ class FaultPlace:
         self.emulator.faults.clear()
         if self.gateway is not None:
             self.gateway.open()
-        self.emulator.clock.advance(3 * 3600)
+        self.emulator.clock.advance(RECOVERY)
         self._free_family()
 
     def sweep(self) -> None:
@@ -279,14 +291,24 @@ class FaultPlace:
         name = limit_name(PROJECT, FAMILY)
         if not self._api:
             return
-        with contextlib.suppress(urllib.error.HTTPError):
+        try:
             self.prefect(f"v2/concurrency_limits/{name}", "DELETE")
+        except urllib.error.HTTPError as error:
+            if error.code != HTTPStatus.NOT_FOUND:
+                raise
 
     def prefect(self, path: str, method: str = "GET") -> Any:
-        """Ask the Prefect server something, past the gateway."""
+        """Ask the Prefect server something, past the gateway, again and again while its database is busy."""
         token = b64encode(self._credential.encode()).decode()
         request = urllib.request.Request(
             f"{self._api}/{path}", method=method, headers={"Authorization": f"Basic {token}"}
         )
-        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
-            return json.loads(answer.read() or b"null")
+        ended = time.monotonic() + PATIENCE
+        while True:
+            try:
+                with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+                    return json.loads(answer.read() or b"null")
+            except urllib.error.HTTPError as error:
+                if error.code != HTTPStatus.SERVICE_UNAVAILABLE or time.monotonic() > ended:
+                    raise
+            time.sleep(0.1)

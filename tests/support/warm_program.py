@@ -1,4 +1,4 @@
-"""The program, started again and again as a process of its own without being imported again and again.
+"""The program, started again and again as a process of its own without being imported again and again; or cold.
 
 A process that has imported everything stands by and forks: each fork is the program, with its own arguments, signals
 and end. It starts in hundredths of a second, where the program takes a second or two.
@@ -19,6 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from support.waiting import PATIENCE, wait_for
+
 
 @dataclass
 class Started:
@@ -31,24 +33,32 @@ class Started:
 
     pid: int
     output: tuple[Path, Path]
-    _program: "WarmProgram"
+    _program: "WarmProgram | ColdProgram"
 
     @property
     def out(self) -> str:
         """What it has printed so far."""
-        return self.output[0].read_text()
+        return _text(self.output[0])
 
     @property
     def err(self) -> str:
         """What it has printed so far on standard error."""
-        return self.output[1].read_text()
+        return _text(self.output[1])
 
     def send(self, number: signal.Signals) -> None:
         """Send it a signal; it may have ended."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
-    def wait(self, seconds: float) -> int:
+    def wait_for(self, words: str) -> None:
+        """Wait until it has printed these words."""
+
+        def printed() -> bool:
+            return words in self.out
+
+        wait_for(printed)
+
+    def wait(self, seconds: float = PATIENCE) -> int:
         """Wait until it has ended.
 
         Returns:
@@ -58,6 +68,48 @@ class Started:
             TimeoutError: It has not ended within `seconds`.
         """
         return self._program.wait(self.pid, seconds)
+
+
+def _text(file: Path) -> str:
+    """Of a file that a process just started may not have made yet."""
+    return file.read_text() if file.exists() else ""
+
+
+class ColdProgram:
+    """Runs the program as users start it: each run imports everything.
+
+    Args:
+        environment: All variables of the runs, but for those that a run sets.
+        directory: For what the runs print.
+        command: That starts it.
+    """
+
+    def __init__(self, environment: dict[str, str], directory: Path, command: Sequence[str]) -> None:
+        self._environment, self._directory, self._command = environment, directory, command
+        self._processes: dict[int, subprocess.Popen[bytes]] = {}
+
+    def start(self, arguments: Sequence[str], environment: dict[str, str], directory: Path) -> Started:
+        """Run the program; see `WarmProgram.start`."""
+        out, err = (self._directory / f"cold-{len(self._processes)}.{kind}" for kind in ("out", "err"))
+        with out.open("wb") as standard_output, err.open("wb") as standard_error:
+            process = subprocess.Popen(
+                [*self._command, *arguments],
+                cwd=directory,
+                env=self._environment | environment,
+                stdin=subprocess.DEVNULL,
+                stdout=standard_output,
+                stderr=standard_error,
+                start_new_session=True,
+            )
+        self._processes[process.pid] = process
+        return Started(process.pid, (out, err), self)
+
+    def wait(self, pid: int, seconds: float) -> int:
+        """Wait until a run has ended; see `Started.wait`."""
+        try:
+            return self._processes[pid].wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise TimeoutError(f"no end within {seconds:g} s") from None
 
 
 class WarmProgram:

@@ -1,7 +1,7 @@
 """A build that is run again completes what the first one did not, whatever request of it was the last."""
 
 import signal
-from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from support.fault_cases import Case, Undisturbed, attempt
@@ -10,23 +10,27 @@ from support.fault_place import FaultPlace
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultPlace]:
-    with FaultPlace(tmp_path_factory.mktemp("faults")) as place:
-        yield place
-
-
+@pytest.mark.parametrize("replaces", [False, True], ids=["new", "replaces"])
 def test_killed_at_any_request_that_changes_something_and_run_again_it_ends_as_an_undisturbed_build(
-    place: FaultPlace,
+    tmp_path: Path, replaces: bool
 ) -> None:
-    """A build that verifies its image, releases it to a family, and deprecates the older ones."""
-    undisturbed = Undisturbed.seen(place)
-    problems = {}
-    last = len(undisturbed.changes) - 1
-    for number, change in enumerate(undisturbed.changes):
-        # Killed after a request is killed before the next one; only after the last one there is none.
-        for when in ("before", "after") if number == last else ("before",):
-            case = Case(f"{when} {change}", (-9,), hold=(number, when), signals=(signal.SIGKILL,))
-            if found := attempt(place, case, undisturbed).problems:
-                problems[case.name] = found
+    """A build that verifies its image, releases it to a family, and deprecates the older ones.
+
+    One that replaces an image of its name is the same build up to the image.
+    """
+    with FaultPlace(tmp_path, replaces=replaces) as place:
+        undisturbed = Undisturbed.seen(place)
+        problems = {}
+        changes = list(enumerate(undisturbed.changes))
+        last = len(changes) - 1
+        for number, change in changes[_number_of_image(undisturbed) if replaces else 0 :]:
+            # Killed after a request is killed before the next one; only after the last one there is none.
+            for when in ("before", "after") if number == last else ("before",):
+                case = Case(f"{when} {change}", (-9,), hold=(number, when), signals=(signal.SIGKILL,))
+                if found := attempt(place, case, undisturbed).problems:
+                    problems[case.name] = found
     assert problems == {}
+
+
+def _number_of_image(build: Undisturbed) -> int:
+    return next(number for number, change in enumerate(build.changes) if change.endswith("/global/images"))

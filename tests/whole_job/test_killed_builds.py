@@ -4,10 +4,9 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,12 @@ from support.compute_clients import Compute
 from support.containers import image as container_image
 from support.guest_scripts import marker, script, succeeding
 from support.leftovers import anonymous_bucket, bystanders, everything
-from support.programs import read_until, rest_of
 from support.waiting import PATIENCE, wait_for
+from support.warm_program import ColdProgram, Started, WarmProgram
 
 from cos_customizer.customizer.names import BuildNames
 from cos_customizer.emulator.server import Emulator
-from cos_customizer.flows.local_server import TEMPLATE_VARIABLE
+from cos_customizer.flows.local_server import TEMPLATE_VARIABLE, LocalServer
 from cos_customizer.gcp import sweep
 from cos_customizer.gcp.clients import connect
 
@@ -44,8 +43,10 @@ FINISH = (
 class Workplace:
     """A home directory with a build context, and builds that are started there."""
 
-    def __init__(self, directory: Path, emulator: Emulator) -> None:
+    def __init__(self, directory: Path, emulator: Emulator, warm: WarmProgram) -> None:
         self.emulator = emulator
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+        self._cold, self._warm = ColdProgram(kept, directory, [PROGRAM]), warm
         self.home = directory / "home"
         self.home.mkdir()
         self.context = directory / "context"
@@ -54,29 +55,10 @@ class Workplace:
         self.temporary = directory / "tmp"
         self.temporary.mkdir()
 
-    def run(self, *arguments: str, server: dict[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
-        process = self.begin(*arguments, server=server)
-        out, err = process.communicate(timeout=PATIENCE)
-        return subprocess.CompletedProcess(arguments, process.returncode, out, err)
-
-    def begin(self, *arguments: str, server: dict[str, str] | None = None) -> "subprocess.Popen[str]":
-        """Begin a command, on this Prefect server or one of its own."""
-        environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")},
-            **(server or {}),
-            "HOME": str(self.home),
-            "TMPDIR": str(self.temporary),
-        }
-        pipe = subprocess.PIPE
-        return subprocess.Popen(
-            [PROGRAM, *arguments],
-            cwd=self.context,
-            env=environment,
-            stdout=pipe,
-            stderr=pipe,
-            text=True,
-            start_new_session=True,
-        )
+    def begin(self, *arguments: str, own_server: bool = False) -> Started:
+        """Begin a command, on the session's Prefect server, or as users do: from cold, with a server of its own."""
+        environment = self.emulator.environment() | {"HOME": str(self.home), "TMPDIR": str(self.temporary)}
+        return (self._cold if own_server else self._warm).start(arguments, environment, self.context)
 
     def prepare(self, *flags: str) -> None:
         """Take the steps before `finish-image-build`, in this process: they are not what is ended here."""
@@ -114,9 +96,17 @@ class Workplace:
         return found
 
 
+@pytest.fixture(scope="module")
+def warm(session_server: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmProgram]:
+    """The program, on the session's Prefect server."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    with WarmProgram(kept | session_server, tmp_path_factory.mktemp("warm")) as program:
+        yield program
+
+
 @pytest.fixture
-def workplace(tmp_path: Path, emulator: Emulator) -> Workplace:
-    return Workplace(tmp_path, emulator)
+def workplace(tmp_path: Path, emulator: Emulator, warm: WarmProgram) -> Workplace:
+    return Workplace(tmp_path, emulator, warm)
 
 
 def script_runs(workplace: Workplace) -> bool:
@@ -136,7 +126,6 @@ def script_runs(workplace: Workplace) -> bool:
 )
 def test_a_signal_undoes_the_build_and_says_so(
     workplace: Workplace,
-    session_server: dict[str, str],
     first: signal.Signals,
     then: signal.Signals | None,
     code: int,
@@ -144,44 +133,40 @@ def test_a_signal_undoes_the_build_and_says_so(
 ) -> None:
     workplace.emulator.scripts.add(script(STARTED))
     workplace.prepare()
-    server = None if first is signal.SIGINT and then is None else session_server
-    process = workplace.begin(*FINISH, f"-output-file={workplace.context}/result.json", server=server)
-    read_until(process, "step 1/1")
-    process.send_signal(first)
+    own_server = first is signal.SIGINT and then is None
+    build = workplace.begin(*FINISH, f"-output-file={workplace.context}/result.json", own_server=own_server)
+    build.wait_for("step 1/1")
+    build.send(first)
     if then is not None:
-        process.send_signal(then)  # a third one would end the undoing
-    out, err = rest_of(process)
-    assert process.returncode == code, err
-    assert "Traceback" not in out + err
-    assert "cleaned up   1 VM, 1 disk, 1 object" in out
-    assert err.splitlines()[0] == f"cos-customizer: {said}"
+        build.send(then)  # a third one would end the undoing
+    assert build.wait() == code, build.err
+    assert "Traceback" not in build.out + build.err
+    assert "cleaned up   1 VM, 1 disk, 1 object" in build.out
+    assert build.err.splitlines()[0] == f"cos-customizer: {said}"
     assert workplace.instances() + workplace.disks() + workplace.images() == []
     assert workplace.objects() == ["serial.log"]
     assert json.loads((workplace.context / "result.json").read_text())["outcome"] == "interrupted"
     assert workplace.processes() == []
     assert list(workplace.temporary.iterdir()) == []
-    assert not (workplace.home / ".cos-customizer-workdir").exists()
+    assert [file.name for file in (workplace.home / ".cos-customizer-workdir").iterdir()] == ["ended.txt"]
 
 
-def test_a_timeout_undoes_the_build_and_says_so(workplace: Workplace, session_server: dict[str, str]) -> None:
+def test_a_timeout_undoes_the_build_and_says_so(workplace: Workplace) -> None:
     workplace.emulator.scripts.add(script(STARTED))
     workplace.prepare()
-    process = workplace.begin(*FINISH, server=session_server)
-    read_until(process, "step 1/1")
-    process.send_signal(signal.SIGALRM)  # as its timer does when time is up
-    out, err = rest_of(process)
-    assert process.returncode == 1
-    assert "did not complete within the specified timeout" in err
-    assert "serial.log" in out + err
+    build = workplace.begin(*FINISH)
+    build.wait_for("step 1/1")
+    build.send(signal.SIGALRM)  # as its timer does when time is up
+    assert build.wait() == 1
+    assert "did not complete within the specified timeout" in build.err
+    assert "serial.log" in build.out + build.err
     assert workplace.instances() + workplace.disks() + workplace.images() == []
     assert workplace.objects() == ["serial.log"]
     assert workplace.processes() == []
 
 
 @pytest.mark.parametrize("moment", ["vm-created", "script-runs", "image-made"])
-def test_a_build_that_is_killed_outright_leaves_nothing_for_long(
-    workplace: Workplace, moment: str, session_server: dict[str, str]
-) -> None:
+def test_a_build_that_is_killed_outright_leaves_nothing_for_long(workplace: Workplace, moment: str) -> None:
     """Nobody can undo anything then; Compute Engine deletes the builder VM when its time is up."""
     faults, calls = workplace.emulator.faults, workplace.emulator.calls
     if moment == "vm-created":
@@ -195,10 +180,10 @@ def test_a_build_that_is_killed_outright_leaves_nothing_for_long(
         faults.add("operation", method="insert", path="/images/", seconds=600)
         reached = workplace.images
     workplace.prepare()
-    process = workplace.begin(*FINISH, server=None if moment == "script-runs" else session_server)
+    build = workplace.begin(*FINISH, own_server=moment == "script-runs")
     wait_for(reached)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    os.killpg(build.pid, signal.SIGKILL)
+    build.wait()
     wait_for(lambda: workplace.processes() == [])
     workplace.emulator.clock.advance(600)
 
@@ -206,12 +191,12 @@ def test_a_build_that_is_killed_outright_leaves_nothing_for_long(
     workplace.emulator.scripts.add(succeeding(LABEL))
     calls.clear()
     workplace.prepare("-force")
-    finish = workplace.run(*FINISH, server=session_server)
-    assert finish.returncode == 0, finish.stderr
+    finish = workplace.begin(*FINISH)
+    assert finish.wait() == 0, finish.err
     (image,) = workplace.images()
     assert image["status"] == "READY"
     if moment == "image-made":
-        assert "exists and was never released; releasing it" in finish.stdout
+        assert "exists and was never released; releasing it" in finish.out
 
     workplace.emulator.clock.advance(2 * 3600)
     wait_for(lambda: not workplace.instances() and not workplace.disks())
@@ -219,7 +204,7 @@ def test_a_build_that_is_killed_outright_leaves_nothing_for_long(
 
 @pytest.mark.parametrize("moment", ["script-runs", "image-is-verified"])
 def test_a_sweep_past_the_expiry_leaves_nothing_of_a_killed_build_and_everything_else(
-    workplace: Workplace, moment: str, session_server: dict[str, str]
+    workplace: Workplace, moment: str
 ) -> None:
     """Also where Compute Engine has deleted nothing: its clock is not turned here."""
     compute, bucket = Compute(workplace.emulator), anonymous_bucket()
@@ -234,16 +219,16 @@ def test_a_sweep_past_the_expiry_leaves_nothing_of_a_killed_build_and_everything
         reached = lambda: workplace.emulator.calls.count(path="-test/serialPort")  # noqa: E731
     workplace.prepare()
     # A family of its own: the session's server holds that of a killed build back for two minutes.
-    process = workplace.begin(*FINISH, f"-image-family=sweep-{moment}", "-verify-boot", server=session_server)
+    build = workplace.begin(*FINISH, f"-image-family=sweep-{moment}", "-verify-boot")
     wait_for(reached)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    os.killpg(build.pid, signal.SIGKILL)
+    build.wait()
     left = everything(compute, bucket) - others
     expected = {"instances", "disks", "objects"} | ({"images"} if moment == "image-is-verified" else set())
     assert {name.partition("/")[0] for name in left} == expected
 
-    done = workplace.run("sweep", "-project=my-project", "-dry-run=false")
-    assert done.returncode == 0, done.stderr
+    done = workplace.begin("sweep", "-project=my-project", "-dry-run=false")
+    assert done.wait() == 0, done.err
     assert left <= everything(compute, bucket)  # it might still run
     clients = connect()
     decided = sweep.plan(clients, sweep.SweepScope("my-project"), later)
@@ -263,23 +248,21 @@ steps:
 def run_until_its_time_is_up(workplace: Workplace, *flags: str) -> tuple[str, str]:
     """Run the workflow with a timeout that passes while the script runs, however slow this machine is."""
     for seconds in (15, 60, 240):
-        process = workplace.begin("emulator", "run-cloudbuild", "cloudbuild.yaml", *flags, f"-timeout={seconds}s")
-        out, err = process.communicate(timeout=seconds + PATIENCE)
-        assert process.returncode == 1, err + out
-        assert f"build timed out after {seconds} s" in err
+        job = workplace.begin("emulator", "run-cloudbuild", "cloudbuild.yaml", *flags, f"-timeout={seconds}s")
+        assert job.wait(seconds + PATIENCE) == 1, job.err + job.out
+        assert f"build timed out after {seconds} s" in job.err
         if script_runs(workplace):
-            return out, err
-    raise AssertionError(f"finish-image-build has not come as far as the script: {out}")
+            return job.out, job.err
+    raise AssertionError(f"finish-image-build has not come as far as the script: {job.out}")
 
 
 def run_until_it_is_cancelled(workplace: Workplace, *flags: str) -> tuple[str, str]:
     """Run the workflow, and press Ctrl-C while the script runs."""
-    process = workplace.begin("emulator", "run-cloudbuild", "cloudbuild.yaml", *flags)
-    said = read_until(process, "step 1/1")
-    os.kill(process.pid, signal.SIGINT)
-    out, err = rest_of(process)
-    assert process.returncode == 130, err + out
-    return said + out, err
+    job = workplace.begin("emulator", "run-cloudbuild", "cloudbuild.yaml", *flags)
+    job.wait_for("step 1/1")
+    job.send(signal.SIGINT)
+    assert job.wait() == 130, job.err + job.out
+    return job.out, job.err
 
 
 @pytest.fixture(params=["processes", pytest.param("containers", marks=pytest.mark.container)])
@@ -346,22 +329,36 @@ def kinds(things: set[str]) -> set[str]:
     return {name.partition("/")[0] for name in things}
 
 
-def test_two_builds_side_by_side_share_a_cold_home(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def without_template(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(TEMPLATE_VARIABLE)
+
+
+@pytest.mark.usefixtures("without_template")
+def test_two_builds_side_by_side_share_a_cold_home_and_leave_a_template_for_the_next(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     workplace.emulator.scripts.add(succeeding(LABEL))
     builds = []
     for name in ("one", "two"):
         state = f"-local-state-workdir=state-{name}"
-        assert workplace.run(START[0], state, *START[1:]).returncode == 0
-        assert workplace.run("run-script", state, "-script=preload.sh").returncode == 0
-        builds.append(
-            workplace.begin(
-                *("finish-image-build", state, "-zone=us-west1-b", "-project=my-project"), f"-image-name=image-{name}"
-            )
-        )
+        assert workplace.begin(START[0], state, *START[1:]).wait() == 0
+        assert workplace.begin("run-script", state, "-script=preload.sh").wait() == 0
+        finish = ("finish-image-build", state, "-zone=us-west1-b", "-project=my-project", f"-image-name=image-{name}")
+        builds.append(workplace.begin(*finish, own_server=True))
     for build in builds:
-        out, err = build.communicate(timeout=PATIENCE)
-        assert build.returncode == 0, err + out
+        assert build.wait() == 0, build.err + build.out
     assert sorted(image["name"] for image in workplace.images()) == ["image-one", "image-two"]
     assert workplace.instances() + workplace.disks() == []
     assert workplace.processes() == []
+
+    (template,) = (workplace.home / ".cache" / "cos-customizer").glob("prefect-*")
+    assert template.suffix == ".db"
+    monkeypatch.setenv("HOME", str(workplace.home))
+    server = LocalServer()
+    try:
+        server.start()
+        assert not server._cold
+    finally:
+        server.stop()

@@ -29,7 +29,7 @@ from support.raw_blocks import words_in_blocks
 from cos_customizer.emulator.background import default_cache_dir
 from cos_customizer.emulator.server import Emulator
 
-pytestmark = [pytest.mark.vm, pytest.mark.slow]
+pytestmark = [pytest.mark.vm, pytest.mark.slow, pytest.mark.xdist_group("secrets")]  # which share a build
 
 SECRET = "projects/my-project/secrets/token/versions"
 MARK, KEPT, FILE = "mArk-of-the-oUtput-31c0", "kEpt-in-the-iMage-77ab", "fIle-with-the-sEcret-19d2"
@@ -98,7 +98,7 @@ def build(tmp_path_factory: pytest.TempPathFactory, session_server: dict[str, st
         for arguments in (
             (
                 "start-image-build",
-                "-gcs-bucket=b-1",
+                "-gcs-bucket=my-project_cloudbuild",
                 "-gcs-workdir=w",
                 "-image-project=cos-cloud",
                 "-image-milestone=125",

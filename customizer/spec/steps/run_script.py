@@ -48,6 +48,11 @@ class RunScript(StepModel):
         """The environment variables that are secrets."""
         return [*self.env_secrets.items()]
 
+    @property
+    def scripts(self) -> Sequence[str]:
+        """The script."""
+        return (self.script,)
+
     def check_files(self, files: Collection[str], context: str) -> None:
         """Check that the script is in the build context."""
         if self.script in files:

@@ -1,0 +1,118 @@
+"""`emulator start`: start it, and print the environment that leads to it."""
+
+from pathlib import Path
+
+import click
+from click.core import ParameterSource
+
+from cos_customizer.cli.command import command
+from cos_customizer.cli.commands.emulator._running import STATE_DIR, print_environment, report, state_dir_of, translated
+from cos_customizer.cli.flag_kinds import ChoiceFlag, IntegerFlag, ListFlag, SwitchFlag
+from cos_customizer.customizer.errors import CustomizerError, UsageError
+from cos_customizer.emulator import background
+from cos_customizer.emulator.errors import EmulatorError
+
+FLAGS = (
+    STATE_DIR,
+    ChoiceFlag(
+        "machines",
+        "What instances are: qemu, real virtual machines; or scripted, which run nothing and only play a serial "
+        "transcript that was given to the emulator, for tests (docs/emulator-api.md).",
+        choices=("qemu", "scripted"),
+        default="qemu",
+        value="KIND",
+        example="-machines=scripted",
+    ),
+    IntegerFlag(
+        "port",
+        "Port of Compute Engine, Cloud Logging and Secret Manager on 127.0.0.1; 0 takes a free one.",
+        default=0,
+    ),
+    IntegerFlag("storage-port", "Port of Cloud Storage on 127.0.0.1; 0 takes a free one.", default=0),
+    IntegerFlag(
+        "registry-port", "Port of the registry of container images on 127.0.0.1; 0 takes a free one.", default=0
+    ),
+    ListFlag(
+        "project",
+        "Project whose bucket PROJECT_cloudbuild exists from the beginning; any other project's is made when it is "
+        "first used. Default: my-project.",
+        value="PROJECT,…",
+        example="-project=my-project",
+    ),
+    SwitchFlag("foreground", "Stay in the foreground until interrupted."),
+)
+
+
+@command("start", FLAGS, rank=1)
+def start(
+    state_dir: str | None,
+    machines: str,
+    port: int,
+    storage_port: int,
+    registry_port: int,
+    project: list[str],
+    foreground: bool,
+) -> None:
+    """Start it, and print its environment.
+
+    That is the environment variables that point clients to it. If it already runs as it is asked for here, that is
+    said, and the variables are printed. The first start with real machines builds their disk image, which takes about a
+    minute.
+    """
+    options = background.Options(
+        state_dir=str(state_dir_of(state_dir)),
+        cache_dir=str(background.default_cache_dir()),
+        machines="scripted" if machines == "scripted" else "qemu",
+        port=_port(port, "port"),
+        storage_port=_port(storage_port, "storage-port"),
+        registry_port=_port(registry_port, "registry-port"),
+        projects=tuple(project) or ("my-project",),
+    )
+    running = background.find(Path(options.state_dir))
+    if running:
+        _check_same(running, options, state_dir)
+        report(f"already running (process {running.pid}, {running.machines} machines)")
+        print_environment(running.environment)
+        return
+    try:
+        if foreground:
+            background.run(options, lambda ready: print_environment(ready.environment), report)
+            return
+        started = background.start(options, report)
+        print_environment(started.environment)
+        report(f"ready (process {started.pid}, {started.machines} machines)")  # standard output goes into an eval
+    except EmulatorError as error:
+        raise translated(error) from error
+
+
+def _check_same(running: background.RunningEmulator, options: background.Options, given: str | None) -> None:
+    """Refuse to pass an emulator that runs for one that was asked for and is another.
+
+    Raises:
+        CustomizerError: it is.
+    """
+    wanted = (
+        ("-machines", options.machines if _is_given("machines") else running.machines, running.machines),
+        ("-port", options.port or running.port, running.port),
+        ("-storage-port", options.storage_port or running.storage_port, running.storage_port),
+        ("-registry-port", options.registry_port or running.registry_port, running.registry_port),
+    )
+    other = [(flag, asked, there) for flag, asked, there in wanted if asked != there]
+    if other:
+        flags, there = (", ".join(f"{each[0]}={each[i]}" for each in other) for i in (1, 2))
+        which = f" -state-dir={given}" if given else ""
+        raise CustomizerError(
+            f"the emulator already runs with {there}, not with {flags} (process {running.pid})",
+            f"stop it first: cos-customizer emulator stop{which}; or start another one beside it, with a -state-dir "
+            "of its own.",
+        )
+
+
+def _is_given(parameter: str) -> bool:
+    return click.get_current_context().get_parameter_source(parameter) is ParameterSource.COMMANDLINE
+
+
+def _port(number: int, flag: str) -> int:
+    if not 0 <= number <= 65535:
+        raise UsageError(f"-{flag}: {number} is no port", "a port is a number from 1 to 65535, or 0 for a free one.")
+    return number

@@ -1,0 +1,42 @@
+"""The metadata of a project, which all its instances see besides their own."""
+
+from typing import Any
+
+from cos_customizer.emulator.compute.instance_requests import metadata
+from cos_customizer.emulator.compute.labels import check_fingerprint
+from cos_customizer.emulator.compute.operations import Target
+from cos_customizer.emulator.compute.shared import SharedParts
+from cos_customizer.emulator.compute.store import Resource
+from cos_customizer.emulator.compute.zones import project_resource
+
+
+class ProjectMetadata:
+    """The common instance metadata of all projects."""
+
+    def __init__(self, shared: SharedParts) -> None:
+        self._shared = shared
+
+    def of(self, project: str) -> dict[str, Any]:
+        """Return a project's metadata as its resource shows it."""
+        kept = self._shared.store.find(_path(project))
+        return dict(kept["metadata"]) if kept else metadata({})
+
+    def attributes(self, project: str) -> dict[str, str]:
+        """Return a project's metadata by key."""
+        return {item["key"]: item["value"] for item in self.of(project).get("items", [])}
+
+    def set(self, project: str, body: dict[str, Any]) -> Resource:
+        """Replace a project's metadata; returns the operation.
+
+        Raises:
+            ApiError: 404, 412 for an outdated fingerprint, 400 for bad metadata.
+        """
+        resource = project_resource(project)
+        check_fingerprint(body.get("fingerprint"), self.of(project).get("items", []), "Metadata")
+        self._shared.store.put(_path(project), {"metadata": metadata(body)})
+        target = Target(f"projects/{project}/global", resource["id"], "setCommonInstanceMetadata")
+        return self._shared.operations.start(target)
+
+
+def _path(project: str) -> str:
+    return f"projects/{project}/emulator/metadata"

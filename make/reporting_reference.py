@@ -1,0 +1,41 @@
+"""Tables of what a build reports, from its types: its events, and what it has come to."""
+
+import dataclasses
+import inspect
+import re
+from typing import get_args
+
+from cos_customizer.customizer.reporting.events import Event
+from cos_customizer.customizer.reporting.result import BuildResult, StepResult
+
+_ATTRIBUTE = re.compile(r"^(?: {4})?(\w+): (.*(?:\n {6,}.*)*)", re.MULTILINE)
+
+
+def events(_argument: str) -> str:
+    """Every kind of event, with its attributes."""
+    return "\n".join(_event(kind) for kind in get_args(Event))
+
+
+def _event(kind: type) -> str:
+    about, _, attributes = (inspect.getdoc(kind) or "").partition("\nAttributes:\n")
+    meanings = {name: " ".join(text.split()) for name, text in _ATTRIBUTE.findall(attributes)}
+    rows = [f"| `{field.name}` | {_sentence(meanings[field.name])} |" for field in dataclasses.fields(kind)]
+    return "\n".join(
+        [f"### {kind.__name__}\n", f"{' '.join(about.split())}\n", "| Attribute | |", "|---|---|", *rows, ""]
+    )
+
+
+def results(_argument: str) -> str:
+    """The fields of a build's result, and of its steps' results."""
+    rows = ["| Field | Meaning |", "|---|---|"]
+    for prefix, model in (("", BuildResult), ("steps[].", StepResult)):
+        for name, field in model.model_fields.items():
+            values = ", ".join(f"`{value}`" for value in get_args(field.annotation) if isinstance(value, str))
+            text = " ".join(part for part in (field.description, f"One of {values}." if values else "") if part)
+            rows.append(f"| `{prefix}{name}` | {text or 'How each step went.'} |")
+    return "\n".join(rows) + "\n"
+
+
+def _sentence(text: str) -> str:
+    text = text[0].upper() + text[1:]
+    return text if text.endswith(".") else f"{text}."
