@@ -1,11 +1,11 @@
-"""`make check-gcloud`: the commands of make/gcloud/*.txt by gcloud against the emulator, and a table of what came of them.
+"""`make check-gcloud`: gcloud's commands of make/gcloud/*.txt on the emulator, and a table of what came of them.
 
 `ONLY=pattern` takes the files whose names a regular expression finds; `LATER=1` takes later.txt too, whose commands are
 not there yet. Exit code 1 if a command came out other than its file says, 2 if nothing could be tried.
 
 A file is a project of its own, whose commands run one after the other, in a directory of their own; files run side by
-side. A command stands after `$ `, what prepares for it after `> ` (not counted); bash runs both. The line below a command
-says what is to come of it, by a regular expression for its standard output, followed by its errors:
+side. A command stands after `$ `, what prepares for it after `> ` (not counted); bash runs both. The line below a
+command says what is to come of it, by a regular expression for its standard output, followed by its errors:
 
 - `works`: it succeeds.
 - `refused`: it fails, and says why, as it does with Google.
@@ -205,7 +205,7 @@ def _report(verdicts: dict[str, list[Verdict]], seconds: float) -> int:
 def main() -> int:
     """Try the files, some side by side."""
     if not shutil.which("gcloud"):
-        print("gcloud is not installed, so nothing is tried (https://cloud.google.com/sdk/docs/install)", file=sys.stderr)
+        print("gcloud is not installed (https://cloud.google.com/sdk/docs/install): nothing was tried", file=sys.stderr)
         return 2
     groups = dict(_chosen())
     if not groups:
