@@ -98,6 +98,8 @@ ABSENT = [
     ("PATCH", f"/storage/v1/b/{BUCKET}", {"versioning": {"enabled": True}}, "versions of objects"),
     ("PATCH", f"/storage/v1/b/{BUCKET}", {"retentionPolicy": {"retentionPeriod": "5"}}, "retention"),
     ("POST", "/storage/v1/b?project=p", {"name": "abc", "softDeletePolicy": {"retentionDurationSeconds": 9}}, "soft"),
+    ("PATCH", f"/storage/v1/b/{BUCKET}", {"iamConfiguration": {"bucketPolicyOnly": {"enabled": False}}}, "uniform"),
+    ("PATCH", f"{OBJECTS}/x", {"acl": [{"entity": "allUsers", "role": "READER"}]}, "access control lists"),
     ("GET", f"{OBJECTS}/x/acl", None, "access control lists"),
     ("POST", f"{OBJECTS}/x/restore?generation=1", {}, "soft deletion"),
     ("POST", f"/storage/v1/b/{BUCKET}/notificationConfigs", {}, "notifications"),
