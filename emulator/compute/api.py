@@ -7,14 +7,14 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, abort, request
 
 from cos_customizer.emulator.compute import listing
 from cos_customizer.emulator.compute.engine import ComputeEngine
 from cos_customizer.emulator.compute.labels import set_labels
 from cos_customizer.emulator.compute.schema import check_body
 from cos_customizer.emulator.compute.store import Resource
-from cos_customizer.emulator.errors import ApiError, not_found
+from cos_customizer.emulator.errors import ApiError
 from cos_customizer.emulator.partial_answers import selected
 from cos_customizer.emulator.projects import check_writable
 from cos_customizer.emulator.web import answer, json_body, service
@@ -356,6 +356,6 @@ def _get_or_list(project: str, rest: str) -> Response:
         single = len(parts) == 3
     elif parts[0] in ("zones", "regions") and len(parts) <= 4:
         single = len(parts) % 2 == 0
-    else:
-        raise not_found(path)
+    else:  # a method of a resource, which the local Compute Engine does not have
+        abort(404)
     return answer(_engine().get(path) if single else listing.page(_engine(), path, request.args))

@@ -66,7 +66,7 @@ def test_subnetworks_of_all_regions_are_in_the_aggregated_list(emulator: Emulato
     assert all("subnetworks" in part for part in items.values())
 
 
-EMPTY = ["global/firewalls", "global/routes", "regions/us-west1/addresses", f"zones/{ZONE}/reservations"]
+EMPTY = ["global/firewalls", "global/httpHealthChecks", "regions/us-west1/addresses", f"zones/{ZONE}/reservations"]
 
 
 @pytest.mark.parametrize("place", EMPTY)
