@@ -84,7 +84,6 @@ NONE: Mapping[str, tuple[str, ...]] = {
     "routers": ("regions",),
     "routes": ("global",),
     "securityPolicies": ("global", "regions"),
-    "serviceAttachments": ("regions",),
     "snapshots": ("global",),
     "sslCertificates": ("global", "regions"),
     "sslPolicies": ("global", "regions"),
