@@ -28,7 +28,7 @@ test-fast: venv test-packages ## run those of `make test` that start no programs
 test-container: venv ## build the container image and run the tests that start containers of it
 	$(VENV)/bin/pytest -m "container and not vm"
 
-test-vm: host-packages ## run the tests that boot VMs under QEMU
+test-vm: host-packages ## run the tests that boot VMs under QEMU: [HALF=0|1|commit]
 	$(VENV)/bin/pytest -m vm -n 2 --dist loadgroup
 
 container: venv ## build the container image and its bill of materials: [IMAGE=… TAG=… CONTAINER_TOOL=…]

@@ -17,6 +17,8 @@ from cos_customizer.emulator.storage.store import Stored
 
 _TEXTS = ("contentType", "contentEncoding", "contentDisposition", "contentLanguage", "cacheControl", "customTime")
 _HOLDS = {"temporaryHold": "Temporary", "eventBasedHold": "Event-Based"}
+_LARGEST_OWN = 8 << 10
+"""Bytes of an object's metadata, names and values (cloud.google.com/storage/quotas)."""
 WRITABLE = (*_TEXTS, *_HOLDS, "metadata")
 """Fields of an object that a client may change."""
 _CLASSES = ("STANDARD", "NEARLINE", "COLDLINE", "ARCHIVE", "MULTI_REGIONAL", "REGIONAL", "DURABLE_REDUCED_AVAILABILITY")
@@ -143,6 +145,9 @@ def object_fields(fields: Mapping[str, Any]) -> Resource:
     for key, value in (chosen.get("metadata") or {}).items():
         if value is not None and not isinstance(value, str):
             raise invalid(f"Invalid value for field 'metadata.{key[:100]}': '{str(value)[:100]}'.")
+    own = "".join(f"{key}{value or ''}" for key, value in (chosen.get("metadata") or {}).items())
+    if len(own.encode(errors="surrogatepass")) > _LARGEST_OWN:
+        raise invalid(f"The metadata of an object cannot be larger than {_LARGEST_OWN} bytes.")
     return chosen
 
 
