@@ -12,6 +12,7 @@ command says what is to come of it, by a regular expression for its standard out
 - `missing`: the emulator has no such thing. It fails, and says what is not there.
 """
 
+import contextlib
 import os
 import re
 import shutil
@@ -19,6 +20,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -34,6 +36,10 @@ _SECONDS = 60.0
 _CRASHES = ("Traceback (most recent call last)", "gcloud crashed")
 _NOWHERE = "http://127.0.0.1:9"
 """A proxy that is not there: what is not sent to the emulator fails at once, and reaches nobody."""
+
+_over = threading.Event()
+"""Nothing more is to be tried."""
+_running: set[subprocess.Popen[str]] = set()
 
 
 @dataclass(frozen=True)
@@ -124,6 +130,7 @@ def _run(line: str, directory: Path, environment: dict[str, str]) -> Ended:
         errors="replace",
         start_new_session=True,
     )
+    _running.add(process)
     try:
         output, errors = process.communicate(timeout=_SECONDS)
         return Ended(process.returncode, output + errors)
@@ -131,6 +138,16 @@ def _run(line: str, directory: Path, environment: dict[str, str]) -> Ended:
         os.killpg(process.pid, signal.SIGKILL)
         output, errors = process.communicate()
         return Ended(None, output + errors)
+    finally:
+        _running.discard(process)
+
+
+def _end() -> None:
+    """Try nothing more, and end what is running, which Ctrl-C does not reach."""
+    _over.set()
+    for process in list(_running):
+        with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _try_all(name: str, commands: list[Command], directory: Path, environment: dict[str, str]) -> list[Verdict]:
@@ -144,6 +161,8 @@ def _try_all(name: str, commands: list[Command], directory: Path, environment: d
         if not prevented:
             ended = _run(command.line, files, {**environment, **project})
             problem = problem_of(command, ended)
+        if _over.is_set():
+            break
         verdict = Verdict(command, prevented or problem, "" if prevented else ended.output)
         if verdict.problem and not command.outcome:
             prevented = f"not tried, for this fails: {command.line}"
@@ -211,6 +230,7 @@ def main() -> int:
     if not groups:
         print(f"no file of {_TABLES} is called {os.environ.get('ONLY')}", file=sys.stderr)
         return 2
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as scratch, Emulator(Path(scratch, "emulator")) as emulator:
         emulator.scripts.add({"events": [{"text": "port three\n"}, {"text": "port one\n", "port": 1}]})
@@ -221,7 +241,12 @@ def main() -> int:
             tried = {
                 name: pool.submit(_try_all, name, groups[name], Path(scratch, name), environment) for name in order
             }
-            verdicts = {name: tried[name].result() for name in groups}
+            try:
+                verdicts = {name: tried[name].result() for name in groups}
+            except KeyboardInterrupt:
+                _end()
+                pool.shutdown(cancel_futures=True)
+                return 130
     return _report(verdicts, time.monotonic() - began)
 
 

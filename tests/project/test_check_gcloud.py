@@ -1,12 +1,15 @@
 """`make check-gcloud`: its files can be read, and nothing that goes wrong with a command passes for right."""
 
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import check_gcloud
 import pytest
 from check_gcloud import Command, Ended, problem_of, read_commands
 from support.paths import ROOT
+from support.waiting import PATIENCE, wait_for
 
 FILES = sorted((ROOT / "make/gcloud").glob("*.txt"))
 WORKS = Command("gcloud x", "works", "^name: x$")
@@ -69,3 +72,14 @@ def test_without_gcloud_it_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
     assert check_gcloud.main() == 2
     assert "gcloud is not installed" in capsys.readouterr().err
+
+
+def test_what_is_to_end_ends_what_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check_gcloud, "_over", threading.Event())
+    commands = [Command("touch began; sleep 1000"), Command("touch second")]
+    with ThreadPoolExecutor() as pool:
+        tried = pool.submit(check_gcloud._try_all, "x", commands, tmp_path, {"PATH": "/usr/bin:/bin"})
+        wait_for((tmp_path / "files/began").exists)
+        check_gcloud._end()
+        assert tried.result(PATIENCE) == []
+    assert [file.name for file in (tmp_path / "files").iterdir()] == ["began"]
