@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from cos_customizer.emulator.compute.disks import disk_key
 from cos_customizer.emulator.compute.faulty_machine import FaultyMachine
 from cos_customizer.emulator.compute.instance_requests import attributes
 from cos_customizer.emulator.compute.machine_types import machine_type_in
 from cos_customizer.emulator.compute.references import last, path_of_link
 from cos_customizer.emulator.compute.shared import SharedParts
+from cos_customizer.emulator.compute.sources import disk_key
 from cos_customizer.emulator.compute.statuses import InstanceStatus, change_status
 from cos_customizer.emulator.compute.store import Resource
-from cos_customizer.emulator.machines.backend import Machine, MachineSpec, SerialChunk
+from cos_customizer.emulator.machines.backend import DataDisk, Machine, MachineSpec, SerialChunk
 
 STOP_SECONDS = 20.0
 """How long a guest may take to shut down before its power is cut (Compute Engine gives about 90 s)."""
@@ -62,7 +62,9 @@ class Power:
         return len(self._running())
 
     def on(self, path: str) -> None:
-        """Start an instance's machine; the instance is RUNNING then."""
+        """Start an instance's machine when nothing reads its disks; the instance is RUNNING then."""
+        for attached in self._shared.store.get(path)["disks"]:
+            self._shared.busy_disks.wait(source_of(attached))
         machine = self._machines.get(path)
         if machine is None:
             machine = FaultyMachine(
@@ -101,6 +103,16 @@ class Power:
         if machine := self._machines.get(path):
             machine.machine.thaw()
         change_status(self._shared.store, path, InstanceStatus.RUNNING)
+
+    def attach(self, path: str, attached: dict[str, Any]) -> None:
+        """Give an instance's machine a disk, if it runs."""
+        if (machine := self._machines.get(path)) and not attached["boot"]:
+            machine.machine.attach(self._data_disk(attached))
+
+    def detach(self, path: str, device: str) -> None:
+        """Take a disk from an instance's machine, if it runs."""
+        if machine := self._machines.get(path):
+            machine.machine.detach(device)
 
     def off(self, path: str) -> None:
         """Stop an instance's machine at once; the instance is TERMINATED then."""
@@ -176,7 +188,7 @@ class Power:
         machine_type = last(instance["machineType"])
         kind = machine_type_in(zone, machine_type)
         account = (instance.get("serviceAccounts") or [{}])[0]
-        boot = instance["disks"][0]
+        boot, *others = instance["disks"]
         return MachineSpec(
             project=project,
             zone=zone,
@@ -184,6 +196,8 @@ class Power:
             instance_id=instance["id"],
             boot_disk=disk_key(self._shared.store.get(source_of(boot))),
             disk_interface=boot.get("interface", "SCSI"),
+            boot_device=boot["deviceName"],
+            disks=[self._data_disk(attached) for attached in others],
             disk_features=[feature["type"] for feature in boot.get("guestOsFeatures", [])],
             machine_type=machine_type,
             cpus=kind.cpus if kind else 1,
@@ -196,6 +210,10 @@ class Power:
             scopes=account.get("scopes", []),
             host_ports=self._host_ports(),
         )
+
+    def _data_disk(self, attached: dict[str, Any]) -> DataDisk:
+        key = disk_key(self._shared.store.get(source_of(attached)))
+        return DataDisk(key, attached["deviceName"], attached["mode"] == "READ_ONLY")
 
 
 def project_and_zone(path: str) -> tuple[str, str]:

@@ -73,7 +73,6 @@ NONE: Mapping[str, tuple[str, ...]] = {
     "routers": ("regions",),
     "routes": ("global",),
     "securityPolicies": ("global", "regions"),
-    "snapshots": ("global",),
     "sslCertificates": ("global", "regions"),
     "targetHttpProxies": ("global", "regions"),
     "targetHttpsProxies": ("global", "regions"),

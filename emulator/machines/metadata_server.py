@@ -7,7 +7,7 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from werkzeug.wrappers import Request, Response
@@ -51,8 +51,6 @@ class MetadataServer:
     def __init__(self, spec: MachineSpec, faults: Faults | None = None) -> None:
         self._spec = spec
         self._faults = faults or Faults()
-        self._attributes = dict(spec.attributes)
-        self._project_attributes = dict(spec.project_attributes)
         self._changed = threading.Condition()
         self._stopped = False
         self._server: HttpServer | None = None
@@ -71,12 +69,10 @@ class MetadataServer:
         if self._server:
             self._server.stop()
 
-    def update(self, attributes: Mapping[str, str], project_attributes: Mapping[str, str] | None = None) -> None:
-        """Replace the instance's attributes, and its project's, and answer the requests that wait for a change."""
+    def update(self, spec: MachineSpec) -> None:
+        """Show what the instance is now, and answer the requests that wait for a change."""
         with self._changed:
-            self._attributes = dict(attributes)
-            if project_attributes is not None:
-                self._project_attributes = dict(project_attributes)
+            self._spec = spec
             self._changed.notify_all()
 
     def app(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
@@ -115,7 +111,7 @@ class MetadataServer:
     def _answer(self, request: Request) -> Response:
         path = request.path.removeprefix(_ROOT)
         try:
-            value = _look_up(_tree(self._spec, self._attributes, self._project_attributes), path)
+            value = _look_up(_tree(self._spec), path)
         except KeyError:
             return _not_found(request.path)
         if isinstance(value, dict) and not path.endswith("/"):
@@ -151,7 +147,7 @@ def instance_of_token(authorization: str) -> str | None:
     return token.strip().removeprefix(_GRANT_PREFIX)
 
 
-def _tree(spec: MachineSpec, attributes: Mapping[str, str], project_attributes: Mapping[str, str]) -> dict[str, Any]:
+def _tree(spec: MachineSpec) -> dict[str, Any]:
     number = project_number(spec.project)
     accounts: dict[str, Any] = {}
     if spec.service_account:
@@ -175,18 +171,10 @@ def _tree(spec: MachineSpec, attributes: Mapping[str, str], project_attributes: 
     }
     return {
         "instance": {
-            "attributes": dict(attributes),
+            "attributes": dict(spec.attributes),
             "cpu-platform": "QEMU",
             "description": "",
-            "disks": {
-                "0": {
-                    "device-name": "boot",
-                    "index": 0,
-                    "interface": "SCSI",
-                    "mode": "READ_WRITE",
-                    "type": "PERSISTENT",
-                }
-            },
+            "disks": _disks(spec),
             "hostname": f"{spec.name}.{spec.zone}.c.{spec.project}.internal",
             "id": int(spec.instance_id),
             "image": "",
@@ -201,7 +189,26 @@ def _tree(spec: MachineSpec, attributes: Mapping[str, str], project_attributes: 
             "tags": _Tags(spec.tags),
             "zone": f"projects/{number}/zones/{spec.zone}",
         },
-        "project": {"attributes": dict(project_attributes), "numeric-project-id": number, "project-id": spec.project},
+        "project": {
+            "attributes": dict(spec.project_attributes),
+            "numeric-project-id": number,
+            "project-id": spec.project,
+        },
+    }
+
+
+def _disks(spec: MachineSpec) -> dict[str, Any]:
+    disks = [(spec.boot_device, spec.disk_interface, False)]
+    disks += [(disk.device, "SCSI", disk.read_only) for disk in spec.disks]
+    return {
+        str(index): {
+            "device-name": device,
+            "index": index,
+            "interface": interface,
+            "mode": "READ_ONLY" if read_only else "READ_WRITE",
+            "type": "PERSISTENT",
+        }
+        for index, (device, interface, read_only) in enumerate(disks)
     }
 
 

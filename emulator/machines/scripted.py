@@ -13,7 +13,7 @@ from typing import Any
 from cos_customizer.emulator.clock import Clock
 from cos_customizer.emulator.errors import EmulatorError
 from cos_customizer.emulator.faults import Faults
-from cos_customizer.emulator.machines.backend import SERIAL_PORTS, SERIAL_RING_BYTES, MachineSpec, SerialChunk
+from cos_customizer.emulator.machines.backend import SERIAL_PORTS, SERIAL_RING_BYTES, DataDisk, MachineSpec, SerialChunk
 from cos_customizer.emulator.machines.raw_archive import Imported, Reader, unpack
 from cos_customizer.emulator.patterns import Pattern
 
@@ -210,6 +210,12 @@ class ScriptedMachine:
             if self._frozen_at is not None:
                 self._due += self._clock.now() - self._frozen_at
                 self._frozen_at = None
+
+    def attach(self, disk: DataDisk) -> None:
+        """Do nothing: a transcript uses no disks."""
+
+    def detach(self, device: str) -> None:
+        """Do nothing."""
 
     def press_power_button(self) -> None:
         """Stop at once."""

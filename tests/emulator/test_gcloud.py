@@ -95,6 +95,45 @@ def test_the_life_of_an_instance_and_its_image(gcloud: Gcloud, emulator: Emulato
     assert gcloud("instances", "list") == gcloud("disks", "list") == []
 
 
+def test_snapshots_and_disks_of_instances(gcloud: Gcloud) -> None:
+    zone, image = f"--zone={ZONE}", ("--image-project=cos-cloud", "--image-family=cos-stable")
+    extra = "--create-disk=name=data,size=20GB,device-name=data,auto-delete=yes"
+    (vm,) = gcloud("instances", "create", "vm", zone, *image, extra)
+    assert [(disk["deviceName"], disk["boot"]) for disk in vm["disks"]] == [
+        ("persistent-disk-0", True),
+        ("data", False),
+    ]
+    gcloud("disks", "create", "more", zone, "--size=10GB")
+    gcloud("instances", "attach-disk", "vm", zone, "--disk=more", "--mode=ro")
+    assert gcloud("instances", "describe", "vm", zone)["disks"][2]["mode"] == "READ_ONLY"
+    assert "already being used by" in gcloud("disks", "delete", "more", zone, code=1)
+    gcloud("instances", "detach-disk", "vm", zone, "--disk=more")
+    gcloud("instances", "set-disk-auto-delete", "vm", zone, "--no-auto-delete", "--device-name=data")
+    gcloud("snapshots", "create", "new", "--source-disk=data", f"--source-disk-zone={ZONE}", "--labels=a=b")
+    gcloud("disks", "snapshot", "data", zone, "--snapshot-names=old", "--description=text")
+    listed = gcloud("snapshots", "list", "--sort-by=name")
+    assert [(found["name"], found["status"], found["diskSizeGb"]) for found in listed] == [
+        ("new", "READY", "20"),
+        ("old", "READY", "20"),
+    ]
+    gcloud("snapshots", "add-labels", "old", "--labels=c=d")
+    old = gcloud("snapshots", "describe", "old")
+    assert (old["labels"], old["description"], "sourceSnapshot" in old) == ({"c": "d"}, "text", False)
+    (made,) = gcloud("disks", "create", "again", zone, "--source-snapshot=old")
+    assert (made["sizeGb"], made["sourceSnapshotId"]) == ("20", old["id"])
+    (clone,) = gcloud("disks", "create", "clone", zone, f"--source-disk=projects/{PROJECT}/zones/{ZONE}/disks/again")
+    assert clone["sourceDiskId"] == made["id"]
+    (made,) = gcloud("images", "create", "i", "--source-snapshot=new")
+    assert (made["status"], made["diskSizeGb"]) == ("READY", "20")
+    gcloud("snapshots", "create", "boot", "--source-disk=vm", f"--source-disk-zone={ZONE}")
+    (vm,) = gcloud("instances", "create", "second", zone, "--source-snapshot=boot", "--disk=name=again,device-name=d")
+    assert [disk["source"].rpartition("/")[2] for disk in vm["disks"]] == ["second", "again"]
+    gcloud("instances", "delete", "vm", "second", zone)
+    gcloud("snapshots", "delete", "new", "old", "boot")
+    assert gcloud("snapshots", "list") == []
+    assert sorted(disk["name"] for disk in gcloud("disks", "list")) == ["again", "clone", "data", "more"]
+
+
 def test_accelerator_types(gcloud: Gcloud) -> None:
     everywhere = gcloud("accelerator-types", "list", "--filter=name=nvidia-tesla-p4")
     assert {kind["name"] for kind in everywhere} == {"nvidia-tesla-p4"}

@@ -106,7 +106,7 @@ def test_an_instance_that_cannot_be_is_refused_and_leaves_nothing(
         ("GET", INSTANCES + "/none/serialPort", None, 404, "instances/none"),
         ("POST", INSTANCES + "/none/stop", None, 404, "instances/none"),
         ("DELETE", DISKS + "/none", None, 404, "disks/none"),
-        ("POST", DISKS, {"name": "d", "sourceSnapshot": "s"}, 501, "sourceSnapshot"),
+        ("POST", DISKS, {"name": "d", "sourceInstantSnapshot": "s"}, 501, "sourceInstantSnapshot"),
         ("DELETE", IMAGES + "/none", None, 404, "images/none"),
         ("GET", IMAGES + "/family/none", None, 404, "images/family/none"),
         ("POST", IMAGES, {"name": "i"}, 400, "Exactly one of"),
