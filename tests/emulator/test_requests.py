@@ -101,7 +101,7 @@ def test_an_instance_that_cannot_be_is_refused_and_leaves_nothing(
         ("POST", INSTANCES.replace("west1", "mars1"), body(), 404, "zones/us-mars1-b"),
         ("GET", INSTANCES.replace("west1", "mars1"), None, 404, "zones/us-mars1-b"),
         ("POST", INSTANCES + "?requestId=me", body(), 400, "requestId"),
-        ("POST", INSTANCES + "?sourceInstanceTemplate=t", body(), 501, "templates"),
+        ("POST", INSTANCES + "?sourceMachineImage=t", body(), 501, "sourceMachineImage"),
         ("GET", INSTANCES + "/none", None, 404, f"'projects/{PROJECT}/zones/{ZONE}/instances/none' was not found"),
         ("GET", INSTANCES + "/none/serialPort", None, 404, "instances/none"),
         ("POST", INSTANCES + "/none/stop", None, 404, "instances/none"),

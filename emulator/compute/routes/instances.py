@@ -4,7 +4,8 @@ from flask import Response, request
 
 from cos_customizer.emulator.compute.labels import set_labels
 from cos_customizer.emulator.compute.routes.blueprint import V1, change, checked_body, compute_api, engine, number
-from cos_customizer.emulator.errors import ApiError
+from cos_customizer.emulator.compute.store import Resource
+from cos_customizer.emulator.errors import unsupported
 from cos_customizer.emulator.web import answer
 
 INSTANCES = f"{V1}/<project>/zones/<zone>/instances"
@@ -17,10 +18,15 @@ def path_of_instance(project: str, zone: str, name: str) -> str:
 
 @compute_api.post(INSTANCES)
 def _insert_instance(project: str, zone: str) -> Response:
-    if request.args.get("sourceInstanceTemplate") or request.args.get("sourceMachineImage"):
-        raise ApiError(501, "notImplemented", "The local Compute Engine makes no instances from templates.")
-    body = checked_body("Instance")
-    return change(project, "instances.insert", lambda: engine().instances.insert(project, zone, body))
+    if request.args.get("sourceMachineImage"):
+        raise unsupported("instances with sourceMachineImage")
+    body, template = checked_body("Instance"), request.args.get("sourceInstanceTemplate", "")
+
+    def begin() -> Resource:
+        filled = engine().templates.filled_in(project, zone, template, body) if template else body
+        return engine().instances.insert(project, zone, filled)
+
+    return change(project, "instances.insert", begin)
 
 
 @compute_api.delete(f"{INSTANCES}/<name>")
