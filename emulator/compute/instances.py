@@ -8,6 +8,7 @@ from cos_customizer.emulator.clock import from_rfc3339
 from cos_customizer.emulator.compute.attached_disks import AttachedDisks
 from cos_customizer.emulator.compute.attachments import Attachments
 from cos_customizer.emulator.compute.disks import Disks
+from cos_customizer.emulator.compute.guest_attributes import guest_attributes_answer
 from cos_customizer.emulator.compute.instance_changes import InstanceChanges
 from cos_customizer.emulator.compute.instance_requests import draft_instance, metadata, run_limit
 from cos_customizer.emulator.compute.labels import check_fingerprint
@@ -293,6 +294,14 @@ class Instances:
             "start": str(chunk.start),
             "next": str(chunk.next),
         }
+
+    def guest_attributes(self, path: str, query_path: str, variable_key: str) -> dict[str, Any]:
+        """Return the answer to `getGuestAttributes`; see `guest_attributes_answer`.
+
+        Raises:
+            ApiError: 400, 404 or 412.
+        """
+        return guest_attributes_answer(path, self._power.guest_attributes(path), query_path, variable_key)
 
     def enforce(self) -> None:
         """Do what is due: notice machines that turned themselves off, let machines crash, end runs that are over."""

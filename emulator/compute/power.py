@@ -15,6 +15,7 @@ from cos_customizer.emulator.compute.sources import disk_key
 from cos_customizer.emulator.compute.statuses import InstanceStatus, change_status
 from cos_customizer.emulator.compute.store import Resource
 from cos_customizer.emulator.machines.backend import DataDisk, Machine, MachineSpec, SerialChunk
+from cos_customizer.emulator.machines.guest_attributes import are_enabled
 
 STOP_SECONDS = 20.0
 """How long a guest may take to shut down before its power is cut (Compute Engine gives about 90 s)."""
@@ -158,6 +159,21 @@ class Power:
         """
         machine = self._machines.get(path)
         return machine.serial_output(port, start) if machine else SerialChunk(b"", max(start, 0), max(start, 0))
+
+    def guest_attributes(self, path: str) -> dict[str, dict[str, str]] | None:
+        """Return what an instance's guest has said of itself, by namespace and key; None if it may not say anything.
+
+        Args:
+            path: of the instance.
+        """
+        project, _ = project_and_zone(path)
+        machine, instance = self._machines.get(path), self._shared.store.get(path)
+        if not are_enabled(self._attributes(instance), self._project_attributes(project)):
+            return None
+        if machine is None:
+            return {}
+        machine.crash_if_due()
+        return machine.machine.guest_attributes.all()
 
     def update_attributes(self, path: str, instance: Resource) -> None:
         """Show a guest the metadata that its instance has now."""

@@ -87,7 +87,7 @@ class Templates:
 
 
 def _in_zone(zone: str, properties: dict[str, Any]) -> dict[str, Any]:
-    """Return a template's properties as an instance of a zone has them: a template has only names of what is in zones."""
+    """Return a template's properties as an instance has them: in a template, what is in a zone is only a name."""
     found = dict(properties)
     if "machineType" in found:
         found["machineType"] = f"zones/{zone}/machineTypes/{last(found['machineType'])}"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from cos_customizer.emulator.faults import Faults
+from cos_customizer.emulator.machines.guest_attributes import GuestAttributes
 from cos_customizer.emulator.machines.raw_archive import Imported, Reader
 
 MachineKind = Literal["qemu", "scripted"]
@@ -92,6 +93,11 @@ class MachineSpec:
 
 class Machine(Protocol):
     """One machine. All methods may be called from any thread."""
+
+    @property
+    def guest_attributes(self) -> GuestAttributes:
+        """What its guest has said of itself; they last longer than a run."""
+        ...
 
     def configure(self, spec: MachineSpec) -> None:
         """Change what the machine is, which is off: as another machine type, or another service account."""

@@ -12,6 +12,7 @@ from cos_customizer.emulator.errors import EmulatorError
 from cos_customizer.emulator.faults import Faults
 from cos_customizer.emulator.machines import serial_files
 from cos_customizer.emulator.machines.backend import SERIAL_PORTS, DataDisk, MachineSpec, SerialChunk
+from cos_customizer.emulator.machines.guest_attributes import GuestAttributes
 from cos_customizer.emulator.machines.guest_firewall import GuestFirewall
 from cos_customizer.emulator.machines.host import last_lines
 from cos_customizer.emulator.machines.metadata_server import MetadataServer
@@ -77,6 +78,7 @@ class QemuMachine:
         self._host = host
         self._spec = spec
         self.directory = host.directory_of(spec)
+        self._guest_attributes = GuestAttributes()
         self._power = threading.RLock()
         self._process: subprocess.Popen[bytes] | None = None
         self._qmp: Qmp | None = None
@@ -106,7 +108,7 @@ class QemuMachine:
             self.directory.mkdir(parents=True, exist_ok=True)
             for port in SERIAL_PORTS:
                 serial_file(self.directory, port).touch()
-            metadata = MetadataServer(self._spec, self._host.faults)
+            metadata = MetadataServer(self._spec, self._host.faults, self._guest_attributes)
             firewall = GuestFirewall(network_rules(self._spec.host_ports))
             log = self.directory / "qemu.log"
             try:
@@ -233,6 +235,11 @@ class QemuMachine:
         """See `Machine.running`."""
         process = self._process
         return process is not None and process.poll() is None
+
+    @property
+    def guest_attributes(self) -> GuestAttributes:
+        """See `Machine.guest_attributes`."""
+        return self._guest_attributes
 
     def serial_output(self, port: int, start: int) -> SerialChunk:
         """See `Machine.serial_output`."""

@@ -35,6 +35,8 @@ READER = f"""{HEAD}
   mount -o ro google-copy /mnt/disks
   echo "read $(cat /mnt/disks/file)" >&3
   echo "boot disk has $(cat /var/lib/docker/mark)" >&3
+  said=http://metadata.google.internal/computeMetadata/v1/instance/guest-attributes/test/read
+  curl -sf -X PUT --data kept -H Metadata-Flavor:Google $said && echo "said $(metadata guest-attributes/test/read)" >&3
 """
 
 
@@ -57,7 +59,9 @@ def test_a_guest_has_its_disks_while_they_come_and_go_and_a_snapshot_has_what_wa
             return wait_for(heard)
 
         def metadata(script: str) -> dict[str, object]:
-            return {"items": [{"key": "user-data", "value": script}]}
+            return {
+                "items": [{"key": "user-data", "value": script}, {"key": "enable-guest-attributes", "value": "TRUE"}]
+            }
 
         boot = {**body()["disks"][0], "deviceName": "boot"}
         data = {"deviceName": "data", "initializeParams": {"diskName": "data", "diskSizeGb": "2"}}
@@ -80,3 +84,6 @@ def test_a_guest_has_its_disks_while_they_come_and_go_and_a_snapshot_has_what_wa
         done(INSTANCES, body("reader", disks=[boot, copy], metadata=metadata(READER)))
         assert said("read", "reader") == "read kept"
         assert said("boot disk has", "reader") == "boot disk has mark"
+        assert said("said", "reader") == "said kept"
+        answer = call(emulator, "GET", f"{INSTANCES}/reader/getGuestAttributes?variableKey=test/read")
+        assert (answer[0], answer[1]["variableValue"]) == (200, "kept")

@@ -63,3 +63,9 @@ def _set_metadata(project: str, zone: str, name: str) -> Response:
 def _serial_port(project: str, zone: str, name: str) -> Response:
     path = path_of_instance(project, zone, name)
     return answer(engine().instances.serial_output(path, number("port", 1), number("start", 0)))
+
+
+@compute_api.get(f"{INSTANCES}/<name>/getGuestAttributes")
+def _guest_attributes(project: str, zone: str, name: str) -> Response:
+    path, query_path = path_of_instance(project, zone, name), request.args.get("queryPath", "")
+    return answer(engine().instances.guest_attributes(path, query_path, request.args.get("variableKey", "")))
