@@ -16,17 +16,20 @@ from cos_customizer.emulator.compute.routes import (
     snapshots,
     templates,
 )
-from cos_customizer.emulator.compute.routes.blueprint import V1, change, checked_body, compute_api, engine
+from cos_customizer.emulator.compute.routes.blueprint import V1, change, checked_body, compute_api, engine, partly
 from cos_customizer.emulator.compute.store import Resource
 from cos_customizer.emulator.errors import not_found
 from cos_customizer.emulator.web import answer
 
 KINDS = (images, disks, snapshots, instances, instance_changes, templates, policies)
 """The modules with the routes of single kinds of resources."""
-__all__ = ["compute_api"]
+GENERIC = ("_aggregated", "_get_or_list")
+"""The routes that all kinds of resources are read by: whether there is a kind, its list tells."""
+__all__ = ["GENERIC", "KINDS", "compute_api"]
 
 
 @compute_api.get(f"{V1}/<project>")
+@partly("quotas besides those of GPUs")
 def _get_project(project: str) -> Response:
     return answer(engine().get(f"projects/{project}"))
 

@@ -65,7 +65,7 @@ def test_an_instance_is_as_its_template_says(compute: Compute, template: str) ->
 
 def test_a_request_goes_over_its_template_object_by_object_and_list_by_list(compute: Compute) -> None:
     disks = [{"boot": True, "initializeParams": {"sourceImage": COS, "diskSizeGb": "30"}}]
-    over = {
+    over: dict[str, Any] = {
         "machineType": f"zones/{ZONE}/machineTypes/n1-standard-4",
         "labels": {"b": "request", "c": "request"},
         "tags": {"items": ["only"]},

@@ -20,15 +20,16 @@ View = TypeVar("View", bound=Callable[..., Response])
 compute_api = Blueprint("compute", __name__)
 
 
-def partly(missing: str) -> Callable[[View], View]:
+def partly(missing: str = "", **of_methods: str) -> Callable[[View], View]:
     """Mark a method that does not do all that Compute Engine's does; the documents say so.
 
     Args:
         missing: what it lacks, as a part of a sentence.
+        of_methods: what single ones of several methods of a route lack, by their names.
     """
 
     def mark(view: View) -> View:
-        view.missing = missing  # type: ignore[attr-defined]
+        view.missing = {"": missing, **of_methods}  # type: ignore[attr-defined]
         return view
 
     return mark

@@ -3,12 +3,13 @@
 from flask import Response, request
 
 from cos_customizer.emulator.compute.labels import set_labels
-from cos_customizer.emulator.compute.routes.blueprint import V1, change, checked_body, compute_api, engine, flag
+from cos_customizer.emulator.compute.routes.blueprint import V1, change, checked_body, compute_api, engine, flag, partly
 
 _DISKS = f"{V1}/<project>/zones/<zone>/disks"
 
 
 @compute_api.post(_DISKS)
+@partly("instant snapshots, storage pools, encryption with keys of customers")
 def _insert_disk(project: str, zone: str) -> Response:
     body, image = checked_body("Disk"), request.args.get("sourceImage", "")
     return change(project, "disks.insert", lambda: engine().disks.insert(project, zone, body, image))
@@ -32,6 +33,7 @@ def _resize_disk(project: str, zone: str, name: str) -> Response:
 
 
 @compute_api.post(f"{_DISKS}/<name>/createSnapshot")
+@partly("`guestFlush`; a VM that runs stands still meanwhile")
 def _snapshot_disk(project: str, zone: str, name: str) -> Response:
     body = {**checked_body("Snapshot"), "guestFlush": flag("guestFlush")}
     path = f"projects/{project}/zones/{zone}/disks/{name}"

@@ -3,7 +3,7 @@
 from flask import Response
 
 from cos_customizer.emulator.compute.labels import set_labels
-from cos_customizer.emulator.compute.routes.blueprint import V1, change, checked_body, compute_api, engine, flag
+from cos_customizer.emulator.compute.routes.blueprint import V1, change, checked_body, compute_api, engine, flag, partly
 from cos_customizer.emulator.web import answer
 
 _IMAGES = f"{V1}/<project>/global/images"
@@ -20,6 +20,7 @@ def _image_family_view(project: str, zone: str, family: str) -> Response:  # noq
 
 
 @compute_api.post(_IMAGES)
+@partly("encryption with keys of customers")
 def _insert_image(project: str) -> Response:
     body, force = checked_body("Image"), flag("forceCreate")
     return change(project, "images.insert", lambda: engine().images.insert(project, body, force))
@@ -37,6 +38,7 @@ def _delete_image(project: str, name: str) -> Response:
 
 
 @compute_api.post(f"{_IMAGES}/<name>/deprecate")
+@partly("acting on its dates")
 def _deprecate_image(project: str, name: str) -> Response:
     body = checked_body("DeprecationStatus")
     return change(project, "images.deprecate", lambda: engine().images.deprecate(project, name, body))

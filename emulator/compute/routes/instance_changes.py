@@ -2,7 +2,7 @@
 
 from flask import Response, request
 
-from cos_customizer.emulator.compute.routes.blueprint import change, checked_body, compute_api, engine, flag
+from cos_customizer.emulator.compute.routes.blueprint import change, checked_body, compute_api, engine, flag, partly
 from cos_customizer.emulator.compute.routes.instances import INSTANCES, path_of_instance
 from cos_customizer.emulator.errors import unsupported
 
@@ -17,6 +17,11 @@ _CHANGES: dict[str, tuple[str, str]] = {
 
 
 @compute_api.post(f"{INSTANCES}/<name>/<any({','.join(_CHANGES)}):method>")
+@partly(
+    setTags="effect: there are no firewalls",
+    setScheduling="restarts and migration",
+    setMinCpuPlatform="effect: VMs have this machine's CPU",
+)
 def _change_instance(project: str, zone: str, name: str, method: str) -> Response:
     kind, how = _CHANGES[method]
     body, path, changes = checked_body(kind), path_of_instance(project, zone, name), engine().instances.changes
@@ -24,12 +29,14 @@ def _change_instance(project: str, zone: str, name: str, method: str) -> Respons
 
 
 @compute_api.post(f"{INSTANCES}/<name>/<any(reset,suspend,resume):method>")
+@partly(suspend="memory of a suspended VM when the emulator stops")
 def _power_instance(project: str, zone: str, name: str, method: str) -> Response:
     path = path_of_instance(project, zone, name)
     return change(project, f"instances.{method}", lambda: getattr(engine().instances, method)(path))
 
 
 @compute_api.patch(f"{INSTANCES}/<name>/updateShieldedInstanceConfig")
+@partly("effect: no VM is shielded")
 def _update_shielded_config(project: str, zone: str, name: str) -> Response:
     body, path, changes = (
         checked_body("ShieldedInstanceConfig"),
@@ -59,6 +66,7 @@ def _set_disk_auto_delete(project: str, zone: str, name: str) -> Response:
 
 
 @compute_api.post(f"{INSTANCES}/<name>/addAccessConfig")
+@partly("a way to the VM: nobody answers at its address")
 def _add_access_config(project: str, zone: str, name: str) -> Response:
     body, path, changes = (
         checked_body("AccessConfig"),
@@ -79,6 +87,7 @@ def _delete_access_config(project: str, zone: str, name: str) -> Response:
 
 
 @compute_api.post(f"{INSTANCES}/<name>/attachDisk")
+@partly("regional disks, local SSDs")
 def _attach_disk(project: str, zone: str, name: str) -> Response:
     body, path = checked_body("AttachedDisk"), path_of_instance(project, zone, name)
     if flag("forceAttach") or body.get("forceAttach"):

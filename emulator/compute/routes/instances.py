@@ -3,7 +3,15 @@
 from flask import Response, request
 
 from cos_customizer.emulator.compute.labels import set_labels
-from cos_customizer.emulator.compute.routes.blueprint import V1, change, checked_body, compute_api, engine, number
+from cos_customizer.emulator.compute.routes.blueprint import (
+    V1,
+    change,
+    checked_body,
+    compute_api,
+    engine,
+    number,
+    partly,
+)
 from cos_customizer.emulator.compute.store import Resource
 from cos_customizer.emulator.errors import unsupported
 from cos_customizer.emulator.web import answer
@@ -17,6 +25,7 @@ def path_of_instance(project: str, zone: str, name: str) -> str:
 
 
 @compute_api.post(INSTANCES)
+@partly("machine images, local SSDs, reservations, encryption with keys of customers")
 def _insert_instance(project: str, zone: str) -> Response:
     if request.args.get("sourceMachineImage"):
         raise unsupported("instances with sourceMachineImage")
@@ -60,12 +69,14 @@ def _set_metadata(project: str, zone: str, name: str) -> Response:
 
 
 @compute_api.get(f"{INSTANCES}/<name>/serialPort")
+@partly("output of runs before the emulator was started")
 def _serial_port(project: str, zone: str, name: str) -> Response:
     path = path_of_instance(project, zone, name)
     return answer(engine().instances.serial_output(path, number("port", 1), number("start", 0)))
 
 
 @compute_api.get(f"{INSTANCES}/<name>/getGuestAttributes")
+@partly("what guests wrote before the emulator was started")
 def _guest_attributes(project: str, zone: str, name: str) -> Response:
     path, query_path = path_of_instance(project, zone, name), request.args.get("queryPath", "")
     return answer(engine().instances.guest_attributes(path, query_path, request.args.get("variableKey", "")))

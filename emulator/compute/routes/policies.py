@@ -19,7 +19,6 @@ def _path(project: str, kind: str, name: str, zone: str) -> str:
 
 def _add_routes(place: str, request_type: str) -> None:
     @compute_api.get(f"{place}/getIamPolicy", endpoint=f"get-policy {request_type}")
-    @partly("conditions and other versions of policies")
     def _get(project: str, kind: str, name: str, zone: str = "") -> Response:
         return answer(engine().policies.get(_path(project, kind, name, zone)))
 

@@ -3,12 +3,13 @@
 from flask import Response
 
 from cos_customizer.emulator.compute.labels import set_labels
-from cos_customizer.emulator.compute.routes.blueprint import V1, change, checked_body, compute_api, engine
+from cos_customizer.emulator.compute.routes.blueprint import V1, change, checked_body, compute_api, engine, partly
 
 _SNAPSHOTS = f"{V1}/<project>/global/snapshots"
 
 
 @compute_api.post(_SNAPSHOTS)
+@partly("instant snapshots; a VM that runs stands still meanwhile")
 def _insert_snapshot(project: str) -> Response:
     body = checked_body("Snapshot")
     return change(project, "snapshots.insert", lambda: engine().snapshots.insert(project, body))

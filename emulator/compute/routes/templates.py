@@ -2,12 +2,13 @@
 
 from flask import Response
 
-from cos_customizer.emulator.compute.routes.blueprint import V1, change, checked_body, compute_api, engine
+from cos_customizer.emulator.compute.routes.blueprint import V1, change, checked_body, compute_api, engine, partly
 
 _TEMPLATES = f"{V1}/<project>/global/instanceTemplates"
 
 
 @compute_api.post(_TEMPLATES)
+@partly("templates of an instance (`sourceInstance`)")
 def _insert_template(project: str) -> Response:
     body = checked_body("InstanceTemplate")
     return change(project, "instanceTemplates.insert", lambda: engine().templates.insert(project, body))
@@ -22,6 +23,7 @@ _REGIONAL_TEMPLATES = f"{V1}/<project>/regions/<region>/instanceTemplates"
 
 
 @compute_api.post(_REGIONAL_TEMPLATES)
+@partly("templates of an instance (`sourceInstance`)")
 def _insert_regional_template(project: str, region: str) -> Response:
     body = checked_body("InstanceTemplate")
     return change(project, "regionInstanceTemplates.insert", lambda: engine().templates.insert(project, body, region))
