@@ -52,7 +52,6 @@ class Attachments:
 
         def work() -> None:
             try:
-                self._shared.busy_disks.wait(source_of(attached))
                 with self._power.changing(path):
                     self._power.attach(path, attached)
             except BaseException:

@@ -1,5 +1,6 @@
 """Persistent disks."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,7 +75,7 @@ class Disks:
                 store.delete(path)
 
         target = Target(path, draft.resource["id"], "insert")
-        return self._shared.operations.start(target, lambda: self.make(draft), undo=undo, warnings=draft.warnings)
+        return self._shared.operations.start(target, lambda: self.make([draft]), undo=undo, warnings=draft.warnings)
 
     def draft(self, project: str, zone: str, body: dict[str, Any], field: str) -> DiskDraft:
         """Check the request for a new disk, and design it.
@@ -131,21 +132,27 @@ class Disks:
         disk["sizeGb"] = str(size)
         return DiskDraft(path, disk, source)
 
-    def make(self, draft: DiskDraft) -> None:
-        """Make the disk behind a stored resource; a failure removes the resource."""
-        store, busy, source, path = self._shared.store, self._shared.busy_disks, draft.source, draft.path
+    def make(self, drafts: Sequence[DiskDraft]) -> None:
+        """Make the disks behind stored resources; a failure removes the resource. They are READY all at once."""
+        store = self._shared.store
+        for draft in drafts:
+            self._make(draft)
+        with store.lock:
+            for draft in drafts:
+                if store.get(draft.path)["status"] != DiskStatus.DELETING:  # it may be deleted since its name is known
+                    change_status(store, draft.path, DiskStatus.READY)
+
+    def _make(self, draft: DiskDraft) -> None:
+        busy, source = self._shared.busy_disks, draft.source
         reading = busy.take(source.path, refuses=False) if source and source.is_disk else None
         try:
             make_disk(self._shared, disk_key(draft.resource), source, int(draft.resource["sizeGb"]))
         except BaseException:
-            store.delete(path)
+            self._shared.store.delete(draft.path)
             raise
         finally:
             if reading:
                 busy.release(reading)
-        with store.lock:
-            if store.get(path)["status"] != DiskStatus.DELETING:  # it may be deleted as soon as its name is known
-                change_status(store, path, DiskStatus.READY)
 
     def delete(self, project: str, zone: str, name: str) -> Resource:
         """Delete a disk that no instance uses; returns the operation.
@@ -179,8 +186,18 @@ class Disks:
         def work() -> None:
             self._shared.backend.resize_disk(disk_key(disk), size)
             self._shared.store.update(path, sizeGb=str(size))
+            self._show_size(path, str(size))
 
         return self._shared.operations.start(Target(path, disk["id"], "resize"), work)
+
+    def _show_size(self, path: str, size: str) -> None:
+        """Show a disk's new size in the instances that use it."""
+        store = self._shared.store
+        with store.lock:
+            for user in store.get(path).get("users", []):
+                instance, source = store.get(path_of_link(user)), link(path)
+                disks = [{**one, "diskSizeGb": size} if one["source"] == source else one for one in instance["disks"]]
+                store.update(path_of_link(user), disks=disks)
 
     def remove(self, path: str) -> None:
         """Remove a disk as soon as nothing is being made of it."""

@@ -137,8 +137,7 @@ class Instances:
             with self._power.changing(path):
                 try:
                     self._check_stock(project, zone)
-                    for disk in draft.new_disks:
-                        self._disks.make(disk)
+                    self._disks.make(draft.new_disks)
                     change_status(store, path, InstanceStatus.STAGING)
                     self._power.on(path)
                 except BaseException:

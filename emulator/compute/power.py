@@ -64,17 +64,9 @@ class Power:
 
     def on(self, path: str) -> None:
         """Start an instance's machine when nothing reads its disks; the instance is RUNNING then."""
-        for attached in self._shared.store.get(path)["disks"]:
-            self._shared.busy_disks.wait(source_of(attached))
-        machine = self._machines.get(path)
-        if machine is None:
-            machine = FaultyMachine(
-                self._shared.backend.machine(self._spec(path)), path, self._shared.faults, self._shared.clock
-            )
-            self._machines[path] = machine
-        else:
-            machine.machine.configure(self._spec(path))
-        machine.power_on()
+        sources = [source_of(attached) for attached in self._shared.store.get(path)["disks"]]
+        with self._shared.busy_disks.giving(sources):
+            self._machine(path).power_on()
         started = self._shared.clock.timestamp()
         change_status(self._shared.store, path, InstanceStatus.RUNNING, lastStartTimestamp=started)
 
@@ -106,9 +98,10 @@ class Power:
         change_status(self._shared.store, path, InstanceStatus.RUNNING)
 
     def attach(self, path: str, attached: dict[str, Any]) -> None:
-        """Give an instance's machine a disk, if it runs."""
+        """Give an instance's machine a disk, if it runs, as soon as nothing reads the disk."""
         if (machine := self._machines.get(path)) and not attached["boot"]:
-            machine.machine.attach(self._data_disk(attached))
+            with self._shared.busy_disks.giving([source_of(attached)]):
+                machine.machine.attach(self._data_disk(attached))
 
     def detach(self, path: str, device: str) -> None:
         """Take a disk from an instance's machine, if it runs."""
@@ -187,6 +180,16 @@ class Power:
         _shut_down(self._running(), _CLOSE_SECONDS)
         for path in self.instances():
             self.refresh(path)
+
+    def _machine(self, path: str) -> FaultyMachine:
+        """Return an instance's machine, as the instance is now."""
+        spec, machine = self._spec(path), self._machines.get(path)
+        if machine:
+            machine.machine.configure(spec)
+        else:
+            machine = FaultyMachine(self._shared.backend.machine(spec), path, self._shared.faults, self._shared.clock)
+            self._machines[path] = machine
+        return machine
 
     def _running(self) -> list[Machine]:
         return [each.machine for each in list(self._machines.values()) if each.machine.running]

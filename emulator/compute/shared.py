@@ -1,7 +1,8 @@
 """The parts of Compute Engine that all kinds of resources share."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from cos_customizer.emulator.clock import Clock
@@ -26,10 +27,14 @@ class Reading:
 
 
 class BusyDisks:
-    """Disks that are being read, to make an image (which refuses others), a snapshot or another disk of them."""
+    """Disks that are being read, to make an image (which refuses others), a snapshot or another disk of them.
+
+    Nobody reads a disk in the moment in which a machine gets it: later the machine is paused for it.
+    """
 
     def __init__(self) -> None:
         self._busy: list[Reading] = []
+        self._given: list[str] = []
         self._changed = threading.Condition()
 
     def take(self, path: str, *, refuses: bool) -> Reading:
@@ -58,7 +63,29 @@ class BusyDisks:
     def wait(self, path: str) -> None:
         """Return when the disk is not busy."""
         with self._changed:
-            self._changed.wait_for(lambda: all(reading.path != path for reading in self._busy))
+            self._changed.wait_for(lambda: not self._is_busy([path]))
+
+    @contextmanager
+    def giving(self, paths: Collection[str]) -> Iterator[None]:
+        """Give disks to a machine, as soon as none of them is busy."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._is_busy(paths))
+            self._given += paths
+        try:
+            yield
+        finally:
+            with self._changed:
+                for path in paths:
+                    self._given.remove(path)
+                self._changed.notify_all()
+
+    def await_machine(self, path: str) -> None:
+        """Return when no machine is just getting the disk, which was taken before."""
+        with self._changed:
+            self._changed.wait_for(lambda: path not in self._given)
+
+    def _is_busy(self, paths: Collection[str]) -> bool:
+        return any(reading.path in paths for reading in self._busy)
 
 
 @dataclass(frozen=True)

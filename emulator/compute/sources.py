@@ -158,6 +158,7 @@ def make_image(shared: SharedParts, key: str, source: Source) -> int:
     """
     backend, scratch = shared.backend, f"copy-{key}"
     if source.is_disk:
+        shared.busy_disks.await_machine(source.path)
         return backend.create_image(key, disk_key(source.resource))
     with _as_image(shared, key, source) as image:
         backend.create_disk(scratch, image, source.size_gb)
@@ -177,6 +178,7 @@ def _as_image(shared: SharedParts, key: str, source: Source) -> Iterator[str]:
         yield snapshot_key(source.resource)
     else:
         scratch = f"copy-{key}"
+        shared.busy_disks.await_machine(source.path)
         try:
             shared.backend.create_image(scratch, disk_key(source.resource))
             yield scratch

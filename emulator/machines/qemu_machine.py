@@ -163,13 +163,8 @@ class QemuMachine:
         with self._power:
             if not self.running or self._qmp is None or disk.device in (each.device for each in self._spec.disks):
                 return
-            node = node_of(self._spec, disk.key)
-            self._qmp.ask("blockdev-add", content_of(node, self._host.disk_file(disk.key), disk.read_only))
-            try:
-                self._qmp.ask("device_add", device_of(self._spec, disk))
-            except BaseException:
-                self._qmp.tell("blockdev-del", {"node-name": node})
-                raise
+            with contextlib.suppress(QemuGoneError):  # the next one has it from the beginning
+                self._add(self._qmp, disk)
             self._have([*self._spec.disks, disk])
 
     def detach(self, device: str) -> None:
@@ -250,6 +245,15 @@ class QemuMachine:
         self._spec = replace(self._spec, attributes=attributes, project_attributes=project_attributes)
         if self._metadata:
             self._metadata.update(self._spec)
+
+    def _add(self, qmp: Qmp, disk: DataDisk) -> None:
+        node = node_of(self._spec, disk.key)
+        qmp.ask("blockdev-add", content_of(node, self._host.disk_file(disk.key), disk.read_only))
+        try:
+            qmp.ask("device_add", device_of(self._spec, disk))
+        except BaseException:
+            qmp.tell("blockdev-del", {"node-name": node})
+            raise
 
     def _have(self, disks: Sequence[DataDisk]) -> None:
         self._spec = replace(self._spec, disks=disks)

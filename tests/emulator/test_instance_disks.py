@@ -159,12 +159,22 @@ def test_a_stopped_instance_has_its_disks_when_it_starts(compute: Compute, chang
     assert compute.names("disks") == []
 
 
+def test_a_disk_that_grows_is_larger_in_its_instance_too(compute: Compute) -> None:
+    compute.create()
+    compute.disk("d")
+    attach(compute, "d")
+    do(compute, f"{DISKS}/d/resize", {"sizeGb": "30"})
+    assert [disk["diskSizeGb"] for disk in shown(compute)] == ["10", "30"]
+
+
 def test_several_instances_read_one_disk_and_none_writes_it(compute: Compute) -> None:
     compute.disk("d")
     for name in ("vm", "other"):
         compute.create(name)
         attach(compute, "d", name, mode="READ_ONLY")
     assert users(compute, "d") == ["vm", "other"]
+    path = f"{VM}/setDiskAutoDelete?deviceName=persistent-disk-1&autoDelete=true"
+    assert call(compute.emulator, "POST", path, {})[0] == 400
     compute.create("third")
     status, answer = call(compute.emulator, "POST", f"{INSTANCES}/third/attachDisk", {"source": disk_path("d")})
     assert (status, answer["error"]["errors"][0]["reason"]) == (400, "resourceInUseByAnotherResource")
