@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from api_methods import api_methods
 from google.cloud import compute_v1
 from reporting_reference import events, results
 from support.command_line import run
@@ -321,6 +322,7 @@ def produce(block: Block, emulator: Emulator, directory: Path) -> str:
     if block.kind in simple:
         return simple[block.kind](block.argument)
     examples: dict[str, Callable[[], Any]] = {
+        "api-methods": lambda: api_methods(emulator),
         "dry-run": _dry_run,
         "init": _init,
         "output-file": lambda: _output_file(emulator),
