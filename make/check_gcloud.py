@@ -1,7 +1,7 @@
 """`make check-gcloud`: gcloud's commands of make/gcloud/*.txt on the emulator, and a table of what came of them.
 
-`ONLY=pattern` takes the files whose names a regular expression finds; `LATER=1` takes later.txt too, whose commands are
-not there yet. Exit code 1 if a command came out other than its file says, 2 if nothing could be tried.
+`ONLY=pattern` takes the files whose names a regular expression finds. Exit code 1 if a command came out other than its
+file says, 2 if nothing could be tried.
 
 A file is a project of its own, whose commands run one after the other, in a directory of their own; files run side by
 side. A command stands after `$ `, what prepares for it after `> ` (not counted); bash runs both. The line below a
@@ -180,8 +180,7 @@ def _tell(name: str, verdict: Verdict) -> None:
 def _chosen() -> Iterator[tuple[str, list[Command]]]:
     """The files to take, and what stands in them."""
     for file in sorted(_TABLES.glob("*.txt")):
-        wanted = re.search(os.environ.get("ONLY", ""), file.stem)
-        if wanted and (file.stem != "later" or os.environ.get("LATER")):
+        if re.search(os.environ.get("ONLY", ""), file.stem):
             try:
                 yield file.stem, read_commands(file.read_text())
             except (ValueError, re.error) as error:
