@@ -26,7 +26,8 @@ from support.command_line import run
 from support.compute_clients import Compute
 from support.family_images import DAY, OURS, add_images, built_before
 from support.guest_scripts import marker, script, succeeded, succeeding
-from support.leftovers import anonymous_bucket, labelled, make_disk, store
+from support.leftovers import labelled, make_disk, store
+from support.storage_clients import anonymous_bucket
 
 import cos_customizer
 from cos_customizer.cli.main import program

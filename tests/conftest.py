@@ -8,7 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.guest_machines import Storage
@@ -19,6 +19,9 @@ from cos_customizer.customizer.spec.model import BuildSpec, parse_spec
 from cos_customizer.emulator.background import default_cache_dir
 from cos_customizer.emulator.machines.backend import Backend
 from cos_customizer.emulator.server import Emulator, make_backend
+
+if TYPE_CHECKING:
+    from google.cloud.storage import Bucket
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell lets its background jobs ignore Ctrl-C, and what they start inherits that.
@@ -51,6 +54,14 @@ def emulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulat
             monkeypatch.setenv(name, value)
         monkeypatch.setattr("cos_customizer.gcp.serial_console.FASTEST_POLL", 0.05)  # the emulator has no quota
         yield running
+
+
+@pytest.fixture
+def bucket(emulator: Emulator) -> "Bucket":
+    """The bucket of the emulator's project, by Google's client."""
+    from support.storage_clients import anonymous_bucket
+
+    return anonymous_bucket()
 
 
 @pytest.fixture(scope="module")

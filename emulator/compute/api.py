@@ -4,7 +4,7 @@ A new method is a route in `routes/` and an operation of the kind of resource th
 kinds of resources in the same way is here.
 """
 
-from flask import Response, request
+from flask import Response, abort, request
 
 from cos_customizer.emulator.compute import listing
 from cos_customizer.emulator.compute.routes import (
@@ -18,7 +18,6 @@ from cos_customizer.emulator.compute.routes import (
 )
 from cos_customizer.emulator.compute.routes.blueprint import V1, change, checked_body, compute_api, engine, partly
 from cos_customizer.emulator.compute.store import Resource
-from cos_customizer.emulator.errors import not_found
 from cos_customizer.emulator.web import answer
 
 KINDS = (images, disks, snapshots, instances, instance_changes, templates, policies)
@@ -64,6 +63,6 @@ def _get_or_list(project: str, rest: str) -> Response:
         single = len(parts) == 3
     elif parts[0] in ("zones", "regions") and len(parts) <= 4:
         single = len(parts) % 2 == 0
-    else:
-        raise not_found(path)
+    else:  # a method of a resource, which the local Compute Engine does not have
+        abort(404)
     return answer(engine().get(path) if single else listing.page(engine(), path, request.args))

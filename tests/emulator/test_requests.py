@@ -103,6 +103,7 @@ def test_an_instance_that_cannot_be_is_refused_and_leaves_nothing(
         ("POST", INSTANCES + "?requestId=me", body(), 400, "requestId"),
         ("POST", INSTANCES + "?sourceMachineImage=t", body(), 501, "sourceMachineImage"),
         ("GET", INSTANCES + "/none", None, 404, f"'projects/{PROJECT}/zones/{ZONE}/instances/none' was not found"),
+        ("GET", INSTANCES + "/none/screenshot", None, 404, "The local Compute Engine has no GET /compute/v1/projects"),
         ("GET", INSTANCES + "/none/serialPort", None, 404, "instances/none"),
         ("POST", INSTANCES + "/none/stop", None, 404, "instances/none"),
         ("DELETE", DISKS + "/none", None, 404, "disks/none"),
