@@ -21,7 +21,7 @@ SUCCEEDS = {
         {"power_off": True},
     ]
 }
-WAYS = {"its first release": ["boot-disk"]}
+WAYS = {"its first release": ["boot-disk"], "its newest release": ["boot-disk", "cidata-disk"]}
 """The disks of the VM: its newest release has its program on a second one."""
 
 
