@@ -124,8 +124,9 @@ class Disks:
             disk.update({**source.fields(), **source.inherited()})
             disk["licenses"] = list(dict.fromkeys(licenses))
         size = size or (smallest if source else _EMPTY_GB)
-        if source and size < smallest:
-            why = f"Requested disk size cannot be smaller than the {source.kind} size ({smallest} GB)"
+        if size < smallest:
+            least = f"the {source.kind} size ({smallest} GB)" if source else f"{smallest} GB"
+            why = f"Requested disk size cannot be smaller than {least}"
             raise invalid(f"{field}.sizeGb", size, why)
         if size > _MAX_GB:
             raise invalid(f"{field}.sizeGb", size, f"Disk size must be at most {_MAX_GB} GB.")

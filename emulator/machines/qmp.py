@@ -81,7 +81,7 @@ class Qmp:
 
     @contextlib.contextmanager
     def awaiting(self, event: str, device: str) -> Iterator[None]:
-        """Wait, after what is done inside, for an event of a device.
+        """Wait, after what is done inside, for an event of a device, or for QEMU's end.
 
         Raises:
             EmulatorError: it does not come.

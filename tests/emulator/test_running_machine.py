@@ -14,10 +14,11 @@ USER_DATA = """#cloud-config
 runcmd:
 - |
   exec 3> /dev/ttyS2
-  metadata=http://metadata.google.internal/computeMetadata/v1
-  site() { curl -sf -H Metadata-Flavor:Google "$metadata/project/attributes/site$1"; }
+  site=http://metadata.google.internal/computeMetadata/v1/project/attributes/site
+  site() { curl -sf -H Metadata-Flavor:Google "$site$1"; }
+  known=$(curl -sfI -H Metadata-Flavor:Google "$site" | tr -d '\\r' | sed -n 's/^ETag: //Ip')
   echo "cpus $(nproc) MiB $(($(sed -n 's/MemTotal: *\\([0-9]*\\) kB/\\1/p' /proc/meminfo) / 1024)) site $(site)" >&3
-  echo "site is $(site '?wait_for_change=true')" >&3
+  echo "site is $(site "?wait_for_change=true&last_etag=$known")" >&3
   until [ $(cat /sys/block/sda/size) -eq $((30 << 21)) ]; do sleep 0.2; done
   echo "disk is larger" >&3
   while :; do echo tick >&3; sleep 0.5; done

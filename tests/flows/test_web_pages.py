@@ -32,7 +32,6 @@ BUCKET = "my-project_cloudbuild"
 @pytest.fixture
 def metadata_port() -> Iterator[int]:
     server = MetadataServer(MachineSpec("p", "z", "vm", "1", "disk", attributes={"user-data": SECRET}))
-    server.update({"user-data": SECRET})
     yield server.start()
     server.stop()
 
