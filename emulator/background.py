@@ -29,7 +29,7 @@ _LOG_FILE = "emulator.log"
 STATE_FILES = (
     *("compute.sqlite*", "logs.sqlite*", "lock", _LOG_FILE, _FILE, f".{_FILE}.*"),
     *("storage", "machines", "cache", "registry"),
-    *("secrets.json", ".secrets.json.*"),
+    *("secrets.json", ".secrets.json.*", ".replaced*", ".staging.*", ".saved.*"),
 )
 """What the emulator keeps in its state directory."""
 CACHE_FILES = ("stand-in-*", "stand-in.lock", "accelerator.json", "prefect-*.db", ".prefect-*", ".accelerator.json.*")
@@ -124,8 +124,7 @@ def start(options: Options, progress: Progress) -> RunningEmulator:
     Raises:
         EmulatorError: it cannot run; its log has the reason.
     """
-    for package in _NEEDED:
-        _check_installed(package)
+    check_installed()
     state_dir = Path(options.state_dir)
     log = state_dir / _LOG_FILE
     try:
@@ -183,8 +182,7 @@ def run(options: Options, ready: Callable[[RunningEmulator], None], progress: Pr
         EmulatorError: it cannot run.
         SystemExit: a signal ended it before it answered.
     """
-    for package in _NEEDED:
-        _check_installed(package)
+    check_installed()
     state_dir = Path(options.state_dir)
     if (state_dir / _FILE).exists() and _described(state_dir) is None:
         raise EmulatorError(f"{state_dir / _FILE} is not the emulator's", "choose another -state-dir, or move the file")
@@ -251,6 +249,16 @@ def _describe(options: Options, status: Mapping[str, Any], environment: dict[str
         environment=environment,
         log=str(Path(options.state_dir) / _LOG_FILE),
     )
+
+
+def check_installed() -> None:
+    """Make sure that the packages are there that the emulator needs.
+
+    Raises:
+        EmulatorError: one is not.
+    """
+    for package in _NEEDED:
+        _check_installed(package)
 
 
 def _check_installed(package: str) -> None:

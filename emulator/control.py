@@ -22,10 +22,12 @@ class Controls:
     Attributes:
         status: describes it, for people.
         shutdown: begins to end it.
+        reset: removes everything.
     """
 
     status: Callable[[], dict[str, Any]]
     shutdown: Callable[[], None]
+    reset: Callable[[], None]
 
 
 def _engine() -> ComputeEngine:
@@ -40,6 +42,12 @@ def _status() -> Response:
 @control_api.post("/shutdown")
 def _shutdown() -> Response:
     service(Controls).shutdown()
+    return answer({})
+
+
+@control_api.post("/reset")
+def _reset() -> Response:
+    service(Controls).reset()
     return answer({})
 
 

@@ -12,7 +12,8 @@ import socket
 import socketserver
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, BinaryIO, ClassVar, Protocol, cast
@@ -21,9 +22,10 @@ from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 from werkzeug.wrappers import Response
 
 from cos_customizer.emulator import LOG
-from cos_customizer.emulator.errors import ApiError
+from cos_customizer.emulator.errors import ApiError, EmulatorError
 from cos_customizer.emulator.gate import Gate, loopback_gate
-from cos_customizer.emulator.request_body import BODY_SECONDS, RequestBody, read_all
+from cos_customizer.emulator.request_body import BODY_SECONDS, PIECE, RequestBody, read_all
+from cos_customizer.emulator.turnstile import Turnstile
 
 DROP_CONNECTION = "X-Emulator-Drop"
 """An application's answer with this header is not sent: the connection is cut instead."""
@@ -55,12 +57,14 @@ class GatedServer(Protocol):
         longest_body: bytes that a request's body may have.
         record: called after each request.
         busy: connections with a request that is being answered.
+        turnstile: lets requests pass.
     """
 
     gate: Gate
     longest_body: int
     record: Record
     busy: set[socket.socket]
+    turnstile: Turnstile
 
 
 class GatedHandler(BaseHTTPRequestHandler):
@@ -90,6 +94,10 @@ class GatedHandler(BaseHTTPRequestHandler):
         """The name of the service that the request is for, in the log of requests."""
         raise NotImplementedError
 
+    def longest_body(self) -> int:
+        """Bytes that the body of the request may have."""
+        return self.server.longest_body
+
     def handle_one_request(self) -> None:
         """Read one request and answer it; a client that falls silent is cut off."""
         try:
@@ -116,11 +124,12 @@ class GatedHandler(BaseHTTPRequestHandler):
             try:
                 self.server.gate.check(self.command, self.path, self.headers)
                 stream = cast(BinaryIO, self.rfile)
-                body = RequestBody(stream, self.headers, self.server.longest_body, self.body_seconds)
-                if self._is_expecting:
-                    self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-                    self.wfile.flush()
-                self.answer_request(body)
+                body = RequestBody(stream, self.headers, self.longest_body(), self.body_seconds)
+                with self.server.turnstile.passing():
+                    if self._is_expecting:
+                        self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                        self.wfile.flush()
+                    self.answer_request(body)
             except ApiError as error:
                 self.close_connection = True  # what the client still sends is no request
                 self.answer_json(error.code, error.body())
@@ -177,7 +186,14 @@ class _Handler(GatedHandler, WSGIRequestHandler):
     def service(self) -> str:
         return next((name for start, name in _SERVICES.items() if self.path.startswith(start)), "compute")
 
+    def longest_body(self) -> int:
+        transfer = self.server.transfers.get(self.path)
+        return transfer.longest_body if transfer else self.server.longest_body
+
     def answer_request(self, body: RequestBody) -> None:
+        if transfer := self.server.transfers.get(self.path):
+            self._transfer(transfer, body)
+            return
         content = read_all(body, self.server.longest_body)
         environ = self.make_environ()
         for name in ("HTTP_TRANSFER_ENCODING", "wsgi.input_terminated"):
@@ -198,8 +214,50 @@ class _Handler(GatedHandler, WSGIRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(answered)
 
+    def _transfer(self, transfer: "Transfer", body: RequestBody) -> None:
+        try:
+            if self.command == "PUT":
+                transfer.put(body)
+                self.answer_json(200, {})
+            elif self.command == "GET":
+                with transfer.get() as file:
+                    self._send_file(file)
+            else:
+                raise ApiError(405, "invalid", f"{self.path} has GET and PUT.")
+        except EmulatorError as error:
+            while body.read(PIECE):  # who sends does not read an answer yet
+                pass
+            raise ApiError(400, "failedPrecondition", f"{error} ({error.hint})" if error.hint else str(error)) from None
+
+    def _send_file(self, file: BinaryIO) -> None:
+        size = file.seek(0, io.SEEK_END)
+        file.seek(0)
+        self.record(200)
+        self.send_response(200)
+        self.send_header("Content-Type", "application/octet-stream")
+        self.send_header("Content-Length", str(size))
+        self.end_headers()
+        self.wfile.flush()
+        if size:
+            self.connection.sendfile(file)
+
     def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002 (the base class has it so)
         LOG.log(logging.ERROR if type == "error" else logging.DEBUG, message, *args)
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """A path whose content is too large for memory.
+
+    Attributes:
+        get: returns the content, which is closed then.
+        put: takes a content.
+        longest_body: bytes that it may have.
+    """
+
+    get: Callable[[], BinaryIO]
+    put: Callable[[RequestBody], None]
+    longest_body: int
 
 
 class ConnectionServer(ThreadingHTTPServer):
@@ -207,6 +265,7 @@ class ConnectionServer(ThreadingHTTPServer):
 
     Attributes:
         busy: connections with a request that is being answered.
+        turnstile: lets requests pass; the servers of one emulator have one.
     """
 
     daemon_threads = True
@@ -216,6 +275,7 @@ class ConnectionServer(ThreadingHTTPServer):
         super().__init__(*arguments, **named)
         self._connections: set[socket.socket] = set()
         self.busy: set[socket.socket] = set()
+        self.turnstile = Turnstile()
         self._thread = threading.Thread(target=self.serve_forever, name=type(self).__name__, daemon=True)
 
     def start(self) -> None:
@@ -257,10 +317,14 @@ class HttpServer(ConnectionServer, ThreadedWSGIServer):
         record: called after each request.
         guest_names: its other addresses, as guests have them in `Host`.
 
+    Attributes:
+        transfers: paths that the application does not answer.
+
     Raises:
         OSError: the port is taken.
     """
 
+    transfers: Mapping[str, Transfer] = {}
     longest_body = LONGEST_BODY
 
     def __init__(self, app: Any, port: int, record: Record, guest_names: tuple[str, ...] = ()) -> None:

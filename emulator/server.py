@@ -1,11 +1,10 @@
 """The emulator as a whole: its services on loopback, started and stopped in this process."""
 
-import os
+import tempfile
 from collections.abc import Callable
-from ipaddress import IPv4Address
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self, cast
 
 from cos_customizer.emulator import limits
 from cos_customizer.emulator.clock import Clock
@@ -18,28 +17,31 @@ from cos_customizer.emulator.control import Controls, control_api
 from cos_customizer.emulator.errors import EmulatorError
 from cos_customizer.emulator.faults import Faults
 from cos_customizer.emulator.gate import loopback_gate
-from cos_customizer.emulator.guest_access import check_access, scopes_of
-from cos_customizer.emulator.http_server import HttpServer
+from cos_customizer.emulator.guest_access import check_access
+from cos_customizer.emulator.http_server import HttpServer, Transfer
 from cos_customizer.emulator.logging.api import logging_api
 from cos_customizer.emulator.logging.entries import LogEntries
 from cos_customizer.emulator.machines.backend import Backend, MachineKind
-from cos_customizer.emulator.machines.guest_firewall import may_reach
 from cos_customizer.emulator.machines.metadata_server import GATEWAY_IP
 from cos_customizer.emulator.machines.scripted import ScriptedBackend, Transcripts
+from cos_customizer.emulator.project_removal import remove_project
 from cos_customizer.emulator.projects import READ_ONLY_PROJECT, is_project_id
-from cos_customizer.emulator.registry.api import RegistryApi
 from cos_customizer.emulator.registry.service import Registry
-from cos_customizer.emulator.registry.store import Store as ContainerImages
-from cos_customizer.emulator.registry.upstream import MIRRORS, Upstream, mirrors_of
 from cos_customizer.emulator.request_log import RequestLog
+from cos_customizer.emulator.saved_state.archive import Reader
+from cos_customizer.emulator.saved_state.parts import Loaded, load_state, save_state
 from cos_customizer.emulator.secret_manager.api import secret_manager_api
 from cos_customizer.emulator.secret_manager.store import Secrets
+from cos_customizer.emulator.services import Services, open_services, replaced_state, restore_replaced
 from cos_customizer.emulator.storage.cloud_storage import CloudStorage
+from cos_customizer.emulator.turnstile import Turnstile
 from cos_customizer.emulator.web import Context, application
 
 _APP = application(compute_api, batch_api, logging_api, secret_manager_api, control_api)
 _APP_FOR_GUESTS = application(secret_manager_api)
 _APP_FOR_GUESTS.before_request(check_access)
+_STAGING = ".staging."
+"""How the names of directories begin in which another state is put together."""
 
 
 class Emulator:
@@ -61,8 +63,6 @@ class Emulator:
         clock: the emulator's clock, which can be advanced.
         faults: that are ordered.
         calls: the requests that were answered.
-        logs: the log entries that were written.
-        secrets: of Secret Manager.
         port: port of the Compute Engine API.
         storage_port: port of Cloud Storage.
         registry_port: port of the registry.
@@ -85,30 +85,20 @@ class Emulator:
         cache_dir: Path | None = None,
         shutdown: Callable[[], None] = lambda: None,
     ) -> None:
-        state_dir = Path(state_dir)
-        self._backend = make_backend(backend, state_dir, cache_dir) if isinstance(backend, str) else backend
+        self._state_dir = state_dir = Path(state_dir)
+        self._given_backend, self._cache_dir = backend, cache_dir
         self.clock = Clock()
         self.faults = Faults()
         self.calls = RequestLog()
+        self._turnstile = Turnstile()
+        self._given_projects = projects
         self._projects: set[str] = set()
         for project in projects:
             if not is_project_id(project):
                 raise EmulatorError(f"{project[:100]!r} is no project id", "-project takes ids such as my-project")
-        self._backend.faults = self.faults
-        if isinstance(self._backend, ScriptedBackend):
-            self._backend.clock = self.clock
-        self._engine = ComputeEngine(
-            state_dir,
-            self.clock,
-            self.faults,
-            self._backend,
-            self._given_attributes,
-            lambda: (self.storage_port, self.guest_port, self.registry_guest_port),
-            lambda: f"127.0.0.1:{self.storage_port}",
-        )
-        self.logs = LogEntries(state_dir, self.clock)
+        restore_replaced(state_dir)
+        self._services = self._open()
         try:
-            self.secrets = Secrets(state_dir, self.clock)
             self._storage = CloudStorage(
                 state_dir / "storage",
                 storage_port,
@@ -117,30 +107,65 @@ class Emulator:
                 guest_host=GATEWAY_IP,
                 longest_body=limits.longest_upload(),
             )
-            self._images = ContainerImages(state_dir / "registry", limits.most_registry())
-            upstream = Upstream(
-                self._images, lambda address: may_reach(IPv4Address(address)), mirrors_of(os.environ.get(MIRRORS, ""))
+            self._registry = Registry(
+                self._services.registry, registry_port, self.faults, self.calls.record, GATEWAY_IP
             )
-            api = RegistryApi(self._images, upstream, lambda authorization: scopes_of(self._engine, authorization))
-            self._registry = Registry(api, registry_port, self.faults, self.calls.record, GATEWAY_IP)
-            for project in projects:
-                self._use_project(project)
-            services = (self._engine, self.logs, self.secrets, Controls(self.status, shutdown))
-            context = Context(services, self.faults, self.calls, self._use_project)
-            self._http = HttpServer(context.wsgi(_APP), port, self.calls.record)
-            self._guest_http = HttpServer(context.wsgi(_APP_FOR_GUESTS), 0, self.calls.record)
+            self._controls = Controls(self.status, shutdown, self.reset)
+            self._context = Context((), self.faults, self.calls, self.use_project)
+            self._take_up()
+            self._http = HttpServer(self._context.wsgi(_APP), port, self.calls.record)
+            self._http.transfers = {"/emulator/state": Transfer(self._saved, self.load, limits.longest_upload())}
+            self._guest_http = HttpServer(self._context.wsgi(_APP_FOR_GUESTS), 0, self.calls.record)
         except (OSError, EmulatorError) as error:
-            self.logs.close()
-            self._engine.close()
+            self._services.close()
             if isinstance(error, EmulatorError):
                 raise
             raise EmulatorError(f"cannot listen on 127.0.0.1: {error}", "choose other ports") from error
+        for server in (self._http, self._guest_http, self._storage.server):
+            server.turnstile = self._turnstile
+        self._registry.pass_by(self._turnstile)
         self.port: int = self._http.port
         self.storage_port: int = self._storage.port
         self.registry_port: int = self._registry.port
         self.guest_port: int = self._guest_http.port
         self.registry_guest_port: int = self._registry.guest_port
         self._guest_http.gate = loopback_gate(self.guest_port, f"{GATEWAY_IP}:{self.guest_port}")
+
+    def _open(self) -> Services:
+        """Open the services on what is in the state directory."""
+        given = self._given_backend
+        self._backend = make_backend(given, self._state_dir, self._cache_dir) if isinstance(given, str) else given
+        return open_services(
+            self._state_dir,
+            self.clock,
+            self.faults,
+            self._backend,
+            self._given_attributes,
+            lambda: (self.storage_port, self.guest_port, self.registry_guest_port),
+            lambda: f"127.0.0.1:{self.storage_port}",
+        )
+
+    def _take_up(self) -> None:
+        """Let requests reach the services that are open now."""
+        services = self._services
+        self._registry.use(services.registry)
+        self._context.services = (services.engine, services.logs, services.secrets, self._controls)
+        for project in self._given_projects:
+            self.use_project(project)
+
+    @property
+    def _engine(self) -> ComputeEngine:
+        return self._services.engine
+
+    @property
+    def logs(self) -> LogEntries:
+        """The log entries that were written."""
+        return self._services.logs
+
+    @property
+    def secrets(self) -> Secrets:
+        """Those of Secret Manager."""
+        return self._services.secrets
 
     @property
     def quotas(self) -> Quotas:
@@ -180,8 +205,7 @@ class Emulator:
         self.faults.clear()
         self._http.stop()
         self._guest_http.stop()
-        self.logs.close()
-        self._engine.close()
+        self._services.close()
         self._storage.stop()
         self._registry.stop()
 
@@ -215,22 +239,144 @@ class Emulator:
         """Return the resources of a collection, for example `projects/p/global/images`; a zone `-` means all zones."""
         return [resource for _, resource in self._engine.under(collection)]
 
+    def serial_output(self, path: str, port: int) -> str:
+        """Return what an instance has printed on a serial port, as far as it is kept.
+
+        Args:
+            path: for example `projects/p/zones/z/instances/i`.
+            port: 1 to 4.
+
+        Raises:
+            ApiError: 400 or 404.
+        """
+        return str(self._engine.instances.serial_output(path, port, 0)["contents"])
+
+    def remove_project(self, project: str, seconds: float) -> None:
+        """Remove all that a project has.
+
+        Args:
+            project: its id.
+            seconds: how long that may take.
+
+        Raises:
+            EmulatorError: something cannot be removed, or is not done in time.
+        """
+        remove_project(self._services, self._storage.store, self.port, project, seconds)
+        self._projects.discard(project)
+
     def stock_out(self, zone: str, on: bool = True) -> None:
         """Let a zone run out of machines, or have some again."""
         self._engine.instances.stock_out(zone, on)
 
     def status(self) -> dict[str, Any]:
         """Return counts of resources, ports, kind of machines, and the time."""
+        images = self._services.images
         return {
             "machines": self._backend.name,
             "port": self.port,
             "storagePort": self.storage_port,
             "registryPort": self.registry_port,
-            "containerImages": {"repositories": len(self._images.repositories()), "bytes": self._images.used},
+            "containerImages": {"repositories": len(images.repositories()), "bytes": images.used},
             "projects": sorted({*self._projects, *self._engine.shared.store.projects()}),
             "clock": self.clock.timestamp(),
             **self._engine.status(),
         }
+
+    def reset(self) -> None:
+        """Remove everything: resources, machines, objects, container images, secrets, log entries.
+
+        Faults, scripts and the log of requests go, too. The clock goes on, as it cannot be turned back.
+
+        Raises:
+            EmulatorError: requests do not end, or files cannot be moved; nothing was changed.
+        """
+        with tempfile.TemporaryDirectory(dir=self._state_dir, prefix=_STAGING) as directory:
+            self._replace(Loaded(Path(directory), self._backend.name))
+
+    def save(self, file: BinaryIO) -> None:
+        """Write the whole state to a file, secrets with their values. Requests wait meanwhile.
+
+        Raises:
+            EmulatorError: machines run, or something is under way.
+        """
+        with self._turnstile.closed():
+            self._engine.check_at_rest()
+            services = self._services
+            about = {"machines": self._backend.name, "saved": self.clock.timestamp()}
+            save_state(
+                file,
+                about,
+                self._state_dir,
+                services.engine.shared.store,
+                self._storage.store,
+                services.images,
+                services.logs,
+                services.secrets,
+            )
+
+    def _saved(self) -> BinaryIO:
+        file = cast(BinaryIO, tempfile.TemporaryFile(dir=self._state_dir, prefix=_STAGING))  # noqa: SIM115
+        try:
+            self.save(file)
+            file.seek(0)
+        except BaseException:
+            file.close()
+            raise
+        return file
+
+    def load(self, source: Reader) -> None:
+        """Put a state that was saved in the place of the present one; faults, scripts and requests are forgotten, too.
+
+        Args:
+            source: has what `save` has written. Machines that run are stopped, and gone.
+
+        Raises:
+            EmulatorError: it is foreign, damaged or of a later version, or see `reset`; nothing was changed.
+        """
+        with tempfile.TemporaryDirectory(dir=self._state_dir, prefix=_STAGING) as directory:
+            self._replace(load_state(source, Path(directory), self._backend.name, limits.most_registry()))
+
+    def _replace(self, loaded: Loaded) -> None:
+        def end_waiting() -> None:
+            self.faults.clear()
+            self._engine.end_waiting()
+
+        with self._turnstile.closed(end_waiting):
+            end_waiting()
+            secrets = self.secrets.saved()  # whose values are in no file
+            self._close()
+            try:
+                with replaced_state(self._state_dir, loaded.directory):
+                    self._reopen()
+                    try:
+                        self.secrets.restore(loaded.secrets)
+                    except BaseException:
+                        self._close()
+                        raise
+            except Exception as error:
+                self._reopen()
+                self.secrets.restore(secrets)
+                why = f"the state cannot be taken up, and the one before is there again: {error!r}"
+                raise error if isinstance(error, EmulatorError) else EmulatorError(why) from error
+            self.calls.clear()
+            self._projects.clear()
+            if isinstance(self._backend, ScriptedBackend):
+                self._backend.transcripts.clear()
+            self._take_up()
+
+    def _close(self) -> None:
+        self._services.close()
+        self._storage.store.close()
+        self.clock.forget_listeners()
+
+    def _reopen(self) -> None:
+        self._services = self._open()
+        try:
+            self._storage.reopen()
+        except BaseException:
+            self._services.close()
+            raise
+        self._take_up()
 
     def _given_attributes(self) -> dict[str, str]:
         return {
@@ -239,8 +385,8 @@ class Emulator:
             "registry-endpoint": f"http://{GATEWAY_IP}:{self.registry_guest_port}",
         }
 
-    def _use_project(self, project: str) -> None:
-        """Make sure that a project's bucket is there; whoever has deleted it does not have to do without."""
+    def use_project(self, project: str) -> None:
+        """Make sure that a project's bucket `<project>_cloudbuild` is there, even if it was deleted."""
         if not is_project_id(project) or project == READ_ONLY_PROJECT:
             return
         self._projects.add(project)

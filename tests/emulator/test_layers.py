@@ -14,7 +14,8 @@ ALLOWED = {
     "files": "",
     "gate": "errors",
     "request_body": "errors",
-    "http_server": "errors gate request_body",
+    "turnstile": "errors",
+    "http_server": "errors gate request_body turnstile",
     "limits": "errors",
     "request_log": "patterns",
     "filter_language": "errors",
@@ -24,14 +25,18 @@ ALLOWED = {
     "cloud_build": "errors",
     "machines": "clock errors faults files http_server limits patterns projects",
     "storage": "errors faults gate http_server patterns projects request_body",
-    "registry": "errors faults files gate http_server",
+    "registry": "errors faults files gate http_server turnstile",
     "logging": "clock errors filter_language patterns projects web",
     "secret_manager": "clock errors files projects web",
     "compute": "clock errors faults filter_language machines partial_answers patterns projects web",
     "control": "compute errors faults machines web",
     "guest_access": "compute errors machines web",
-    "server": "clock compute control errors faults gate guest_access http_server limits logging machines projects "
-    "registry request_log secret_manager storage web",
+    "saved_state": "clock compute errors logging registry secret_manager storage",
+    "services": "clock compute errors faults guest_access limits logging machines registry secret_manager",
+    "project_removal": "errors projects services storage",
+    "local_project": "compute errors faults request_log server",
+    "server": "clock compute control errors faults gate guest_access http_server limits logging machines "
+    "project_removal projects registry request_log saved_state secret_manager services storage turnstile web",
     "background": "errors files machines server",
 }
 
