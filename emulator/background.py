@@ -52,6 +52,7 @@ class Options:
         storage_port: port of Cloud Storage; 0 takes a free one.
         projects: their buckets `<project>_cloudbuild` exist from the beginning.
         registry_port: port of the registry of container images; 0 takes a free one.
+        seed: what is there from the beginning, a `Seed` as JSON; empty for nothing.
     """
 
     state_dir: str
@@ -61,6 +62,7 @@ class Options:
     storage_port: int = 0
     projects: tuple[str, ...] = ("my-project",)
     registry_port: int = 0
+    seed: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ class RunningEmulator:
         environment: the variables that point clients to it.
         log: its log file.
         registry_port: of the registry of container images.
+        seed: see `Options`.
     """
 
     pid: int
@@ -85,6 +88,7 @@ class RunningEmulator:
     environment: dict[str, str]
     log: str
     registry_port: int = 0
+    seed: str = ""
 
 
 def default_state_dir() -> Path:
@@ -210,6 +214,7 @@ def run(options: Options, ready: Callable[[RunningEmulator], None], progress: Pr
         undo.callback(LOG.removeHandler, handler)
         LOG.info("loading the Compute Engine API")
         with uncollected():
+            from cos_customizer.emulator.seed.model import Seed
             from cos_customizer.emulator.server import Emulator
 
         emulator = Emulator(
@@ -220,6 +225,7 @@ def run(options: Options, ready: Callable[[RunningEmulator], None], progress: Pr
             storage_port=options.storage_port,
             registry_port=options.registry_port,
             cache_dir=Path(options.cache_dir),
+            seed=Seed.model_validate_json(options.seed) if options.seed else None,
             shutdown=ended.set,
         )
         undo.callback(emulator.stop)
@@ -248,6 +254,7 @@ def _describe(options: Options, status: Mapping[str, Any], environment: dict[str
         control=f"http://127.0.0.1:{status['port']}/emulator/",
         environment=environment,
         log=str(Path(options.state_dir) / _LOG_FILE),
+        seed=options.seed,
     )
 
 

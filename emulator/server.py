@@ -32,6 +32,8 @@ from cos_customizer.emulator.saved_state.archive import Reader
 from cos_customizer.emulator.saved_state.parts import Loaded, load_state, save_state
 from cos_customizer.emulator.secret_manager.api import secret_manager_api
 from cos_customizer.emulator.secret_manager.store import Secrets
+from cos_customizer.emulator.seed.model import Seed
+from cos_customizer.emulator.seed.planting import Planting
 from cos_customizer.emulator.services import Services, open_services, replaced_state, restore_replaced
 from cos_customizer.emulator.storage.cloud_storage import CloudStorage
 from cos_customizer.emulator.turnstile import Turnstile
@@ -57,6 +59,7 @@ class Emulator:
         storage_port: port of Cloud Storage; 0 takes a free one.
         registry_port: port of the registry; 0 takes a free one.
         cache_dir: where the stand-in image is kept from one state directory to another (`qemu` only).
+        seed: what is there from the beginning, and again after a reset.
         shutdown: called when a client asks the emulator to end.
 
     Attributes:
@@ -83,9 +86,11 @@ class Emulator:
         storage_port: int = 0,
         registry_port: int = 0,
         cache_dir: Path | None = None,
+        seed: Seed | None = None,
         shutdown: Callable[[], None] = lambda: None,
     ) -> None:
         self._state_dir = state_dir = Path(state_dir)
+        self._seed = seed
         self._given_backend, self._cache_dir = backend, cache_dir
         self.clock = Clock()
         self.faults = Faults()
@@ -192,12 +197,28 @@ class Emulator:
         self._backend.prepare()
 
     def start(self) -> Self:
-        """Begin to answer."""
+        """Begin to answer, and put in what the seed says.
+
+        Raises:
+            EmulatorError: that cannot be made; nothing runs then.
+        """
         self._storage.start()
         self._registry.start()
         self._guest_http.start()
         self._http.start()
+        try:
+            self._plant()
+        except BaseException:
+            self.stop()
+            raise
         return self
+
+    def _plant(self) -> None:
+        if self._seed is not None:
+            Planting(self.port, self.storage_port, self._state_dir).plant(self._seed)
+            for fault in self._seed.faults:
+                self.faults.add(**fault)
+            self.calls.clear()
 
     def stop(self) -> None:
         """Stop answering, stop all machines, and keep the state."""
@@ -285,13 +306,15 @@ class Emulator:
     def reset(self) -> None:
         """Remove everything: resources, machines, objects, container images, secrets, log entries.
 
-        Faults, scripts and the log of requests go, too. The clock goes on, as it cannot be turned back.
+        Faults, scripts and the log of requests go, too. The seed is put in again. The clock goes on, as it cannot be
+        turned back.
 
         Raises:
             EmulatorError: requests do not end, or files cannot be moved; nothing was changed.
         """
         with tempfile.TemporaryDirectory(dir=self._state_dir, prefix=_STAGING) as directory:
             self._replace(Loaded(Path(directory), self._backend.name))
+        self._plant()
 
     def save(self, file: BinaryIO) -> None:
         """Write the whole state to a file, secrets with their values. Requests wait meanwhile.

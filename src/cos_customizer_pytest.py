@@ -11,19 +11,22 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from cos_customizer.emulator.local_project import LocalProject
     from cos_customizer.emulator.server import Emulator
 
 _MACHINES = "compute_engine_machines"
+_SEED = "compute_engine_seed"
 _KINDS = ("scripted", "qemu")
 _MARKER = "compute_engine"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options of pytest's configuration file."""
-    parser.addini(
-        _MACHINES, "machines of the fixture compute_engine: scripted (the default), or qemu", default="scripted"
-    )
+    kinds = "machines of the fixture compute_engine: scripted (the default), or qemu"
+    parser.addini(_MACHINES, kinds, default="scripted")
+    parser.addini(_SEED, "YAML file with what the emulator of compute_engine has from the beginning", type="paths")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -34,13 +37,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def _compute_engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], "Emulator"]]:
+def _compute_engines(
+    pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], "Emulator"]]:
     """Starts the session's emulator of a kind of machines, once it is asked for; stops all in the end."""
     running: dict[str, Emulator] = {}
 
     def get(machines: str) -> "Emulator":
         if machines not in running:
-            running[machines] = _start(machines, tmp_path_factory)
+            running[machines] = _start(machines, tmp_path_factory, pytestconfig.getini(_SEED))
         return running[machines]
 
     yield get
@@ -88,19 +93,23 @@ def _of_marker(marker: pytest.Mark) -> str:
     return kind
 
 
-def _start(machines: str, paths: pytest.TempPathFactory) -> "Emulator":
+def _start(machines: str, paths: pytest.TempPathFactory, seeds: "list[Path]") -> "Emulator":
     from cos_customizer.emulator import background
     from cos_customizer.emulator.errors import EmulatorError
 
     try:
         background.check_installed()
+        from cos_customizer.emulator.seed.model import read_seed
         from cos_customizer.emulator.server import Emulator
 
+        if len(seeds) > 1:
+            raise pytest.UsageError(f"{_SEED} is one file, not {len(seeds)}")
         emulator = Emulator(
             paths.mktemp("compute-engine"),
             "qemu" if machines == "qemu" else "scripted",
             projects=(),
             cache_dir=background.default_cache_dir(),
+            seed=read_seed(seeds[0]) if seeds else None,
         )
         try:
             emulator.prepare()

@@ -119,6 +119,20 @@ def test_nothing(compute_engine):
     ran.assert_outcomes(passed=2)
 
 
+def test_a_seed_is_there_for_all_tests(pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\ncompute_engine_seed = cloud/seed.yaml\n")
+    pytester.mkdir("cloud").joinpath("seed.yaml").write_text("project: shared-images\nimages: [{name: base}]\n")
+    text = """
+@pytest.mark.parametrize("number", [1, 2])
+def test_seed(compute_engine, number):
+    images = compute_engine.client(compute_v1.ImagesClient)
+    assert images.get(project="shared-images", image="base").status == "READY"
+"""
+    run(pytester, text).assert_outcomes(passed=2)
+    pytester.path.joinpath("cloud/seed.yaml").write_text("images: [{}]\n")
+    run(pytester, text).stdout.fnmatch_lines(["*images.0.name: Field required*"])
+
+
 def test_what_cannot_be_meant_is_told(pytester: pytest.Pytester) -> None:
     ran = run(
         pytester,

@@ -124,6 +124,61 @@ print(read_recipe("new/recipes/web.yaml").spec().output.name)
     assert (tmp_path / "new/.github/workflows/image.yaml").exists()
 
 
+FOREIGN_TEST = """
+from google.cloud import compute_v1
+
+COS = "projects/cos-cloud/global/images/cos-stable-68-10718-86-0"
+
+
+def test_an_image_is_made(compute_engine):
+    images = compute_engine.client(compute_v1.ImagesClient)
+    image = compute_v1.Image(name="app", source_image=COS)
+    images.insert(project=compute_engine.project, image_resource=image).result(timeout=60)
+    assert [each["name"] for each in compute_engine.list("images")] == ["app"]
+"""
+UNUSING_TEST = """
+import sys
+
+
+def test_nothing_of_it_is_loaded(pytestconfig):
+    assert pytestconfig.pluginmanager.hasplugin("cos-customizer")
+    assert not [name for name in sys.modules if name.partition(".")[0] in ("cos_customizer", "google", "flask")]
+"""
+
+
+@pytest.mark.slow
+def test_other_projects_tests_find_the_fixture_of_the_installed_wheel(wheel: Path, tmp_path: Path) -> None:
+    """In an environment of its own; the wheel's dependencies are those of this one."""
+    place = tmp_path / "environment"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(place)], check=True)
+    python = str(place / "bin" / "python")
+    install = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        python,
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-index",
+        str(wheel),
+    ]
+    subprocess.run(install, check=True)
+    (libraries,) = place.glob("lib/python3*/site-packages")
+    (libraries / "libraries.pth").write_text("\n".join(path for path in sys.path if path.endswith("site-packages")))
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "test_foreign.py").write_text(FOREIGN_TEST)
+    (project / "test_unusing.py").write_text(UNUSING_TEST)
+    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTEST_ADDOPTS")}
+    for name in ("test_foreign.py", "test_unusing.py"):
+        command = [python, "-m", "pytest", "-p", "no:hypothesispytest", "-p", "no:cacheprovider", name]
+        ran = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        assert "1 passed" in ran.stdout
+
+
 def test_the_deployments_are_the_flows() -> None:
     prefect: dict[str, Any] = yaml.safe_load((ROOT / "prefect.yaml").read_text())
     for deployment in prefect["deployments"]:

@@ -7,7 +7,7 @@ from click.core import ParameterSource
 
 from cos_customizer.cli.command import command
 from cos_customizer.cli.commands.emulator._running import STATE_DIR, print_environment, report, state_dir_of, translated
-from cos_customizer.cli.flag_kinds import ChoiceFlag, IntegerFlag, ListFlag, SwitchFlag
+from cos_customizer.cli.flag_kinds import ChoiceFlag, IntegerFlag, ListFlag, PathFlag, SwitchFlag
 from cos_customizer.customizer.errors import CustomizerError, UsageError
 from cos_customizer.emulator import background
 from cos_customizer.emulator.errors import EmulatorError
@@ -39,6 +39,13 @@ FLAGS = (
         value="PROJECT,…",
         example="-project=my-project",
     ),
+    PathFlag(
+        "seed",
+        "YAML file with what is there from the beginning, and again after `emulator reset`: images, buckets with "
+        "objects, secrets, faults (docs/emulator-in-tests.md).",
+        value="FILE",
+        example="-seed=seed.yaml",
+    ),
     SwitchFlag("foreground", "Stay in the foreground until interrupted."),
 )
 
@@ -51,6 +58,7 @@ def start(
     storage_port: int,
     registry_port: int,
     project: list[str],
+    seed: str | None,
     foreground: bool,
 ) -> None:
     """Start it, and print its environment.
@@ -67,6 +75,7 @@ def start(
         storage_port=_port(storage_port, "storage-port"),
         registry_port=_port(registry_port, "registry-port"),
         projects=tuple(project) or ("my-project",),
+        seed=_seed(seed),
     )
     running = background.find(Path(options.state_dir))
     if running:
@@ -98,6 +107,8 @@ def _check_same(running: background.RunningEmulator, options: background.Options
         ("-registry-port", options.registry_port or running.registry_port, running.registry_port),
     )
     other = [(flag, asked, there) for flag, asked, there in wanted if asked != there]
+    if options.seed not in ("", running.seed):
+        other.append(("-seed", "FILE", "another seed" if running.seed else ""))
     if other:
         flags, there = (", ".join(f"{each[0]}={each[i]}" for each in other) for i in (1, 2))
         which = f" -state-dir={given}" if given else ""
@@ -106,6 +117,23 @@ def _check_same(running: background.RunningEmulator, options: background.Options
             f"stop it first: cos-customizer emulator stop{which}; or start another one beside it, with a -state-dir "
             "of its own.",
         )
+
+
+def _seed(file: str | None) -> str:
+    """A seed file's content as JSON, after all checks.
+
+    Raises:
+        UsageError: what is wrong with it.
+    """
+    if not file:
+        return ""
+    from cos_customizer.customizer.bounded_yaml import BoundedLoader
+    from cos_customizer.emulator.seed.model import SeedError, read_seed
+
+    try:
+        return read_seed(Path(file), BoundedLoader).model_dump_json(by_alias=True, exclude_defaults=True)
+    except SeedError as error:
+        raise UsageError(f"-seed: {error}", error.hint) from None
 
 
 def _is_given(parameter: str) -> bool:
