@@ -107,6 +107,7 @@ class GatedHandler(BaseHTTPRequestHandler):
 
     def _one_request(self) -> None:
         self._recorded = True  # there is nothing to record yet
+        self._sent_headers: set[str] = set()
         self.raw_requestline = self.rfile.readline(_LONGEST_LINE + 1)
         if not self.raw_requestline:
             self.close_connection = True
@@ -171,10 +172,15 @@ class GatedHandler(BaseHTTPRequestHandler):
             self._recorded = True
             self.server.record(self.service(), self.command, self.path, status, time.monotonic() - self._began)
 
+    def send_header(self, keyword: str, value: str) -> None:
+        """Send a header; one that is for browsers takes the place of the usual one."""
+        self._sent_headers.add(keyword)
+        super().send_header(keyword, value)
+
     def end_headers(self) -> None:
-        """Tell a browser that shows an answer all the same that nothing in it may run."""
-        for name, value in FOR_BROWSERS.items():
-            self.send_header(name, value)
+        """Tell a browser that shows an answer all the same that nothing in it may run, unless the answer has said."""
+        for name in FOR_BROWSERS.keys() - self._sent_headers:
+            self.send_header(name, FOR_BROWSERS[name])
         super().end_headers()
 
 

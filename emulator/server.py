@@ -24,6 +24,8 @@ from cos_customizer.emulator.logging.entries import LogEntries
 from cos_customizer.emulator.machines.backend import Backend, MachineKind
 from cos_customizer.emulator.machines.metadata_server import GATEWAY_IP
 from cos_customizer.emulator.machines.scripted import ScriptedBackend, Transcripts
+from cos_customizer.emulator.overview import overview
+from cos_customizer.emulator.page import page
 from cos_customizer.emulator.project_removal import remove_project
 from cos_customizer.emulator.projects import READ_ONLY_PROJECT, is_project_id
 from cos_customizer.emulator.registry.service import Registry
@@ -39,7 +41,7 @@ from cos_customizer.emulator.storage.cloud_storage import CloudStorage
 from cos_customizer.emulator.turnstile import Turnstile
 from cos_customizer.emulator.web import Context, application
 
-_APP = application(compute_api, batch_api, logging_api, secret_manager_api, control_api)
+_APP = application(compute_api, batch_api, logging_api, secret_manager_api, control_api, page)
 _APP_FOR_GUESTS = application(secret_manager_api)
 _APP_FOR_GUESTS.before_request(check_access)
 _STAGING = ".staging."
@@ -115,7 +117,9 @@ class Emulator:
             self._registry = Registry(
                 self._services.registry, registry_port, self.faults, self.calls.record, GATEWAY_IP
             )
-            self._controls = Controls(self.status, shutdown, self.reset)
+            self._controls = Controls(
+                self.status, shutdown, self.reset, lambda: overview(self._services, self._storage.store)
+            )
             self._context = Context((), self.faults, self.calls, self.use_project)
             self._take_up()
             self._http = HttpServer(self._context.wsgi(_APP), port, self.calls.record)

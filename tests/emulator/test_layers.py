@@ -34,10 +34,13 @@ ALLOWED = {
     "saved_state": "clock compute errors logging registry secret_manager storage",
     "services": "clock compute errors faults guest_access limits logging machines registry secret_manager",
     "seed": "errors faults machines projects",
+    "overview": "compute services storage",
+    "page": "errors web",
     "project_removal": "errors projects services storage",
     "local_project": "compute errors faults request_log server",
     "server": "clock compute control errors faults gate guest_access http_server limits logging machines "
-    "project_removal projects registry request_log saved_state secret_manager seed services storage turnstile web",
+    "overview page project_removal projects registry request_log saved_state secret_manager seed services "
+    "storage turnstile web",
     "background": "errors files machines seed server",
 }
 
