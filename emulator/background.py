@@ -53,6 +53,8 @@ class Options:
         projects: their buckets `<project>_cloudbuild` exist from the beginning.
         registry_port: port of the registry of container images; 0 takes a free one.
         seed: what is there from the beginning, a `Seed` as JSON; empty for nothing.
+        host: the address that the one port of all services listens on.
+        host_names: what else clients may call it.
     """
 
     state_dir: str
@@ -63,6 +65,8 @@ class Options:
     projects: tuple[str, ...] = ("my-project",)
     registry_port: int = 0
     seed: str = ""
+    host: str = "127.0.0.1"
+    host_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,7 @@ class RunningEmulator:
         log: its log file.
         registry_port: of the registry of container images.
         seed: see `Options`.
+        host: see `Options`.
     """
 
     pid: int
@@ -89,6 +94,7 @@ class RunningEmulator:
     log: str
     registry_port: int = 0
     seed: str = ""
+    host: str = "127.0.0.1"
 
 
 def default_state_dir() -> Path:
@@ -226,6 +232,8 @@ def run(options: Options, ready: Callable[[RunningEmulator], None], progress: Pr
             registry_port=options.registry_port,
             cache_dir=Path(options.cache_dir),
             seed=Seed.model_validate_json(options.seed) if options.seed else None,
+            host=options.host,
+            host_names=options.host_names,
             shutdown=ended.set,
         )
         undo.callback(emulator.stop)
@@ -255,6 +263,7 @@ def _describe(options: Options, status: Mapping[str, Any], environment: dict[str
         environment=environment,
         log=str(Path(options.state_dir) / _LOG_FILE),
         seed=options.seed,
+        host=options.host,
     )
 
 
@@ -338,7 +347,7 @@ class _ProgressHandler(logging.Handler):
 
 def _main(arguments: Sequence[str]) -> int:
     options = json.loads(arguments[0])
-    options["projects"] = tuple(options["projects"])
+    options |= {name: tuple(options[name]) for name in ("projects", "host_names")}
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
     with open(int(arguments[1]), "w", buffering=1, encoding="utf-8") as pipe:  # noqa: PTH123 (a descriptor)
 

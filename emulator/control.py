@@ -13,6 +13,7 @@ from cos_customizer.emulator.machines.scripted import ScriptedBackend, Transcrip
 from cos_customizer.emulator.web import answer, context, json_object, service
 
 control_api = Blueprint("control", __name__, url_prefix="/emulator")
+health_api = Blueprint("health", __name__)
 
 
 @dataclass(frozen=True)
@@ -24,16 +25,24 @@ class Controls:
         shutdown: begins to end it.
         reset: removes everything.
         overview: what there is, for people.
+        is_ready: whether what is to be there from the beginning is there.
     """
 
     status: Callable[[], dict[str, Any]]
     shutdown: Callable[[], None]
     reset: Callable[[], None]
     overview: Callable[[], dict[str, Any]]
+    is_ready: Callable[[], bool]
 
 
 def _engine() -> ComputeEngine:
     return service(ComputeEngine)
+
+
+@health_api.get("/healthz")
+def _health() -> Response:
+    is_ready = service(Controls).is_ready()
+    return answer({"status": "ok" if is_ready else "starting"}, 200 if is_ready else 503)
 
 
 @control_api.get("/status")

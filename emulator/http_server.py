@@ -77,6 +77,8 @@ class GatedHandler(BaseHTTPRequestHandler):
     timeout: ClassVar[float] = 60  # how long a client may be silent
     disable_nagle_algorithm = True
     wbufsize = -1
+    front_gate: Gate | None = None
+    """Of the port that a connection came in by, if that is another than its server's."""
     server: "GatedServer"  # type: ignore[assignment]  # each service has a server of its own kind
 
     def answer_request(self, body: RequestBody) -> None:
@@ -123,7 +125,7 @@ class GatedHandler(BaseHTTPRequestHandler):
         self.server.busy.add(self.connection)
         try:
             try:
-                self.server.gate.check(self.command, self.path, self.headers)
+                (self.front_gate or self.server.gate).check(self.command, self.path, self.headers)
                 stream = cast(BinaryIO, self.rfile)
                 body = RequestBody(stream, self.headers, self.longest_body(), self.body_seconds)
                 with self.server.turnstile.passing():
@@ -184,19 +186,24 @@ class GatedHandler(BaseHTTPRequestHandler):
         super().end_headers()
 
 
-class _Handler(GatedHandler, WSGIRequestHandler):
+class ComputeHandler(GatedHandler, WSGIRequestHandler):
+    """Passes requests to the application of an `HttpServer`."""
+
     protocol_version = "HTTP/1.1"
     timeout = 300
     server: "HttpServer"
 
     def service(self) -> str:
+        """The one whose paths begin so."""
         return next((name for start, name in _SERVICES.items() if self.path.startswith(start)), "compute")
 
     def longest_body(self) -> int:
+        """Those of the path, if it is of another kind."""
         transfer = self.server.transfers.get(self.path)
         return transfer.longest_body if transfer else self.server.longest_body
 
     def answer_request(self, body: RequestBody) -> None:
+        """Let the application answer."""
         if transfer := self.server.transfers.get(self.path):
             self._transfer(transfer, body)
             return
@@ -248,6 +255,7 @@ class _Handler(GatedHandler, WSGIRequestHandler):
             self.connection.sendfile(file)
 
     def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002 (the base class has it so)
+        """Log what the server says."""
         LOG.log(logging.ERROR if type == "error" else logging.DEBUG, message, *args)
 
 
@@ -322,8 +330,11 @@ class HttpServer(ConnectionServer, ThreadedWSGIServer):
         port: TCP port; 0 takes a free one, `port` then says which.
         record: called after each request.
         guest_names: its other addresses, as guests have them in `Host`.
+        host: the address that it listens on.
+        handler: of connections.
 
     Attributes:
+        services: what else the handler may pass requests to: servers, with their handlers.
         transfers: paths that the application does not answer.
 
     Raises:
@@ -331,12 +342,21 @@ class HttpServer(ConnectionServer, ThreadedWSGIServer):
     """
 
     transfers: Mapping[str, Transfer] = {}
+    services: Mapping[str, tuple[socketserver.BaseServer, type[BaseHTTPRequestHandler]]] = {}
     longest_body = LONGEST_BODY
 
-    def __init__(self, app: Any, port: int, record: Record, guest_names: tuple[str, ...] = ()) -> None:
-        listener = socket.create_server(("127.0.0.1", port), backlog=128)
+    def __init__(
+        self,
+        app: Any,
+        port: int,
+        record: Record,
+        guest_names: tuple[str, ...] = (),
+        host: str = "127.0.0.1",
+        handler: type[socketserver.StreamRequestHandler] = ComputeHandler,
+    ) -> None:
+        listener = socket.create_server((host, port), backlog=128)
         try:
-            super().__init__("127.0.0.1", port, app, handler=_Handler, fd=listener.fileno())
+            super().__init__(host, port, app, handler=cast(Any, handler), fd=listener.fileno())
         finally:
             listener.close()
         self.port = self.server_address[1]

@@ -41,8 +41,10 @@ def overview(services: Services, objects: Store) -> dict[str, Any]:
 
 def _shown(path: str, resource: Resource) -> dict[str, Any]:
     parts = path.split("/")
-    last = {name: str(resource[name]).rpartition("/")[2] for name in ("machineType", "sourceImage") if name in resource}
-    copied = {name: resource[name] for name in ("status", "family", "diskSizeGb", "sizeGb") if name in resource}
+    links = [name for name in ("machineType", "sourceImage") if name in resource]
+    last: dict[str, Any] = {name: str(resource[name]).rpartition("/")[2] for name in links}
+    names = ("status", "family", "diskSizeGb", "sizeGb")
+    copied: dict[str, Any] = {name: resource[name] for name in names if name in resource}
     place = parts[3] if parts[2] == "zones" else "global"
     about = {"path": path, "name": parts[-1], "project": parts[1], "place": place}
     state = resource.get("deprecated", {}).get("state", "")

@@ -10,7 +10,6 @@ from flask import Blueprint, Response, redirect, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from cos_customizer.emulator.errors import ApiError
-from cos_customizer.emulator.web import answer
 
 page = Blueprint("page", __name__)
 
@@ -45,8 +44,3 @@ def _file(name: str = "") -> AnyResponse:
     content = files("cos_customizer.emulator").joinpath("ui", file).read_bytes()
     headers = {"Content-Security-Policy": _POLICY, "Cache-Control": "no-cache", "Referrer-Policy": "no-referrer"}
     return Response(content, headers=headers, content_type=kind)
-
-
-@page.get("/healthz")
-def _health() -> Response:
-    return answer({"status": "ok"})

@@ -13,10 +13,11 @@ from cos_customizer.emulator.compute.batch import batch_api
 from cos_customizer.emulator.compute.engine import ComputeEngine
 from cos_customizer.emulator.compute.quotas import Quotas
 from cos_customizer.emulator.compute.store import Resource
-from cos_customizer.emulator.control import Controls, control_api
+from cos_customizer.emulator.control import Controls, control_api, health_api
 from cos_customizer.emulator.errors import EmulatorError
 from cos_customizer.emulator.faults import Faults
-from cos_customizer.emulator.gate import loopback_gate
+from cos_customizer.emulator.front import FrontHandler
+from cos_customizer.emulator.gate import loopback_gate, open_gate
 from cos_customizer.emulator.guest_access import check_access
 from cos_customizer.emulator.http_server import HttpServer, Transfer
 from cos_customizer.emulator.logging.api import logging_api
@@ -41,9 +42,10 @@ from cos_customizer.emulator.storage.cloud_storage import CloudStorage
 from cos_customizer.emulator.turnstile import Turnstile
 from cos_customizer.emulator.web import Context, application
 
-_APP = application(compute_api, batch_api, logging_api, secret_manager_api, control_api, page)
+_APP = application(compute_api, batch_api, logging_api, secret_manager_api, control_api, health_api, page)
 _APP_FOR_GUESTS = application(secret_manager_api)
 _APP_FOR_GUESTS.before_request(check_access)
+_LOOPBACK = "127.0.0.1"
 _STAGING = ".staging."
 """How the names of directories begin in which another state is put together."""
 
@@ -62,6 +64,9 @@ class Emulator:
         registry_port: port of the registry; 0 takes a free one.
         cache_dir: where the stand-in image is kept from one state directory to another (`qemu` only).
         seed: what is there from the beginning, and again after a reset.
+        host: the address that `port` listens on, which serves all services; the others stay on loopback. If it is
+            not loopback, whoever reaches it may do everything.
+        host_names: what clients may call that address, beside `localhost` and `127.0.0.1`.
         shutdown: called when a client asks the emulator to end.
 
     Attributes:
@@ -89,10 +94,13 @@ class Emulator:
         registry_port: int = 0,
         cache_dir: Path | None = None,
         seed: Seed | None = None,
+        host: str = _LOOPBACK,
+        host_names: tuple[str, ...] = (),
         shutdown: Callable[[], None] = lambda: None,
     ) -> None:
         self._state_dir = state_dir = Path(state_dir)
         self._seed = seed
+        self._is_ready = False
         self._given_backend, self._cache_dir = backend, cache_dir
         self.clock = Clock()
         self.faults = Faults()
@@ -118,18 +126,27 @@ class Emulator:
                 self._services.registry, registry_port, self.faults, self.calls.record, GATEWAY_IP
             )
             self._controls = Controls(
-                self.status, shutdown, self.reset, lambda: overview(self._services, self._storage.store)
+                self.status,
+                shutdown,
+                self.reset,
+                lambda: overview(self._services, self._storage.store),
+                lambda: self._is_ready,
             )
             self._context = Context((), self.faults, self.calls, self.use_project)
             self._take_up()
-            self._http = HttpServer(self._context.wsgi(_APP), port, self.calls.record)
+            self._host = host
+            app = self._context.wsgi(_APP)
+            self._http = HttpServer(app, port, self.calls.record, host=host, handler=FrontHandler)
+            self._http.services = {"storage": self._storage.served, "registry": self._registry.served}
+            if host != _LOOPBACK or host_names:
+                self._http.gate = open_gate(self._http.port, (host, *host_names))
             self._http.transfers = {"/emulator/state": Transfer(self._saved, self.load, limits.longest_upload())}
             self._guest_http = HttpServer(self._context.wsgi(_APP_FOR_GUESTS), 0, self.calls.record)
         except (OSError, EmulatorError) as error:
             self._services.close()
             if isinstance(error, EmulatorError):
                 raise
-            raise EmulatorError(f"cannot listen on 127.0.0.1: {error}", "choose other ports") from error
+            raise EmulatorError(f"cannot listen on {host}: {error}", "choose other ports") from error
         for server in (self._http, self._guest_http, self._storage.server):
             server.turnstile = self._turnstile
         self._registry.pass_by(self._turnstile)
@@ -223,6 +240,7 @@ class Emulator:
             for fault in self._seed.faults:
                 self.faults.add(**fault)
             self.calls.clear()
+        self._is_ready = True
 
     def stop(self) -> None:
         """Stop answering, stop all machines, and keep the state."""
@@ -243,11 +261,15 @@ class Emulator:
         self.stop()
 
     def environment(self) -> dict[str, str]:
-        """Return the environment variables that point clients to this emulator."""
+        """Return the environment variables that point clients to this emulator.
+
+        With a `host` of its own all lead to the one port: the others are not to be seen from there.
+        """
+        storage = self.storage_port if self._host == _LOOPBACK else self.port
         return {
             "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE": f"http://127.0.0.1:{self.port}/compute/v1/",
-            "STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{self.storage_port}",
-            "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE": f"http://127.0.0.1:{self.storage_port}/storage/v1/",
+            "STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{storage}",
+            "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE": f"http://127.0.0.1:{storage}/storage/v1/",
             "CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING": f"http://127.0.0.1:{self.port}/",
             "CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER": f"http://127.0.0.1:{self.port}/",
         }

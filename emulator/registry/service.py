@@ -38,6 +38,8 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     wbufsize = -1
     server: "_Server"
+    front_gate: Gate | None = None
+    """Of the port that a connection came in by, if that is another than its server's."""
     host = ""
     """Of the registry that this connection is to, once a guest has asked for it."""
 
@@ -93,7 +95,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         server = self.server
-        gate = Gate(frozenset((self.host, f"{self.host}:443"))) if self.host else server.gate
+        gate = Gate(frozenset((self.host, f"{self.host}:443"))) if self.host else self.front_gate or server.gate
         try:
             gate.check(self.command, self.path, self.headers)
             if self._fault():
@@ -242,6 +244,11 @@ class Registry:
         self._server = _Server(port, guest_host, api, faults, record, is_for_guests=False)
         self._guests = _Server(0, guest_host, api, faults, record, is_for_guests=True)
         self.port, self.guest_port = self._server.port, self._guests.port
+
+    @property
+    def served(self) -> tuple[ThreadingHTTPServer, type[BaseHTTPRequestHandler]]:
+        """Its HTTP server for programs of this machine, with the class of its handlers."""
+        return self._server, _Handler
 
     def pass_by(self, turnstile: Turnstile) -> None:
         """Let requests pass where those of the other services do."""

@@ -203,6 +203,11 @@ class CloudStorage:
         self.port: int = self._server.server_address[1]
 
     @property
+    def served(self) -> tuple[ConnectionServer, type[GatedHandler]]:
+        """Its HTTP server, with the class of its handlers."""
+        return self._server, _Handler
+
+    @property
     def server(self) -> ConnectionServer:
         """Its HTTP server."""
         return self._server

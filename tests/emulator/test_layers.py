@@ -13,6 +13,7 @@ ALLOWED = {
     "faults": "patterns",
     "files": "",
     "gate": "errors",
+    "front": "http_server",
     "request_body": "errors",
     "turnstile": "errors",
     "http_server": "errors gate request_body turnstile",
@@ -38,7 +39,7 @@ ALLOWED = {
     "page": "errors web",
     "project_removal": "errors projects services storage",
     "local_project": "compute errors faults request_log server",
-    "server": "clock compute control errors faults gate guest_access http_server limits logging machines "
+    "server": "clock compute control errors faults front gate guest_access http_server limits logging machines "
     "overview page project_removal projects registry request_log saved_state secret_manager seed services "
     "storage turnstile web",
     "background": "errors files machines seed server",

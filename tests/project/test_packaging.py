@@ -30,7 +30,9 @@ def locked(name: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("lock", "extras"), [("runtime.txt", ()), ("dev.txt", ("emulator", "dev"))], ids=["runtime", "dev"]
+    ("lock", "extras"),
+    [("runtime.txt", ()), ("emulator.txt", ("emulator",)), ("dev.txt", ("emulator", "dev"))],
+    ids=["runtime", "emulator", "dev"],
 )
 def test_the_lock_satisfies_the_project(lock: str, extras: tuple[str, ...]) -> None:
     wanted = [*PROJECT["project"]["dependencies"]]
@@ -43,12 +45,14 @@ def test_the_lock_satisfies_the_project(lock: str, extras: tuple[str, ...]) -> N
         assert requirement.specifier.contains(version), f"{requirement} is locked at {version}: make lock"
 
 
-def test_both_locks_agree() -> None:
-    runtime, dev = locked("runtime.txt"), locked("dev.txt")
+def test_the_locks_agree() -> None:
+    runtime, dev, emulator = locked("runtime.txt"), locked("dev.txt"), locked("emulator.txt")
     assert {name: dev.get(name) for name in runtime} == runtime
+    assert {name: emulator.get(name) for name in runtime} == runtime
+    assert {name: dev.get(name) for name in emulator} == emulator
 
 
-@pytest.mark.parametrize("lock", ["runtime.txt", "dev.txt", "build.txt"])
+@pytest.mark.parametrize("lock", ["runtime.txt", "emulator.txt", "dev.txt", "build.txt"])
 def test_every_locked_package_has_a_hash_and_no_index(lock: str) -> None:
     text = (ROOT / "requirements" / lock).read_text()
     assert not re.search(r"https?://|--(extra-)?index-url|--find-links", text)
