@@ -1,10 +1,9 @@
 """The emulator as a whole: its services on loopback, started and stopped in this process."""
 
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self, cast
+from typing import Any, Self
 
 from cos_customizer.emulator import limits
 from cos_customizer.emulator.clock import Clock
@@ -31,26 +30,24 @@ from cos_customizer.emulator.project_removal import remove_project
 from cos_customizer.emulator.projects import READ_ONLY_PROJECT, is_project_id
 from cos_customizer.emulator.registry.service import Registry
 from cos_customizer.emulator.request_log import RequestLog
-from cos_customizer.emulator.saved_state.archive import Reader
-from cos_customizer.emulator.saved_state.parts import Loaded, load_state, save_state
 from cos_customizer.emulator.secret_manager.api import secret_manager_api
 from cos_customizer.emulator.secret_manager.store import Secrets
 from cos_customizer.emulator.seed.model import Seed
 from cos_customizer.emulator.seed.planting import Planting
-from cos_customizer.emulator.services import Services, open_services, replaced_state, restore_replaced
+from cos_customizer.emulator.services import Services, open_services, recover_state
 from cos_customizer.emulator.storage.cloud_storage import CloudStorage
 from cos_customizer.emulator.turnstile import Turnstile
 from cos_customizer.emulator.web import Context, application
+from cos_customizer.emulator.whole_state import WholeState
 
 _APP = application(compute_api, batch_api, logging_api, secret_manager_api, control_api, health_api, page)
 _APP_FOR_GUESTS = application(secret_manager_api)
 _APP_FOR_GUESTS.before_request(check_access)
 _LOOPBACK = "127.0.0.1"
-_STAGING = ".staging."
 """How the names of directories begin in which another state is put together."""
 
 
-class Emulator:
+class Emulator(WholeState):
     """A local Compute Engine, Cloud Storage, Cloud Logging, Secret Manager and registry of container images.
 
     A context manager: it answers inside, and leaves no process or port behind.
@@ -111,7 +108,7 @@ class Emulator:
         for project in projects:
             if not is_project_id(project):
                 raise EmulatorError(f"{project[:100]!r} is no project id", "-project takes ids such as my-project")
-        restore_replaced(state_dir)
+        recover_state(state_dir)
         self._services = self._open()
         try:
             self._storage = CloudStorage(
@@ -140,7 +137,7 @@ class Emulator:
             self._http.services = {"storage": self._storage.served, "registry": self._registry.served}
             if host != _LOOPBACK or host_names:
                 self._http.gate = open_gate(self._http.port, (host, *host_names))
-            self._http.transfers = {"/emulator/state": Transfer(self._saved, self.load, limits.longest_upload())}
+            self._http.transfers = {"/emulator/state": Transfer(self.saved, self.load, limits.longest_upload())}
             self._guest_http = HttpServer(self._context.wsgi(_APP_FOR_GUESTS), 0, self.calls.record)
         except (OSError, EmulatorError) as error:
             self._services.close()
@@ -328,104 +325,6 @@ class Emulator:
             "clock": self.clock.timestamp(),
             **self._engine.status(),
         }
-
-    def reset(self) -> None:
-        """Remove everything: resources, machines, objects, container images, secrets, log entries.
-
-        Faults, scripts and the log of requests go, too. The seed is put in again. The clock goes on, as it cannot be
-        turned back.
-
-        Raises:
-            EmulatorError: requests do not end, or files cannot be moved; nothing was changed.
-        """
-        with tempfile.TemporaryDirectory(dir=self._state_dir, prefix=_STAGING) as directory:
-            self._replace(Loaded(Path(directory), self._backend.name))
-        self._plant()
-
-    def save(self, file: BinaryIO) -> None:
-        """Write the whole state to a file, secrets with their values. Requests wait meanwhile.
-
-        Raises:
-            EmulatorError: machines run, or something is under way.
-        """
-        with self._turnstile.closed():
-            self._engine.check_at_rest()
-            services = self._services
-            about = {"machines": self._backend.name, "saved": self.clock.timestamp()}
-            save_state(
-                file,
-                about,
-                self._state_dir,
-                services.engine.shared.store,
-                self._storage.store,
-                services.images,
-                services.logs,
-                services.secrets,
-            )
-
-    def _saved(self) -> BinaryIO:
-        file = cast(BinaryIO, tempfile.TemporaryFile(dir=self._state_dir, prefix=_STAGING))  # noqa: SIM115
-        try:
-            self.save(file)
-            file.seek(0)
-        except BaseException:
-            file.close()
-            raise
-        return file
-
-    def load(self, source: Reader) -> None:
-        """Put a state that was saved in the place of the present one; faults, scripts and requests are forgotten, too.
-
-        Args:
-            source: has what `save` has written. Machines that run are stopped, and gone.
-
-        Raises:
-            EmulatorError: it is foreign, damaged or of a later version, or see `reset`; nothing was changed.
-        """
-        with tempfile.TemporaryDirectory(dir=self._state_dir, prefix=_STAGING) as directory:
-            self._replace(load_state(source, Path(directory), self._backend.name, limits.most_registry()))
-
-    def _replace(self, loaded: Loaded) -> None:
-        def end_waiting() -> None:
-            self.faults.clear()
-            self._engine.end_waiting()
-
-        with self._turnstile.closed(end_waiting):
-            end_waiting()
-            secrets = self.secrets.saved()  # whose values are in no file
-            self._close()
-            try:
-                with replaced_state(self._state_dir, loaded.directory):
-                    self._reopen()
-                    try:
-                        self.secrets.restore(loaded.secrets)
-                    except BaseException:
-                        self._close()
-                        raise
-            except Exception as error:
-                self._reopen()
-                self.secrets.restore(secrets)
-                why = f"the state cannot be taken up, and the one before is there again: {error!r}"
-                raise error if isinstance(error, EmulatorError) else EmulatorError(why) from error
-            self.calls.clear()
-            self._projects.clear()
-            if isinstance(self._backend, ScriptedBackend):
-                self._backend.transcripts.clear()
-            self._take_up()
-
-    def _close(self) -> None:
-        self._services.close()
-        self._storage.store.close()
-        self.clock.forget_listeners()
-
-    def _reopen(self) -> None:
-        self._services = self._open()
-        try:
-            self._storage.reopen()
-        except BaseException:
-            self._services.close()
-            raise
-        self._take_up()
 
     def _given_attributes(self) -> dict[str, str]:
         return {

@@ -1,5 +1,6 @@
 """What one emulator keeps: the services behind its ports, opened on a state directory, which can be replaced."""
 
+import fcntl
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -32,6 +33,8 @@ KEPT = (
 """Names in a state directory that are its state; the others are about the process that uses it."""
 REPLACED = ".replaced"
 """Where the state before is, while another takes its place."""
+STAGING = ".staging."
+"""How the names of directories begin in which another state is put together."""
 _ALL_MOVED = "all-moved"
 
 
@@ -124,6 +127,20 @@ def replaced_state(directory: Path, new: Path) -> Iterator[None]:
     rmtree(gone, ignore_errors=True)
 
 
+def recover_state(directory: Path) -> None:
+    """Put in order what a killed emulator has left half replaced; one that runs on the directory is not disturbed."""
+    if not directory.is_dir():
+        return
+    with (directory / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return  # whoever opens the directory next says so
+        restore_replaced(directory)
+        for left in (*directory.glob(f"{REPLACED}.*"), *directory.glob(f"{STAGING}*")):
+            _remove(left)
+
+
 def restore_replaced(directory: Path) -> None:
     """Put the state back that was to be replaced by another, if whoever did that has not come to its end."""
     before = directory / REPLACED
@@ -133,8 +150,6 @@ def restore_replaced(directory: Path) -> None:
                 _remove(directory / name)
         _move(KEPT, before, directory)
         rmtree(before, ignore_errors=True)
-    for left in directory.glob(f"{REPLACED}.*"):
-        rmtree(left, ignore_errors=True)
 
 
 def _move(names: Iterable[str], source: Path, target: Path) -> None:

@@ -315,6 +315,18 @@ def test_a_killed_load_leaves_the_state_before(
     assert not (old / REPLACED).exists()
 
 
+def test_what_a_killed_emulator_was_putting_together_is_gone_and_a_running_one_is_not_disturbed(tmp_path: Path) -> None:
+    for name in (".staging.x", f"{REPLACED}.1"):
+        (tmp_path / name).mkdir()
+    with Emulator(tmp_path) as emulator:
+        assert [path.name for path in tmp_path.glob(".*")] == []
+        (tmp_path / ".staging.y").mkdir()
+        with pytest.raises(EmulatorError, match="another emulator uses"):
+            Emulator(tmp_path)
+        assert (tmp_path / ".staging.y").exists()
+        assert Compute(emulator).names("images") == []
+
+
 def test_a_load_that_came_to_its_end_stays(states: tuple[Path, Path]) -> None:
     old, new = states
     wanted = names_of(new)
