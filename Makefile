@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all test-fast test-container test-vm container host-packages test-packages \
-  check-gpu check-python lint bench faults fuzz release docs recording site pictures venv lock clean
+  check-gcloud check-gpu check-python lint bench faults fuzz release docs recording site pictures venv lock clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 18
@@ -28,7 +28,7 @@ test-fast: venv test-packages ## run those of `make test` that start no programs
 test-container: venv ## build the container image and run the tests that start containers of it
 	$(VENV)/bin/pytest -m "container and not vm"
 
-test-vm: host-packages ## run the tests that boot VMs under QEMU
+test-vm: host-packages ## run the tests that boot VMs under QEMU: [HALF=0|1|commit]
 	$(VENV)/bin/pytest -m vm -n 2 --dist loadgroup
 
 container: venv ## build the container image and its bill of materials: [IMAGE=… TAG=… CONTAINER_TOOL=… TARGET=emulator]
@@ -45,6 +45,9 @@ lint: venv ## check style, types and shell scripts
 
 check-python: ## run the tests of core, command line and library with another Python, where one is at hand [OTHER_PYTHON=…]
 	@make/check_python.sh
+
+check-gcloud: venv ## run gcloud's commands on the local Compute Engine, and print a table of what came of them: [ONLY=pattern]
+	@$(VENV)/bin/python make/check_gcloud.py
 
 check-gpu: venv ## try a real GPU driver in your own project: PROJECT=… [ZONE=… GPU_TYPE=… VERSION=… IMAGE_FAMILY=… KEEP=1]
 	@make/check_gpu.sh

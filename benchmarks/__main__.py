@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks import build, build_context, container, serial_consoles, start_up
+from benchmarks import build, build_context, container, serial_consoles, start_up, storage_uploads
 from benchmarks.bench import Cloud, Figure, local_cloud
 
 _CONTEXT_MIB, _FULL_CONTEXT_MIB = 256, 2048
@@ -20,6 +20,7 @@ def figures(cloud: Cloud, only: list[str], context_mib: int) -> Iterator[Figure]
         "build": lambda: build.measure(cloud),  # the first, while the cache is empty
         "start-up": lambda: start_up.measure(cloud),
         "build-context": lambda: build_context.measure(cloud, context_mib),
+        "storage-uploads": lambda: storage_uploads.measure(cloud, context_mib),
         "serial-consoles": lambda: serial_consoles.measure(cloud),
         "container": container.measure,
     }
@@ -32,9 +33,11 @@ def main() -> int:
     """Print the table."""
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     parser.add_argument(
-        "part", nargs="*", help="build, start-up, build-context, serial-consoles; all these by default; container"
+        "part",
+        nargs="*",
+        help="build, start-up, build-context, storage-uploads, serial-consoles; all these by default; container",
     )
-    parser.add_argument("--full", action="store_true", help=f"a build context of {_FULL_CONTEXT_MIB} MiB")
+    parser.add_argument("--full", action="store_true", help=f"a build context and an upload of {_FULL_CONTEXT_MIB} MiB")
     arguments = parser.parse_args()
     over = 0
     print(_ROW.format("", "measured", "limit", ""))

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cos_customizer.emulator.background import find
+
 PROGRAM = str(Path(sys.executable).with_name("cos-customizer"))
 ZONE = "us-west1-b"
 PROJECT = "my-project"
@@ -65,11 +67,13 @@ class Cloud:
         directory: temporary; holds `home`, `workspace` (the working directory) and `cache`.
         environment: of the commands.
         control: address of the emulator's own API.
+        pid: of the emulator.
     """
 
     directory: Path
     environment: dict[str, str]
     control: str
+    pid: int
     extra: dict[str, str] = field(default_factory=dict)
 
     def run(self, *command: str) -> Ran:
@@ -148,7 +152,8 @@ def local_cloud(directory: Path) -> Iterator[Cloud]:
         for line in started.stdout.splitlines():
             name, _, value = line.removeprefix("export ").partition("=")
             environment[name] = shlex.split(value)[0]
-        origin = environment["CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE"].removesuffix("compute/v1/")
-        yield Cloud(directory, environment, f"{origin}emulator/")
+        running = find(directory / "state")
+        assert running is not None
+        yield Cloud(directory, environment, running.control, running.pid)
     finally:
         subprocess.run([PROGRAM, "emulator", "stop", state], env=environment, check=False, capture_output=True)

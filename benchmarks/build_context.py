@@ -21,7 +21,7 @@ def measure(cloud: Cloud, mib: int) -> Iterator[Figure]:
     cloud.ask("POST", "scripts", vm_script(0))
     large = cloud.directory / "workspace" / "large"
     archive, upload = _peaks(cloud, "context-small")
-    _write(large, mib)
+    write_noise(large, mib)
     try:
         archive_large, upload_large = _peaks(cloud, "context-large")
     finally:
@@ -37,8 +37,13 @@ def _peaks(cloud: Cloud, image: str) -> tuple[float, float]:
     return archive.peak_mib, cloud.finish(image).peak_mib
 
 
-def _write(path: Path, mib: int) -> None:
-    """Bytes that no compression makes smaller: a repetition is farther away than gzip looks back."""
+def write_noise(path: Path, mib: int) -> None:
+    """Write bytes that no compression makes smaller: a repetition is farther away than gzip looks back.
+
+    Args:
+        path: of the file.
+        mib: its size.
+    """
     block = os.urandom(1 << 20)
     with path.open("wb") as file:
         for _ in range(mib):

@@ -18,10 +18,11 @@ def overview(services: Services, objects: Store) -> dict[str, Any]:
         objects: of Cloud Storage.
     """
     engine = services.engine
-    found: dict[str, list[dict[str, Any]]] = {"instances": [], "images": [], "disks": []}
+    places = {"instances": "zones/-", "images": "global", "snapshots": "global", "disks": "zones/-"}
+    found: dict[str, list[dict[str, Any]]] = {kind: [] for kind in places}
     projects = engine.shared.store.projects()
     for project in projects:
-        for kind, place in (("instances", "zones/-"), ("images", "global"), ("disks", "zones/-")):
+        for kind, place in places.items():
             found[kind] += [_shown(path, each) for path, each in engine.under(f"projects/{project}/{place}/{kind}")]
     found["buckets"] = [_bucket(each, objects) for each in objects.buckets()]
     found["secrets"] = [
@@ -41,7 +42,7 @@ def overview(services: Services, objects: Store) -> dict[str, Any]:
 
 def _shown(path: str, resource: Resource) -> dict[str, Any]:
     parts = path.split("/")
-    links = [name for name in ("machineType", "sourceImage") if name in resource]
+    links = [name for name in ("machineType", "sourceImage", "sourceDisk") if name in resource]
     last: dict[str, Any] = {name: str(resource[name]).rpartition("/")[2] for name in links}
     names = ("status", "family", "diskSizeGb", "sizeGb")
     copied: dict[str, Any] = {name: resource[name] for name in names if name in resource}

@@ -19,13 +19,15 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from api_methods import api_methods
 from google.cloud import compute_v1
 from reporting_reference import events, results
 from support.command_line import run
 from support.compute_clients import Compute
 from support.family_images import DAY, OURS, add_images, built_before
 from support.guest_scripts import marker, script, succeeded, succeeding
-from support.leftovers import anonymous_bucket, labelled, make_disk, store
+from support.leftovers import labelled, make_disk, store
+from support.storage_clients import anonymous_bucket
 
 import cos_customizer
 from cos_customizer.cli.main import program
@@ -320,6 +322,7 @@ def produce(block: Block, emulator: Emulator, directory: Path) -> str:
     if block.kind in simple:
         return simple[block.kind](block.argument)
     examples: dict[str, Callable[[], Any]] = {
+        "api-methods": lambda: api_methods(emulator),
         "dry-run": _dry_run,
         "init": _init,
         "output-file": lambda: _output_file(emulator),

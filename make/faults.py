@@ -6,7 +6,6 @@ whose names a regular expression finds. Exit code 1 if anything came out wrong.
 
 import os
 import re
-import subprocess
 import sys
 import tempfile
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from support.fault_cases import COLUMNS, Case, Undisturbed, Verdict, attempt, matrix
 from support.fault_place import FaultPlace
+from support.rotation import part
 
 from cos_customizer.flows.local_server import LocalServer
 
@@ -39,11 +39,7 @@ def _attempt(case: Case) -> Verdict:
 
 
 def _chosen(cases: list[Case]) -> list[Case]:
-    if tenth := os.environ.get("TENTH"):
-        if tenth == "commit":
-            commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout
-            tenth = str(int(commit or "0", 16))
-        cases = cases[int(tenth) % 10 :: 10]
+    cases = list(part(cases, "TENTH", 10))
     if only := os.environ.get("ONLY"):
         cases = [case for case in cases if re.search(only, case.name)]
     return cases

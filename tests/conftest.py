@@ -8,16 +8,20 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.guest_machines import Storage
+from support.rotation import that_wait
 from support.specifications import SpecMaker
 
 from cos_customizer.customizer.spec.model import BuildSpec, parse_spec
 from cos_customizer.emulator.background import default_cache_dir
 from cos_customizer.emulator.machines.backend import Backend
 from cos_customizer.emulator.server import Emulator, make_backend
+
+if TYPE_CHECKING:
+    from google.cloud.storage import Bucket
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell lets its background jobs ignore Ctrl-C, and what they start inherits that.
@@ -27,8 +31,11 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # of nohup
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that take long come first, so that at the end all cores have something to do."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Files that take long come first, so that at the end all cores have something to do; HALF leaves some VMs out."""
+    if waiting := that_wait(items, "HALF", 2):
+        config.hook.pytest_deselected(items=waiting)
+        items[:] = [item for item in items if item not in set(waiting)]
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
     items.sort(key=lambda item: -slow[item.path])
 
@@ -47,6 +54,14 @@ def emulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulat
             monkeypatch.setenv(name, value)
         monkeypatch.setattr("cos_customizer.gcp.serial_console.FASTEST_POLL", 0.05)  # the emulator has no quota
         yield running
+
+
+@pytest.fixture
+def bucket(emulator: Emulator) -> "Bucket":
+    """The bucket of the emulator's project, by Google's client."""
+    from support.storage_clients import anonymous_bucket
+
+    return anonymous_bucket()
 
 
 @pytest.fixture(scope="module")

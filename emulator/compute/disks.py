@@ -1,19 +1,20 @@
 """Persistent disks."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cos_customizer.emulator.compute.image_lookup import image_key, resolve_image
 from cos_customizer.emulator.compute.labels import check_labels, fingerprint
 from cos_customizer.emulator.compute.operations import Target
 from cos_customizer.emulator.compute.references import check_name, last, link, new_id, path_of_link
 from cos_customizer.emulator.compute.shared import SharedParts
+from cos_customizer.emulator.compute.sources import Source, disk_key, find_source, make_disk
 from cos_customizer.emulator.compute.statuses import DiskStatus, change_status
 from cos_customizer.emulator.compute.store import Resource
 from cos_customizer.emulator.compute.zones import DISK_TYPES, check_zone
 from cos_customizer.emulator.errors import already_exists, in_use, invalid, unsupported
 
-_UNSUPPORTED = ("sourceSnapshot", "sourceInstantSnapshot", "sourceDisk", "sourceStorageObject", "replicaZones")
+_UNSUPPORTED = ("sourceInstantSnapshot", "sourceStorageObject", "replicaZones", "asyncPrimaryDisk", "storagePool")
 _MAX_GB = 65536
 _EMPTY_GB = 500
 """Size of a disk without a source for which no size is given."""
@@ -26,12 +27,17 @@ class DiskDraft:
     Attributes:
         path: of the disk.
         resource: the disk, CREATING.
-        warnings: of the operation that makes it.
+        source: that it is to be made of; None for an empty disk.
     """
 
     path: str
     resource: Resource
-    warnings: tuple[dict[str, Any], ...]
+    source: Source | None
+
+    @property
+    def warnings(self) -> tuple[dict[str, Any], ...]:
+        """Those of the operation that makes it."""
+        return self.source.warnings if self.source else ()
 
 
 class Disks:
@@ -41,7 +47,7 @@ class Disks:
         self._shared = shared
 
     def insert(self, project: str, zone: str, body: dict[str, Any], source_image: str = "") -> Resource:
-        """Create a disk of its own, from an image or empty; returns the operation.
+        """Create a disk of its own, from an image, a snapshot or another disk, or empty; returns the operation.
 
         Args:
             project: the disk's project.
@@ -69,7 +75,7 @@ class Disks:
                 store.delete(path)
 
         target = Target(path, draft.resource["id"], "insert")
-        return self._shared.operations.start(target, lambda: self.make(path), undo=undo, warnings=draft.warnings)
+        return self._shared.operations.start(target, lambda: self.make([draft]), undo=undo, warnings=draft.warnings)
 
     def draft(self, project: str, zone: str, body: dict[str, Any], field: str) -> DiskDraft:
         """Check the request for a new disk, and design it.
@@ -77,7 +83,8 @@ class Disks:
         Args:
             project: the disk's project.
             zone: its zone, which exists.
-            body: name, sourceImage, sizeGb, type, labels, description, licenses, diskEncryptionKey.
+            body: name, sourceImage, sourceSnapshot, sourceDisk, sizeGb, type, labels, description, licenses,
+                diskEncryptionKey.
             field: where the body stands in the request, for errors.
 
         Raises:
@@ -87,7 +94,8 @@ class Disks:
         path = f"projects/{project}/zones/{zone}/disks/{name}"
         if self._shared.store.find(path):
             raise already_exists(path)
-        kind = last(body.get("type", "pd-standard"))
+        source = find_source(self._shared, project, body, field)
+        kind = last(body.get("type") or (source.resource["type"] if source and source.is_disk else "pd-standard"))
         if kind not in DISK_TYPES:
             raise invalid(f"{field}.type", kind, f"Disk type with name '{kind}' does not exist in zone '{zone}'.")
         labels = check_labels(body.get("labels", {}), f"{field}.labels")
@@ -109,41 +117,42 @@ class Disks:
             disk["labels"] = labels
         if "diskEncryptionKey" in body:
             disk["diskEncryptionKey"] = encryption_key(body["diskEncryptionKey"])
-        size, smallest = int(body.get("sizeGb", 0)), 1
-        warnings: tuple[dict[str, Any], ...] = ()
-        if "sourceImage" in body:
-            source = resolve_image(self._shared.store, body["sourceImage"], project, f"{field}.sourceImage")
-            image, warnings = source.resource, source.warnings
-            smallest = int(image["diskSizeGb"])
-            disk.update({"sourceImage": link(source.path), "sourceImageId": image["id"]})
-            inherited = ("architecture", "guestOsFeatures", "licenseCodes")
-            disk.update({key: image[key] for key in inherited if key in image})
-            disk["licenses"] = list(dict.fromkeys([*image.get("licenses", []), *body.get("licenses", [])]))
-        size = size or (smallest if "sourceImage" in body else _EMPTY_GB)
-        if size < smallest:
-            why = f"Requested disk size cannot be smaller than the image size ({smallest} GB)"
+        size, smallest = int(body.get("sizeGb", 0)), source.size_gb if source else 1
+        if source:
+            _check_place(source, path, f"{field}.{source.field}")
+            licenses = [*source.resource.get("licenses", []), *body.get("licenses", [])]
+            disk.update({**source.fields(), **source.inherited()})
+            disk["licenses"] = list(dict.fromkeys(licenses))
+        size = size or (smallest if source else _EMPTY_GB)
+        if source and size < smallest:
+            why = f"Requested disk size cannot be smaller than the {source.kind} size ({smallest} GB)"
             raise invalid(f"{field}.sizeGb", size, why)
         if size > _MAX_GB:
             raise invalid(f"{field}.sizeGb", size, f"Disk size must be at most {_MAX_GB} GB.")
         disk["sizeGb"] = str(size)
-        return DiskDraft(path, disk, warnings)
+        return DiskDraft(path, disk, source)
 
-    def make(self, path: str) -> None:
-        """Make the disk behind a stored resource; a failure removes the resource."""
+    def make(self, drafts: Sequence[DiskDraft]) -> None:
+        """Make the disks behind stored resources; a failure removes the resource. They are READY all at once."""
         store = self._shared.store
-        disk = store.get(path)
-        try:
-            image = None
-            if "sourceImage" in disk:
-                source = path_of_link(disk["sourceImage"])
-                image = image_key(source, store.get(source))
-            self._shared.backend.create_disk(disk_key(disk), image, int(disk["sizeGb"]))
-        except BaseException:
-            store.delete(path)
-            raise
+        for draft in drafts:
+            self._make(draft)
         with store.lock:
-            if store.get(path)["status"] != DiskStatus.DELETING:  # it may be deleted as soon as its name is known
-                change_status(store, path, DiskStatus.READY)
+            for draft in drafts:
+                if store.get(draft.path)["status"] != DiskStatus.DELETING:  # it may be deleted since its name is known
+                    change_status(store, draft.path, DiskStatus.READY)
+
+    def _make(self, draft: DiskDraft) -> None:
+        busy, source = self._shared.busy_disks, draft.source
+        reading = busy.take(source.path, refuses=False) if source and source.is_disk else None
+        try:
+            make_disk(self._shared, disk_key(draft.resource), source, int(draft.resource["sizeGb"]))
+        except BaseException:
+            self._shared.store.delete(draft.path)
+            raise
+        finally:
+            if reading:
+                busy.release(reading)
 
     def delete(self, project: str, zone: str, name: str) -> Resource:
         """Delete a disk that no instance uses; returns the operation.
@@ -177,11 +186,21 @@ class Disks:
         def work() -> None:
             self._shared.backend.resize_disk(disk_key(disk), size)
             self._shared.store.update(path, sizeGb=str(size))
+            self._show_size(path, str(size))
 
         return self._shared.operations.start(Target(path, disk["id"], "resize"), work)
 
+    def _show_size(self, path: str, size: str) -> None:
+        """Show a disk's new size in the instances that use it."""
+        store = self._shared.store
+        with store.lock:
+            for user in store.get(path).get("users", []):
+                instance, source = store.get(path_of_link(user)), link(path)
+                disks = [{**one, "diskSizeGb": size} if one["source"] == source else one for one in instance["disks"]]
+                store.update(path_of_link(user), disks=disks)
+
     def remove(self, path: str) -> None:
-        """Remove a disk as soon as no image is being made of it."""
+        """Remove a disk as soon as nothing is being made of it."""
         self._shared.busy_disks.wait(path)
         disk = self._shared.store.find(path)
         if disk:
@@ -189,9 +208,15 @@ class Disks:
             self._shared.store.delete(path)
 
 
-def disk_key(disk: Resource) -> str:
-    """Return the backend's key of a disk."""
-    return f"disk-{disk['id']}"
+def _check_place(source: Source, path: str, field: str) -> None:
+    """Refuse a disk of another zone as a source.
+
+    Raises:
+        ApiError: 400.
+    """
+    zone = path.split("/")[3]
+    if source.is_disk and source.path.split("/")[2:4] != ["zones", zone]:
+        raise invalid(field, source.path, f"The source disk must be in zone '{zone}'.")
 
 
 def encryption_key(given: dict[str, Any]) -> dict[str, Any]:

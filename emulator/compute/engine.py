@@ -17,6 +17,7 @@ from cos_customizer.emulator.compute.quotas import Quotas
 from cos_customizer.emulator.compute.recovery import recover
 from cos_customizer.emulator.compute.references import path_of_link
 from cos_customizer.emulator.compute.shared import SharedParts
+from cos_customizer.emulator.compute.snapshots import Snapshots
 from cos_customizer.emulator.compute.statuses import InstanceStatus
 from cos_customizer.emulator.compute.store import Resource, Store
 from cos_customizer.emulator.compute.templates import Templates
@@ -25,13 +26,13 @@ from cos_customizer.emulator.faults import Faults
 from cos_customizer.emulator.machines.backend import Backend
 
 _BACKEND = "emulator/backend"
-_STORED = ("images", "disks", "instanceTemplates")
+_STORED = ("images", "snapshots", "disks", "instanceTemplates")
 """Kinds of resources that are in the store as the API shows them."""
 _CLOSE_SECONDS = 10.0
 
 
 class ComputeEngine:
-    """Images, disks, instances and operations of all projects.
+    """Images, snapshots, disks, instances and operations of all projects.
 
     Args:
         directory: where the state is kept; it goes on from what an earlier emulator has left there.
@@ -81,6 +82,7 @@ class ComputeEngine:
             raise
         self.disks = Disks(shared)
         self.images = Images(shared)
+        self.snapshots = Snapshots(shared)
         self.templates = Templates(shared)
         self.quotas = Quotas(store, backend.most_machines)
         self.policies = Policies(shared)
@@ -164,7 +166,7 @@ class ComputeEngine:
     def status(self) -> dict[str, Any]:
         """Return how many resources there are, by kind, and which zones have run out of machines."""
         kinds = [path.split("/")[-2] for path, _ in self.shared.store.stored()]
-        counts = {kind: kinds.count(kind) for kind in ("images", "disks", "instances")}
+        counts = {kind: kinds.count(kind) for kind in ("images", "snapshots", "disks", "instances")}
         return {**counts, "running": self.instances.running(), "stockedOut": self.instances.stocked_out()}
 
     def check_at_rest(self) -> None:

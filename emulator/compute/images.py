@@ -5,14 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from cos_customizer.emulator.clock import from_rfc3339
-from cos_customizer.emulator.compute.disks import disk_key, encryption_key
-from cos_customizer.emulator.compute.image_lookup import image_key, newest_image, resolve_image
+from cos_customizer.emulator.compute.disks import encryption_key
+from cos_customizer.emulator.compute.image_lookup import image_key, newest_image
 from cos_customizer.emulator.compute.labels import check_labels, fingerprint
 from cos_customizer.emulator.compute.operations import Target
 from cos_customizer.emulator.compute.references import check_name, link, new_id, path_of, path_of_link
 from cos_customizer.emulator.compute.shared import SharedParts
 from cos_customizer.emulator.compute.source_objects import bucket_and_name, check_object, opened_object, put_object
-from cos_customizer.emulator.compute.statuses import DiskStatus, ImageStatus, InstanceStatus, change_status
+from cos_customizer.emulator.compute.sources import Source, find_source, make_image
+from cos_customizer.emulator.compute.statuses import ImageStatus, InstanceStatus, change_status
 from cos_customizer.emulator.compute.store import Resource
 from cos_customizer.emulator.errors import (
     ApiError,
@@ -21,7 +22,6 @@ from cos_customizer.emulator.errors import (
     in_use,
     invalid,
     not_ready,
-    unsupported,
 )
 from cos_customizer.emulator.machines.raw_archive import Imported, NoImageError
 
@@ -44,7 +44,7 @@ class Images:
         return newest_image(self._shared.store, project, family)
 
     def insert(self, project: str, body: dict[str, Any], force: bool = False) -> Resource:
-        """Make an image of a disk or of another image; returns the operation.
+        """Make an image of a disk, a snapshot, another image or an archive; returns the operation.
 
         Args:
             project: the image's project.
@@ -60,49 +60,49 @@ class Images:
             raise already_exists(path)
         sources = [source for source in _SOURCES if source in body]
         if len(sources) != 1:
-            raise ApiError(400, "invalid", "Exactly one of sourceDisk, sourceImage or rawDisk.source must be given.")
-        if sources[0] == "sourceSnapshot":
-            raise unsupported("images from sourceSnapshot")
+            raise ApiError(
+                400,
+                "invalid",
+                "Exactly one of sourceDisk, sourceImage, sourceSnapshot or rawDisk.source must be given.",
+            )
         if sources[0] == "rawDisk":
             return self._import(project, path, body)
-        from_disk = sources[0] == "sourceDisk"
-        if from_disk:
-            source_path, source = self._source_disk(project, body["sourceDisk"], force)
-            size = source["sizeGb"]
-        else:
-            found = resolve_image(store, body["sourceImage"], project, "resource.sourceImage")
-            source_path, source, size = found.path, found.resource, found.resource["diskSizeGb"]
-        image = self._draft(project, path, body, source, size)
-        image[sources[0]] = link(source_path)
-        image[f"{sources[0]}Id"] = source["id"]
+        source = find_source(self._shared, project, body, "resource")
+        if source is None:
+            raise invalid(f"resource.{sources[0]}", "", "It must not be empty.")
+        if source.is_disk and not force:
+            self._check_free(source)
+        wanted = int(body.get("diskSizeGb", 0))
+        if 0 < wanted < source.size_gb:
+            why = f"Requested image size cannot be smaller than the {source.kind} size ({source.size_gb} GB)"
+            raise invalid("resource.diskSizeGb", wanted, why)
+        image = self._draft(project, path, body, source.resource, str(max(wanted, source.size_gb)))
+        image.update(source.fields())
         store.put(path, image)
-        if from_disk:
-            self._shared.busy_disks.take(source_path)
+        busy = self._shared.busy_disks
+        reading = busy.take(source.path, refuses=True) if source.is_disk else None
 
         def undo(leave: bool) -> None:
             if leave:
                 change_status(store, path, ImageStatus.FAILED)
             else:
                 store.delete(path)
-            if from_disk:
-                self._shared.busy_disks.release(source_path)
+            if reading:
+                busy.release(reading)
 
         def work() -> None:
-            key = image_key(path, image)
             try:
-                if from_disk:
-                    archive = self._shared.backend.create_image(key, disk_key(source))
-                else:
-                    archive = self._copy(key, image, source_path, source)
+                archive = make_image(self._shared, image_key(path, image), source)
             except BaseException:
                 change_status(store, path, ImageStatus.FAILED)
                 raise
             finally:
-                if from_disk:
-                    self._shared.busy_disks.release(source_path)
+                if reading:
+                    busy.release(reading)
             change_status(store, path, ImageStatus.READY, archiveSizeBytes=str(archive))
 
-        return self._shared.operations.start(Target(path, image["id"], "insert"), work, undo=undo)
+        target = Target(path, image["id"], "insert")
+        return self._shared.operations.start(target, work, undo=undo, warnings=source.warnings)
 
     def _import(self, project: str, path: str, body: dict[str, Any]) -> Resource:
         """Make an image of an archive in Cloud Storage; returns the operation.
@@ -221,20 +221,16 @@ class Images:
 
         return self._shared.operations.start(Target(path, image["id"], "delete"), work, undo=undo)
 
-    def _source_disk(self, project: str, reference: str, force: bool) -> tuple[str, Resource]:
-        """Return path and resource of a disk that an image may be made of."""
-        field = "resource.sourceDisk"
-        path = path_of(reference, project, field)
-        disk = self._shared.store.get(path)
-        if path.split("/")[-2] != "disks":
-            raise invalid(field, reference, "It is no disk.")
-        if disk["status"] != DiskStatus.READY:
-            raise not_ready(path)
-        for user in disk.get("users", []):
+    def _check_free(self, source: Source) -> None:
+        """Refuse a disk that a running instance uses.
+
+        Raises:
+            ApiError: 400.
+        """
+        for user in source.resource.get("users", []):
             instance = path_of_link(user)
-            if not force and not InstanceStatus(self._shared.store.get(instance)["status"]).disk_is_free:
-                raise in_use(path, instance)
-        return path, disk
+            if not InstanceStatus(self._shared.store.get(instance)["status"]).disk_is_free:
+                raise in_use(source.path, instance)
 
     def _draft(self, project: str, path: str, body: dict[str, Any], source: Resource, size: str) -> Resource:
         """Design an image, PENDING and not yet stored."""
@@ -270,15 +266,6 @@ class Images:
             optional["imageEncryptionKey"] = encryption_key(body["imageEncryptionKey"])
         image.update({name: value for name, value in optional.items() if value})
         return image
-
-    def _copy(self, key: str, image: Resource, source_path: str, source: Resource) -> int:
-        """Make an image of another one by way of a disk; returns its size in bytes."""
-        backend, scratch = self._shared.backend, f"copy-{image['id']}"
-        backend.create_disk(scratch, image_key(source_path, source), int(source["diskSizeGb"]))
-        try:
-            return backend.create_image(key, scratch)
-        finally:
-            backend.delete_disk(scratch)
 
 
 def check_import(found: Imported, sha1: str, wanted_gb: int) -> None:

@@ -119,11 +119,13 @@ class InstanceChanges:
             auto_delete: whether it is deleted.
 
         Raises:
-            ApiError: 404, 400 if it has no such device.
+            ApiError: 404, 400 if it has no such device, or only reads the disk.
         """
         disks = self._find(path)["disks"]
         if all(disk["deviceName"] != device for disk in disks):
             raise invalid("deviceName", device, f"No attached disk found with device name '{device}'.")
+        if auto_delete and any(disk["deviceName"] == device and disk["mode"] == "READ_ONLY" for disk in disks):
+            raise invalid("autoDelete", True, "Only a disk that is attached in READ_WRITE mode is deleted.")
         changed = [{**disk, "autoDelete": auto_delete} if disk["deviceName"] == device else disk for disk in disks]
         return self._change(path, "setDiskAutoDelete", disks=changed)
 

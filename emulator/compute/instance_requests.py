@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from cos_customizer.emulator.clock import from_rfc3339
-from cos_customizer.emulator.compute.boot_disks import boot_disk
-from cos_customizer.emulator.compute.disks import DiskDraft, Disks
+from cos_customizer.emulator.compute.attached_disks import AttachedDisks
+from cos_customizer.emulator.compute.disks import DiskDraft
 from cos_customizer.emulator.compute.gpus import GPUS, has_gpu
 from cos_customizer.emulator.compute.labels import check_labels, fingerprint
 from cos_customizer.emulator.compute.machine_types import machine_type_in
@@ -56,12 +56,14 @@ class InstanceDraft:
     warnings: tuple[dict[str, Any], ...]
 
 
-def draft_instance(shared: SharedParts, disks: Disks, project: str, zone: str, body: dict[str, Any]) -> InstanceDraft:
+def draft_instance(
+    shared: SharedParts, attached_disks: AttachedDisks, project: str, zone: str, body: dict[str, Any]
+) -> InstanceDraft:
     """Check the request for a new instance, and design it.
 
     Args:
         shared: the parts that all kinds of resources share.
-        disks: designs the boot disk.
+        attached_disks: designs its disks.
         project: the instance's project.
         zone: its zone, which exists.
         body: an `Instance`, checked against the schema.
@@ -77,7 +79,7 @@ def draft_instance(shared: SharedParts, disks: Disks, project: str, zone: str, b
     if shared.store.find(path):
         raise already_exists(path)
     machine_type = machine_type_of(project, zone, body)
-    boot = boot_disk(shared, disks, project, zone, name, body)
+    disks = attached_disks.of_new(project, zone, name, body)
     accelerators = _accelerators(project, zone, machine_type, body)
     labels = check_labels(body.get("labels", {}))
     instance: Resource = {
@@ -91,7 +93,7 @@ def draft_instance(shared: SharedParts, disks: Disks, project: str, zone: str, b
         "zone": link(f"projects/{project}/zones/{zone}"),
         "canIpForward": False,
         "networkInterfaces": _networks(project, zone, body),
-        "disks": [boot.attached],
+        "disks": [disk.attached for disk in disks],
         "metadata": metadata(body.get("metadata", {})),
         "selfLink": link(path),
         "scheduling": scheduling_of(body.get("scheduling", {}), gpu=bool(accelerators)),
@@ -108,8 +110,8 @@ def draft_instance(shared: SharedParts, disks: Disks, project: str, zone: str, b
         instance["guestAccelerators"] = accelerators
     if accounts := service_accounts_of(project, body.get("serviceAccounts", [])):
         instance["serviceAccounts"] = accounts
-    new_disks = (boot.draft,) if boot.draft else ()
-    warnings = boot.draft.warnings if boot.draft else ()
+    new_disks = tuple(disk.draft for disk in disks if disk.draft)
+    warnings = tuple(warning for disk in new_disks for warning in disk.warnings)
     return InstanceDraft(path, instance, new_disks, warnings)
 
 

@@ -5,7 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 from cos_customizer.emulator.clock import from_rfc3339
+from cos_customizer.emulator.compute.attached_disks import AttachedDisks
+from cos_customizer.emulator.compute.attachments import Attachments
 from cos_customizer.emulator.compute.disks import Disks
+from cos_customizer.emulator.compute.guest_attributes import guest_attributes_answer
 from cos_customizer.emulator.compute.instance_changes import InstanceChanges
 from cos_customizer.emulator.compute.instance_requests import draft_instance, metadata, run_limit
 from cos_customizer.emulator.compute.labels import check_fingerprint
@@ -28,7 +31,7 @@ class Instances:
 
     Args:
         shared: the parts that all kinds of resources share.
-        disks: makes boot disks.
+        disks: makes new disks.
         quotas: limits what may run.
         given_attributes: returns the metadata that every guest sees besides what the user has set.
         project_attributes: returns the metadata of a project.
@@ -36,6 +39,7 @@ class Instances:
 
     Attributes:
         changes: of single fields.
+        attachments: attaches and detaches disks.
     """
 
     def __init__(
@@ -52,6 +56,8 @@ class Instances:
         self._quotas = quotas
         self.changes = InstanceChanges(shared, self.get)
         self._power = Power(shared, given_attributes, project_attributes, host_ports)
+        self._attached_disks = AttachedDisks(shared, disks)
+        self.attachments = Attachments(shared, self._attached_disks, self._power, self.get)
         self._stocked_out: set[str] = set()
         self._closing = threading.Event()
         shared.clock.on_advance(self.enforce)
@@ -109,7 +115,7 @@ class Instances:
             ApiError: 400, 404, 409 or 501.
         """
         check_zone(project, zone)
-        draft = draft_instance(self._shared, self._disks, project, zone, body)
+        draft = draft_instance(self._shared, self._attached_disks, project, zone, body)
         path, instance, store = draft.path, draft.resource, self._shared.store
         target = Target(path, instance["id"], "insert")
         if excess := self._quotas.excess(project, zone, instance):
@@ -118,13 +124,12 @@ class Instances:
             store.put(disk.path, disk.resource)
         store.put(path, instance)
         for attached in instance["disks"]:
-            store.update(source_of(attached), users=[link(path)])
+            self.attachments.use(path, attached)
 
         def undo(_: bool = False) -> None:
             self._forget(path)
             for attached in instance["disks"]:
-                if store.find(source_of(attached)):
-                    store.update(source_of(attached), users=None)
+                self.attachments.free(path, attached)
             for disk in draft.new_disks:
                 self._disks.remove(disk.path)
 
@@ -132,8 +137,7 @@ class Instances:
             with self._power.changing(path):
                 try:
                     self._check_stock(project, zone)
-                    for disk in draft.new_disks:
-                        self._disks.make(disk.path)
+                    self._disks.make(draft.new_disks)
                     change_status(store, path, InstanceStatus.STAGING)
                     self._power.on(path)
                 except BaseException:
@@ -176,9 +180,11 @@ class Instances:
         """Start a stopped instance; returns the operation.
 
         Raises:
-            ApiError: 404, or 400 while an image is being made of its disk.
+            ApiError: 404, or 400 while an image is being made of its disk, and for one without a boot disk.
         """
         instance, store = self.get(path), self._shared.store
+        if not any(attached["boot"] for attached in instance["disks"]):
+            raise ApiError(400, "badRequest", f"The instance '{path}' has no boot disk: attach one before it starts.")
         for attached in instance["disks"]:
             self._shared.busy_disks.check(source_of(attached))
         target = Target(path, instance["id"], "start")
@@ -288,12 +294,7 @@ class Instances:
         }
 
     def printed(self, path: str, port: int, start: int) -> SerialChunk:
-        """Return what an instance's machine has printed, as whoever stands before it sees it: without faults.
-
-        Args:
-            path: of the instance.
-            port: 1 to 4.
-            start: byte offset.
+        """Return what an instance's machine has printed, as whoever stands before it sees it; see `Power.printed`.
 
         Raises:
             ApiError: 404, or 400 for a port that does not exist.
@@ -301,6 +302,14 @@ class Instances:
         self._shared.store.get(path)
         _check_port(port)
         return self._power.printed(path, port, start)
+
+    def guest_attributes(self, path: str, query_path: str, variable_key: str) -> dict[str, Any]:
+        """Return the answer to `getGuestAttributes`; see `guest_attributes_answer`.
+
+        Raises:
+            ApiError: 400, 404 or 412.
+        """
+        return guest_attributes_answer(path, self._power.guest_attributes(path), query_path, variable_key)
 
     def enforce(self) -> None:
         """Do what is due: notice machines that turned themselves off, let machines crash, end runs that are over."""
@@ -356,10 +365,9 @@ class Instances:
             stays = self._shared.faults.take("disk-stays", path=path, name=last(path)) is not None
             for attached in instance["disks"]:
                 source = source_of(attached)
+                self.attachments.free(path, attached)
                 if attached["autoDelete"] and not stays:
                     self._disks.remove(source)
-                elif store.find(source):
-                    store.update(source, users=None)
             self._forget(path)
 
     def _forget(self, path: str) -> None:

@@ -16,6 +16,7 @@ _MOST = 500
 _PLACES: dict[str, tuple[str, ...]] = {
     "operations": ("global", "regions/-", "zones/-"),
     "instanceTemplates": ("global", "regions/-"),
+    "snapshots": ("global",),
     "subnetworks": ("regions/-",),
     **{kind: tuple(f"{place}/-" if place != "global" else place for place in places) for kind, places in NONE.items()},
 }

@@ -63,7 +63,8 @@ class Operations:
         """Begin an operation.
 
         Args:
-            target: the resource that it is about, in whose zone or region the operation is listed.
+            target: the resource that it is about, in whose zone or region the operation is listed; a project's are
+                global.
             work: runs in a thread of its own.
             undo: called when a fault lets the operation fail before `work` has run; its argument is True if the
                 resource is to stay, as FAILED.
@@ -73,7 +74,7 @@ class Operations:
             The operation resource, PENDING.
         """
         parts = target.path.split("/")
-        scope = "global" if parts[2] == "global" else f"{parts[2]}/{parts[3]}"
+        scope = "global" if parts[2:3] in ([], ["global"]) else f"{parts[2]}/{parts[3]}"
         name = f"operation-{time.time_ns() // 1_000_000}-{secrets.token_hex(6)}-{secrets.token_hex(4)}"
         path = f"projects/{parts[1]}/{scope}/operations/{name}"
         operation: Resource = {

@@ -6,15 +6,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from cos_customizer.emulator.compute.disks import disk_key
 from cos_customizer.emulator.compute.faulty_machine import FaultyMachine
 from cos_customizer.emulator.compute.instance_requests import attributes
 from cos_customizer.emulator.compute.machine_types import machine_type_in
 from cos_customizer.emulator.compute.references import last, path_of_link
 from cos_customizer.emulator.compute.shared import SharedParts
+from cos_customizer.emulator.compute.sources import disk_key
 from cos_customizer.emulator.compute.statuses import InstanceStatus, change_status
 from cos_customizer.emulator.compute.store import Resource
-from cos_customizer.emulator.machines.backend import Machine, MachineSpec, SerialChunk
+from cos_customizer.emulator.machines.backend import DataDisk, Machine, MachineSpec, SerialChunk
+from cos_customizer.emulator.machines.guest_attributes import are_enabled
 
 STOP_SECONDS = 20.0
 """How long a guest may take to shut down before its power is cut (Compute Engine gives about 90 s)."""
@@ -62,16 +63,10 @@ class Power:
         return len(self._running())
 
     def on(self, path: str) -> None:
-        """Start an instance's machine; the instance is RUNNING then."""
-        machine = self._machines.get(path)
-        if machine is None:
-            machine = FaultyMachine(
-                self._shared.backend.machine(self._spec(path)), path, self._shared.faults, self._shared.clock
-            )
-            self._machines[path] = machine
-        else:
-            machine.machine.configure(self._spec(path))
-        machine.power_on()
+        """Start an instance's machine when nothing reads its disks; the instance is RUNNING then."""
+        sources = [source_of(attached) for attached in self._shared.store.get(path)["disks"]]
+        with self._shared.busy_disks.giving(sources):
+            self._machine(path).power_on()
         started = self._shared.clock.timestamp()
         change_status(self._shared.store, path, InstanceStatus.RUNNING, lastStartTimestamp=started)
 
@@ -101,6 +96,17 @@ class Power:
         if machine := self._machines.get(path):
             machine.machine.thaw()
         change_status(self._shared.store, path, InstanceStatus.RUNNING)
+
+    def attach(self, path: str, attached: dict[str, Any]) -> None:
+        """Give an instance's machine a disk, if it runs, as soon as nothing reads the disk."""
+        if (machine := self._machines.get(path)) and not attached["boot"]:
+            with self._shared.busy_disks.giving([source_of(attached)]):
+                machine.machine.attach(self._data_disk(attached))
+
+    def detach(self, path: str, device: str) -> None:
+        """Take a disk from an instance's machine, if it runs."""
+        if machine := self._machines.get(path):
+            machine.machine.detach(device)
 
     def off(self, path: str) -> None:
         """Stop an instance's machine at once; the instance is TERMINATED then."""
@@ -152,6 +158,21 @@ class Power:
         machine = self._machines.get(path)
         return machine.machine.serial_output(port, max(start, 0)) if machine else SerialChunk(b"", 0, 0)
 
+    def guest_attributes(self, path: str) -> dict[str, dict[str, str]] | None:
+        """Return what an instance's guest has said of itself, by namespace and key; None if it may not say anything.
+
+        Args:
+            path: of the instance.
+        """
+        project, _ = project_and_zone(path)
+        machine, instance = self._machines.get(path), self._shared.store.get(path)
+        if not are_enabled(self._attributes(instance), self._project_attributes(project)):
+            return None
+        if machine is None:
+            return {}
+        machine.crash_if_due()
+        return machine.machine.guest_attributes.all()
+
     def update_attributes(self, path: str, instance: Resource) -> None:
         """Show a guest the metadata that its instance has now."""
         machine = self._machines.get(path)
@@ -164,6 +185,16 @@ class Power:
         _shut_down(self._running(), _CLOSE_SECONDS)
         for path in self.instances():
             self.refresh(path)
+
+    def _machine(self, path: str) -> FaultyMachine:
+        """Return an instance's machine, as the instance is now."""
+        spec, machine = self._spec(path), self._machines.get(path)
+        if machine:
+            machine.machine.configure(spec)
+        else:
+            machine = FaultyMachine(self._shared.backend.machine(spec), path, self._shared.faults, self._shared.clock)
+            self._machines[path] = machine
+        return machine
 
     def _running(self) -> list[Machine]:
         return [each.machine for each in list(self._machines.values()) if each.machine.running]
@@ -181,7 +212,7 @@ class Power:
         machine_type = last(instance["machineType"])
         kind = machine_type_in(zone, machine_type)
         account = (instance.get("serviceAccounts") or [{}])[0]
-        boot = instance["disks"][0]
+        boot, *others = instance["disks"]
         return MachineSpec(
             project=project,
             zone=zone,
@@ -189,6 +220,8 @@ class Power:
             instance_id=instance["id"],
             boot_disk=disk_key(self._shared.store.get(source_of(boot))),
             disk_interface=boot.get("interface", "SCSI"),
+            boot_device=boot["deviceName"],
+            disks=[self._data_disk(attached) for attached in others],
             disk_features=[feature["type"] for feature in boot.get("guestOsFeatures", [])],
             machine_type=machine_type,
             cpus=kind.cpus if kind else 1,
@@ -201,6 +234,10 @@ class Power:
             scopes=account.get("scopes", []),
             host_ports=self._host_ports(),
         )
+
+    def _data_disk(self, attached: dict[str, Any]) -> DataDisk:
+        key = disk_key(self._shared.store.get(source_of(attached)))
+        return DataDisk(key, attached["deviceName"], attached["mode"] == "READ_ONLY")
 
 
 def project_and_zone(path: str) -> tuple[str, str]:

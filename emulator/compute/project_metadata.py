@@ -34,7 +34,7 @@ class ProjectMetadata:
         resource = project_resource(project)
         check_fingerprint(body.get("fingerprint"), self.of(project).get("items", []), "Metadata")
         self._shared.store.put(_path(project), {"metadata": metadata(body)})
-        target = Target(f"projects/{project}/global", resource["id"], "setCommonInstanceMetadata")
+        target = Target(f"projects/{project}", resource["id"], "setCommonInstanceMetadata")
         return self._shared.operations.start(target)
 
 

@@ -1,18 +1,24 @@
 """Puts in order what an earlier emulator has left, however it ended: nothing runs any more, nothing is half made."""
 
-from cos_customizer.emulator.compute.disks import disk_key
 from cos_customizer.emulator.compute.image_lookup import image_key
 from cos_customizer.emulator.compute.references import path_of_link
 from cos_customizer.emulator.compute.shared import SharedParts
-from cos_customizer.emulator.compute.statuses import DiskStatus, ImageStatus, InstanceStatus, change_status
+from cos_customizer.emulator.compute.sources import disk_key, snapshot_key
+from cos_customizer.emulator.compute.statuses import (
+    DiskStatus,
+    ImageStatus,
+    InstanceStatus,
+    SnapshotStatus,
+    change_status,
+)
 from cos_customizer.emulator.compute.store import Resource
 
 
 def recover(shared: SharedParts) -> None:
     """Finish or undo what was under way, so that every stored resource is at rest.
 
-    Instances that ran are TERMINATED; one whose boot disk was not ready yet is gone, with the disk. Images that were
-    being made are FAILED; deletions are finished. Files that no resource has are gone.
+    Instances that ran are TERMINATED; one that has a disk that was not ready yet is gone, with the disk. Images and
+    snapshots that were being made are FAILED; deletions are finished. Files that no resource has are gone.
     """
     store = shared.store
     for path, disk in _stored(shared, "disks"):
@@ -35,8 +41,14 @@ def recover(shared: SharedParts) -> None:
             change_status(store, path, ImageStatus.FAILED)
         elif image["status"] == ImageStatus.DELETING:
             store.delete(path)
+    for path, snapshot in _stored(shared, "snapshots"):
+        if snapshot["status"] == SnapshotStatus.DELETING:
+            store.delete(path)
+        elif snapshot["status"] != SnapshotStatus.READY:
+            change_status(store, path, SnapshotStatus.FAILED)
     disks = [disk_key(disk) for _, disk in _stored(shared, "disks")]
     images = [image_key(path, image) for path, image in _stored(shared, "images")]
+    images += [snapshot_key(snapshot) for _, snapshot in _stored(shared, "snapshots")]
     shared.backend.keep_only(disks, images)
 
 

@@ -52,6 +52,16 @@ class ImageStatus(StrEnum):
     DELETING = "DELETING"
 
 
+class SnapshotStatus(StrEnum):
+    """The status of a snapshot."""
+
+    CREATING = "CREATING"
+    UPLOADING = "UPLOADING"
+    READY = "READY"
+    FAILED = "FAILED"
+    DELETING = "DELETING"
+
+
 class OperationStatus(StrEnum):
     """The status of an operation."""
 
@@ -60,7 +70,7 @@ class OperationStatus(StrEnum):
     DONE = "DONE"
 
 
-Status = InstanceStatus | DiskStatus | ImageStatus
+Status = InstanceStatus | DiskStatus | ImageStatus | SnapshotStatus
 
 _CHANGES: Mapping[type[Status], Mapping[str, tuple[Status, ...]]] = {
     InstanceStatus: {
@@ -87,6 +97,14 @@ _CHANGES: Mapping[type[Status], Mapping[str, tuple[Status, ...]]] = {
         ImageStatus.FAILED: (ImageStatus.DELETING,),
         # A deletion that was made to fail leaves the image as it was.
         ImageStatus.DELETING: (ImageStatus.READY, ImageStatus.FAILED),
+    },
+    SnapshotStatus: {
+        SnapshotStatus.CREATING: (SnapshotStatus.UPLOADING, SnapshotStatus.FAILED),
+        SnapshotStatus.UPLOADING: (SnapshotStatus.READY, SnapshotStatus.FAILED),
+        SnapshotStatus.READY: (SnapshotStatus.DELETING,),
+        SnapshotStatus.FAILED: (SnapshotStatus.DELETING,),
+        # As of an image.
+        SnapshotStatus.DELETING: (SnapshotStatus.READY, SnapshotStatus.FAILED),
     },
 }
 """The changes of status that can happen. A resource may also end in any status, by being deleted."""

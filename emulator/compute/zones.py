@@ -59,31 +59,70 @@ NONE: Mapping[str, tuple[str, ...]] = {
     "backendBuckets": ("global",),
     "backendServices": ("global", "regions"),
     "commitments": ("regions",),
+    "externalVpnGateways": ("global",),
+    "firewallPolicies": ("global", "regions"),
     "firewalls": ("global",),
     "forwardingRules": ("global", "regions"),
+    "futureReservations": ("zones",),
     "healthChecks": ("global", "regions"),
+    "httpHealthChecks": ("global",),
+    "httpsHealthChecks": ("global",),
     "instanceGroupManagers": ("regions", "zones"),
     "instanceGroups": ("regions", "zones"),
+    "instantSnapshots": ("regions", "zones"),
+    "interconnectAttachments": ("regions",),
+    "interconnects": ("global",),
     "machineImages": ("global",),
+    "networkAttachments": ("regions",),
     "networkEndpointGroups": ("global", "regions", "zones"),
     "nodeGroups": ("zones",),
     "nodeTemplates": ("regions",),
+    "packetMirrorings": ("regions",),
+    "publicDelegatedPrefixes": ("global", "regions"),
     "reservations": ("zones",),
     "resourcePolicies": ("regions",),
     "routers": ("regions",),
     "routes": ("global",),
     "securityPolicies": ("global", "regions"),
-    "snapshots": ("global",),
     "sslCertificates": ("global", "regions"),
+    "sslPolicies": ("global", "regions"),
+    "storagePools": ("zones",),
+    "targetGrpcProxies": ("global",),
     "targetHttpProxies": ("global", "regions"),
     "targetHttpsProxies": ("global", "regions"),
     "targetInstances": ("zones",),
     "targetPools": ("regions",),
+    "targetSslProxies": ("global",),
+    "targetTcpProxies": ("global", "regions"),
     "targetVpnGateways": ("regions",),
     "urlMaps": ("global", "regions"),
+    "vpnGateways": ("regions",),
     "vpnTunnels": ("regions",),
 }
 """Kinds of resources that there are none of here, and where they would be: clients list them all the same."""
+
+
+_LACKING: Mapping[str, str] = {
+    "networks": "networks besides `default`",
+    "subnetworks": "subnetworks besides `default`",
+    "machineTypes": "types that are newer than 2025, and arm64",
+    "diskTypes": "the limits and speeds of each type",
+    "regions": "quotas besides those of GPUs",
+    "regions/disks": "any: the list is empty",
+    "regions/snapshots": "any: the list is empty",
+    **dict.fromkeys(NONE, "any: the list is empty"),
+}
+"""What the lists of a kind of resource lack, everywhere or in regions."""
+
+
+def what_lists_lack(collection: str) -> str:
+    """Return what a list lacks, as a part of a sentence; nothing if it lacks nothing.
+
+    Args:
+        collection: its path, for example `projects/p/regions/r/disks`.
+    """
+    parts = collection.split("/")
+    return _LACKING.get(f"{parts[2]}/{parts[-1]}") or _LACKING.get(parts[-1], "")
 
 
 DISK_TYPES = ("pd-standard", "pd-balanced", "pd-ssd", "pd-extreme", "hyperdisk-balanced")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from cos_customizer.emulator.faults import Faults
+from cos_customizer.emulator.machines.guest_attributes import GuestAttributes
 from cos_customizer.emulator.machines.raw_archive import Imported, Reader
 
 MachineKind = Literal["qemu", "scripted"]
@@ -34,6 +35,21 @@ class SerialChunk:
 
 
 @dataclass(frozen=True)
+class DataDisk:
+    """A disk of a machine besides the one that it boots from; to the guest it is a SCSI disk.
+
+    Attributes:
+        key: of the disk, as given to `Backend.create_disk`.
+        device: its device's name; the guest has `/dev/disk/by-id/google-DEVICE`.
+        read_only: the guest cannot write to it.
+    """
+
+    key: str
+    device: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True)
 class MachineSpec:
     """What a backend needs to know of an instance.
 
@@ -50,6 +66,8 @@ class MachineSpec:
         memory: that it says, in MiB; a real machine has it as far as the host does.
         disk_interface: `SCSI` or `NVME`.
         disk_features: types of the boot disk's `guestOsFeatures`.
+        boot_device: name of the boot disk's device.
+        disks: those besides the boot disk.
     """
 
     project: str
@@ -62,6 +80,8 @@ class MachineSpec:
     memory: int = 1024
     disk_interface: str = "SCSI"
     disk_features: Sequence[str] = ()
+    boot_device: str = "boot"
+    disks: Sequence[DataDisk] = ()
     attributes: Mapping[str, str] = field(default_factory=dict)
     project_attributes: Mapping[str, str] = field(default_factory=dict)
     tags: Sequence[str] = ()
@@ -73,6 +93,11 @@ class MachineSpec:
 
 class Machine(Protocol):
     """One machine. All methods may be called from any thread."""
+
+    @property
+    def guest_attributes(self) -> GuestAttributes:
+        """What its guest has said of itself; they last longer than a run."""
+        ...
 
     def configure(self, spec: MachineSpec) -> None:
         """Change what the machine is, which is off: as another machine type, or another service account."""
@@ -100,6 +125,22 @@ class Machine(Protocol):
 
     def thaw(self) -> None:
         """Let a machine go on that stands still."""
+        ...
+
+    def attach(self, disk: DataDisk) -> None:
+        """Give a running machine one more disk, at once. Does nothing if it has it, or is off.
+
+        Raises:
+            EmulatorError: it cannot take it.
+        """
+        ...
+
+    def detach(self, device: str) -> None:
+        """Take a disk from a running machine, at once, by its device's name. Does nothing if it has none, or is off.
+
+        Raises:
+            EmulatorError: it cannot be taken.
+        """
         ...
 
     @property
@@ -142,11 +183,11 @@ class Backend(Protocol):
         ...
 
     def resize_disk(self, key: str, size_gb: int) -> None:
-        """Make a disk larger; a machine that runs from it sees that at once."""
+        """Make a disk larger; a running machine that has it sees that at once."""
         ...
 
     def create_image(self, key: str, disk: str) -> int:
-        """Make an image of a disk; returns its size in bytes. A machine that runs from the disk is paused meanwhile."""
+        """Make an image of a disk; returns its size in bytes. A running machine that has it is paused meanwhile."""
         ...
 
     def import_image(self, key: str, archive: Reader) -> Imported:

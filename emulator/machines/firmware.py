@@ -17,6 +17,8 @@ _LOADER = b"BOOTX64 EFI"
 """Entry of a FAT directory for BOOTX64.EFI, which UEFI starts from a disk that it has not seen before."""
 _MOST_BYTES = 64 << 20
 _BLOCK = 1 << 20
+_NVME_SERIAL = 20
+"""Characters that the serial number of an NVMe controller may have."""
 
 
 def boots_by_uefi(features: Collection[str], disk: Path) -> bool:
@@ -55,16 +57,28 @@ def firmware_options(variables: Path) -> list[str]:
     ]
 
 
-def disk_options(interface: str) -> list[str]:
-    """Return QEMU's options for the controller of the disk `boot`.
+def disk_options(interface: str, device: str) -> list[str]:
+    """Return QEMU's options for the SCSI controller `scsi`, and for the device of the disk `boot`.
 
     Args:
         interface: `SCSI` or `NVME`, as the attached disk has it.
+        device: its name.
     """
+    controller = ("-device", "virtio-scsi-pci,id=scsi")
     if interface == "NVME":
-        return ["-device", "nvme,drive=boot,serial=boot,bootindex=0"]
-    scsi = "scsi-hd,drive=boot,bus=scsi.0,vendor=Google,product=PersistentDisk,serial=boot,device_id=boot,bootindex=0"
-    return ["-device", "virtio-scsi-pci,id=scsi", "-device", scsi]
+        return [*controller, "-device", f"nvme,drive=boot,serial={device[:_NVME_SERIAL]},bootindex=0"]
+    scsi = ",".join(f"{name}={value}" for name, value in scsi_disk(device).items())
+    return [*controller, "-device", f"scsi-hd,drive=boot,scsi-id=0,{scsi},bootindex=0"]
+
+
+def scsi_disk(device: str) -> dict[str, str]:
+    """Return the properties of a persistent disk on the SCSI controller: guests know it by them.
+
+    Args:
+        device: its name.
+    """
+    serial = {"serial": device, "device_id": device}
+    return {"bus": "scsi.0", "vendor": "Google", "product": "PersistentDisk", **serial}
 
 
 def _has_loader(disk: Path) -> bool:

@@ -15,6 +15,7 @@ from werkzeug.wrappers import Request, Response
 from cos_customizer.emulator.faults import Faults
 from cos_customizer.emulator.http_server import DROP_CONNECTION, HttpServer
 from cos_customizer.emulator.machines.backend import MachineSpec
+from cos_customizer.emulator.machines.guest_attributes import DISABLED, GuestAttributes, are_enabled
 from cos_customizer.emulator.projects import project_number
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ _NAMES = (
     "metadata.google.internal:80",
 )
 _ROOT = "/computeMetadata/v1"
+_GUEST_ATTRIBUTES = f"{_ROOT}/instance/guest-attributes"
 _NAMED_BY_USERS = ("attributes", "service-accounts")
 """Directories whose entries keep their names in JSON."""
 
@@ -46,13 +48,15 @@ class MetadataServer:
     Args:
         spec: the instance; without a service account there are no accounts and no tokens.
         faults: applied to requests (kinds `http`, `drop` and `delay`), by path and by the instance's name.
+        guest_attributes: what the guest says of itself.
     """
 
-    def __init__(self, spec: MachineSpec, faults: Faults | None = None) -> None:
+    def __init__(
+        self, spec: MachineSpec, faults: Faults | None = None, guest_attributes: GuestAttributes | None = None
+    ) -> None:
         self._spec = spec
+        self._guest_attributes = guest_attributes or GuestAttributes()
         self._faults = faults or Faults()
-        self._attributes = dict(spec.attributes)
-        self._project_attributes = dict(spec.project_attributes)
         self._changed = threading.Condition()
         self._stopped = False
         self._server: HttpServer | None = None
@@ -71,12 +75,10 @@ class MetadataServer:
         if self._server:
             self._server.stop()
 
-    def update(self, attributes: Mapping[str, str], project_attributes: Mapping[str, str] | None = None) -> None:
-        """Replace the instance's attributes, and its project's, and answer the requests that wait for a change."""
+    def update(self, spec: MachineSpec) -> None:
+        """Show what the instance is now, and answer the requests that wait for a change."""
         with self._changed:
-            self._attributes = dict(attributes)
-            if project_attributes is not None:
-                self._project_attributes = dict(project_attributes)
+            self._spec = spec
             self._changed.notify_all()
 
     def app(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
@@ -106,16 +108,38 @@ class MetadataServer:
             return _response("Missing Metadata-Flavor:Google header.\n", status=403)
         if "X-Forwarded-For" in request.headers:
             return _response("Requests with an X-Forwarded-For header are not allowed.\n", status=403)
+        if request.path.startswith(_GUEST_ATTRIBUTES):
+            if not are_enabled(self._spec.attributes, self._spec.project_attributes):
+                return _response(f"{DISABLED}\n", status=403)
+            if request.method in ("PUT", "DELETE"):
+                return self._change_attribute(request)
         if request.method not in ("GET", "HEAD"):
             return _response("Method not allowed.\n", status=405)
         if not request.path.startswith(_ROOT):
             return _not_found(request.path)
         return self._wait(request) if _is_true(request, "wait_for_change") else self._answer(request)
 
+    def _change_attribute(self, request: Request) -> Response:
+        path = request.path.removeprefix(_GUEST_ATTRIBUTES).strip("/")
+        try:
+            if request.method == "PUT":
+                self._guest_attributes.put(path, request.get_data().decode())
+            elif not self._guest_attributes.delete(path):
+                return _not_found(request.path)
+        except UnicodeDecodeError:
+            return _response("The value must be UTF-8.\n", status=400)
+        except ValueError as error:
+            return _response(f"{error}\n", status=400)
+        with self._changed:
+            self._changed.notify_all()
+        return _response("")
+
     def _answer(self, request: Request) -> Response:
         path = request.path.removeprefix(_ROOT)
         try:
-            value = _look_up(_tree(self._spec, self._attributes, self._project_attributes), path)
+            is_enabled = are_enabled(self._spec.attributes, self._spec.project_attributes)
+            guest_attributes = self._guest_attributes.all() if is_enabled else {}
+            value = _look_up(_tree(self._spec, guest_attributes), path)
         except KeyError:
             return _not_found(request.path)
         if isinstance(value, dict) and not path.endswith("/"):
@@ -151,7 +175,7 @@ def instance_of_token(authorization: str) -> str | None:
     return token.strip().removeprefix(_GRANT_PREFIX)
 
 
-def _tree(spec: MachineSpec, attributes: Mapping[str, str], project_attributes: Mapping[str, str]) -> dict[str, Any]:
+def _tree(spec: MachineSpec, guest_attributes: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
     number = project_number(spec.project)
     accounts: dict[str, Any] = {}
     if spec.service_account:
@@ -175,18 +199,11 @@ def _tree(spec: MachineSpec, attributes: Mapping[str, str], project_attributes: 
     }
     return {
         "instance": {
-            "attributes": dict(attributes),
+            "attributes": dict(spec.attributes),
             "cpu-platform": "QEMU",
             "description": "",
-            "disks": {
-                "0": {
-                    "device-name": "boot",
-                    "index": 0,
-                    "interface": "SCSI",
-                    "mode": "READ_WRITE",
-                    "type": "PERSISTENT",
-                }
-            },
+            "disks": _disks(spec),
+            **_directory("guest-attributes", guest_attributes),
             "hostname": f"{spec.name}.{spec.zone}.c.{spec.project}.internal",
             "id": int(spec.instance_id),
             "image": "",
@@ -201,7 +218,31 @@ def _tree(spec: MachineSpec, attributes: Mapping[str, str], project_attributes: 
             "tags": _Tags(spec.tags),
             "zone": f"projects/{number}/zones/{spec.zone}",
         },
-        "project": {"attributes": dict(project_attributes), "numeric-project-id": number, "project-id": spec.project},
+        "project": {
+            "attributes": dict(spec.project_attributes),
+            "numeric-project-id": number,
+            "project-id": spec.project,
+        },
+    }
+
+
+def _directory(name: str, entries: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    """Return a directory, or nothing if there is nothing in it."""
+    return {name: {key: dict(values) for key, values in entries.items()}} if entries else {}
+
+
+def _disks(spec: MachineSpec) -> dict[str, Any]:
+    disks = [(spec.boot_device, spec.disk_interface, False)]
+    disks += [(disk.device, "SCSI", disk.read_only) for disk in spec.disks]
+    return {
+        str(index): {
+            "device-name": device,
+            "index": index,
+            "interface": interface,
+            "mode": "READ_ONLY" if read_only else "READ_WRITE",
+            "type": "PERSISTENT",
+        }
+        for index, (device, interface, read_only) in enumerate(disks)
     }
 
 
@@ -254,12 +295,14 @@ def _leaves(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
 def _as_json(value: Any, path: str) -> str:
     if isinstance(value, _Token):
         return value.grant()
-    return json.dumps(_camel(value, path.strip("/").rpartition("/")[2]), separators=(",", ":"))
+    of_guest = f"{_ROOT}{path}".startswith(_GUEST_ATTRIBUTES)
+    shown = value if of_guest else _camel(value, path.strip("/").rpartition("/")[2])
+    return json.dumps(shown, separators=(",", ":"))
 
 
 def _camel(value: Any, name: str) -> Any:
     """Return the value as JSON shows it: camel case, numbered directories as lists, no tokens."""
-    if not isinstance(value, dict):
+    if not isinstance(value, dict) or name == "guest-attributes":
         return value
     entries = {key: _camel(entry, key) for key, entry in value.items() if not isinstance(entry, _Token)}
     if name in ("disks", "network-interfaces", "access-configs", "forwarded-ips", "licenses"):

@@ -13,18 +13,20 @@ from typing import Any
 from cos_customizer.emulator.clock import Clock
 from cos_customizer.emulator.errors import EmulatorError
 from cos_customizer.emulator.faults import Faults
-from cos_customizer.emulator.machines.backend import SERIAL_PORTS, SERIAL_RING_BYTES, MachineSpec, SerialChunk
+from cos_customizer.emulator.machines.backend import SERIAL_PORTS, SERIAL_RING_BYTES, DataDisk, MachineSpec, SerialChunk
+from cos_customizer.emulator.machines.guest_attributes import GuestAttributes
 from cos_customizer.emulator.machines.raw_archive import Imported, Reader, unpack
 from cos_customizer.emulator.patterns import Pattern
 
 Event = Mapping[str, Any]
 """One thing that a machine does: `after` (seconds after the event before, on the emulator's clock; 0 = at once), with
-either `text` or `base64` on a `port` (3 by default), `power_off`, `crash` (both stop it), or `reboot` (nothing is seen
-of it; the events after it are those of the next boot). A `text` may contain `${variable}`."""
+either `text` or `base64` on a `port` (3 by default), `guest_attributes` (`NAMESPACE/KEY` → value), `power_off`, `crash`
+(both stop it), or `reboot` (nothing is seen of it; the events after it are those of the next boot). A `text` may
+contain `${variable}`."""
 
 Play = Callable[[MachineSpec], Sequence[Event]]
 
-EVENT_FIELDS = {"after", "port", "text", "base64", "power_off", "crash", "reboot"}
+EVENT_FIELDS = {"after", "port", "text", "base64", "guest_attributes", "power_off", "crash", "reboot"}
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
@@ -52,6 +54,11 @@ class Transcript:
                 raise ValueError(f"script: event with unknown {', '.join(sorted(unknown))}")
             if event.get("port", 3) not in SERIAL_PORTS:
                 raise ValueError(f"script: no serial port {event['port']}")
+            said = event.get("guest_attributes", {})
+            if not isinstance(said, Mapping) or not all(isinstance(value, str) for value in said.values()):
+                raise ValueError("script: guest_attributes must be texts by NAMESPACE/KEY")
+            for path, value in said.items():
+                GuestAttributes().put(path, value)
 
     def matches(self, spec: MachineSpec) -> bool:
         """Return whether the transcript is for this instance."""
@@ -175,6 +182,7 @@ class ScriptedMachine:
     def __init__(self, events: Sequence[Event], clock: Clock) -> None:
         self._events = events
         self._clock = clock
+        self._guest_attributes = GuestAttributes()
         self._rings = {port: _Ring() for port in SERIAL_PORTS}
         self._lock = threading.Lock()
         self._running = False
@@ -211,6 +219,12 @@ class ScriptedMachine:
                 self._due += self._clock.now() - self._frozen_at
                 self._frozen_at = None
 
+    def attach(self, disk: DataDisk) -> None:
+        """Do nothing: a transcript uses no disks."""
+
+    def detach(self, device: str) -> None:
+        """Do nothing."""
+
     def press_power_button(self) -> None:
         """Stop at once."""
         self.cut_power()
@@ -227,6 +241,13 @@ class ScriptedMachine:
         with self._lock:
             self._play()
             return self._running
+
+    @property
+    def guest_attributes(self) -> GuestAttributes:
+        """What has been said so far."""
+        with self._lock:
+            self._play()
+            return self._guest_attributes
 
     def serial_output(self, port: int, start: int) -> SerialChunk:
         """Return what has been printed from `start` on."""
@@ -250,6 +271,8 @@ class ScriptedMachine:
                 self._rings[event.get("port", 3)].write(event["text"].encode())
             if "base64" in event:
                 self._rings[event.get("port", 3)].write(base64.b64decode(event["base64"]))
+            for path, value in event.get("guest_attributes", {}).items():
+                self._guest_attributes.put(path, value)
             if event.get("power_off") or event.get("crash"):
                 self._running = False
 

@@ -22,14 +22,21 @@ from cos_customizer.emulator.faults import Faults
 from cos_customizer.emulator.gate import Gate, loopback_gate
 from cos_customizer.emulator.http_server import FOR_BROWSERS, Record, end_serving
 from cos_customizer.emulator.registry.api import Answer, RegistryApi, Request
-from cos_customizer.emulator.registry.body import SentBody
 from cos_customizer.emulator.registry.errors import RegistryError
 from cos_customizer.emulator.registry.names import is_host
 from cos_customizer.emulator.registry.store import PIECE
+from cos_customizer.emulator.request_body import RequestBody
 from cos_customizer.emulator.turnstile import Turnstile
 
 if TYPE_CHECKING:
     from cos_customizer.emulator.registry.certificates import Authority
+
+_BODY_SECONDS = 3600.0
+"""How long a client may take to send a layer."""
+_LONGEST_BODY = 1 << 62
+"""No limit: the images have one together, and an error that says how to raise it."""
+_REASONS = {403: "DENIED", 405: "DENIED"}
+"""What clients of registries call a refusal; any other is about the body."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -103,7 +110,7 @@ class _Handler(BaseHTTPRequestHandler):
             if server.is_for_guests and not self.host:
                 self._send(self._certificate())
                 return
-            body = SentBody(cast(BinaryIO, self.rfile), self.headers)
+            body = RequestBody(cast(BinaryIO, self.rfile), self.headers, _LONGEST_BODY, _BODY_SECONDS)
             if self.headers.get("Expect", "").lower() == "100-continue":
                 self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
                 self.wfile.flush()
@@ -271,7 +278,8 @@ class Registry:
 
 def _refusal(error: ApiError) -> Answer:
     """Return a refusal as all services give it, and as clients of registries look for it."""
-    return _json(error.code, error.body() | RegistryError(error.code, "DENIED", error.message).body())
+    reason = _REASONS.get(error.code, "BLOB_UPLOAD_INVALID")
+    return _json(error.code, error.body() | RegistryError(error.code, reason, error.message).body())
 
 
 def _json(status: int, content: object) -> Answer:

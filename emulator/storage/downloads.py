@@ -13,6 +13,8 @@ from cos_customizer.emulator.storage.requests import Answer, Request
 from cos_customizer.emulator.storage.resources import etag
 from cos_customizer.emulator.storage.store import Store, Stored
 
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+"""The name of a header (RFC 9110, section 5.6.2)."""
 _RANGE = re.compile(r"bytes=(?:([0-9]{1,19})-([0-9]{0,19})|-([0-9]{1,19}))\s*")
 _HEADERS = {
     "contentType": "Content-Type",
@@ -58,7 +60,11 @@ def content(store: Store, request: Request, bucket: str, name: str, stored: Stor
 
 
 def object_headers(stored: Stored) -> dict[str, str]:
-    """Return the headers that describe an object."""
+    """Return the headers that describe an object.
+
+    Metadata with a name that no header can have stands in the resource alone: clients that meet a header which they
+    cannot parse drop those after it, `Content-Length` among them, and then wait for a body that has no end.
+    """
     resource = stored.resource
     sums = [("crc32c", resource["crc32c"]), ("md5", resource.get("md5Hash"))]
     headers = {header: resource[name] for name, header in _HEADERS.items() if resource.get(name)}
@@ -73,7 +79,8 @@ def object_headers(stored: Stored) -> dict[str, str]:
         "ETag": etag(resource),
         "Last-Modified": format_datetime(datetime.fromisoformat(resource["updated"]), usegmt=True),
     }
-    headers |= {f"X-Goog-Meta-{name}": text for name, text in (resource.get("metadata") or {}).items()}
+    own = (resource.get("metadata") or {}).items()
+    headers |= {f"X-Goog-Meta-{name}": text for name, text in own if _TOKEN.fullmatch(name)}
     return headers
 
 

@@ -17,11 +17,14 @@ from cos_customizer.emulator.storage.store import Stored
 
 _TEXTS = ("contentType", "contentEncoding", "contentDisposition", "contentLanguage", "cacheControl", "customTime")
 _HOLDS = {"temporaryHold": "Temporary", "eventBasedHold": "Event-Based"}
+_LARGEST_OWN = 8 << 10
+"""Bytes of an object's metadata, names and values (cloud.google.com/storage/quotas)."""
 WRITABLE = (*_TEXTS, *_HOLDS, "metadata")
 """Fields of an object that a client may change."""
 _CLASSES = ("STANDARD", "NEARLINE", "COLDLINE", "ARCHIVE", "MULTI_REGIONAL", "REGIONAL", "DURABLE_REDUCED_AVAILABILITY")
 _NO_EFFECT = ("private", "projectPrivate")
 """Predefined ACLs that change nothing here."""
+_ACL = "access control lists; its buckets have uniform bucket-level access"
 _NOT_KEPT = (
     "id",
     "kind",
@@ -132,6 +135,8 @@ def object_fields(fields: Mapping[str, Any]) -> Resource:
             raise missing(f"an object's {name}")
     if fields.get("storageClass") not in (None, *_CLASSES):
         raise invalid(f"Invalid storage class '{str(fields['storageClass'])[:100]}'.")
+    if fields.get("acl"):
+        raise missing(_ACL)
     chosen = {name: fields[name] for name in WRITABLE if name in fields}
     for name, value in chosen.items():
         kind = bool if name in _HOLDS else dict if name == "metadata" else str
@@ -140,6 +145,9 @@ def object_fields(fields: Mapping[str, Any]) -> Resource:
     for key, value in (chosen.get("metadata") or {}).items():
         if value is not None and not isinstance(value, str):
             raise invalid(f"Invalid value for field 'metadata.{key[:100]}': '{str(value)[:100]}'.")
+    own = "".join(f"{key}{value or ''}" for key, value in (chosen.get("metadata") or {}).items())
+    if len(own.encode(errors="surrogatepass")) > _LARGEST_OWN:
+        raise invalid(f"The metadata of an object cannot be larger than {_LARGEST_OWN} bytes.")
     return chosen
 
 
@@ -151,7 +159,7 @@ def check_acl(request: Request) -> None:
     """
     names = ("predefinedAcl", "destinationPredefinedAcl", "predefinedDefaultObjectAcl")
     if any(request.query.get(name, "private") not in _NO_EFFECT for name in names):
-        raise missing("access control lists; its buckets have uniform bucket-level access")
+        raise missing(_ACL)
 
 
 def check_no_customer_key(request: Request) -> None:
@@ -229,8 +237,9 @@ def bucket_fields(fields: Mapping[str, Any]) -> Resource:
         "objectRetention": ("retention of objects", bool),
         "encryption": ("encryption keys of customers", lambda value: value.get("defaultKmsKeyName")),
         "defaultEventBasedHold": ("holds by default", bool),
-        "acl": ("access control lists; its buckets have uniform bucket-level access", bool),
-        "defaultObjectAcl": ("access control lists; its buckets have uniform bucket-level access", bool),
+        "iamConfiguration": (_ACL, _wants_acl),
+        "acl": (_ACL, bool),
+        "defaultObjectAcl": (_ACL, bool),
     }
     for name, (words, is_wanted) in absent.items():
         value = fields.get(name)
@@ -243,6 +252,12 @@ def bucket_fields(fields: Mapping[str, Any]) -> Resource:
         raise invalid(f"Invalid storage class '{str(fields['storageClass'])[:100]}'.")
     hidden = ("name", "project", "policy", "acl", "defaultObjectAcl", *_NOT_KEPT)
     return {name: value for name, value in fields.items() if name not in hidden}
+
+
+def _wants_acl(configuration: Mapping[str, Any]) -> bool:
+    """Return whether a bucket is to have no uniform access, by either of its names."""
+    found = (configuration.get(name) for name in ("uniformBucketLevelAccess", "bucketPolicyOnly"))
+    return any(isinstance(each, dict) and each.get("enabled") is False for each in found)
 
 
 def merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> Resource:

@@ -92,6 +92,8 @@ const KINDS = [
   ["images", "Images", [["Name", "name"], ["Status"], ["Family"], ["Disk", "number"], ["Project"], ["Created"]],
     each => [each.name, [chip(each.status), " ", chip(each.deprecated)], each.family || "", `${each.diskSizeGb || "?"} GB`,
       each.project, moment(each.created)]],
+  ["snapshots", "Snapshots", [["Name", "name"], ["Status"], ["Of disk"], ["Size", "number"], ["Project"], ["Created"]],
+    each => [each.name, chip(each.status), each.sourceDisk || "", `${each.diskSizeGb || "?"} GB`, each.project, moment(each.created)]],
   ["disks", "Disks", [["Name", "name"], ["Status"], ["Zone"], ["Size", "number"], ["Of image"], ["Project"], ["Created"]],
     each => [each.name, chip(each.status), each.place, `${each.sizeGb || "?"} GB`, each.sourceImage || "", each.project,
       moment(each.created)]],

@@ -11,7 +11,8 @@ import pytest
 from support.command_line import Ran, run
 from support.compute_clients import PROJECT, Compute
 from support.family_images import OURS
-from support.leftovers import UNRELEASED, anonymous_bucket, store
+from support.leftovers import UNRELEASED, store
+from support.storage_clients import anonymous_bucket
 from support.waiting import PATIENCE
 
 from cos_customizer.cli import reference

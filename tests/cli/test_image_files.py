@@ -8,7 +8,7 @@ import pytest
 from support.archives import GIB, archive_of
 from support.command_line import run
 from support.compute_clients import PROJECT, Compute, call
-from support.leftovers import anonymous_bucket
+from support.storage_clients import anonymous_bucket
 
 from cos_customizer.emulator.machines.raw_archive import unpack
 from cos_customizer.emulator.server import Emulator

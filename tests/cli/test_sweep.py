@@ -16,14 +16,12 @@ from support.compute_clients import PROJECT, ZONE, Compute
 from support.family_images import OURS, changes
 from support.leftovers import (
     ALIVE,
-    BUCKET,
     DEAD,
     EXPIRED,
     NOW,
     RUNNING,
     STUDIED,
     UNRELEASED,
-    anonymous_bucket,
     boot_from,
     bystanders,
     everything,
@@ -32,6 +30,7 @@ from support.leftovers import (
     relabel,
     store,
 )
+from support.storage_clients import BUCKET
 
 from cos_customizer.cli.clean_up import clean_up
 from cos_customizer.cli.removals import show_removals
@@ -48,11 +47,6 @@ SCOPE = sweep.SweepScope(PROJECT)
 @pytest.fixture
 def compute(emulator: Emulator) -> Compute:
     return Compute(emulator)
-
-
-@pytest.fixture
-def bucket(emulator: Emulator) -> Bucket:
-    return anonymous_bucket()
 
 
 def remains_of_a_build(compute: Compute, bucket: Bucket) -> set[str]:

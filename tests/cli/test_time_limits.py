@@ -9,7 +9,8 @@ import pytest
 from support.command_line import Ran, run
 from support.compute_clients import Compute
 from support.family_images import DAY, add_images, changes
-from support.leftovers import DEAD, anonymous_bucket, labelled, make_disk, store
+from support.leftovers import DEAD, labelled, make_disk, store
+from support.storage_clients import anonymous_bucket
 from support.time_up import CommandClock, time_up_during
 
 from cos_customizer.emulator.server import Emulator

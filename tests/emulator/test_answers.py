@@ -66,7 +66,7 @@ def test_subnetworks_of_all_regions_are_in_the_aggregated_list(emulator: Emulato
     assert all("subnetworks" in part for part in items.values())
 
 
-EMPTY = ["global/firewalls", "global/routes", "regions/us-west1/addresses", f"zones/{ZONE}/reservations"]
+EMPTY = ["global/firewalls", "global/httpHealthChecks", "regions/us-west1/addresses", f"zones/{ZONE}/reservations"]
 
 
 @pytest.mark.parametrize("place", EMPTY)
@@ -131,6 +131,7 @@ def test_metadata_of_a_project_is_set_by_who_knows_the_present_one(emulator: Emu
     change = {"items": [{"key": "storage-endpoint", "value": "http://x"}], "fingerprint": before["fingerprint"]}
     status, operation = call(emulator, "POST", f"{OURS}/setCommonInstanceMetadata", change)
     assert (status, operation["operationType"]) == (200, "setCommonInstanceMetadata")
+    assert operation["targetLink"].endswith(f"/compute/v1/projects/{PROJECT}")
     assert call(emulator, "GET", OURS)[1]["commonInstanceMetadata"]["items"] == change["items"]
     assert call(emulator, "POST", f"{OURS}/setCommonInstanceMetadata", {"fingerprint": "b2xk"})[0] == 412
     assert call(emulator, "GET", f"{OURS}x")[1]["commonInstanceMetadata"].get("items") is None

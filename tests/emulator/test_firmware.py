@@ -67,5 +67,5 @@ def test_a_host_without_uefi_firmware_is_told_its_package(tmp_path: Path, monkey
 
 
 def test_a_disk_is_on_the_controller_that_the_instance_says() -> None:
-    assert "virtio-scsi-pci,id=scsi" in firmware.disk_options("SCSI")
-    assert firmware.disk_options("NVME")[1].startswith("nvme,drive=boot")
+    assert "virtio-scsi-pci,id=scsi" in firmware.disk_options("SCSI", "boot")
+    assert firmware.disk_options("NVME", "boot")[3].startswith("nvme,drive=boot")

@@ -95,6 +95,49 @@ def test_the_life_of_an_instance_and_its_image(gcloud: Gcloud, emulator: Emulato
     assert gcloud("instances", "list") == gcloud("disks", "list") == []
 
 
+def test_snapshots_and_disks_of_instances(gcloud: Gcloud) -> None:
+    zone, image = f"--zone={ZONE}", ("--image-project=cos-cloud", "--image-family=cos-stable")
+    extra = "--create-disk=name=data,size=20GB,device-name=data,auto-delete=yes"
+    (vm,) = gcloud("instances", "create", "vm", zone, *image, extra)
+    assert [(disk["deviceName"], disk["boot"]) for disk in vm["disks"]] == [
+        ("persistent-disk-0", True),
+        ("data", False),
+    ]
+    gcloud("disks", "create", "more", zone, "--size=10GB")
+    gcloud("instances", "attach-disk", "vm", zone, "--disk=more", "--mode=ro")
+    assert "already being used by" in gcloud("disks", "delete", "more", zone, code=1)
+    gcloud("instances", "detach-disk", "vm", zone, "--disk=more")
+    gcloud("snapshots", "create", "new", "--source-disk=data", f"--source-disk-zone={ZONE}", "--labels=a=b")
+    gcloud("disks", "snapshot", "vm", zone, "--snapshot-names=old", "--description=text")
+    listed = gcloud("snapshots", "list", "--sort-by=name")
+    assert [(found["name"], found["status"], found["diskSizeGb"]) for found in listed] == [
+        ("new", "READY", "20"),
+        ("old", "READY", "10"),
+    ]
+    (made,) = gcloud("disks", "create", "again", zone, "--source-snapshot=new")
+    assert made["sizeGb"] == "20"
+    (clone,) = gcloud("disks", "create", "clone", zone, f"--source-disk=projects/{PROJECT}/zones/{ZONE}/disks/again")
+    assert clone["sourceDiskId"] == made["id"]
+    (made,) = gcloud("images", "create", "i", "--source-snapshot=new")
+    assert (made["status"], made["diskSizeGb"]) == ("READY", "20")
+    (vm,) = gcloud("instances", "create", "second", zone, "--source-snapshot=old", "--disk=name=again,device-name=d")
+    assert [disk["source"].rpartition("/")[2] for disk in vm["disks"]] == ["second", "again"]
+    gcloud("snapshots", "delete", "new", "old")
+
+
+def test_an_instance_of_a_template_and_what_its_guest_says(gcloud: Gcloud, emulator: Emulator) -> None:
+    emulator.scripts.add({"events": [{"guest_attributes": {"app/ready": "yes"}}]})
+    image = ("--image-project=cos-cloud", "--image-family=cos-stable")
+    made = ("--machine-type=n1-standard-2", "--metadata=enable-guest-attributes=TRUE", "--labels=a=b,c=d")
+    gcloud("instance-templates", "create", "t", *image, *made, "--create-disk=size=20GB,device-name=data")
+    over = ("--source-instance-template=t", "--machine-type=n1-standard-4", "--labels=a=x")
+    (vm,) = gcloud("instances", "create", "vm", f"--zone={ZONE}", *over)
+    assert vm["machineType"].endswith("/n1-standard-4")
+    assert (vm["labels"], vm["disks"][1]["deviceName"]) == ({"a": "x", "c": "d"}, "data")
+    said = gcloud("instances", "get-guest-attributes", "vm", f"--zone={ZONE}", "--query-path=app/")
+    assert said == [{"namespace": "app", "key": "ready", "value": "yes"}]
+
+
 def test_accelerator_types(gcloud: Gcloud) -> None:
     everywhere = gcloud("accelerator-types", "list", "--filter=name=nvidia-tesla-p4")
     assert {kind["name"] for kind in everywhere} == {"nvidia-tesla-p4"}

@@ -15,7 +15,7 @@ from cos_customizer.emulator.background import default_cache_dir
 from cos_customizer.emulator.machines import guest_firewall
 from cos_customizer.emulator.machines.backend import STAND_IN, MachineSpec
 from cos_customizer.emulator.machines.guest_firewall import GuestFirewall, Rules
-from cos_customizer.emulator.machines.qemu import _rules
+from cos_customizer.emulator.machines.qemu_command import network_rules
 from cos_customizer.emulator.server import make_backend
 
 STORAGE = 40001
@@ -26,7 +26,7 @@ TCP, UDP, ICMP = 6, 17, 1
 @pytest.fixture
 def rules(monkeypatch: pytest.MonkeyPatch) -> Rules:
     monkeypatch.setattr(guest_firewall, "_own_addresses", lambda: frozenset([IPv4Address("192.0.2.7")]))
-    return _rules([STORAGE])
+    return network_rules([STORAGE])
 
 
 def frame(

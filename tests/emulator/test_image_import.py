@@ -83,7 +83,7 @@ def test_an_image_may_be_larger_than_its_disk_and_not_smaller(compute: Compute, 
         ),
         ({"form": "ustar"}, "The tar archive format is not supported. Supported formats are: GNU and OLDGNU."),
         ({"form": "posix"}, "The tar archive format is not supported. Supported formats are: GNU and OLDGNU."),
-        ({"size": GIB + 512}, "must be a multiple of 1 GB"),
+        ({"size": 0}, "is not a valid image"),
         ({"more": "readme"}, "must hold disk.raw alone"),
     ],
 )
@@ -93,6 +93,13 @@ def test_an_archive_that_compute_engine_does_not_take_is_refused(
     with archive_of(tmp_path, **made).open("rb") as archive, pytest.raises(NoImageError) as refused:  # type: ignore[arg-type]
         unpack(archive, None)
     assert message in str(refused.value)
+
+
+@pytest.mark.parametrize(("size", "size_gb"), [(64 << 20, 1), (GIB + 512, 2)])
+def test_a_disk_has_whole_gigabytes(tmp_path: Path, size: int, size_gb: int) -> None:
+    with archive_of(tmp_path, size=size, form="gnu").open("rb") as archive:
+        assert unpack(archive, tmp_path / "unpacked.raw").size_gb == size_gb
+    assert (tmp_path / "unpacked.raw").stat().st_size == size_gb * GIB
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive", b"\x1f\x8b\x08\x00cut off"])

@@ -26,7 +26,7 @@ ALLOWED = {
     "cloud_build": "errors",
     "machines": "clock errors faults files http_server limits patterns projects",
     "storage": "errors faults gate http_server patterns projects request_body",
-    "registry": "errors faults files gate http_server turnstile",
+    "registry": "errors faults files gate http_server request_body turnstile",
     "logging": "clock errors filter_language patterns projects web",
     "secret_manager": "clock errors files projects web",
     "compute": "clock errors faults filter_language machines partial_answers patterns projects web",

@@ -66,7 +66,8 @@ def test_the_overview_has_resources_of_each_kind(emulator: Emulator) -> None:
     compute.image("app", family="f")
     call(emulator, "POST", f"/v1/projects/{PROJECT}/secrets?secretId=s", {"replication": {"automatic": {}}})
     _, found = call(emulator, "GET", "/emulator/overview")
-    assert found["counts"] == {"instances": 1, "images": 1, "disks": 1, "buckets": 1, "secrets": 1, "containers": 0}
+    counts = {"instances": 1, "images": 1, "snapshots": 0, "disks": 1, "buckets": 1, "secrets": 1, "containers": 0}
+    assert found["counts"] == counts
     (instance,) = found["resources"]["instances"]
     assert (instance["path"], instance["status"], instance["machineType"]) == (VM, "RUNNING", "n1-standard-1")
     assert found["resources"]["images"][0]["family"] == "f"

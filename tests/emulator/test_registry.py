@@ -4,6 +4,7 @@ import base64
 import gzip
 import http.client
 import json
+import socket
 import ssl
 import subprocess
 import sys
@@ -189,6 +190,30 @@ def test_images_outlive_a_restart_and_what_nobody_names_goes(tmp_path: Path) -> 
         assert ask(second.registry_port, f"/v2/gcr.io/p/gone/blobs/{digest(b'gone')}")[0] == 404
         assert list((state / "registry/uploads").iterdir()) == []
         assert second.status()["containerImages"] == {"repositories": 1, "bytes": len(b"kept" + config(b"kept"))}
+
+
+WRONG_BODIES = [
+    ("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "said in two ways"),
+    ("Transfer-Encoding: gzip\r\n\r\n", "said in two ways, or in an unknown one"),
+    ("Content-Length: -1\r\n\r\n", "Content-Length is -1"),
+    ("Transfer-Encoding: chunked\r\n\r\nxyz\r\n", "a chunk has no length"),
+    ("Transfer-Encoding: chunked\r\n\r\n1\r\nabc\r\n", "a chunk does not end where it should"),
+    ("Content-Length: 5\r\n\r\nab", "the body ends early"),
+]
+
+
+@pytest.mark.parametrize(("rest", "words"), WRONG_BODIES, ids=[row[1] for row in WRONG_BODIES])
+def test_a_body_that_cannot_be_read_is_refused_in_words(emulator: Emulator, rest: str, words: str) -> None:
+    head = f"POST /v2/a/blobs/uploads/?digest=sha256:0 HTTP/1.1\r\nHost: 127.0.0.1:{emulator.registry_port}\r\n"
+    kind = "Content-Type: application/octet-stream\r\n"
+    with socket.create_connection(("127.0.0.1", emulator.registry_port), timeout=PATIENCE) as connection:
+        connection.sendall(f"{head}{kind}{rest}".encode())
+        connection.shutdown(socket.SHUT_WR)
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        content = answer.read()
+    assert (answer.status, code(content)) == (400, "BLOB_UPLOAD_INVALID")
+    assert words in content.decode()
 
 
 def test_the_registry_takes_no_more_than_its_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

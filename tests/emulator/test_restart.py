@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from google.cloud.storage import Client
-from support.compute_clients import INSTANCES, PROJECT, ZONE, Compute, body, call
+from support.compute_clients import INSTANCES, PROJECT, SNAPSHOTS, ZONE, Compute, body, call
 from support.waiting import PATIENCE, wait_for
 
 from cos_customizer.emulator.errors import EmulatorError
@@ -95,9 +95,17 @@ def test_a_taken_port_is_an_error_with_a_hint(tmp_path: Path) -> None:
             pass
 
 
+HALF_MADE = (
+    ("insert", "images/half"),
+    ("insert", "snapshots/half"),
+    ("insert", "instances/half"),
+    ("delete", "disks/gone"),
+)
+
+
 def _serve(directory: str, ports: "multiprocessing.Queue[int]") -> None:
     emulator = Emulator(Path(directory)).start()
-    for action, path in (("insert", "images/half"), ("insert", "instances/half"), ("delete", "disks/gone")):
+    for action, path in HALF_MADE:
         emulator.faults.add("operation", method=action, path=path, seconds=3600)
     ports.put(emulator.port)
     time.sleep(3600)
@@ -117,7 +125,8 @@ def test_a_killed_emulator_leaves_nothing_half_made(tmp_path: Path) -> None:
         there = There()
         there.port = port  # type: ignore[attr-defined]
         for name in ("vm", "half"):
-            call(there, "POST", INSTANCES, body(name))  # type: ignore[arg-type]
+            disks = [*body()["disks"], {"initializeParams": {"diskSizeGb": "1"}}]
+            call(there, "POST", INSTANCES, body(name, disks=disks))  # type: ignore[arg-type]
 
         def is_there(path: str, status: str) -> bool:
             return bool(call(there, "GET", path)[1]["status"] == status)  # type: ignore[arg-type]
@@ -129,6 +138,8 @@ def test_a_killed_emulator_leaves_nothing_half_made(tmp_path: Path) -> None:
         call(there, "DELETE", f"{zone}/disks/gone")  # type: ignore[arg-type]
         source = {"name": "half", "sourceImage": "projects/cos-cloud/global/images/family/cos-stable"}
         assert call(there, "POST", images, source)[0] == 200  # type: ignore[arg-type]
+        snapshot = {"name": "half", "sourceDisk": f"projects/{PROJECT}/zones/{ZONE}/disks/vm"}
+        assert call(there, "POST", SNAPSHOTS, snapshot)[0] == 200  # type: ignore[arg-type]
     finally:
         os.kill(process.pid or 0, signal.SIGKILL)
         process.join()
@@ -137,9 +148,10 @@ def test_a_killed_emulator_leaves_nothing_half_made(tmp_path: Path) -> None:
         compute = Compute(emulator)
         assert emulator.get(VM)["status"] == "TERMINATED"
         assert compute.names("instances") == ["vm"]
-        assert compute.names("disks") == ["vm"]
-        assert emulator.get(f"projects/{PROJECT}/global/images/half")["status"] == "FAILED"
-        assert sum(key.startswith("disk-") for key in backend.deleted) == 2
+        assert compute.names("disks") == ["vm", "vm-1"]
+        for kind in ("images", "snapshots"):
+            assert emulator.get(f"projects/{PROJECT}/global/{kind}/half")["status"] == "FAILED"
+        assert sum(key.startswith("disk-") for key in backend.deleted) == 3
         assert sum(key.startswith("image-") for key in backend.deleted) == 1
         compute.create("half")  # the name is free
 

@@ -17,7 +17,8 @@ from support.waiting import wait_for
 
 from cos_customizer.emulator.background import default_cache_dir
 from cos_customizer.emulator.machines.backend import SERIAL_RING_BYTES, STAND_IN, MachineSpec
-from cos_customizer.emulator.machines.qemu import QemuBackend, QemuMachine
+from cos_customizer.emulator.machines.qemu import QemuBackend
+from cos_customizer.emulator.machines.qemu_machine import QemuMachine
 
 pytestmark = [pytest.mark.vm, pytest.mark.xdist_group("stand-in")]  # which share machines
 

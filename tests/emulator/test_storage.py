@@ -12,16 +12,10 @@ import pytest
 from google.api_core.exceptions import Forbidden, NotFound
 from google.cloud.storage import Bucket, Client
 from support.compute_clients import INSTANCES, call
+from support.storage_clients import BUCKET
 from support.waiting import PATIENCE
 
 from cos_customizer.emulator.server import Emulator
-
-BUCKET = "my-project_cloudbuild"
-
-
-@pytest.fixture
-def bucket(emulator: Emulator) -> Bucket:
-    return Client.create_anonymous_client().bucket(BUCKET)
 
 
 def test_an_object_there_and_back(bucket: Bucket) -> None:

@@ -203,9 +203,21 @@ def test_nobody_changes_the_given_bucket_by_a_detour(emulator: Emulator, overrid
 def test_metadata_of_an_object_cannot_forge_headers(emulator: Emulator) -> None:
     bucket = Client.create_anonymous_client().bucket(BUCKET)
     blob = bucket.blob("x")
-    blob.metadata = {"note": "a\r\nAccess-Control-Allow-Origin: *\r\n\r\n<html>", "ü": "ß"}
+    forging = "a\r\nAccess-Control-Allow-Origin: *\r\n\r\n<html>"
+    blob.metadata = {"note": forging, "ü": "ß", "two words": "x", "a:b": "c"}
     blob.upload_from_string("text")
     status, _, headers = ask(emulator, "GET", f"{OBJECT}/x?alt=media")
     assert status == 200
+    assert headers["Content-Length"] == "4"
     assert headers["Access-Control-Allow-Origin"] is None
+    own = {name for name in headers if name.lower().startswith("x-goog-meta-")}
+    assert own == {"X-Goog-Meta-note"}, "what no header can be named is left out"
     assert blob.download_as_bytes() == b"text"
+
+
+@pytest.mark.parametrize("name", ["n", "\ud800"], ids=["plain", "surrogate"])
+def test_metadata_of_an_object_has_a_largest_size(emulator: Emulator, name: str) -> None:
+    for size, wanted in ((1000, 200), (9000, 400)):
+        body = json.dumps({"name": "x", "metadata": {name: "v" * size}}).encode()
+        status, _, _ = ask(emulator, "POST", f"/upload/storage/v1/b/{BUCKET}/o?uploadType=resumable", body)
+        assert status == wanted

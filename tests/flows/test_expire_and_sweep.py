@@ -13,7 +13,8 @@ from prefect.client.schemas.sorting import ArtifactSort
 from prefect.exceptions import ParameterTypeError
 from support.compute_clients import PROJECT, Compute
 from support.family_images import DAY, add_images, changes
-from support.leftovers import ALIVE, DEAD, NOW, anonymous_bucket, bystanders, everything, make_disk
+from support.leftovers import ALIVE, DEAD, NOW, bystanders, everything, make_disk
+from support.storage_clients import anonymous_bucket
 from support.time_up import CommandClock, time_up_during
 
 from cos_customizer.customizer.errors import CustomizerError, UsageError

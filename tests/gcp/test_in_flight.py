@@ -11,7 +11,7 @@ import pytest
 import requests
 from google.api_core import exceptions
 from support.compute_clients import Compute
-from support.leftovers import anonymous_bucket
+from support.storage_clients import anonymous_bucket
 from support.waiting import wait_for
 
 from cos_customizer.customizer import deadline, errors

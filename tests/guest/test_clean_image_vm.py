@@ -106,7 +106,7 @@ def image(backend: QemuBackend, storage: Storage) -> Console:
 def test_nothing_that_was_deleted_is_in_the_blocks(image: Console, backend: QemuBackend, tmp_path: Path) -> None:
     disk = tmp_path / "image.qcow2"
     backend.create_disk("blocks", "clean-image", 10)
-    subprocess.run(["qemu-img", "convert", "-O", "qcow2", backend.boot_disk("blocks"), disk], check=True)
+    subprocess.run(["qemu-img", "convert", "-O", "qcow2", backend.disk_file("blocks"), disk], check=True)
     words = [SCRIPT_TEXT, ENV_VALUE, FILE_NAME, FILE_TEXT, DELETED, LOGGED, VISITOR, HOST, "n0nce"]
     assert words_in_blocks(disk, [*words, KEPT]) == {**dict.fromkeys(words, 0), KEPT: 1}
 

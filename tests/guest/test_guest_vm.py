@@ -69,6 +69,7 @@ echo 'looked around'
 """
 
 
+@pytest.mark.vital
 def test_a_build_from_its_first_step_to_the_image(backend: Backend, storage: Storage) -> None:
     scripts = [
         # 1: what a script gets to see; it reads its input, and prints bytes that are no text and no line.

@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -125,7 +126,8 @@ OF_ALL_ROOMS = {"project", "whole_job"}
 """Folders of tests that may import everything."""
 
 
-def needs(path: Path) -> set[str]:
+@cache
+def needs(path: Path) -> frozenset[str]:
     """The rooms that a test file imports, itself or by way of support, and the tools of make/."""
     found: set[str] = set()
     for name in _imported(path):
@@ -137,7 +139,7 @@ def needs(path: Path) -> set[str]:
             found |= needs(SUPPORT[module])
         elif top in TOOLS:
             found.add("make")
-    return found
+    return frozenset(found)
 
 
 def _imported(path: Path) -> Iterator[str]:

@@ -22,7 +22,7 @@ def archive_of(
         more: name of one more file in it.
     """
     with (directory / name).open("wb") as disk:
-        disk.write(b"begin")
+        disk.write(b"begin"[:size])
         disk.truncate(size)
     if more:
         (directory / more).write_text("more")

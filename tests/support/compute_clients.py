@@ -22,6 +22,7 @@ class Compute:
 
     emulator: Emulator
     images: compute_v1.ImagesClient = field(init=False)
+    snapshots: compute_v1.SnapshotsClient = field(init=False)
     disks: compute_v1.DisksClient = field(init=False)
     instances: compute_v1.InstancesClient = field(init=False)
     zone_operations: compute_v1.ZoneOperationsClient = field(init=False)
@@ -38,6 +39,7 @@ class Compute:
             "transport": "rest",
         }
         self.images = compute_v1.ImagesClient(**options)
+        self.snapshots = compute_v1.SnapshotsClient(**options)
         self.disks = compute_v1.DisksClient(**options)
         self.instances = compute_v1.InstancesClient(**options)
         self.zone_operations = compute_v1.ZoneOperationsClient(**options)
@@ -93,6 +95,18 @@ class Compute:
         resource = compute_v1.Image(name=name, **{**source, **fields})
         return self.images.insert_unary(project=PROJECT, image_resource=resource)
 
+    def disk(self, name: str, **fields: Any) -> compute_v1.Disk:
+        """A disk, empty unless told otherwise."""
+        resource = compute_v1.Disk(name=name, **{"size_gb": 10, **fields})
+        self.ok(self.disks.insert_unary(project=PROJECT, zone=ZONE, disk_resource=resource))
+        return self.disks.get(project=PROJECT, zone=ZONE, disk=name)
+
+    def snapshot(self, name: str, disk: str, **fields: Any) -> compute_v1.Snapshot:
+        """A snapshot of a disk."""
+        resource = compute_v1.Snapshot(name=name, source_disk=disk_path(disk), **fields)
+        self.ok(self.snapshots.insert_unary(project=PROJECT, snapshot_resource=resource))
+        return self.snapshots.get(project=PROJECT, snapshot=name)
+
     def serial(self, name: str = "vm", port: int = 3, start: int = 0) -> compute_v1.SerialPortOutput:
         """Serial port output."""
         request = compute_v1.GetSerialPortOutputInstanceRequest(
@@ -101,9 +115,14 @@ class Compute:
         return self.instances.get_serial_port_output(request)
 
     def names(self, kind: str) -> list[str]:
-        """The names of our project's `images`, or `disks` or `instances` in all zones."""
-        where = "global" if kind == "images" else "zones/-"
+        """The names of our project's `images` or `snapshots`, or `disks` or `instances` in all zones."""
+        where = "global" if kind in ("images", "snapshots") else "zones/-"
         return [resource["name"] for resource in self.emulator.list(f"projects/{PROJECT}/{where}/{kind}")]
+
+
+def disk_path(name: str, zone: str = ZONE) -> str:
+    """The path of a disk."""
+    return f"projects/{PROJECT}/zones/{zone}/disks/{name}"
 
 
 def instance(name: str, zone: str = ZONE, **fields: Any) -> compute_v1.Instance:
@@ -142,4 +161,5 @@ def call(emulator: Emulator, method: str, path: str, content: object = None) -> 
 
 INSTANCES = f"/compute/v1/projects/{PROJECT}/zones/{ZONE}/instances"
 DISKS = f"/compute/v1/projects/{PROJECT}/zones/{ZONE}/disks"
+SNAPSHOTS = f"/compute/v1/projects/{PROJECT}/global/snapshots"
 IMAGES = f"/compute/v1/projects/{PROJECT}/global/images"

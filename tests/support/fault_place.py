@@ -24,7 +24,8 @@ from urllib.parse import urlsplit
 import yaml
 from support.compute_clients import PROJECT, Compute
 from support.guest_scripts import succeeding
-from support.leftovers import BUCKET, anonymous_bucket, everything
+from support.leftovers import everything
+from support.storage_clients import BUCKET, anonymous_bucket
 from support.warm_program import Started, WarmProgram
 
 from cos_customizer.emulator.server import Emulator

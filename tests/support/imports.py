@@ -3,6 +3,7 @@
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from support.paths import ROOT
@@ -43,10 +44,11 @@ def modules() -> dict[str, Path]:
 MODULES = modules()
 
 
-def imports(name: str) -> Iterator[Import]:
+@cache
+def imports(name: str) -> tuple[Import, ...]:
     """The imports of a module, in their order."""
     tree = ast.parse(MODULES[name].read_text(encoding="utf-8"))
-    yield from _imports_below(tree, name, False)
+    return tuple(_imports_below(tree, name, False))
 
 
 def _imports_below(node: ast.AST, name: str, deferred: bool) -> Iterator[Import]:

@@ -3,24 +3,18 @@
 from typing import Any
 
 from google.cloud import compute_v1
-from google.cloud.storage import Bucket, Client
+from google.cloud.storage import Bucket
 from support.compute_clients import COS, PROJECT, ZONE, Compute
 from support.family_images import OURS
 
 from cos_customizer.customizer.names import BUILD_LABEL, EXPIRY_LABEL, STATE_LABEL, BuildNames
 from cos_customizer.emulator.server import Emulator
 
-BUCKET = "my-project_cloudbuild"
 NOW = 1_800_000_000.0
 DEAD, ALIVE, STUDIED = BuildNames("dddddddddd"), BuildNames("aaaaaaaaaa"), BuildNames("5555555555")
 EXPIRED, RUNNING = DEAD.labels(NOW - 1), ALIVE.labels(NOW + 3600)
 """Labels of a build that is long over at `NOW`, and of one that runs."""
 UNRELEASED = {STATE_LABEL: "unreleased"}
-
-
-def anonymous_bucket() -> Bucket:
-    """The project's bucket, where the environment leads."""
-    return Client.create_anonymous_client().bucket(BUCKET)
 
 
 def labelled(labels: dict[str, str], **more: Any) -> dict[str, Any]:

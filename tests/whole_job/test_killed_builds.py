@@ -15,7 +15,8 @@ from support.command_line import run
 from support.compute_clients import Compute
 from support.containers import image as container_image
 from support.guest_scripts import marker, script, succeeding
-from support.leftovers import anonymous_bucket, bystanders, everything
+from support.leftovers import bystanders, everything
+from support.storage_clients import anonymous_bucket
 from support.waiting import PATIENCE, wait_for
 from support.warm_program import ColdProgram, Started, WarmProgram
 

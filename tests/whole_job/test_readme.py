@@ -19,6 +19,7 @@ PATIENCE_FOR_A_BLOCK = 150.0
 """Seconds on the average, after which the shell is taken to hang; blocks that boot VMs take some thirty."""
 
 
+@pytest.mark.vital
 def test_the_readme_s_commands_work_as_they_are_pasted(tmp_path: Path) -> None:
     """The demo, then an image of a recipe, Cloud Build's workflow, its steps; the shell says how each ended."""
     assert "make demo" in BLOCKS[0]

@@ -83,6 +83,7 @@ def _json(body: object) -> compute_v1.Instance:
     return message
 
 
+@pytest.mark.vital
 def test_the_readmes_workflow_makes_an_image_that_boots_and_holds_nothing_of_ours(
     cloud: Emulator, tmp_path: Path
 ) -> None:

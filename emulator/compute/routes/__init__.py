@@ -1,0 +1,1 @@
+"""The routes of Compute Engine's API, by kind of resource."""
