@@ -1,5 +1,6 @@
 """The fixture `compute_engine` in other people's test suites, and what it is to those who do not use it."""
 
+import re
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ from google.cloud import (  # noqa: F401 (loaded here, for a run inside of this 
     logging_v2,
     storage,
 )
+from support.paths import ROOT
 
 from cos_customizer.emulator import (
     local_project,  # noqa: F401 (as above)
@@ -75,6 +77,14 @@ def test_the_environment_is_as_before():
 """,
     )
     ran.assert_outcomes(passed=4)
+
+
+def test_the_example_of_the_documents_works(pytester: pytest.Pytester) -> None:
+    page = (ROOT / "docs" / "emulator-in-tests.md").read_text()
+    example = next(re.finditer(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL))[1]
+    pytester.makepyfile(example)
+    ran = pytester.runpytest_inprocess("-p", "cos_customizer_pytest", "-p", "no:hypothesispytest")
+    ran.assert_outcomes(passed=1)
 
 
 def test_what_a_test_makes_and_orders_is_gone_in_the_next(pytester: pytest.Pytester) -> None:

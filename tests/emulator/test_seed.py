@@ -1,14 +1,24 @@
 """Seed files: what they say is there from the beginning, again after a reset, and what is wrong in them is told."""
 
+import re
 from pathlib import Path
 
 import pytest
 from google.cloud.storage import Client
 from support.archives import archive_of
 from support.compute_clients import PROJECT, Compute, call
+from support.paths import ROOT
 
 from cos_customizer.emulator.errors import EmulatorError
-from cos_customizer.emulator.seed.model import Seed, SeedError, read_seed
+from cos_customizer.emulator.seed.model import (
+    Seed,
+    SeedBucket,
+    SeedError,
+    SeedImage,
+    SeedObject,
+    SeedSecret,
+    read_seed,
+)
 from cos_customizer.emulator.server import Emulator
 
 WHOLE = """
@@ -90,6 +100,19 @@ def test_what_it_says_is_there_after_each_start_and_each_reset(place: Path, monk
 def test_it_goes_to_another_process_as_json(place: Path) -> None:
     given = seed(place)
     assert Seed.model_validate_json(given.model_dump_json(by_alias=True, exclude_defaults=True)) == given
+
+
+def test_the_seed_of_the_documents_is_one(place: Path) -> None:
+    page = (ROOT / "docs" / "emulator-in-tests.md").read_text()
+    (text,) = re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    for name in ("debian.qcow2", "logo.png"):
+        (place / name).touch()
+    found = seed(place, text)
+    assert [image.name for image in found.images] == ["app-1", "app-2", "debian-13"]
+    documented = set(re.findall(r"`(\w+)`", page.partition("## A seed")[2].partition("## ")[0]))
+    models = (Seed, SeedImage, SeedBucket, SeedObject, SeedSecret)
+    fields = {field.alias or name for model in models for name, field in model.model_fields.items()}
+    assert fields - documented <= {"images", "buckets", "secrets", "faults", "blank"}  # which the example shows
 
 
 @pytest.mark.parametrize(
