@@ -48,7 +48,14 @@ RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /tmp/whe
     && mkdir share \
     && bin/python -m cos_customizer.flows.local_server share/prefect.db
 
-FROM $BASE
+# What the emulator needs beside that; its own container has it.
+FROM build AS build-emulator
+COPY requirements/emulator.txt requirements/
+RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=secret,id=authorities,target=/run/authorities.pem \
+    /opt/build/bin/pip --python /opt/cos-customizer/bin/python install --quiet --no-cache-dir --no-deps --require-hashes \
+        --requirement requirements/emulator.txt
+
+FROM $BASE AS runtime
 # tini is process 1: it reaps what a worker's flow runs leave, and a SIGTERM that comes before Python listens ends it too.
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends ca-certificates python3 tini \
@@ -70,3 +77,19 @@ LABEL org.opencontainers.image.title="COS Customizer for Prefect" \
     org.opencontainers.image.base.name="docker.io/library/debian:bookworm-slim" \
     org.opencontainers.image.version="$VERSION" \
     org.opencontainers.image.revision="$REVISION"
+
+# `docker build --target emulator`: the local Compute Engine with scripted machines, on one port
+# (docs/emulator-in-tests.md). Who runs it may be anybody; what it keeps is gone with the container unless -state-dir names
+# a volume.
+FROM runtime AS emulator
+COPY --from=build-emulator /opt/cos-customizer /opt/cos-customizer
+ENV XDG_STATE_HOME=/tmp/state XDG_CACHE_HOME=/tmp/cache
+EXPOSE 4588
+HEALTHCHECK --interval=2s --timeout=5s --start-period=60s \
+    CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:4588/healthz', timeout=4)"]
+CMD ["emulator", "start", "-foreground", "-machines=scripted", "-host=0.0.0.0", "-port=4588"]
+LABEL org.opencontainers.image.title="The local Compute Engine of COS Customizer for Prefect" \
+    org.opencontainers.image.description="A local Compute Engine, Cloud Storage, Cloud Logging and Secret Manager."
+
+# The last one is what is built where no target is named.
+FROM runtime

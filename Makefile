@@ -31,7 +31,7 @@ test-container: venv ## build the container image and run the tests that start c
 test-vm: host-packages ## run the tests that boot VMs under QEMU: [HALF=0|1|commit]
 	$(VENV)/bin/pytest -m vm -n 2 --dist loadgroup
 
-container: venv ## build the container image and its bill of materials: [IMAGE=… TAG=… CONTAINER_TOOL=…]
+container: venv ## build the container image and its bill of materials: [IMAGE=… TAG=… CONTAINER_TOOL=… TARGET=emulator]
 	@make/container.sh
 
 test-packages: # what tests run that start no VM

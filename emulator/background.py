@@ -29,7 +29,7 @@ _LOG_FILE = "emulator.log"
 STATE_FILES = (
     *("compute.sqlite*", "logs.sqlite*", "lock", _LOG_FILE, _FILE, f".{_FILE}.*"),
     *("storage", "machines", "cache", "registry"),
-    *("secrets.json", ".secrets.json.*"),
+    *("secrets.json", ".secrets.json.*", ".replaced*", ".staging.*", ".saved.*"),
 )
 """What the emulator keeps in its state directory."""
 CACHE_FILES = ("stand-in-*", "stand-in.lock", "accelerator.json", "prefect-*.db", ".prefect-*", ".accelerator.json.*")
@@ -52,6 +52,9 @@ class Options:
         storage_port: port of Cloud Storage; 0 takes a free one.
         projects: their buckets `<project>_cloudbuild` exist from the beginning.
         registry_port: port of the registry of container images; 0 takes a free one.
+        seed: what is there from the beginning, a `Seed` as JSON; empty for nothing.
+        host: the address that the one port of all services listens on.
+        host_names: what else clients may call it.
     """
 
     state_dir: str
@@ -61,6 +64,9 @@ class Options:
     storage_port: int = 0
     projects: tuple[str, ...] = ("my-project",)
     registry_port: int = 0
+    seed: str = ""
+    host: str = "127.0.0.1"
+    host_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,8 @@ class RunningEmulator:
         environment: the variables that point clients to it.
         log: its log file.
         registry_port: of the registry of container images.
+        seed: see `Options`.
+        host: see `Options`.
     """
 
     pid: int
@@ -85,6 +93,8 @@ class RunningEmulator:
     environment: dict[str, str]
     log: str
     registry_port: int = 0
+    seed: str = ""
+    host: str = "127.0.0.1"
 
 
 def default_state_dir() -> Path:
@@ -124,8 +134,7 @@ def start(options: Options, progress: Progress) -> RunningEmulator:
     Raises:
         EmulatorError: it cannot run; its log has the reason.
     """
-    for package in _NEEDED:
-        _check_installed(package)
+    check_installed()
     state_dir = Path(options.state_dir)
     log = state_dir / _LOG_FILE
     try:
@@ -183,8 +192,7 @@ def run(options: Options, ready: Callable[[RunningEmulator], None], progress: Pr
         EmulatorError: it cannot run.
         SystemExit: a signal ended it before it answered.
     """
-    for package in _NEEDED:
-        _check_installed(package)
+    check_installed()
     state_dir = Path(options.state_dir)
     if (state_dir / _FILE).exists() and _described(state_dir) is None:
         raise EmulatorError(f"{state_dir / _FILE} is not the emulator's", "choose another -state-dir, or move the file")
@@ -212,6 +220,7 @@ def run(options: Options, ready: Callable[[RunningEmulator], None], progress: Pr
         undo.callback(LOG.removeHandler, handler)
         LOG.info("loading the Compute Engine API")
         with uncollected():
+            from cos_customizer.emulator.seed.model import Seed
             from cos_customizer.emulator.server import Emulator
 
         emulator = Emulator(
@@ -222,6 +231,9 @@ def run(options: Options, ready: Callable[[RunningEmulator], None], progress: Pr
             storage_port=options.storage_port,
             registry_port=options.registry_port,
             cache_dir=Path(options.cache_dir),
+            seed=Seed.model_validate_json(options.seed) if options.seed else None,
+            host=options.host,
+            host_names=options.host_names,
             shutdown=ended.set,
         )
         undo.callback(emulator.stop)
@@ -250,7 +262,19 @@ def _describe(options: Options, status: Mapping[str, Any], environment: dict[str
         control=f"http://127.0.0.1:{status['port']}/emulator/",
         environment=environment,
         log=str(Path(options.state_dir) / _LOG_FILE),
+        seed=options.seed,
+        host=options.host,
     )
+
+
+def check_installed() -> None:
+    """Make sure that the packages are there that the emulator needs.
+
+    Raises:
+        EmulatorError: one is not.
+    """
+    for package in _NEEDED:
+        _check_installed(package)
 
 
 def _check_installed(package: str) -> None:
@@ -323,7 +347,7 @@ class _ProgressHandler(logging.Handler):
 
 def _main(arguments: Sequence[str]) -> int:
     options = json.loads(arguments[0])
-    options["projects"] = tuple(options["projects"])
+    options |= {name: tuple(options[name]) for name in ("projects", "host_names")}
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
     with open(int(arguments[1]), "w", buffering=1, encoding="utf-8") as pipe:  # noqa: PTH123 (a descriptor)
 

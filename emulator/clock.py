@@ -57,6 +57,10 @@ class Clock:
         """Call `listener` each time the clock has been turned forward."""
         self._listeners.append(listener)
 
+    def forget_listeners(self) -> None:
+        """Call nobody any more: those who listened are no more."""
+        self._listeners.clear()
+
     def timestamp(self) -> str:
         """Return the time as the API writes it: RFC 3339 with milliseconds, in Pacific time."""
         return rfc3339(self.now())

@@ -13,6 +13,7 @@ from cos_customizer.emulator.machines.scripted import ScriptedBackend, Transcrip
 from cos_customizer.emulator.web import answer, context, json_object, service
 
 control_api = Blueprint("control", __name__, url_prefix="/emulator")
+health_api = Blueprint("health", __name__)
 
 
 @dataclass(frozen=True)
@@ -22,14 +23,26 @@ class Controls:
     Attributes:
         status: describes it, for people.
         shutdown: begins to end it.
+        reset: removes everything.
+        overview: what there is, for people.
+        is_ready: whether what is to be there from the beginning is there.
     """
 
     status: Callable[[], dict[str, Any]]
     shutdown: Callable[[], None]
+    reset: Callable[[], None]
+    overview: Callable[[], dict[str, Any]]
+    is_ready: Callable[[], bool]
 
 
 def _engine() -> ComputeEngine:
     return service(ComputeEngine)
+
+
+@health_api.get("/healthz")
+def _health() -> Response:
+    is_ready = service(Controls).is_ready()
+    return answer({"status": "ok" if is_ready else "starting"}, 200 if is_ready else 503)
 
 
 @control_api.get("/status")
@@ -40,6 +53,27 @@ def _status() -> Response:
 @control_api.post("/shutdown")
 def _shutdown() -> Response:
     service(Controls).shutdown()
+    return answer({})
+
+
+@control_api.get("/overview")
+def _overview() -> Response:
+    controls = service(Controls)
+    calls = context().request_log.count()
+    return answer({"status": controls.status(), "calls": calls, **controls.overview()})
+
+
+@control_api.get("/console")
+def _console() -> Response:
+    path = request.args.get("instance", "")
+    chunk = _engine().instances.printed(path, _number("port", 1), _number("start"))
+    contents = chunk.contents.decode("utf-8", "replace")
+    return answer({"contents": contents, "start": str(chunk.start), "next": str(chunk.next)})
+
+
+@control_api.post("/reset")
+def _reset() -> Response:
+    service(Controls).reset()
     return answer({})
 
 
@@ -94,7 +128,7 @@ def _calls() -> Response:
         log.clear()
     query = {key: request.args.get(key, "") for key in ("service", "method", "path")}
     try:
-        return answer(log.report(**query))
+        return answer(log.report(**query, last=_number("last")))
     except ValueError as error:
         raise ApiError(400, "invalid", f"Not a regular expression: {query['path']} ({error}).") from None
 
@@ -119,6 +153,18 @@ def _one(kind: str, number: int) -> Response:
     ordered = _ordered(kind)
     ordered.clear(number)
     return answer({kind: ordered.list()})
+
+
+def _number(name: str, default: int = 0) -> int:
+    """Return a number of the query.
+
+    Raises:
+        ApiError: 400.
+    """
+    text = request.args.get(name, str(default))
+    if not (text.isascii() and text.isdecimal() and len(text) < 19):
+        raise ApiError(400, "invalid", f"Invalid value for '{name}': '{text[:100]}'. It is a whole number from 0 on.")
+    return int(text)
 
 
 def _ordered(kind: str) -> Faults | Transcripts:

@@ -8,6 +8,8 @@ is known by what browsers tell of it (https://fetch.spec.whatwg.org/, https://ww
 - a page may send only a few content types without asking first (a preflight), and it is never told that it may.
 """
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from email.message import Message
 from urllib.parse import urlsplit
@@ -18,6 +20,7 @@ SIMPLE_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data", "tex
 """Content types that a page may send to anybody (https://fetch.spec.whatwg.org/#cors-safelisted-request-header)."""
 _OWN_SITES = ("none", "same-origin")
 """What `Sec-Fetch-Site` says of an address that the user has typed, and of a page of the same service."""
+_PORT = re.compile(r":[0-9]{1,5}$")
 _LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -27,9 +30,11 @@ class Gate:
 
     Attributes:
         names: what `Host` may be, in lower case: the service's own addresses.
+        hosts: names that `Host` may have with any port: where ports are published under other numbers.
     """
 
     names: frozenset[str]
+    hosts: frozenset[str] = frozenset()
 
     def check(self, method: str, target: str, headers: Message) -> None:
         """Let a request pass.
@@ -47,11 +52,13 @@ class Gate:
 
     def _refusal(self, method: str, target: str, headers: Message) -> str:
         hosts = headers.get_all("Host", [])
-        if len(hosts) != 1 or hosts[0].strip().lower() not in self.names:
-            return f"Host is {', '.join(hosts) or 'missing'}, not {' or '.join(sorted(self.names))}."
+        host = hosts[0].strip().lower() if len(hosts) == 1 else ""
+        if host not in self.names and _PORT.sub("", host) not in self.hosts:
+            known = " or ".join([*sorted(self.names), *(f"{name}, with any port" for name in sorted(self.hosts))])
+            return f"Host is {', '.join(hosts) or 'missing'}, not {known}."
         if not target.startswith("/"):
             return f"{target[:100]} is not a path of this service."
-        if any(not self._is_own(origin) for origin in headers.get_all("Origin", [])):
+        if any(not self._is_own(origin, host) for origin in headers.get_all("Origin", [])):
             return f"the request comes from a page of {headers['Origin']}."
         sites = headers.get_all("Sec-Fetch-Site", [])
         if any(site.strip().lower() not in _OWN_SITES for site in sites):
@@ -64,9 +71,9 @@ class Gate:
             return f"Content-Type of a body cannot be {kind or 'left out'}; say what it is, such as application/json."
         return ""
 
-    def _is_own(self, origin: str) -> bool:
+    def _is_own(self, origin: str, host: str) -> bool:
         parts = urlsplit(origin.strip())
-        return parts.scheme == "http" and parts.netloc.lower() in self.names and not parts.path
+        return parts.scheme == "http" and parts.netloc.lower() in {host, *self.names} and not parts.path
 
 
 def loopback_gate(port: int, *guest_names: str) -> Gate:
@@ -80,6 +87,17 @@ def loopback_gate(port: int, *guest_names: str) -> Gate:
     if port == 80:  # which clients leave out
         own += _LOOPBACK_NAMES
     return Gate(frozenset([*own, *(name.lower() for name in guest_names)]))
+
+
+def open_gate(port: int, names: Iterable[str]) -> Gate:
+    """Return the gate of a service that others than programs of this machine may reach.
+
+    Args:
+        port: its port.
+        names: its names beside those of loopback, as clients have them in `Host`; all with any port.
+    """
+    hosts = [*_LOOPBACK_NAMES, *(name.lower() for name in names)]
+    return Gate(loopback_gate(port).names, frozenset(hosts))
 
 
 def _has_body(headers: Message) -> bool:

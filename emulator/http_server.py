@@ -12,7 +12,8 @@ import socket
 import socketserver
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, BinaryIO, ClassVar, Protocol, cast
@@ -21,9 +22,10 @@ from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 from werkzeug.wrappers import Response
 
 from cos_customizer.emulator import LOG
-from cos_customizer.emulator.errors import ApiError
+from cos_customizer.emulator.errors import ApiError, EmulatorError
 from cos_customizer.emulator.gate import Gate, loopback_gate
-from cos_customizer.emulator.request_body import BODY_SECONDS, RequestBody, read_all
+from cos_customizer.emulator.request_body import BODY_SECONDS, PIECE, RequestBody, read_all
+from cos_customizer.emulator.turnstile import Turnstile
 
 DROP_CONNECTION = "X-Emulator-Drop"
 """An application's answer with this header is not sent: the connection is cut instead."""
@@ -55,12 +57,14 @@ class GatedServer(Protocol):
         longest_body: bytes that a request's body may have.
         record: called after each request.
         busy: connections with a request that is being answered.
+        turnstile: lets requests pass.
     """
 
     gate: Gate
     longest_body: int
     record: Record
     busy: set[socket.socket]
+    turnstile: Turnstile
 
 
 class GatedHandler(BaseHTTPRequestHandler):
@@ -73,6 +77,8 @@ class GatedHandler(BaseHTTPRequestHandler):
     timeout: ClassVar[float] = 60  # how long a client may be silent
     disable_nagle_algorithm = True
     wbufsize = -1
+    front_gate: Gate | None = None
+    """Of the port that a connection came in by, if that is another than its server's."""
     server: "GatedServer"  # type: ignore[assignment]  # each service has a server of its own kind
 
     def answer_request(self, body: RequestBody) -> None:
@@ -90,6 +96,10 @@ class GatedHandler(BaseHTTPRequestHandler):
         """The name of the service that the request is for, in the log of requests."""
         raise NotImplementedError
 
+    def longest_body(self) -> int:
+        """Bytes that the body of the request may have."""
+        return self.server.longest_body
+
     def handle_one_request(self) -> None:
         """Read one request and answer it; a client that falls silent is cut off."""
         try:
@@ -99,6 +109,7 @@ class GatedHandler(BaseHTTPRequestHandler):
 
     def _one_request(self) -> None:
         self._recorded = True  # there is nothing to record yet
+        self._sent_headers: set[str] = set()
         self.raw_requestline = self.rfile.readline(_LONGEST_LINE + 1)
         if not self.raw_requestline:
             self.close_connection = True
@@ -114,13 +125,14 @@ class GatedHandler(BaseHTTPRequestHandler):
         self.server.busy.add(self.connection)
         try:
             try:
-                self.server.gate.check(self.command, self.path, self.headers)
+                (self.front_gate or self.server.gate).check(self.command, self.path, self.headers)
                 stream = cast(BinaryIO, self.rfile)
-                body = RequestBody(stream, self.headers, self.server.longest_body, self.body_seconds)
-                if self._is_expecting:
-                    self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-                    self.wfile.flush()
-                self.answer_request(body)
+                body = RequestBody(stream, self.headers, self.longest_body(), self.body_seconds)
+                with self.server.turnstile.passing():
+                    if self._is_expecting:
+                        self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                        self.wfile.flush()
+                    self.answer_request(body)
             except ApiError as error:
                 self.close_connection = True  # what the client still sends is no request
                 self.answer_json(error.code, error.body())
@@ -162,22 +174,39 @@ class GatedHandler(BaseHTTPRequestHandler):
             self._recorded = True
             self.server.record(self.service(), self.command, self.path, status, time.monotonic() - self._began)
 
+    def send_header(self, keyword: str, value: str) -> None:
+        """Send a header; one that is for browsers takes the place of the usual one."""
+        self._sent_headers.add(keyword)
+        super().send_header(keyword, value)
+
     def end_headers(self) -> None:
-        """Tell a browser that shows an answer all the same that nothing in it may run."""
-        for name, value in FOR_BROWSERS.items():
-            self.send_header(name, value)
+        """Tell a browser that shows an answer all the same that nothing in it may run, unless the answer has said."""
+        for name in FOR_BROWSERS.keys() - self._sent_headers:
+            self.send_header(name, FOR_BROWSERS[name])
         super().end_headers()
 
 
-class _Handler(GatedHandler, WSGIRequestHandler):
+class ComputeHandler(GatedHandler, WSGIRequestHandler):
+    """Passes requests to the application of an `HttpServer`."""
+
     protocol_version = "HTTP/1.1"
     timeout = 300
     server: "HttpServer"
 
     def service(self) -> str:
+        """The one whose paths begin so."""
         return next((name for start, name in _SERVICES.items() if self.path.startswith(start)), "compute")
 
+    def longest_body(self) -> int:
+        """Those of the path, if it is of another kind."""
+        transfer = self.server.transfers.get(self.path)
+        return transfer.longest_body if transfer else self.server.longest_body
+
     def answer_request(self, body: RequestBody) -> None:
+        """Let the application answer."""
+        if transfer := self.server.transfers.get(self.path):
+            self._transfer(transfer, body)
+            return
         content = read_all(body, self.server.longest_body)
         environ = self.make_environ()
         for name in ("HTTP_TRANSFER_ENCODING", "wsgi.input_terminated"):
@@ -198,8 +227,51 @@ class _Handler(GatedHandler, WSGIRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(answered)
 
+    def _transfer(self, transfer: "Transfer", body: RequestBody) -> None:
+        try:
+            if self.command == "PUT":
+                transfer.put(body)
+                self.answer_json(200, {})
+            elif self.command == "GET":
+                with transfer.get() as file:
+                    self._send_file(file)
+            else:
+                raise ApiError(405, "invalid", f"{self.path} has GET and PUT.")
+        except EmulatorError as error:
+            while body.read(PIECE):  # who sends does not read an answer yet
+                pass
+            raise ApiError(400, "failedPrecondition", f"{error} ({error.hint})" if error.hint else str(error)) from None
+
+    def _send_file(self, file: BinaryIO) -> None:
+        size = file.seek(0, io.SEEK_END)
+        file.seek(0)
+        self.record(200)
+        self.send_response(200)
+        self.send_header("Content-Type", "application/octet-stream")
+        self.send_header("Content-Length", str(size))
+        self.end_headers()
+        self.wfile.flush()
+        if size:
+            self.connection.sendfile(file)
+
     def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002 (the base class has it so)
+        """Log what the server says."""
         LOG.log(logging.ERROR if type == "error" else logging.DEBUG, message, *args)
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """A path whose content is too large for memory.
+
+    Attributes:
+        get: returns the content, which is closed then.
+        put: takes a content.
+        longest_body: bytes that it may have.
+    """
+
+    get: Callable[[], BinaryIO]
+    put: Callable[[RequestBody], None]
+    longest_body: int
 
 
 class ConnectionServer(ThreadingHTTPServer):
@@ -207,6 +279,7 @@ class ConnectionServer(ThreadingHTTPServer):
 
     Attributes:
         busy: connections with a request that is being answered.
+        turnstile: lets requests pass; the servers of one emulator have one.
     """
 
     daemon_threads = True
@@ -216,6 +289,7 @@ class ConnectionServer(ThreadingHTTPServer):
         super().__init__(*arguments, **named)
         self._connections: set[socket.socket] = set()
         self.busy: set[socket.socket] = set()
+        self.turnstile = Turnstile()
         self._thread = threading.Thread(target=self.serve_forever, name=type(self).__name__, daemon=True)
 
     def start(self) -> None:
@@ -256,17 +330,33 @@ class HttpServer(ConnectionServer, ThreadedWSGIServer):
         port: TCP port; 0 takes a free one, `port` then says which.
         record: called after each request.
         guest_names: its other addresses, as guests have them in `Host`.
+        host: the address that it listens on.
+        handler: of connections.
+
+    Attributes:
+        services: what else the handler may pass requests to: servers, with their handlers.
+        transfers: paths that the application does not answer.
 
     Raises:
         OSError: the port is taken.
     """
 
+    transfers: Mapping[str, Transfer] = {}
+    services: Mapping[str, tuple[socketserver.BaseServer, type[BaseHTTPRequestHandler]]] = {}
     longest_body = LONGEST_BODY
 
-    def __init__(self, app: Any, port: int, record: Record, guest_names: tuple[str, ...] = ()) -> None:
-        listener = socket.create_server(("127.0.0.1", port), backlog=128)
+    def __init__(
+        self,
+        app: Any,
+        port: int,
+        record: Record,
+        guest_names: tuple[str, ...] = (),
+        host: str = "127.0.0.1",
+        handler: type[socketserver.StreamRequestHandler] = ComputeHandler,
+    ) -> None:
+        listener = socket.create_server((host, port), backlog=128)
         try:
-            super().__init__("127.0.0.1", port, app, handler=_Handler, fd=listener.fileno())
+            super().__init__(host, port, app, handler=cast(Any, handler), fd=listener.fileno())
         finally:
             listener.close()
         self.port = self.server_address[1]

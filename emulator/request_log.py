@@ -8,8 +8,8 @@ from typing import Any
 
 from cos_customizer.emulator.patterns import Pattern
 
-INTERNAL = ("/emulator/", "/batch/")
-"""Paths that are not logged: the emulator's own API, and batches, whose parts are requests of their own."""
+INTERNAL = ("/emulator/", "/batch/", "/ui", "/healthz")
+"""How paths begin that are not logged: the emulator's own, and batches, whose parts are requests of their own."""
 _KEPT = 20_000
 
 
@@ -75,8 +75,18 @@ class RequestLog:
         with self._lock:
             self._requests.clear()
 
-    def report(self, service: str = "", method: str = "", path: str = "") -> dict[str, Any]:
-        """Return the requests that match in JSON form, with counts by service and method."""
+    def report(self, service: str = "", method: str = "", path: str = "", last: int = 0) -> dict[str, Any]:
+        """Return the requests that match in JSON form, with counts by service and method.
+
+        Args:
+            service: see `list`.
+            method: see `list`.
+            path: see `list`.
+            last: only so many requests, the last ones, of all that are counted; 0 for all.
+
+        Raises:
+            ValueError: the path is no regular expression.
+        """
         requests = self.list(service, method, path)
         counts = Counter(f"{each.service} {each.method}" for each in requests)
-        return {"count": len(requests), "counts": counts, "calls": [asdict(each) for each in requests]}
+        return {"count": len(requests), "counts": counts, "calls": [asdict(each) for each in requests[-last:]]}

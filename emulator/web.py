@@ -25,12 +25,12 @@ S = TypeVar("S")
 _CONTEXT = "emulator.context"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Context:
     """The emulator that a request is for.
 
     Attributes:
-        services: the objects behind the APIs, found by their types.
+        services: the objects behind the APIs, found by their types; others when the state is replaced.
         faults: applied to requests.
         request_log: records requests.
         use_project: called with the project of each request.

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds the container image and its bill of materials, with the tool that works here: docker, podman or buildah.
-# IMAGE and TAG name it, CONTAINER_TOOL chooses the tool, SBOM is the file for the bill of materials (none if empty).
+# IMAGE and TAG name it, CONTAINER_TOOL chooses the tool, SBOM is the file for the bill of materials (none if empty), TARGET
+# is the stage of the Dockerfile: `emulator`, or nothing for the program's own image.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source make/progress.sh
@@ -120,6 +121,7 @@ build_image() {
     podman) build+=(--pull=never --layers) ;;
     buildah) build+=(--pull-never --layers --force-rm) ;;
   esac
+  [[ -z ${TARGET:-} ]] || build+=(--target "$TARGET")
   pass_on_pip
   run_quietly "${build[@]}" .
   stage_done "$image, by $tool"

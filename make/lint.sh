@@ -13,7 +13,7 @@ check() { # command
 check "$bin/ruff" check --quiet .
 check "$bin/ruff" format --check --quiet .
 
-check "$bin/mypy" -p cos_customizer
+check "$bin/mypy" -p cos_customizer -m cos_customizer_pytest
 check "$bin/mypy" tests benchmarks make
 
 readarray -t scripts < <(git ls-files --cached --others --exclude-standard -- '*.sh' .ci/run ':!examples' ':!cli/repository')

@@ -27,6 +27,7 @@ compile() { # lock, further arguments
 
 mkdir -p requirements
 compile runtime.txt pyproject.toml
+compile emulator.txt pyproject.toml --extra emulator --constraint requirements/runtime.txt # the emulator's container
 compile dev.txt pyproject.toml --extra emulator --extra dev --constraint requirements/runtime.txt
 compile site.txt - <<< 'zensical>=0.0.73' # builds the documentation site, in an environment of its own (make/site.sh)
 compile build.txt - <<< 'setuptools>=77'

@@ -18,6 +18,7 @@ from cos_customizer.emulator.compute.recovery import recover
 from cos_customizer.emulator.compute.references import path_of_link
 from cos_customizer.emulator.compute.shared import SharedParts
 from cos_customizer.emulator.compute.snapshots import Snapshots
+from cos_customizer.emulator.compute.statuses import InstanceStatus
 from cos_customizer.emulator.compute.store import Resource, Store
 from cos_customizer.emulator.compute.templates import Templates
 from cos_customizer.emulator.errors import EmulatorError
@@ -74,7 +75,11 @@ class ComputeEngine:
         store.put(_BACKEND, {"name": backend.name})
         store.give(catalogue.images())
         self.shared = shared = SharedParts(store, Operations(clock, faults), clock, faults, backend, storage)
-        recover(shared)
+        try:
+            recover(shared)
+        except BaseException:
+            store.close()
+            raise
         self.disks = Disks(shared)
         self.images = Images(shared)
         self.snapshots = Snapshots(shared)
@@ -163,6 +168,20 @@ class ComputeEngine:
         kinds = [path.split("/")[-2] for path, _ in self.shared.store.stored()]
         counts = {kind: kinds.count(kind) for kind in ("images", "snapshots", "disks", "instances")}
         return {**counts, "running": self.instances.running(), "stockedOut": self.instances.stocked_out()}
+
+    def check_at_rest(self) -> None:
+        """Refuse to be taken for unchanging while anything goes on.
+
+        Raises:
+            EmulatorError: an operation or a machine runs.
+        """
+        if under_way := self.operations.under_way():
+            raise EmulatorError(f"{under_way[0]} is under way", "wait until operations are done")
+        places = [path for path, _ in self.shared.store.stored() if path.split("/")[-2] == "instances"]
+        running = [path for path in places if self.instances.get(path)["status"] != InstanceStatus.TERMINATED]
+        if running:
+            count = "a VM runs" if len(running) == 1 else f"{len(running)} VMs run"
+            raise EmulatorError(f"{count}: {', '.join(running[:3])}", "stop or delete it first")
 
     def end_waiting(self) -> None:
         """Answer all that wait for an operation, done or not."""

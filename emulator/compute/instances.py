@@ -21,7 +21,7 @@ from cos_customizer.emulator.compute.statuses import InstanceStatus, change_stat
 from cos_customizer.emulator.compute.store import Resource
 from cos_customizer.emulator.compute.zones import check_zone
 from cos_customizer.emulator.errors import ApiError, EmulatorError, OperationError, not_in_state
-from cos_customizer.emulator.machines.backend import SERIAL_PORTS
+from cos_customizer.emulator.machines.backend import SERIAL_PORTS, SerialChunk
 
 _TICK_SECONDS = 0.2
 
@@ -283,8 +283,7 @@ class Instances:
             ApiError: 404, or 400 for a port that does not exist.
         """
         self._shared.store.get(path)
-        if port not in SERIAL_PORTS:
-            raise ApiError(400, "invalid", f"Invalid value for field 'port': '{port}'. Must be between 1 and 4.")
+        _check_port(port)
         chunk = self._power.serial_output(path, port, start)
         return {
             "kind": "compute#serialPortOutput",
@@ -293,6 +292,16 @@ class Instances:
             "start": str(chunk.start),
             "next": str(chunk.next),
         }
+
+    def printed(self, path: str, port: int, start: int) -> SerialChunk:
+        """Return what an instance's machine has printed, as whoever stands before it sees it; see `Power.printed`.
+
+        Raises:
+            ApiError: 404, or 400 for a port that does not exist.
+        """
+        self._shared.store.get(path)
+        _check_port(port)
+        return self._power.printed(path, port, start)
 
     def guest_attributes(self, path: str, query_path: str, variable_key: str) -> dict[str, Any]:
         """Return the answer to `getGuestAttributes`; see `guest_attributes_answer`.
@@ -373,6 +382,11 @@ class Instances:
                 self.enforce()
             except (ApiError, EmulatorError):
                 continue  # deleted meanwhile, or a machine that would not stop: the next tick tries again
+
+
+def _check_port(port: int) -> None:
+    if port not in SERIAL_PORTS:
+        raise ApiError(400, "invalid", f"Invalid value for field 'port': '{port}'. Must be between 1 and 4.")
 
 
 def _ends_at(instance: Resource) -> float:

@@ -122,6 +122,12 @@ class Operations:
         with self._changed:
             return [(p, o) for p, o in self._operations.items() if _is_in(p.rsplit("/", 1)[0], collection)]
 
+    def under_way(self) -> list[str]:
+        """Return what operations are that are not done, for example `insert of projects/p/global/images/i`."""
+        with self._changed:
+            running = [each for each in self._operations.values() if each["status"] != OperationStatus.DONE]
+        return [f"{each['operationType']} of {path_of_link(each['targetLink'])}" for each in running]
+
     def wait(self, path: str) -> Resource:
         """Return an operation as soon as it is done, or as it is after `WAIT_SECONDS`.
 

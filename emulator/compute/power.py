@@ -153,6 +153,11 @@ class Power:
         machine = self._machines.get(path)
         return machine.serial_output(port, start) if machine else SerialChunk(b"", max(start, 0), max(start, 0))
 
+    def printed(self, path: str, port: int, start: int) -> SerialChunk:
+        """Return what a machine has printed on a port from an offset on, whatever its faults; none is used up."""
+        machine = self._machines.get(path)
+        return machine.machine.serial_output(port, max(start, 0)) if machine else SerialChunk(b"", 0, 0)
+
     def guest_attributes(self, path: str) -> dict[str, dict[str, str]] | None:
         """Return what an instance's guest has said of itself, by namespace and key; None if it may not say anything.
 

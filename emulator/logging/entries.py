@@ -184,6 +184,15 @@ class LogEntries:
             if not self._database.execute("DELETE FROM entry WHERE log = ?", (log_name,)).rowcount:
                 raise ApiError(404, "notFound", "Requested entity was not found.")
 
+    def saved(self) -> list[tuple[str, int, str, str]]:
+        """Return all entries, the oldest first: log name, time in nanoseconds, id, and the entry as JSON."""
+        with self._lock:
+            return self._database.execute("SELECT log, at, id, body FROM entry ORDER BY rowid").fetchall()
+
+    def restore(self, saved: list[tuple[str, int, str, str]]) -> None:
+        """Keep entries that were saved."""
+        self._keep(saved)
+
     def close(self) -> None:
         """Release the file."""
         with self._lock:

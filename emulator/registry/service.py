@@ -26,6 +26,7 @@ from cos_customizer.emulator.registry.errors import RegistryError
 from cos_customizer.emulator.registry.names import is_host
 from cos_customizer.emulator.registry.store import PIECE
 from cos_customizer.emulator.request_body import RequestBody
+from cos_customizer.emulator.turnstile import Turnstile
 
 if TYPE_CHECKING:
     from cos_customizer.emulator.registry.certificates import Authority
@@ -44,6 +45,8 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     wbufsize = -1
     server: "_Server"
+    front_gate: Gate | None = None
+    """Of the port that a connection came in by, if that is another than its server's."""
     host = ""
     """Of the registry that this connection is to, once a guest has asked for it."""
 
@@ -99,7 +102,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         server = self.server
-        gate = Gate(frozenset((self.host, f"{self.host}:443"))) if self.host else server.gate
+        gate = Gate(frozenset((self.host, f"{self.host}:443"))) if self.host else self.front_gate or server.gate
         try:
             gate.check(self.command, self.path, self.headers)
             if self._fault():
@@ -112,10 +115,11 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
                 self.wfile.flush()
             headers = {name.lower(): value for name, value in self.headers.items()}
-            answer = server.api.answer(Request(self.command, self.path, headers, body, self.host))
-            if not body.is_read:
-                self.close_connection = True
-            self._send(answer)
+            with server.turnstile.passing():
+                answer = server.api.answer(Request(self.command, self.path, headers, body, self.host))
+                if not body.is_read:
+                    self.close_connection = True
+                self._send(answer)
         except RegistryError as error:
             self.close_connection = self.command not in ("GET", "HEAD")  # what the client still sends is no request
             answer = _json(error.status, error.body())
@@ -188,6 +192,7 @@ class _Server(ThreadingHTTPServer):
         self.port = int(own_port)
         self.gate = loopback_gate(own_port, *([f"{guest_host}:{own_port}"] if is_for_guests else []))
         self.api, self.faults, self.record, self.is_for_guests = api, faults, record, is_for_guests
+        self.turnstile = Turnstile()
         self._authority: Authority | None = None
         self._making = threading.Lock()
         self.connections: set[socket.socket] = set()
@@ -246,6 +251,19 @@ class Registry:
         self._server = _Server(port, guest_host, api, faults, record, is_for_guests=False)
         self._guests = _Server(0, guest_host, api, faults, record, is_for_guests=True)
         self.port, self.guest_port = self._server.port, self._guests.port
+
+    @property
+    def served(self) -> tuple[ThreadingHTTPServer, type[BaseHTTPRequestHandler]]:
+        """Its HTTP server for programs of this machine, with the class of its handlers."""
+        return self._server, _Handler
+
+    def pass_by(self, turnstile: Turnstile) -> None:
+        """Let requests pass where those of the other services do."""
+        self._server.turnstile = self._guests.turnstile = turnstile
+
+    def use(self, api: RegistryApi) -> None:
+        """Let another one answer requests from now on."""
+        self._server.api = self._guests.api = api
 
     def start(self) -> None:
         """Begin to answer."""

@@ -205,7 +205,11 @@ class Store:
                 raise RegistryError(400, "MANIFEST_BLOB_UNKNOWN", f"the manifest names {digest}, which is not there")
         _write(self._of(name, "_manifests") / manifest.digest, f"{manifest.kind}\n".encode() + manifest.content)
         if tag:
-            _write(self._of(name, "_tags") / tag, f"{manifest.digest} {'pulled' if pulled else 'pushed'}".encode())
+            self.put_tag(name, tag, manifest.digest, pulled)
+
+    def put_tag(self, name: str, tag: str, digest: str, pulled: bool) -> None:
+        """Give a tag to a manifest that is there; see `put_manifest`."""
+        _write(self._of(name, "_tags") / tag, f"{digest} {'pulled' if pulled else 'pushed'}".encode())
 
     def delete_manifest(self, name: str, version: str) -> bool:
         """Remove a tag, or a manifest with its tags; returns whether it was there. Blobs go at the next start."""
@@ -220,6 +224,10 @@ class Store:
     def tags(self, name: str) -> list[str]:
         """Return the tags of a repository."""
         return sorted(path.name for path in self._of(name, "_tags").glob("*") if is_tag(path.name))
+
+    def manifest_digests(self, name: str) -> list[str]:
+        """Return the digests of the manifests of a repository."""
+        return sorted(path.name for path in self._of(name, "_manifests").glob("*") if is_digest(path.name))
 
     def repositories(self) -> list[str]:
         """Return the names of all repositories that hold anything."""

@@ -7,6 +7,7 @@ memory alone, so that no file ever holds one: when the emulator ends, all versio
 import json
 import secrets as random
 import threading
+from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -215,6 +216,40 @@ class Secrets:
                 found["destroyTime"] = self._now()
                 del self._values[found["name"]]
             return dict(found)
+
+    def saved(self) -> list[Resource]:
+        """Return all secrets with their versions, and the values that there are, by the versions' names, in base64."""
+        with self._lock:
+            return [
+                {"secret": secret, "versions": versions, "values": self._encoded(versions)}
+                for name, secret in self._secrets.items()
+                for versions in [self._versions[name]]
+            ]
+
+    def restore(self, saved: list[Resource]) -> None:
+        """Put secrets in the place of those that are there.
+
+        Args:
+            saved: see `saved`.
+
+        Raises:
+            EmulatorError: it is of another kind.
+        """
+        try:
+            secrets = {str(known["secret"]["name"]): dict(known["secret"]) for known in saved}
+            versions = {str(known["secret"]["name"]): [dict(each) for each in known["versions"]] for known in saved}
+            values = {str(name): b64decode(value) for known in saved for name, value in known["values"].items()}
+            live = {each["name"] for known in versions.values() for each in known if each["state"] != "DESTROYED"}
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            raise EmulatorError(f"the secrets are not the emulator's ({error!r})") from None
+        with self._changing():
+            self._secrets, self._versions = secrets, versions
+            self._values = {name: value for name, value in values.items() if name in live}
+            self._lost = live - values.keys()
+
+    def _encoded(self, versions: list[Resource]) -> dict[str, str]:
+        there = [each["name"] for each in versions if each["name"] in self._values]
+        return {name: b64encode(self._values[name]).decode() for name in there}
 
     def _secret(self, name: str) -> Resource:
         if name not in self._secrets:

@@ -3,7 +3,6 @@
 import time
 import zlib
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -28,10 +27,6 @@ class _Handler(GatedHandler):
     protocol_version = "HTTP/1.1"
     body_seconds = _BODY_SECONDS
     server: "_Server"
-
-    def __init__(self, api: StorageApi, *rest: Any) -> None:
-        self._api = api
-        super().__init__(*rest)
 
     def service(self) -> str:
         return "storage"
@@ -62,13 +57,13 @@ class _Handler(GatedHandler):
         try:
             if is_batch(request.path):
                 return answer_batch(request, self._carry_out_part)
-            return self._api.answer(self._overridden(request))
+            return self.server.api.answer(self._overridden(request))
         except ApiError as error:
             return error_answer(error)
 
     def _carry_out_part(self, request: Request) -> Answer:
         fault = self.server.fault(request.method, request.target, with_connection=False)
-        answer = self._api.answer(request) if fault is None else _failure(fault)
+        answer = self.server.api.answer(request) if fault is None else _failure(fault)
         self.server.record("storage", request.method, request.target, answer.status, 0.0)
         return answer
 
@@ -159,7 +154,8 @@ class _Server(ConnectionServer):
     def __init__(
         self, port: int, api: StorageApi, faults: Faults, record: Record, guest_host: str, longest_body: int
     ) -> None:
-        super().__init__(("127.0.0.1", port), partial(_Handler, api))
+        super().__init__(("127.0.0.1", port), _Handler)
+        self.api = api
         own_port = self.server_address[1]
         self.gate = loopback_gate(own_port, f"{guest_host}:{own_port}")
         self.longest_body = longest_body
@@ -196,8 +192,8 @@ class CloudStorage:
     def __init__(
         self, directory: Path, port: int, faults: Faults, record: Record, guest_host: str, longest_body: int
     ) -> None:
-        self.store = Store(Path(directory))
-        self.store.give(*driver_bucket.given())
+        self._directory = Path(directory)
+        self.store = _opened(self._directory)
         self._api = StorageApi(self.store)
         try:
             self._server = _Server(port, self._api, faults, record, guest_host, longest_body)
@@ -205,6 +201,21 @@ class CloudStorage:
             self.store.close()
             raise
         self.port: int = self._server.server_address[1]
+
+    @property
+    def served(self) -> tuple[ConnectionServer, type[GatedHandler]]:
+        """Its HTTP server, with the class of its handlers."""
+        return self._server, _Handler
+
+    @property
+    def server(self) -> ConnectionServer:
+        """Its HTTP server."""
+        return self._server
+
+    def reopen(self) -> None:
+        """Go on with what is in the directory now; the store was closed."""
+        self.store = _opened(self._directory)
+        self._server.api = self._api = StorageApi(self.store)
 
     def start(self) -> None:
         """Begin to answer."""
@@ -223,3 +234,9 @@ class CloudStorage:
             project: whose it is.
         """
         self._api.buckets.ensure(name, project)
+
+
+def _opened(directory: Path) -> Store:
+    store = Store(directory)
+    store.give(*driver_bucket.given())
+    return store

@@ -115,6 +115,31 @@ def test_from_start_to_stop(run: Run, state: Path) -> None:
 
 
 @pytest.mark.slow
+def test_on_one_port_of_all_addresses_with_a_seed(run: Run, state: Path, tmp_path: Path) -> None:
+    """As in its container."""
+    (tmp_path / "seed.yaml").write_text("images: [{name: base}]\n")
+    flags = ("-machines=scripted", "-host=0.0.0.0", f"-seed={tmp_path / 'seed.yaml'}")
+    started = run("start", *flags)
+    assert started.returncode == 0, started.stderr
+    running = background.find(state)
+    assert running is not None
+    assert {address.split("/")[2] for address in exports(started.stdout).values()} == {f"127.0.0.1:{running.port}"}
+    assert listening(running.pid) == {"00000000", "0100007F"}
+    with urllib.request.urlopen(f"http://127.0.0.1:{running.port}/healthz", timeout=PATIENCE) as answer:
+        assert json.load(answer) == {"status": "ok"}
+    image = f"{running.environment['CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE']}projects/my-project/global/images/base"
+    for _ in range(2):
+        with urllib.request.urlopen(image, timeout=PATIENCE) as answer:
+            assert json.load(answer)["status"] == "READY"
+        assert run("reset").returncode == 0
+    assert run("start", *flags).returncode == 0
+    (tmp_path / "seed.yaml").write_text("images: [{name: other}]\n")
+    for other, words in ((flags, "-seed"), (("-host=127.0.0.1",), "-host=0.0.0.0, not with -host=127.0.0.1")):
+        refused = run("start", *other)
+        assert (refused.returncode, words in refused.stderr) == (1, True), refused.stderr
+
+
+@pytest.mark.slow
 def test_an_emulator_that_was_killed_is_not_taken_for_a_running_one(run: Run, state: Path) -> None:
     run("start", "-machines=scripted")
     first = background.find(state)
@@ -176,6 +201,9 @@ def test_what_keeps_it_from_starting_is_said(run: Run, state: Path) -> None:
         (("start", "-machines=vmware"), 2, "'vmware' is not one of qemu, scripted"),
         (("start", "-port=70000"), 2, "70000 is no port"),
         (("start", "-machines=scripted", "-state-dir=/proc/none"), 1, "cannot write to /proc/none"),
+        (("start", "-host=localhost"), 2, "no IPv4 address"),
+        (("start", "-allow-hosts=a:80"), 2, "no name of a host"),
+        (("start", "-seed=nothing.yaml"), 2, "-seed: nothing.yaml cannot be read: No such file"),
         (("restart",), 2, "restart"),
     ],
 )

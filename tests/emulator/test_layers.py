@@ -13,8 +13,10 @@ ALLOWED = {
     "faults": "patterns",
     "files": "",
     "gate": "errors",
+    "front": "http_server",
     "request_body": "errors",
-    "http_server": "errors gate request_body",
+    "turnstile": "errors",
+    "http_server": "errors gate request_body turnstile",
     "limits": "errors",
     "request_log": "patterns",
     "filter_language": "errors",
@@ -24,15 +26,24 @@ ALLOWED = {
     "cloud_build": "errors",
     "machines": "clock errors faults files http_server limits patterns projects",
     "storage": "errors faults gate http_server patterns projects request_body",
-    "registry": "errors faults files gate http_server request_body",
+    "registry": "errors faults files gate http_server request_body turnstile",
     "logging": "clock errors filter_language patterns projects web",
     "secret_manager": "clock errors files projects web",
     "compute": "clock errors faults filter_language machines partial_answers patterns projects web",
     "control": "compute errors faults machines web",
     "guest_access": "compute errors machines web",
-    "server": "clock compute control errors faults gate guest_access http_server limits logging machines projects "
-    "registry request_log secret_manager storage web",
-    "background": "errors files machines server",
+    "saved_state": "clock compute errors logging registry secret_manager storage",
+    "services": "clock compute errors faults guest_access limits logging machines registry secret_manager",
+    "seed": "errors faults machines projects",
+    "overview": "compute services storage",
+    "page": "errors",
+    "project_removal": "errors projects services storage",
+    "local_project": "compute errors faults request_log server",
+    "whole_state": "clock errors faults limits machines request_log saved_state services storage turnstile",
+    "server": "clock compute control errors faults front gate guest_access http_server limits logging machines "
+    "overview page project_removal projects registry request_log secret_manager seed services storage turnstile web "
+    "whole_state",
+    "background": "errors files machines seed server",
 }
 
 

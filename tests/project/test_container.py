@@ -4,6 +4,7 @@ import json
 import os
 import re
 import tomllib
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from urllib.parse import unquote
 
 import pytest
 import yaml
+from google.auth.credentials import AnonymousCredentials
+from google.cloud.storage import Client
 from packaging.utils import canonicalize_name
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -29,6 +32,7 @@ BASE = "docker.io/library/debian:bookworm-slim"
 BUDGET = 350_000_000
 """Bytes that the image may unpack to beyond its base: what is promised."""
 PACKAGES = "/opt/cos-customizer/lib/python3*/site-packages"
+EMULATOR_PORT = 4588
 LABEL = "run-script preload.sh"
 START = (
     *("start-image-build", "-image-name=cos-stable-68-10718-86-0", "-image-project=cos-cloud"),
@@ -266,3 +270,28 @@ def test_a_worker_of_the_image_runs_deployments_made_from_it(
             assert state.type.value == "COMPLETED", out + err
     assert [found["name"] for found in emulator.list("projects/my-project/global/images")] == ["by-worker"]
     assert leftovers(emulator) == []
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_the_emulator_s_own_container_answers_on_its_one_port(user: int) -> None:
+    with Container(image(target="emulator"), user=user) as container:
+        process = container.begin()
+        wait_for(lambda: process.poll() is not None or healthy())
+        assert process.poll() is None, process.communicate()
+        address = f"http://127.0.0.1:{EMULATOR_PORT}"
+        storage = Client("p", AnonymousCredentials(), client_options={"api_endpoint": address})  # type: ignore[no-untyped-call]
+        storage.create_bucket("some-bucket").blob("object").upload_from_string("text")
+        assert storage.bucket("some-bucket").blob("object").download_as_bytes() == b"text"
+        images = f"{address}/compute/v1/projects/cos-cloud/global/images/family/cos-stable"
+        with urllib.request.urlopen(images, timeout=PATIENCE) as answer:
+            assert json.load(answer)["status"] == "READY"
+        terminate(process)
+        assert process.wait(PATIENCE) in (0, 143)
+
+
+def healthy() -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{EMULATOR_PORT}/healthz", timeout=PATIENCE) as answer:
+            return bool(json.load(answer)["status"] == "ok")
+    except OSError:
+        return False

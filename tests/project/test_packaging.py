@@ -30,7 +30,9 @@ def locked(name: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("lock", "extras"), [("runtime.txt", ()), ("dev.txt", ("emulator", "dev"))], ids=["runtime", "dev"]
+    ("lock", "extras"),
+    [("runtime.txt", ()), ("emulator.txt", ("emulator",)), ("dev.txt", ("emulator", "dev"))],
+    ids=["runtime", "emulator", "dev"],
 )
 def test_the_lock_satisfies_the_project(lock: str, extras: tuple[str, ...]) -> None:
     wanted = [*PROJECT["project"]["dependencies"]]
@@ -43,12 +45,14 @@ def test_the_lock_satisfies_the_project(lock: str, extras: tuple[str, ...]) -> N
         assert requirement.specifier.contains(version), f"{requirement} is locked at {version}: make lock"
 
 
-def test_both_locks_agree() -> None:
-    runtime, dev = locked("runtime.txt"), locked("dev.txt")
+def test_the_locks_agree() -> None:
+    runtime, dev, emulator = locked("runtime.txt"), locked("dev.txt"), locked("emulator.txt")
     assert {name: dev.get(name) for name in runtime} == runtime
+    assert {name: emulator.get(name) for name in runtime} == runtime
+    assert {name: dev.get(name) for name in emulator} == emulator
 
 
-@pytest.mark.parametrize("lock", ["runtime.txt", "dev.txt", "build.txt"])
+@pytest.mark.parametrize("lock", ["runtime.txt", "emulator.txt", "dev.txt", "build.txt"])
 def test_every_locked_package_has_a_hash_and_no_index(lock: str) -> None:
     text = (ROOT / "requirements" / lock).read_text()
     assert not re.search(r"https?://|--(extra-)?index-url|--find-links", text)
@@ -122,6 +126,61 @@ print(read_recipe("new/recipes/web.yaml").spec().output.name)
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.splitlines()[-1] == "web"
     assert (tmp_path / "new/.github/workflows/image.yaml").exists()
+
+
+FOREIGN_TEST = """
+from google.cloud import compute_v1
+
+COS = "projects/cos-cloud/global/images/cos-stable-68-10718-86-0"
+
+
+def test_an_image_is_made(compute_engine):
+    images = compute_engine.client(compute_v1.ImagesClient)
+    image = compute_v1.Image(name="app", source_image=COS)
+    images.insert(project=compute_engine.project, image_resource=image).result(timeout=60)
+    assert [each["name"] for each in compute_engine.list("images")] == ["app"]
+"""
+UNUSING_TEST = """
+import sys
+
+
+def test_nothing_of_it_is_loaded(pytestconfig):
+    assert pytestconfig.pluginmanager.hasplugin("cos-customizer")
+    assert not [name for name in sys.modules if name.partition(".")[0] in ("cos_customizer", "google", "flask")]
+"""
+
+
+@pytest.mark.slow
+def test_other_projects_tests_find_the_fixture_of_the_installed_wheel(wheel: Path, tmp_path: Path) -> None:
+    """In an environment of its own; the wheel's dependencies are those of this one."""
+    place = tmp_path / "environment"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(place)], check=True)
+    python = str(place / "bin" / "python")
+    install = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        python,
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-index",
+        str(wheel),
+    ]
+    subprocess.run(install, check=True)
+    (libraries,) = place.glob("lib/python3*/site-packages")
+    (libraries / "libraries.pth").write_text("\n".join(path for path in sys.path if path.endswith("site-packages")))
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "test_foreign.py").write_text(FOREIGN_TEST)
+    (project / "test_unusing.py").write_text(UNUSING_TEST)
+    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTEST_ADDOPTS")}
+    for name in ("test_foreign.py", "test_unusing.py"):
+        command = [python, "-m", "pytest", "-p", "no:hypothesispytest", "-p", "no:cacheprovider", name]
+        ran = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        assert "1 passed" in ran.stdout
 
 
 def test_the_deployments_are_the_flows() -> None:

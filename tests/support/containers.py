@@ -19,21 +19,23 @@ WORKSPACE = "/workspace"
 
 
 @cache
-def image(sbom: str = "") -> str:
+def image(sbom: str = "", target: str = "") -> str:
     """Build the image; what has not changed since the last time is taken from there.
 
     Args:
         sbom: a file for the bill of materials; none if empty.
+        target: the Dockerfile's stage; the last one if empty.
 
     Returns:
         Its name.
     """
-    settings = {"CONTAINER_TOOL": "buildah", "IMAGE": "cos-customizer", "TAG": "test", "SBOM": sbom}
+    tag = target or "test"
+    settings = {"CONTAINER_TOOL": "buildah", "IMAGE": "cos-customizer", "TAG": tag, "SBOM": sbom, "TARGET": target}
     done = subprocess.run(
         [ROOT / "make" / "container.sh"], env={**os.environ, **settings}, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    return "localhost/cos-customizer:test"
+    return f"localhost/cos-customizer:{tag}"
 
 
 def buildah(*arguments: str) -> str:

@@ -15,5 +15,6 @@ def emulator() -> None:
     """Run Compute Engine, Cloud Storage, Cloud Logging and Secret Manager on this machine.
 
     `emulator start` prints the environment variables that point cos-customizer, gcloud and Google's client libraries
-    to it: eval "$(cos-customizer emulator start)". Nothing listens beyond 127.0.0.1, and no Google account is needed.
+    to it: eval "$(cos-customizer emulator start)". Nothing listens beyond 127.0.0.1 unless
+    -host says so, and no Google account is needed.
     """

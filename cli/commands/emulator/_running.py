@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cos_customizer.cli.flag_kinds import PathFlag
-from cos_customizer.customizer.errors import CustomizerError
+from cos_customizer.customizer.errors import CustomizerError, UsageError
 from cos_customizer.emulator import background
 from cos_customizer.emulator.errors import EmulatorError
 
@@ -233,6 +233,21 @@ class LocalCloud:
 def translated(error: EmulatorError) -> CustomizerError:
     """An error of the emulator's as one of the program's."""
     return CustomizerError(str(error), error.hint)
+
+
+def check_disk_name(file: Path) -> None:
+    """Refuse a file whose name says nothing of how a disk is in it.
+
+    Raises:
+        UsageError: it is refused.
+    """
+    from cos_customizer.emulator.machines import disk_formats
+
+    try:
+        if not disk_formats.is_archive(file):
+            disk_formats.disk_format(file)
+    except EmulatorError as error:
+        raise UsageError(str(error), error.hint) from None
 
 
 def report(text: str) -> None:

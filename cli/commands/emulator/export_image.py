@@ -8,7 +8,13 @@ import click
 
 from cos_customizer.cli.command import command
 from cos_customizer.cli.commands.emulator._found import named_in, the_one
-from cos_customizer.cli.commands.emulator._running import USED_STATE_DIR, LocalCloud, report, translated
+from cos_customizer.cli.commands.emulator._running import (
+    USED_STATE_DIR,
+    LocalCloud,
+    check_disk_name,
+    report,
+    translated,
+)
 from cos_customizer.cli.flag import Flag
 from cos_customizer.cli.go_flags import ArgumentFirst
 from cos_customizer.customizer.errors import CustomizerError
@@ -38,12 +44,11 @@ def export_image(image: str, file: str, project: str | None, state_dir: str | No
 
     What is written boots elsewhere, too: in Compute Engine, or under QEMU by itself.
     """
-    from cos_customizer.cli.commands.emulator import _disks
     from cos_customizer.emulator.errors import EmulatorError
+    from cos_customizer.emulator.machines import disk_formats
 
     path = Path(file).absolute()
-    if not _disks.is_archive(path):
-        _disks.disk_format(path)
+    check_disk_name(path)
     if not path.parent.is_dir():
         raise CustomizerError(f"there is no directory {str(path.parent)!r}")
     cloud = LocalCloud.of(state_dir)
@@ -57,11 +62,11 @@ def export_image(image: str, file: str, project: str | None, state_dir: str | No
         cloud.post("/emulator/exports", {"image": ref.path, "destination": f"gs://{bucket}/{name}"})
         archives.fetch(cloud.clients, bucket, name, archive)
         try:
-            if _disks.is_archive(path):
+            if disk_formats.is_archive(path):
                 archive.replace(path)
             else:
                 made = Path(directory) / f"made{path.suffix}"
-                _disks.from_archive(archive, made)
+                disk_formats.from_archive(archive, made)
                 made.replace(path)
         except EmulatorError as error:
             raise translated(error) from None

@@ -7,7 +7,13 @@ import click
 
 from cos_customizer.cli.checks import checked
 from cos_customizer.cli.command import command
-from cos_customizer.cli.commands.emulator._running import USED_STATE_DIR, LocalCloud, report, translated
+from cos_customizer.cli.commands.emulator._running import (
+    USED_STATE_DIR,
+    LocalCloud,
+    check_disk_name,
+    report,
+    translated,
+)
 from cos_customizer.cli.flag import Flag
 from cos_customizer.cli.flag_kinds import ChoiceFlag, IntegerFlag, ListFlag, MapFlag
 from cos_customizer.cli.go_flags import ArgumentFirst, see_help
@@ -59,18 +65,17 @@ def import_image(
     The last is what Compute Engine imports and exports, and is taken by its rules; the size of the others is rounded up
     to whole GiB. The image's NAME is that of the file, unless given.
     """
-    from cos_customizer.cli.commands.emulator import _disks
     from cos_customizer.customizer import names
     from cos_customizer.emulator.errors import EmulatorError
+    from cos_customizer.emulator.machines import disk_formats
 
     path = Path(file)
     if not path.is_file():
         raise NotFoundError(f"there is no file {file!r}")
-    if not _disks.is_archive(path):
-        _disks.disk_format(path)
+    check_disk_name(path)
     checked("project", [project], names.check_project)
     try:
-        image = names.check_resource_name(name or _disks.stem(path).lower())
+        image = names.check_resource_name(name or disk_formats.stem(path).lower())
     except ValueError as error:
         raise UsageError(f"NAME: {error}", see_help("emulator import-image")) from None
     cloud = LocalCloud.of(state_dir)
@@ -87,7 +92,7 @@ def import_image(
     }
     with tempfile.TemporaryDirectory() as directory:
         try:
-            archive = path if _disks.is_archive(path) else _disks.to_archive(path, Path(directory))
+            archive = path if disk_formats.is_archive(path) else disk_formats.to_archive(path, Path(directory))
         except EmulatorError as error:
             raise translated(error) from None
         archives.import_archive(cloud.clients, project, {key: each for key, each in wanted.items() if each}, archive)

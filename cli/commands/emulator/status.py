@@ -20,4 +20,5 @@ def status(state_dir: str | None) -> None:
     click.echo(f"Secret Manager  {running.environment.get('CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER', '-')}")
     click.echo(f"registry        127.0.0.1:{running.registry_port} (container images)")
     click.echo(f"its own API     {running.control}")
+    click.echo(f"in the browser  http://127.0.0.1:{running.port}/ui/")
     click.echo(f"log             {running.log}")

@@ -4,7 +4,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from cos_customizer.customizer.errors import CustomizerError, UsageError
+from cos_customizer.emulator.errors import EmulatorError
 from cos_customizer.emulator.machines.raw_archive import MEMBER, pack, unpack
 
 _ARCHIVES = (".tar.gz", ".tgz")
@@ -21,12 +21,12 @@ def disk_format(file: Path) -> str:
     """The format of a disk's file, as its name says it: `raw` or `qcow2`.
 
     Raises:
-        UsageError: it says nothing of the kind.
+        EmulatorError: it says nothing of the kind.
     """
     if file.suffix.lower() in _FORMATS:
         return _FORMATS[file.suffix.lower()]
     known = ", ".join([*_ARCHIVES, *_FORMATS])
-    raise UsageError(f"{file} is none of the files that hold a disk", f"the name has to end in one of {known}.")
+    raise EmulatorError(f"{file} is none of the files that hold a disk", f"the name has to end in one of {known}.")
 
 
 def stem(file: Path) -> str:
@@ -46,7 +46,7 @@ def to_archive(disk: Path, directory: Path) -> Path:
         directory: an empty one, for the archive and what comes before it.
 
     Raises:
-        CustomizerError: the file is no disk.
+        EmulatorError: the file is no disk.
     """
     raw = directory / MEMBER
     _qemu_img("convert", "-f", disk_format(disk), "-O", "raw", str(disk), str(raw))
@@ -65,7 +65,7 @@ def from_archive(archive: Path, disk: Path) -> None:
         disk: the file to be made, raw or qcow2.
 
     Raises:
-        CustomizerError: it cannot be made.
+        EmulatorError: it cannot be made.
     """
     raw = archive.with_name(MEMBER)
     with archive.open("rb") as opened:
@@ -78,7 +78,7 @@ def _qemu_img(*arguments: str) -> str:
         done = subprocess.run(("qemu-img", *arguments), capture_output=True, text=True, errors="replace", check=False)
     except FileNotFoundError:
         message = "qemu-img is not installed"
-        raise CustomizerError(message, "Debian's package qemu-utils has it; archives (.tar.gz) do without.") from None
+        raise EmulatorError(message, "Debian's package qemu-utils has it; archives (.tar.gz) do without.") from None
     if done.returncode:
-        raise CustomizerError(f"qemu-img failed: {done.stderr.strip()}")
+        raise EmulatorError(f"qemu-img failed: {done.stderr.strip()}")
     return done.stdout

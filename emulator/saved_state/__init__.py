@@ -1,0 +1,1 @@
+"""The whole state of an emulator in one file, and back."""

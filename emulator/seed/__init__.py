@@ -1,0 +1,1 @@
+"""What an emulator has from the beginning, as a file says it."""
