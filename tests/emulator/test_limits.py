@@ -12,7 +12,7 @@ from google.cloud.storage import Client
 from support.compute_clients import IMAGES, INSTANCES, ZONE, Compute, call
 from support.waiting import PATIENCE
 
-from cos_customizer.emulator import http_server, limits
+from cos_customizer.emulator import front, http_server, limits
 from cos_customizer.emulator.compute.filters import parse
 from cos_customizer.emulator.errors import ApiError, EmulatorError
 from cos_customizer.emulator.logging.filters import parse as parse_log_filter
@@ -106,9 +106,12 @@ def test_an_upload_that_stalls_holds_up_nobody(emulator: Emulator) -> None:
 
 
 def test_a_client_that_falls_silent_is_cut_off(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_server._Handler, "timeout", 0.05)
+    monkeypatch.setattr(http_server.ComputeHandler, "timeout", 0.05)
     head = f"POST {INSTANCES} HTTP/1.1\nContent-Type: application/json\nContent-Length: 10"
     assert raw(emulator.port, head, b"12345") == b""
+    monkeypatch.setattr(front.FrontHandler, "timeout", 0.05)
+    with socket.create_connection(("127.0.0.1", emulator.port), timeout=PATIENCE) as silent:
+        assert silent.recv(1) == b""  # one that never begins
     assert call(emulator, "GET", INSTANCES)[0] == 200
 
 

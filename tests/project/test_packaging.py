@@ -145,7 +145,7 @@ import sys
 
 
 def test_nothing_of_it_is_loaded(pytestconfig):
-    assert pytestconfig.pluginmanager.hasplugin("cos-customizer")
+    assert pytestconfig.pluginmanager.hasplugin("cos_customizer_pytest")
     assert not [name for name in sys.modules if name.partition(".")[0] in ("cos_customizer", "google", "flask")]
 """
 
