@@ -44,7 +44,6 @@ _APP = application(compute_api, batch_api, logging_api, secret_manager_api, cont
 _APP_FOR_GUESTS = application(secret_manager_api)
 _APP_FOR_GUESTS.before_request(check_access)
 _LOOPBACK = "127.0.0.1"
-"""How the names of directories begin in which another state is put together."""
 
 
 class Emulator(WholeState):

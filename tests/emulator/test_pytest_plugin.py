@@ -34,12 +34,13 @@ def make_image(engine, name):
     return images
 """
 INSTANCE = """
-def make_vm(engine, name):
+def make_vm(engine, name, script=""):
     machine = f"zones/{engine.zone}/machineTypes/n1-standard-1"
     disk = compute_v1.AttachedDisk(boot=True, auto_delete=True)
     disk.initialize_params.source_image = COS
     network = compute_v1.NetworkInterface(network="global/networks/default")
     vm = compute_v1.Instance(name=name, machine_type=machine, disks=[disk], network_interfaces=[network])
+    vm.metadata.items = [compute_v1.Items(key="user-data", value="#cloud-config\\nruncmd:\\n- " + script)]
     instances = engine.client(compute_v1.InstancesClient)
     instances.insert(project=engine.project, zone=engine.zone, instance_resource=vm).result(timeout=60)
     return instances
@@ -186,6 +187,33 @@ def test_it_is_found_by_those_who_look_for_it(pytester: pytest.Pytester) -> None
     ran.stdout.fnmatch_lines(['@pytest.mark.compute_engine(machines="qemu"):*'])
     ran = run(pytester, "", "--fixtures")
     ran.stdout.fnmatch_lines(["compute_engine -- *", "*A project of a local Compute Engine*"])
+
+
+@pytest.mark.vm
+def test_real_machines_boot_where_a_test_asks_for_them(pytester: pytest.Pytester) -> None:
+    ran = run(
+        pytester,
+        """
+import time
+
+@pytest.mark.compute_engine(machines="qemu")
+def test_boot(compute_engine):
+    make_vm(compute_engine, "vm", "echo up > /dev/ttyS1")
+    deadline = time.monotonic() + 600
+    while "up" not in compute_engine.serial_output("vm", 2):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    made.append(compute_engine)
+
+made = []
+
+def test_nothing_is_left(compute_engine):
+    (real,) = made
+    assert real.list("instances") == real.list("disks") == []
+    assert real.emulator is not compute_engine.emulator
+""",
+    )
+    ran.assert_outcomes(passed=2)
 
 
 def test_whoever_does_not_use_it_imports_nothing_of_it() -> None:
