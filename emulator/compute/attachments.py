@@ -48,11 +48,11 @@ class Attachments:
         self._set(path, attached)
 
         def undo(_: bool = False) -> None:
-            self._unset(path, attached)
+            self._unset(path, instance["id"], attached)
 
         def work() -> None:
             try:
-                with self._power.changing(path):
+                with self._power.changing(path, instance["id"]):
                     self._power.attach(path, attached)
             except BaseException:
                 undo()
@@ -71,16 +71,15 @@ class Attachments:
             ApiError: 404, 400 if it has no such device.
         """
         instance = self._find(path)
-        attached = next((disk for disk in instance["disks"] if disk["deviceName"] == device), None)
-        if attached is None:
-            raise invalid("deviceName", device, f"No attached disk found with device name '{device}'.")
-        if attached["boot"]:
-            self._check_stopped(path, instance, "The boot disk can be detached")
+        source = self._detachable(path, instance, device)["source"]
 
         def work() -> None:
-            with self._power.changing(path):
+            with self._power.changing(path, instance["id"]):
+                attached = self._detachable(path, self._find(path), device)
+                if attached["source"] != source:
+                    raise _no_device(device)  # it was detached meanwhile, and another disk has its name
                 self._power.detach(path, device)
-                self._unset(path, attached)
+                self._unset(path, instance["id"], attached)
 
         return self._shared.operations.start(Target(path, instance["id"], "detachDisk"), work)
 
@@ -108,14 +107,31 @@ class Attachments:
             self._shared.store.update(path, disks=sorted(disks, key=lambda disk: int(disk["index"])))
             self.use(path, attached)
 
-    def _unset(self, path: str, attached: dict[str, Any]) -> None:
+    def _unset(self, path: str, instance_id: str, attached: dict[str, Any]) -> None:
         with self._shared.store.lock:
             instance = self._shared.store.find(path)
-            if instance:  # it may be deleted meanwhile
-                disks = [disk for disk in instance["disks"] if disk["deviceName"] != attached["deviceName"]]
+            if instance and instance["id"] == instance_id:  # it may be deleted meanwhile, which frees its disks
+                disks = [disk for disk in instance["disks"] if disk["source"] != attached["source"]]
                 self._shared.store.update(path, disks=disks)
-            self.free(path, attached)
+                self.free(path, attached)
+
+    def _detachable(self, path: str, instance: Resource, device: str) -> dict[str, Any]:
+        """Return the attached disk of a device's name.
+
+        Raises:
+            ApiError: 400, there is none, or it is the boot disk of an instance that is not stopped.
+        """
+        attached = next((disk for disk in instance["disks"] if disk["deviceName"] == device), None)
+        if attached is None:
+            raise _no_device(device)
+        if attached["boot"]:
+            self._check_stopped(path, instance, "The boot disk can be detached")
+        return dict(attached)
 
     def _check_stopped(self, path: str, instance: Resource, what: str) -> None:
         if instance["status"] != InstanceStatus.TERMINATED:
             raise ApiError(400, "resourceNotReady", f"{what} only while the instance '{path}' is stopped (TERMINATED).")
+
+
+def _no_device(device: str) -> ApiError:
+    return invalid("deviceName", device, f"No attached disk found with device name '{device}'.")

@@ -1,5 +1,6 @@
 """Persistent disks."""
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from cos_customizer.emulator.compute.sources import Source, disk_key, find_sourc
 from cos_customizer.emulator.compute.statuses import DiskStatus, change_status
 from cos_customizer.emulator.compute.store import Resource
 from cos_customizer.emulator.compute.zones import DISK_TYPES, check_zone
-from cos_customizer.emulator.errors import already_exists, in_use, invalid, unsupported
+from cos_customizer.emulator.errors import already_exists, in_use, invalid, not_ready, unsupported
 
 _UNSUPPORTED = ("sourceInstantSnapshot", "sourceStorageObject", "replicaZones", "asyncPrimaryDisk", "storagePool")
 _MAX_GB = 65536
@@ -45,6 +46,7 @@ class Disks:
 
     def __init__(self, shared: SharedParts) -> None:
         self._shared = shared
+        self._resizing = threading.Lock()
 
     def insert(self, project: str, zone: str, body: dict[str, Any], source_image: str = "") -> Resource:
         """Create a disk of its own, from an image, a snapshot or another disk, or empty; returns the operation.
@@ -140,8 +142,7 @@ class Disks:
             self._make(draft)
         with store.lock:
             for draft in drafts:
-                if store.get(draft.path)["status"] != DiskStatus.DELETING:  # it may be deleted since its name is known
-                    change_status(store, draft.path, DiskStatus.READY)
+                change_status(store, draft.path, DiskStatus.READY)
 
     def _make(self, draft: DiskDraft) -> None:
         busy, source = self._shared.busy_disks, draft.source
@@ -149,7 +150,7 @@ class Disks:
         try:
             make_disk(self._shared, disk_key(draft.resource), source, int(draft.resource["sizeGb"]))
         except BaseException:
-            self._shared.store.delete(draft.path)
+            self.remove(draft.path, draft.resource["id"])
             raise
         finally:
             if reading:
@@ -159,35 +160,45 @@ class Disks:
         """Delete a disk that no instance uses; returns the operation.
 
         Raises:
-            ApiError: 404, or 400 for a disk that is in use.
+            ApiError: 404, or 400 for a disk that is in use, being made or being deleted.
         """
-        path = f"projects/{project}/zones/{zone}/disks/{name}"
-        disk = self._shared.store.get(path)
+        path, store = f"projects/{project}/zones/{zone}/disks/{name}", self._shared.store
+        disk = store.get(path)
         for user in disk.get("users", []):
             raise in_use(path, path_of_link(user))
         self._shared.busy_disks.check(path)
-        change_status(self._shared.store, path, DiskStatus.DELETING)
-        return self._shared.operations.start(Target(path, disk["id"], "delete"), lambda: self.remove(path))
+        before = DiskStatus(disk["status"])
+        if before not in (DiskStatus.READY, DiskStatus.FAILED):
+            raise not_ready(path)
+        change_status(store, path, DiskStatus.DELETING)
+
+        def undo(_: bool) -> None:
+            change_status(store, path, before)
+
+        target = Target(path, disk["id"], "delete")
+        return self._shared.operations.start(target, lambda: self.remove(path, disk["id"]), undo=undo)
 
     def resize(self, project: str, zone: str, name: str, body: dict[str, Any]) -> Resource:
         """Make a disk larger, whether an instance runs from it or not; returns the operation.
 
         Raises:
-            ApiError: 404, or 400 for a size that is smaller, or larger than disks can be.
+            ApiError: 404, or 400 for a size that is smaller, or larger than disks can be, and a disk that is not ready.
         """
-        path = f"projects/{project}/zones/{zone}/disks/{name}"
-        disk = self._shared.store.get(path)
-        size, now = int(body.get("sizeGb", 0)), int(disk["sizeGb"])
-        if size < now:
-            raise invalid("sizeGb", size, f"New disk size '{size}' GiB must be larger than existing size '{now}' GiB.")
+        path, store = f"projects/{project}/zones/{zone}/disks/{name}", self._shared.store
+        disk, size = store.get(path), int(body.get("sizeGb", 0))
+        if disk["status"] != DiskStatus.READY:
+            raise not_ready(path)
+        _check_growth(disk, size)
         if size > _MAX_GB:
             raise invalid("sizeGb", size, f"Disk size must be at most {_MAX_GB} GB.")
         self._shared.busy_disks.check(path)
 
         def work() -> None:
-            self._shared.backend.resize_disk(disk_key(disk), size)
-            self._shared.store.update(path, sizeGb=str(size))
-            self._show_size(path, str(size))
+            with self._resizing:
+                _check_growth(store.get_same(path, disk["id"]), size)
+                self._shared.backend.resize_disk(disk_key(disk), size)
+                store.update(path, sizeGb=str(size))
+                self._show_size(path, str(size))
 
         return self._shared.operations.start(Target(path, disk["id"], "resize"), work)
 
@@ -200,13 +211,27 @@ class Disks:
                 disks = [{**one, "diskSizeGb": size} if one["source"] == source else one for one in instance["disks"]]
                 store.update(path_of_link(user), disks=disks)
 
-    def remove(self, path: str) -> None:
-        """Remove a disk as soon as nothing is being made of it."""
+    def remove(self, path: str, disk_id: str) -> None:
+        """Remove a disk as soon as nothing is being made of it, and whatever there is of its content.
+
+        Args:
+            path: of the disk; another disk may have it by now, and stays.
+            disk_id: its id.
+        """
         self._shared.busy_disks.wait(path)
-        disk = self._shared.store.find(path)
-        if disk:
-            self._shared.backend.delete_disk(disk_key(disk))
-            self._shared.store.delete(path)
+        self._shared.backend.delete_disk(disk_key({"id": disk_id}))
+        self._shared.store.delete_same(path, disk_id)
+
+
+def _check_growth(disk: Resource, size: int) -> None:
+    """Refuse a size that is smaller than the disk's.
+
+    Raises:
+        ApiError: 400.
+    """
+    now = int(disk["sizeGb"])
+    if size < now:
+        raise invalid("sizeGb", size, f"New disk size '{size}' GiB must be larger than existing size '{now}' GiB.")
 
 
 def _check_place(source: Source, path: str, field: str) -> None:

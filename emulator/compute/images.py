@@ -203,12 +203,12 @@ class Images:
         """Delete an image; returns the operation.
 
         Raises:
-            ApiError: 404, or 400 for an image that is being made.
+            ApiError: 404, or 400 for an image that is being made or deleted.
         """
         path, store = f"projects/{project}/global/images/{name}", self._shared.store
         image = store.get(path)
         before = ImageStatus(image["status"])
-        if before is ImageStatus.PENDING:
+        if before not in (ImageStatus.READY, ImageStatus.FAILED):
             raise not_ready(path)
         change_status(store, path, ImageStatus.DELETING)
 

@@ -16,6 +16,7 @@ from cos_customizer.emulator.compute.operations import Target
 from cos_customizer.emulator.compute.power import Power, project_and_zone, source_of
 from cos_customizer.emulator.compute.quotas import Quotas
 from cos_customizer.emulator.compute.references import last, link
+from cos_customizer.emulator.compute.running_instances import RunningInstances
 from cos_customizer.emulator.compute.shared import SharedParts
 from cos_customizer.emulator.compute.statuses import InstanceStatus, change_status
 from cos_customizer.emulator.compute.store import Resource
@@ -40,6 +41,7 @@ class Instances:
     Attributes:
         changes: of single fields.
         attachments: attaches and detaches disks.
+        runs: resets, suspends and resumes.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Instances:
         self._power = Power(shared, given_attributes, project_attributes, host_ports)
         self._attached_disks = AttachedDisks(shared, disks)
         self.attachments = Attachments(shared, self._attached_disks, self._power, self.get)
+        self.runs = RunningInstances(shared, self._power, quotas, self.get)
         self._stocked_out: set[str] = set()
         self._closing = threading.Event()
         shared.clock.on_advance(self.enforce)
@@ -119,7 +122,7 @@ class Instances:
         path, instance, store = draft.path, draft.resource, self._shared.store
         target = Target(path, instance["id"], "insert")
         if excess := self._quotas.excess(project, zone, instance):
-            return self._fail(target, excess)
+            return self._shared.operations.fail(target, excess)
         for disk in draft.new_disks:
             store.put(disk.path, disk.resource)
         store.put(path, instance)
@@ -127,22 +130,24 @@ class Instances:
             self.attachments.use(path, attached)
 
         def undo(_: bool = False) -> None:
-            self._forget(path)
-            for attached in instance["disks"]:
-                self.attachments.free(path, attached)
+            with store.lock:
+                if self._is_there(path, instance):
+                    self._forget(path)
+                    for attached in instance["disks"]:
+                        self.attachments.free(path, attached)
             for disk in draft.new_disks:
-                self._disks.remove(disk.path)
+                self._disks.remove(disk.path, disk.resource["id"])
 
         def work() -> None:
-            with self._power.changing(path):
-                try:
+            try:
+                with self._power.changing(path, instance["id"]):
                     self._check_stock(project, zone)
                     self._disks.make(draft.new_disks)
                     change_status(store, path, InstanceStatus.STAGING)
                     self._power.on(path)
-                except BaseException:
-                    undo()
-                    raise
+            except BaseException:
+                undo()
+                raise
 
         return self._shared.operations.start(target, work, undo=undo, warnings=draft.warnings)
 
@@ -155,8 +160,15 @@ class Instances:
         instance = self.get(path)
         if instance.get("deletionProtection"):
             raise ApiError(400, "resourceInUseByAnotherResource", f"'{path}' is protected against deletion")
-        target = Target(path, instance["id"], "delete")
-        return self._shared.operations.start(target, lambda: self._remove(path))
+
+        def work() -> None:
+            try:
+                self._remove(path, instance["id"])
+            except ApiError:
+                if self._is_there(path, instance):  # otherwise another request has deleted it meanwhile
+                    raise
+
+        return self._shared.operations.start(Target(path, instance["id"], "delete"), work)
 
     def stop(self, path: str) -> Resource:
         """Shut an instance down, by force if it takes too long; returns the operation.
@@ -167,7 +179,7 @@ class Instances:
         instance = self.get(path)
 
         def work() -> None:
-            with self._power.changing(path):
+            with self._power.changing(path, instance["id"]):
                 status = self.get(path)["status"]
                 if status == InstanceStatus.RUNNING:
                     self._power.shut_down(path)
@@ -194,15 +206,17 @@ class Instances:
             return self._shared.operations.start(target)
         project, zone = project_and_zone(path)
         if excess := self._quotas.excess(project, zone, instance):
-            return self._fail(target, excess)
+            return self._shared.operations.fail(target, excess)
         change_status(store, path, InstanceStatus.STAGING)  # from now on nobody may begin an image of its disk
 
         def undo(_: bool = False) -> None:
-            change_status(store, path, InstanceStatus.TERMINATED)
+            with store.lock:
+                if self._is_there(path, instance):
+                    change_status(store, path, InstanceStatus.TERMINATED)
 
         def work() -> None:
-            with self._power.changing(path):
-                if store.get(path)["status"] != InstanceStatus.STAGING:
+            with self._power.changing(path, instance["id"]) as now:
+                if now["status"] != InstanceStatus.STAGING:
                     return
                 try:
                     self._check_stock(project, zone)
@@ -212,45 +226,6 @@ class Instances:
                     raise
 
         return self._shared.operations.start(target, work, undo=undo)
-
-    def reset(self, path: str) -> Resource:
-        """Let a running instance boot again, without shutting down; returns the operation.
-
-        Raises:
-            ApiError: 404, or 400 if it does not run.
-        """
-        return self._in_state(path, "reset", InstanceStatus.RUNNING, self._power.reset)
-
-    def suspend(self, path: str) -> Resource:
-        """Let a running instance stand still; returns the operation.
-
-        Raises:
-            ApiError: 404, or 400 if it does not run, or has a GPU.
-        """
-        if self.get(path).get("guestAccelerators"):
-            raise ApiError(400, "badRequest", "Instances with guest accelerators cannot be suspended.")
-        return self._in_state(path, "suspend", InstanceStatus.RUNNING, self._power.freeze)
-
-    def resume(self, path: str) -> Resource:
-        """Let a suspended instance go on; returns the operation.
-
-        Raises:
-            ApiError: 404, or 400 if it is not suspended.
-        """
-        return self._in_state(path, "resume", InstanceStatus.SUSPENDED, self._power.thaw)
-
-    def _in_state(self, path: str, method: str, status: InstanceStatus, act: Callable[[str], None]) -> Resource:
-        """Do what an instance must be in a state for."""
-        instance = self.get(path)
-        if instance["status"] != status:
-            raise not_in_state(path, status)
-
-        def work() -> None:
-            with self._power.changing(path):
-                if self.get(path)["status"] == status:
-                    act(path)
-
-        return self._shared.operations.start(Target(path, instance["id"], method), work)
 
     def show_project_metadata(self, project: str) -> None:
         """Show a project's instances the metadata that it has now."""
@@ -319,21 +294,13 @@ class Instances:
             if instance is None or instance["status"] != InstanceStatus.RUNNING:
                 continue
             if not self._power.crash_if_due(path) and _ends_at(instance) <= self._shared.clock.now():
-                self._end(path)
+                self._end(path, instance["id"])
 
     def close(self) -> None:
         """Stop all machines."""
         self._closing.set()
         self._ticker.join()
         self._power.close()
-
-    def _fail(self, target: Target, why: OperationError) -> Resource:
-        """Begin an operation that ends in an error."""
-
-        def work() -> None:
-            raise why
-
-        return self._shared.operations.start(target, work)
 
     def _check_stock(self, project: str, zone: str) -> None:
         if zone in self._stocked_out:
@@ -343,32 +310,33 @@ class Instances:
             )
             raise OperationError("ZONE_RESOURCE_POOL_EXHAUSTED", message, 503)
 
-    def _end(self, path: str) -> None:
+    def _end(self, path: str, instance_id: str) -> None:
         """Stop or delete an instance that has run as long as it may."""
-        with self._power.changing(path):
-            instance = self._shared.store.find(path)
-            if instance is None or instance["status"] != InstanceStatus.RUNNING:
+        with self._power.changing(path, instance_id) as instance:
+            if instance["status"] != InstanceStatus.RUNNING:
                 return
             if instance["scheduling"]["instanceTerminationAction"] == "DELETE":
-                self._remove(path)
+                self._remove(path, instance_id)
             else:
                 self._power.off(path)
 
-    def _remove(self, path: str) -> None:
+    def _remove(self, path: str, instance_id: str) -> None:
         store = self._shared.store
-        with self._power.changing(path):
-            instance = store.find(path)
-            if instance is None:
-                return
+        with self._power.changing(path, instance_id) as instance:
             change_status(store, path, InstanceStatus.STOPPING)
             self._power.cut(path)
             stays = self._shared.faults.take("disk-stays", path=path, name=last(path)) is not None
             for attached in instance["disks"]:
                 source = source_of(attached)
                 self.attachments.free(path, attached)
-                if attached["autoDelete"] and not stays:
-                    self._disks.remove(source)
+                disk = store.find(source)
+                if disk and attached["autoDelete"] and not stays:
+                    self._disks.remove(source, disk["id"])
             self._forget(path)
+
+    def _is_there(self, path: str, instance: Resource) -> bool:
+        """Return whether it is still this instance that has the path."""
+        return (self._shared.store.find(path) or {}).get("id") == instance["id"]
 
     def _forget(self, path: str) -> None:
         """Remove an instance; its name is free then."""

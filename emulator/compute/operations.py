@@ -103,6 +103,14 @@ class Operations:
         worker.start()
         return operation
 
+    def fail(self, target: Target, why: OperationError) -> Resource:
+        """Begin an operation that ends in an error, and changes nothing."""
+
+        def work() -> None:
+            raise why
+
+        return self.start(target, work)
+
     def get(self, path: str) -> Resource:
         """Return an operation.
 

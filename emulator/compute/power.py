@@ -49,10 +49,22 @@ class Power:
         self._locks: dict[str, threading.RLock] = {}
 
     @contextmanager
-    def changing(self, path: str) -> Iterator[None]:
-        """Let changes of an instance's state happen one after the other."""
-        with self._locks.setdefault(path, threading.RLock()):
-            yield
+    def changing(self, path: str, instance_id: str) -> Iterator[Resource]:
+        """Let changes of an instance's state happen one after the other; gives the instance as it is at its turn.
+
+        Args:
+            path: of the instance.
+            instance_id: its id.
+
+        Raises:
+            ApiError: 404, the instance is gone, whether or not another one has its name by now.
+        """
+        store = self._shared.store
+        with store.lock:
+            store.get_same(path, instance_id)
+            lock = self._locks.setdefault(path, threading.RLock())
+        with lock:
+            yield store.get_same(path, instance_id)
 
     def instances(self) -> list[str]:
         """Return the paths of the instances that have run here."""

@@ -80,7 +80,7 @@ class Snapshots:
         """Delete a snapshot; returns the operation.
 
         Raises:
-            ApiError: 404, or 400 for a snapshot that is being made.
+            ApiError: 404, or 400 for a snapshot that is being made or deleted.
         """
         path, store = f"projects/{project}/global/snapshots/{name}", self._shared.store
         snapshot = store.get(path)

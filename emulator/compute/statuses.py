@@ -86,10 +86,11 @@ _CHANGES: Mapping[type[Status], Mapping[str, tuple[Status, ...]]] = {
         InstanceStatus.TERMINATED: (InstanceStatus.STAGING, InstanceStatus.STOPPING),
     },
     DiskStatus: {
-        DiskStatus.CREATING: (DiskStatus.READY, DiskStatus.FAILED, DiskStatus.DELETING),
+        DiskStatus.CREATING: (DiskStatus.READY, DiskStatus.FAILED),
         DiskStatus.READY: (DiskStatus.DELETING,),
         DiskStatus.FAILED: (DiskStatus.DELETING,),
-        DiskStatus.DELETING: (),
+        # As of an image.
+        DiskStatus.DELETING: (DiskStatus.READY, DiskStatus.FAILED),
     },
     ImageStatus: {
         ImageStatus.PENDING: (ImageStatus.READY, ImageStatus.FAILED),

@@ -65,6 +65,21 @@ class Store:
             raise not_found(path)
         return resource
 
+    def get_same(self, path: str, resource_id: str) -> Resource:
+        """Return the resource that had a path before, as it is now.
+
+        Args:
+            path: of the resource.
+            resource_id: its id: another one may have its name by now.
+
+        Raises:
+            ApiError: 404.
+        """
+        resource = self.get(path)
+        if resource["id"] != resource_id:
+            raise not_found(path)
+        return resource
+
     def put(self, path: str, resource: Resource) -> Resource:
         """Add or replace a resource."""
         with self.lock:
@@ -87,6 +102,12 @@ class Store:
         with self.lock:
             self._database.execute("DELETE FROM resource WHERE path = ?", (path,))
             self._kept.pop(path, None)
+
+    def delete_same(self, path: str, resource_id: str) -> None:
+        """Remove a resource, if it is still that one which has the path; see `get_same`."""
+        with self.lock:
+            if self._kept.get(path, {}).get("id") == resource_id:
+                self.delete(path)
 
     def under(self, collection: str) -> list[tuple[str, Resource]]:
         """Return the resources of a collection such as `projects/p/zones/z/disks`, by name.

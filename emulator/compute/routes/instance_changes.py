@@ -32,7 +32,7 @@ def _change_instance(project: str, zone: str, name: str, method: str) -> Respons
 @partly(suspend="memory of a suspended VM when the emulator stops")
 def _power_instance(project: str, zone: str, name: str, method: str) -> Response:
     path = path_of_instance(project, zone, name)
-    return change(project, f"instances.{method}", lambda: getattr(engine().instances, method)(path))
+    return change(project, f"instances.{method}", lambda: getattr(engine().instances.runs, method)(path))
 
 
 @compute_api.patch(f"{INSTANCES}/<name>/updateShieldedInstanceConfig")
