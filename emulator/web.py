@@ -90,9 +90,12 @@ def json_body() -> Any:
     """
     text = request.get_data()
     try:
-        return json.loads(text) if text else {}
-    except ValueError as error:
-        raise ApiError(400, "parseError", f"Invalid JSON payload received. {error}") from None
+        body = json.loads(text) if text else {}
+        json.dumps(body, ensure_ascii=False).encode()  # half of a surrogate pair is no text
+    except (ValueError, RecursionError) as error:
+        why = "A text is not Unicode." if isinstance(error, UnicodeEncodeError) else error
+        raise ApiError(400, "parseError", f"Invalid JSON payload received. {why}") from None
+    return body
 
 
 def json_object() -> dict[str, Any]:

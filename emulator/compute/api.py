@@ -4,6 +4,8 @@ A new method is a route in `routes/` and an operation of the kind of resource th
 kinds of resources in the same way is here.
 """
 
+from functools import partial
+
 from flask import Response, abort, request
 
 from cos_customizer.emulator.compute import listing
@@ -38,9 +40,8 @@ def _set_project_metadata(project: str) -> Response:
     body = checked_body("Metadata")
 
     def begin() -> Resource:
-        operation = engine().project_metadata.set(project, body)
-        engine().instances.show_project_metadata(project)
-        return operation
+        show = partial(engine().instances.show_project_metadata, project)
+        return engine().project_metadata.set(project, body, show)
 
     return change(project, "projects.setCommonInstanceMetadata", begin)
 

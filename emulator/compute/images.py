@@ -7,6 +7,7 @@ from typing import Any
 from cos_customizer.emulator.clock import from_rfc3339
 from cos_customizer.emulator.compute.disks import encryption_key
 from cos_customizer.emulator.compute.image_lookup import image_key, newest_image
+from cos_customizer.emulator.compute.instant_changes import change_at_once
 from cos_customizer.emulator.compute.labels import check_labels, fingerprint
 from cos_customizer.emulator.compute.operations import Target
 from cos_customizer.emulator.compute.references import check_name, link, new_id, path_of, path_of_link
@@ -185,8 +186,7 @@ class Images:
                 changes["deprecated"] = _deprecation(project, value)
             elif image.get(field) != value:
                 raise invalid(f"resource.{field}", value, "This field of an image cannot be patched.")
-        self._shared.store.update(path, **changes)
-        return self._shared.operations.start(Target(path, image["id"], "patch"))
+        return change_at_once(self._shared, path, "patch", **changes)
 
     def deprecate(self, project: str, name: str, body: dict[str, Any]) -> Resource:
         """Set an image's deprecation status, or clear it with an empty body; returns the operation.
@@ -195,9 +195,8 @@ class Images:
             ApiError: 400 or 404.
         """
         path = f"projects/{project}/global/images/{name}"
-        image = self._shared.store.get(path)
-        self._shared.store.update(path, deprecated=_deprecation(project, body))
-        return self._shared.operations.start(Target(path, image["id"], "deprecate"))
+        self._shared.store.get(path)
+        return change_at_once(self._shared, path, "deprecate", deprecated=_deprecation(project, body))
 
     def delete(self, project: str, name: str) -> Resource:
         """Delete an image; returns the operation.

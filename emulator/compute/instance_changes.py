@@ -10,8 +10,8 @@ from cos_customizer.emulator.compute.instance_requests import (
     service_accounts_of,
     tags_of,
 )
+from cos_customizer.emulator.compute.instant_changes import change_at_once
 from cos_customizer.emulator.compute.labels import check_fingerprint
-from cos_customizer.emulator.compute.operations import Target
 from cos_customizer.emulator.compute.power import project_and_zone
 from cos_customizer.emulator.compute.references import link
 from cos_customizer.emulator.compute.shared import SharedParts
@@ -165,9 +165,8 @@ class InstanceChanges:
         return self._change(path, method, networkInterfaces=changed)
 
     def _change(self, path: str, method: str, **changes: Any) -> Resource:
-        instance = self._find(path)
-        self._shared.store.update(path, **changes)
-        return self._shared.operations.start(Target(path, instance["id"], method))
+        self._find(path)
+        return change_at_once(self._shared, path, method, **changes)
 
     def _check_stopped(self, path: str, instance: Resource, what: str) -> None:
         if instance["status"] != InstanceStatus.TERMINATED:

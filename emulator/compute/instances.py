@@ -11,6 +11,7 @@ from cos_customizer.emulator.compute.disks import Disks
 from cos_customizer.emulator.compute.guest_attributes import guest_attributes_answer
 from cos_customizer.emulator.compute.instance_changes import InstanceChanges
 from cos_customizer.emulator.compute.instance_requests import draft_instance, metadata, run_limit
+from cos_customizer.emulator.compute.instant_changes import change_at_once
 from cos_customizer.emulator.compute.labels import check_fingerprint
 from cos_customizer.emulator.compute.operations import Target
 from cos_customizer.emulator.compute.power import Power, project_and_zone, source_of
@@ -242,9 +243,12 @@ class Instances:
         """
         instance = self.get(path)
         check_fingerprint(body.get("fingerprint"), instance["metadata"].get("items", []), "Metadata")
-        changed = self._shared.store.update(path, metadata=metadata(body))
-        self._power.update_attributes(path, changed)
-        return self._shared.operations.start(Target(path, instance["id"], "setMetadata"))
+
+        def show() -> None:
+            if now := self._shared.store.find(path):
+                self._power.update_attributes(path, now)
+
+        return change_at_once(self._shared, path, "setMetadata", show, metadata=metadata(body))
 
     def serial_output(self, path: str, port: int, start: int) -> dict[str, Any]:
         """Return the answer to `getSerialPortOutput`.
@@ -336,7 +340,7 @@ class Instances:
 
     def _is_there(self, path: str, instance: Resource) -> bool:
         """Return whether it is still this instance that has the path."""
-        return (self._shared.store.find(path) or {}).get("id") == instance["id"]
+        return bool((self._shared.store.find(path) or {}).get("id") == instance["id"])
 
     def _forget(self, path: str) -> None:
         """Remove an instance; its name is free then."""

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from cos_customizer.emulator.compute.operations import Target
+from cos_customizer.emulator.compute.instant_changes import change_at_once
 from cos_customizer.emulator.compute.shared import SharedParts
 from cos_customizer.emulator.compute.store import Resource
 from cos_customizer.emulator.errors import ApiError, invalid
@@ -66,5 +66,4 @@ def set_labels(shared: SharedParts, path: str, body: dict[str, Any]) -> Resource
     resource = shared.store.get(path)
     check_fingerprint(body.get("labelFingerprint"), resource.get("labels", {}), "Labels")
     labels = check_labels(body.get("labels", {}), "labels")
-    shared.store.update(path, labels=labels or None, labelFingerprint=fingerprint(labels))
-    return shared.operations.start(Target(path, resource["id"], "setLabels"))
+    return change_at_once(shared, path, "setLabels", labels=labels or None, labelFingerprint=fingerprint(labels))

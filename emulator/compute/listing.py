@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -105,7 +106,7 @@ def _select(found: list[tuple[str, Resource]], query: Mapping[str, str]) -> tupl
 
 
 def _page_size(text: str) -> int:
-    if not text.isdigit() or int(text) > _MOST:
+    if not re.fullmatch("[0-9]{1,9}", text) or int(text) > _MOST:
         raise ApiError(400, "invalid", f"Invalid value for field 'maxResults': '{text}'. Must be from 0 to {_MOST}.")
     return int(text) or _MOST
 
@@ -114,6 +115,9 @@ def _decode(token: str) -> list[str]:
     if not token:
         return []
     try:
-        return [str(part) for part in json.loads(base64.urlsafe_b64decode(token))]
-    except ValueError:
-        raise ApiError(400, "invalid", f"Invalid value for field 'pageToken': '{token}'.") from None
+        position = json.loads(base64.urlsafe_b64decode(token))
+    except (ValueError, RecursionError):
+        position = None
+    if isinstance(position, list):
+        return [str(part) for part in position]
+    raise ApiError(400, "invalid", f"Invalid value for field 'pageToken': '{token[:100]}'.")

@@ -35,7 +35,7 @@ class Templates:
         if not body.get("properties"):
             raise invalid("resource.properties", "", "An instance template needs properties.")
         _check_images(project, body["properties"])
-        template = {
+        template: Resource = {
             "kind": "compute#instanceTemplate",
             "id": new_id(),
             "creationTimestamp": self._shared.clock.timestamp(),
@@ -47,7 +47,11 @@ class Templates:
         if region:
             template["region"] = link(f"projects/{project}/regions/{region}")
         self._shared.store.put(path, template)
-        return self._shared.operations.start(Target(path, template["id"], "insert"))
+
+        def undo(_: bool) -> None:
+            self._shared.store.delete_same(path, template["id"])
+
+        return self._shared.operations.start(Target(path, template["id"], "insert"), undo=undo)
 
     def delete(self, project: str, name: str, region: str = "") -> Resource:
         """Delete an instance template; returns the operation.
@@ -58,7 +62,13 @@ class Templates:
         path = f"{_collection(project, region)}/{name}"
         template = self._shared.store.get(path)
         self._shared.store.delete(path)
-        return self._shared.operations.start(Target(path, template["id"], "delete"))
+
+        def undo(_: bool) -> None:
+            with self._shared.store.lock:
+                if not self._shared.store.find(path):
+                    self._shared.store.put(path, template)
+
+        return self._shared.operations.start(Target(path, template["id"], "delete"), undo=undo)
 
     def filled_in(self, project: str, zone: str, reference: str, body: dict[str, Any]) -> dict[str, Any]:
         """Return the request for an instance, with what it does not say as a template says it.

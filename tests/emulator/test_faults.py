@@ -12,12 +12,25 @@ from google.api_core.exceptions import Forbidden, ServiceUnavailable
 from google.cloud import compute_v1
 from google.cloud.storage import Client
 from requests import RequestException
-from support.compute_clients import IMAGES, INSTANCES, PROJECT, ZONE, Compute, body, call
+from support.compute_clients import (
+    DISKS,
+    IMAGES,
+    INSTANCES,
+    PROJECT,
+    SNAPSHOTS,
+    ZONE,
+    Compute,
+    body,
+    call,
+    disk_path,
+)
 from support.waiting import wait_for
 
 from cos_customizer.emulator.server import Emulator
 
 Order = Callable[..., Any]
+OURS = f"/compute/v1/projects/{PROJECT}"
+TEMPLATES = f"{OURS}/global/instanceTemplates"
 
 
 @pytest.fixture
@@ -264,3 +277,78 @@ def test_a_scripted_machine_costs_no_thread(emulator: Emulator) -> None:
         compute.create(f"vm{number}")
         compute.serial(f"vm{number}")
     assert threading.active_count() <= before
+
+
+TAKEN_BACK: list[tuple[str, str, str, object]] = [
+    ("setLabels", "POST", f"{DISKS}/d", {"labels": {"a": "b"}}),
+    ("setLabels", "POST", f"{INSTANCES}/vm", {"labels": {"a": "b"}}),
+    ("setLabels", "POST", f"{SNAPSHOTS}/s", {"labels": {"a": "b"}}),
+    ("setTags", "POST", f"{INSTANCES}/vm", {"items": ["x"]}),
+    ("setMetadata", "POST", f"{INSTANCES}/vm", {"items": [{"key": "k", "value": "v"}]}),
+    ("setScheduling", "POST", f"{INSTANCES}/vm", {"automaticRestart": False}),
+    ("setMachineType", "POST", f"{INSTANCES}/off", {"machineType": f"zones/{ZONE}/machineTypes/e2-medium"}),
+    ("setDiskAutoDelete?deviceName=persistent-disk-0", "POST", f"{INSTANCES}/vm", {}),
+    ("setDeletionProtection", "POST", f"{INSTANCES}/vm", {}),
+    ("addAccessConfig?networkInterface=nic0", "POST", f"{INSTANCES}/vm", {}),
+    ("attachDisk", "POST", f"{INSTANCES}/vm", {"source": disk_path("d")}),
+    ("detachDisk?deviceName=data", "POST", f"{INSTANCES}/vm", {}),
+    ("suspend", "POST", f"{INSTANCES}/vm", {}),
+    ("resume", "POST", f"{INSTANCES}/still", {}),
+    ("reset", "POST", f"{INSTANCES}/vm", {}),
+    ("start", "POST", f"{INSTANCES}/off", {}),
+    ("resize", "POST", f"{DISKS}/d", {"sizeGb": "20"}),
+    ("createSnapshot", "POST", f"{DISKS}/d", {"name": "other"}),
+    ("deprecate", "POST", f"{IMAGES}/i", {"state": "DEPRECATED"}),
+    ("patch", "PATCH", f"{IMAGES}/i", {"family": "f"}),
+    ("setCommonInstanceMetadata", "POST", OURS, {"items": [{"key": "k", "value": "v"}]}),
+    ("delete", "DELETE", f"{DISKS}/d", None),
+    ("delete", "DELETE", f"{IMAGES}/i", None),
+    ("delete", "DELETE", f"{SNAPSHOTS}/s", None),
+    ("delete", "DELETE", f"{INSTANCES}/vm", None),
+    ("delete", "DELETE", f"{TEMPLATES}/t", None),
+    ("insert", "POST", DISKS, {"name": "new", "sizeGb": "1"}),
+    ("insert", "POST", INSTANCES, body("new")),
+    ("insert", "POST", SNAPSHOTS, {"name": "new", "sourceDisk": disk_path("d")}),
+    ("insert", "POST", TEMPLATES, {"name": "new", "properties": {"machineType": "e2-medium"}}),
+]
+
+
+def resources(emulator: Emulator) -> dict[str, object]:
+    """All resources of our project, as the API shows them, but for the times of their disks' use."""
+    found: dict[str, Any] = {
+        kind: call(emulator, "GET", kind)[1].get("items", [])
+        for kind in (DISKS, IMAGES, SNAPSHOTS, INSTANCES, TEMPLATES)
+    }
+    for disk in found[DISKS]:
+        for stamp in ("lastAttachTimestamp", "lastDetachTimestamp"):
+            disk.pop(stamp, None)
+    for instance in found[INSTANCES]:
+        instance.pop("lastStartTimestamp", None)
+    return {**found, OURS: call(emulator, "GET", OURS)[1]["commonInstanceMetadata"]}
+
+
+def test_whatever_operation_fails_leaves_all_as_it_was(compute: Compute) -> None:
+    emulator = compute.emulator
+    for name in ("d", "e"):
+        compute.disk(name)
+    compute.image("i")
+    compute.snapshot("s", "d")
+    for name in ("vm", "off", "still"):
+        compute.create(name)
+    compute.stop("off")
+    compute.ok(compute.instances.suspend_unary(project=PROJECT, zone=ZONE, instance="still"))
+    data = compute_v1.AttachedDisk(source=disk_path("e"), device_name="data")
+    compute.ok(
+        compute.instances.attach_disk_unary(project=PROJECT, zone=ZONE, instance="vm", attached_disk_resource=data)
+    )
+    template = {"name": "t", "properties": {"machineType": "e2-medium"}}
+    assert call(emulator, "POST", TEMPLATES, template)[0] == 200
+    before = resources(emulator)
+    for method, verb, path, content in TAKEN_BACK:
+        emulator.faults.add("operation", method=method.partition("?")[0], code="X")
+        asked = path if method in ("insert", "delete", "patch") else f"{path}/{method}"
+        status, operation = call(emulator, verb, asked, content)
+        assert status == 200, (method, path, operation)
+        done = compute.wait(SimpleNamespace(name=operation["name"], zone=operation.get("zone", "")))
+        assert [error.code for error in done.error.errors] == ["X"], (method, path)
+        assert resources(emulator) == before, (method, path)

@@ -35,6 +35,7 @@ def _resize_disk(project: str, zone: str, name: str) -> Response:
 @compute_api.post(f"{_DISKS}/<name>/createSnapshot")
 @partly("`guestFlush`; a VM that runs stands still meanwhile")
 def _snapshot_disk(project: str, zone: str, name: str) -> Response:
-    body = {**checked_body("Snapshot"), "guestFlush": flag("guestFlush")}
+    body = checked_body("Snapshot")
+    body = {**body, "guestFlush": flag("guestFlush") or body.get("guestFlush")}
     path = f"projects/{project}/zones/{zone}/disks/{name}"
     return change(project, "disks.createSnapshot", lambda: engine().snapshots.insert(project, body, path))
