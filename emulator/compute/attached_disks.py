@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cos_customizer.emulator.compute.disks import DiskDraft, Disks, encryption_key
-from cos_customizer.emulator.compute.references import link, path_of_link
+from cos_customizer.emulator.compute.disks import KEPT_AS_GIVEN, DiskDraft, Disks, encryption_key
+from cos_customizer.emulator.compute.references import last, link, path_of_link
 from cos_customizer.emulator.compute.shared import SharedParts
 from cos_customizer.emulator.compute.sources import find_named
 from cos_customizer.emulator.compute.statuses import DiskStatus
@@ -16,7 +16,7 @@ from cos_customizer.emulator.errors import ApiError, already_exists, in_use, inv
 MOST_DISKS = 128
 """https://cloud.google.com/compute/docs/disks#disk_limits"""
 _UNSUPPORTED = ("replicaZones", "storagePool", "sourceImageEncryptionKey", "sourceSnapshotEncryptionKey")
-_INITIAL = ("sourceImage", "sourceSnapshot", "labels", "licenses", "description")
+_INITIAL = ("sourceImage", "sourceSnapshot", "labels", *KEPT_AS_GIVEN)
 """Fields of `initializeParams` that a disk has under the same name."""
 _DEVICE = re.compile(r"\w[\w.-]{0,254}", re.ASCII)
 
@@ -112,9 +112,13 @@ class AttachedDisks:
         if (parameters is None) == (not disk.get("source")):
             raise invalid(field, "", "Exactly one of source and initializeParams must be given.")
         mode = disk.get("mode", "READ_WRITE")
+        if is_boot and mode != "READ_WRITE":
+            raise unsupported(f"boot disks in {mode} mode")
         if parameters is None:
             path, resource = self._existing(project, zone, disk["source"], f"{field}.source", mode, before)
-            draft = None
+            draft, kind = None, last(resource["type"])
+            if mode != "READ_WRITE" and kind.startswith("hyperdisk"):
+                raise ApiError(400, "badRequest", f"{kind} disk type cannot be attached in read-only mode.")
         else:
             if mode != "READ_WRITE":
                 raise invalid(f"{field}.mode", mode, "A new disk is attached in READ_WRITE mode.")
@@ -174,8 +178,7 @@ class AttachedDisks:
             "type": parameters.get("diskType", "pd-standard"),
             **{key: parameters[key] for key in _INITIAL if parameters.get(key)},
         }
-        if "diskEncryptionKey" in disk:
-            body["diskEncryptionKey"] = disk["diskEncryptionKey"]
+        body.update({key: disk[key] for key in ("diskEncryptionKey", "guestOsFeatures") if key in disk})
         return self._disks.draft(project, zone, body, field)
 
 

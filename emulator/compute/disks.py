@@ -7,7 +7,14 @@ from typing import Any
 
 from cos_customizer.emulator.compute.labels import check_labels, fingerprint
 from cos_customizer.emulator.compute.operations import Target
-from cos_customizer.emulator.compute.references import check_name, last, link, new_id, path_of_link
+from cos_customizer.emulator.compute.references import (
+    check_name,
+    last,
+    link,
+    name_in_zone,
+    new_id,
+    path_of_link,
+)
 from cos_customizer.emulator.compute.shared import SharedParts
 from cos_customizer.emulator.compute.sources import Source, disk_key, find_source, make_disk
 from cos_customizer.emulator.compute.statuses import DiskStatus, change_status
@@ -16,6 +23,18 @@ from cos_customizer.emulator.compute.zones import DISK_TYPES, check_zone
 from cos_customizer.emulator.errors import already_exists, in_use, invalid, not_ready, unsupported
 
 _UNSUPPORTED = ("sourceInstantSnapshot", "sourceStorageObject", "replicaZones", "asyncPrimaryDisk", "storagePool")
+KEPT_AS_GIVEN = (
+    "description",
+    "licenses",
+    "architecture",
+    "physicalBlockSizeBytes",
+    "provisionedIops",
+    "provisionedThroughput",
+    "enableConfidentialCompute",
+    "resourcePolicies",
+    "locationHint",
+)
+"""Fields of a request that a disk shows, without more ado."""
 _MAX_GB = 65536
 _EMPTY_GB = 500
 """Size of a disk without a source for which no size is given."""
@@ -64,6 +83,8 @@ class Disks:
         for name in _UNSUPPORTED:
             if name in body:
                 raise unsupported(f"disks with {name}")
+        if body.get("accessMode", "READ_WRITE_SINGLE") != "READ_WRITE_SINGLE":
+            raise unsupported(f"disks with accessMode {body['accessMode']}")
         if source_image:
             body = {**body, "sourceImage": source_image}
         draft = self.draft(project, zone, body, "resource")
@@ -85,8 +106,8 @@ class Disks:
         Args:
             project: the disk's project.
             zone: its zone, which exists.
-            body: name, sourceImage, sourceSnapshot, sourceDisk, sizeGb, type, labels, description, licenses,
-                diskEncryptionKey.
+            body: name, sourceImage, sourceSnapshot, sourceDisk, sizeGb, type, labels, guestOsFeatures,
+                diskEncryptionKey, and `KEPT_AS_GIVEN`.
             field: where the body stands in the request, for errors.
 
         Raises:
@@ -97,7 +118,9 @@ class Disks:
         if self._shared.store.find(path):
             raise already_exists(path)
         source = find_source(self._shared, project, body, field)
-        kind = last(body.get("type") or (source.resource["type"] if source and source.is_disk else "pd-standard"))
+        kind = last(source.resource["type"] if source and source.is_disk else "pd-standard")
+        if body.get("type"):
+            kind = name_in_zone(body["type"], project, (zone, "diskTypes"), f"{field}.type")
         if kind not in DISK_TYPES:
             raise invalid(f"{field}.type", kind, f"Disk type with name '{kind}' does not exist in zone '{zone}'.")
         labels = check_labels(body.get("labels", {}), f"{field}.labels")
@@ -113,8 +136,12 @@ class Disks:
             "physicalBlockSizeBytes": "4096",
             "architecture": "X86_64",
             "selfLink": link(path),
+            **(source.inherited() if source else {}),
         }
-        disk.update({key: body[key] for key in ("description", "licenses") if key in body})
+        disk.update({key: body[key] for key in KEPT_AS_GIVEN if body.get(key)})
+        features = {each["type"]: each for each in [*disk.get("guestOsFeatures", []), *body.get("guestOsFeatures", [])]}
+        if features:
+            disk["guestOsFeatures"] = list(features.values())
         if labels:
             disk["labels"] = labels
         if "diskEncryptionKey" in body:
@@ -123,7 +150,7 @@ class Disks:
         if source:
             _check_place(source, path, f"{field}.{source.field}")
             licenses = [*source.resource.get("licenses", []), *body.get("licenses", [])]
-            disk.update({**source.fields(), **source.inherited()})
+            disk.update(source.fields())
             disk["licenses"] = list(dict.fromkeys(licenses))
         size = size or (smallest if source else _EMPTY_GB)
         if size < smallest:

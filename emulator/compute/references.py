@@ -58,6 +58,24 @@ def path_of(reference: str, project: str, field: str) -> str:
     return path
 
 
+def name_in_zone(reference: str, project: str, place: tuple[str, str], field: str) -> str:
+    """Return the name of a type that a request names: by a URL, which must be of its zone, or by the name alone.
+
+    Args:
+        reference: for example `zones/us-west1-b/diskTypes/pd-ssd`.
+        project: the request's project, which a partial URL is relative to.
+        place: the zone, and the kind of type: `diskTypes`.
+        field: where the reference stands in the request, for the error.
+
+    Raises:
+        ApiError: 400, it is the URL of something else.
+    """
+    zone, kind = place
+    if "/" in reference and path_of(reference, project, field).split("/")[2:-1] != ["zones", zone, kind]:
+        raise invalid(field, reference, f"It must be one of the {kind} of zone '{zone}'.")
+    return last(reference)
+
+
 def last(reference: str) -> str:
     """Return the last component of a path or link: the resource's own name."""
     return reference.rsplit("/", 1)[-1]

@@ -87,6 +87,24 @@ def test_an_instance_has_the_disks_of_its_request(compute: Compute) -> None:
     assert users(compute, "mine") == []
 
 
+def test_a_disk_shows_what_its_request_said_of_it(compute: Compute) -> None:
+    said = {"provisionedIops": "3000", "architecture": "ARM64", "resourcePolicies": ["daily"], "description": "mine"}
+    features = [{"type": "UEFI_COMPATIBLE"}, {"type": "GVNIC"}]
+    do(compute, DISKS, {"name": "own", "sizeGb": "1", "guestOsFeatures": features, **said})
+    extra = {"initializeParams": {"diskName": "its", **said}, "guestOsFeatures": features}
+    do(compute, INSTANCES, body(disks=[BOOT, extra]))
+    for name in ("own", "its"):
+        disk = call(compute.emulator, "GET", f"{DISKS}/{name}")[1]
+        assert {key: disk[key] for key in (*said, "guestOsFeatures")} == {**said, "guestOsFeatures": features}
+    do(compute, DISKS, {"name": "more", "sourceImage": COS, "guestOsFeatures": [{"type": "TDX_CAPABLE"}]})
+    boot = compute.disks.get(project=PROJECT, zone=ZONE, disk="vm")
+    more = compute.disks.get(project=PROJECT, zone=ZONE, disk="more")
+    types = [feature.type_ for feature in boot.guest_os_features]
+    assert [feature.type_ for feature in more.guest_os_features] == [*types, "TDX_CAPABLE"]
+    several = {"name": "x", "sizeGb": "1", "accessMode": "READ_WRITE_MANY"}
+    assert call(compute.emulator, "POST", DISKS, several)[0] == 501
+
+
 DISKS_REFUSED: list[tuple[list[dict[str, Any]], int, str]] = [
     ([BOOT, {**BOOT, "boot": True}], 400, "resource.disks[1].boot"),
     ([{"source": disk_path("free")}, BOOT], 400, "the first must be the boot disk"),
@@ -100,6 +118,10 @@ DISKS_REFUSED: list[tuple[list[dict[str, Any]], int, str]] = [
     ([BOOT, {"initializeParams": {"diskName": "free"}}], 409, "disks/free' already exists"),
     ([BOOT, {"mode": "READ_ONLY", "initializeParams": {}}], 400, "READ_WRITE"),
     ([BOOT, {"source": disk_path("free"), "mode": "READ_ONLY", "autoDelete": True}], 400, "autoDelete"),
+    ([{"boot": True, "source": disk_path("free"), "mode": "READ_ONLY"}], 501, "boot disks in READ_ONLY mode"),
+    ([BOOT, {"source": disk_path("hyper"), "mode": "READ_ONLY"}], 400, "hyperdisk-balanced disk type cannot be"),
+    ([BOOT, {"initializeParams": {"diskType": "zones/us-west1-a/diskTypes/pd-ssd"}}], 400, "of zone 'us-west1-b'"),
+    ([BOOT, {"initializeParams": {"diskType": f"zones/{ZONE}/machineTypes/pd-ssd"}}], 400, "one of the diskTypes"),
     ([BOOT, {"type": "SCRATCH", "initializeParams": {"diskType": "local-ssd"}}], 501, "local SSDs"),
     ([{"boot": True, "initializeParams": {"diskSizeGb": "10"}}], 400, "A boot disk needs an image, or a snapshot"),
     ([BOOT, {"initializeParams": {"diskSizeGb": "5", "sourceImage": COS}}], 400, "resource.disks[1].initializeParams"),
@@ -113,11 +135,15 @@ def test_disks_that_cannot_be_are_refused_and_leave_nothing(
 ) -> None:
     compute.disk("free")
     compute.disk("used")
+    compute.disk("hyper", type_="hyperdisk-balanced")
     compute.create("other")
     attach(compute, "used", "other")
     got, answer = call(compute.emulator, "POST", INSTANCES, body(disks=disks))
     assert (got, words in answer["error"]["message"]) == (status, True), answer
-    assert (sorted(compute.names("disks")), compute.names("instances")) == (["free", "other", "used"], ["other"])
+    assert (sorted(compute.names("disks")), compute.names("instances")) == (
+        ["free", "hyper", "other", "used"],
+        ["other"],
+    )
 
 
 def test_a_disk_is_attached_and_detached_while_the_instance_runs(compute: Compute, changes: list[Any]) -> None:
