@@ -85,6 +85,8 @@ class QemuMachine:
         self._watcher: threading.Thread | None = None
         self._metadata: MetadataServer | None = None
         self._is_frozen = False
+        self._pauses = 0
+        self._standing = threading.Lock()
 
     def configure(self, spec: MachineSpec) -> None:
         """See `Machine.configure`; its output goes with it to the directory of another boot disk."""
@@ -150,13 +152,15 @@ class QemuMachine:
 
     def freeze(self) -> None:
         """See `Machine.freeze`."""
-        self._is_frozen = True
-        self._tell("stop")
+        with self._standing:
+            self._is_frozen = True
+            self._tell("stop")
 
     def thaw(self) -> None:
-        """See `Machine.thaw`."""
-        self._is_frozen = False
-        self._tell("cont")
+        """See `Machine.thaw`; the CPUs go on when nobody reads its disks any more."""
+        with self._standing:
+            self._is_frozen = False
+            self._go_on()
 
     def attach(self, disk: DataDisk) -> None:
         """See `Machine.attach`."""
@@ -213,17 +217,22 @@ class QemuMachine:
     def paused(self) -> Iterator[None]:
         """Stop the machine's CPUs for a while; all that it has written is in its disks' files then.
 
+        Several pauses may overlap: the CPUs go on after the last one.
+
         Raises:
             EmulatorError: it does not stop.
         """
+        with self._standing:
+            self._pauses += 1
         try:
             with contextlib.suppress(QemuGoneError):  # which has written all
                 if self._qmp:
                     self._qmp.ask("stop")  # the answer comes after everything is flushed
             yield
         finally:
-            if not self._is_frozen:
-                self._tell("cont")
+            with self._standing:
+                self._pauses -= 1
+                self._go_on()
 
     @property
     def running(self) -> bool:
@@ -254,6 +263,11 @@ class QemuMachine:
         except BaseException:
             qmp.tell("blockdev-del", {"node-name": node})
             raise
+
+    def _go_on(self) -> None:
+        """Let the CPUs go on, unless something keeps them still."""
+        if not self._pauses and not self._is_frozen:
+            self._tell("cont")
 
     def _have(self, disks: Sequence[DataDisk]) -> None:
         self._spec = replace(self._spec, disks=disks)

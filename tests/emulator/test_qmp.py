@@ -1,5 +1,6 @@
-"""QEMU's control protocol, with a QEMU whose CPUs never run: what it answers, refuses and tells, and its end."""
+"""QEMU's control protocol, with a QEMU that has nothing to boot: what it answers, refuses and tells, and its end."""
 
+import contextlib
 import shutil
 import subprocess
 import threading
@@ -10,6 +11,7 @@ import pytest
 
 from cos_customizer.emulator.errors import EmulatorError
 from cos_customizer.emulator.machines.backend import DataDisk, MachineSpec
+from cos_customizer.emulator.machines.qemu import QemuBackend
 from cos_customizer.emulator.machines.qemu_command import content_of, device_id, device_of, node_of
 from cos_customizer.emulator.machines.qmp import QemuGoneError, Qmp
 
@@ -79,3 +81,27 @@ def test_who_asks_a_qemu_that_has_ended_is_told_at_once(qmp: Qmp) -> None:
         ask_for_ever(qmp)
     with qmp.awaiting("DEVICE_DELETED", "none"):
         pass
+
+
+def test_a_machine_stands_still_until_nobody_reads_its_disks_and_it_is_resumed(qmp: Qmp, tmp_path: Path) -> None:
+    with contextlib.closing(QemuBackend(tmp_path / "state", tmp_path / "cache")) as host:
+        machine = host.machine(SPEC)
+        machine._qmp = qmp
+
+        def runs() -> bool:
+            return bool(qmp.ask("query-status")["running"])
+
+        machine.thaw()
+        assert runs()
+        with machine.paused():
+            with machine.paused():
+                assert not runs()
+            assert not runs(), "the other one reads still"
+        assert runs()
+        with machine.paused():
+            machine.freeze()
+        assert not runs(), "suspended meanwhile"
+        with machine.paused():
+            machine.thaw()
+            assert not runs(), "resumed, but still read"
+        assert runs()

@@ -6,17 +6,20 @@ import signal
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from google.cloud.storage import Client
 from support.compute_clients import INSTANCES, PROJECT, SNAPSHOTS, ZONE, Compute, body, call
 from support.waiting import PATIENCE, wait_for
 
+from cos_customizer.emulator.compute.store import Store
 from cos_customizer.emulator.errors import EmulatorError
 from cos_customizer.emulator.machines.scripted import ScriptedBackend
 from cos_customizer.emulator.server import Emulator
 
-VM = f"projects/{PROJECT}/zones/{ZONE}/instances/vm"
+ZONAL = f"projects/{PROJECT}/zones/{ZONE}"
+VM = f"{ZONAL}/instances/vm"
 
 
 class Recording(ScriptedBackend):
@@ -154,6 +157,51 @@ def test_a_killed_emulator_leaves_nothing_half_made(tmp_path: Path) -> None:
         assert sum(key.startswith("disk-") for key in backend.deleted) == 3
         assert sum(key.startswith("image-") for key in backend.deleted) == 1
         compute.create("half")  # the name is free
+
+
+KILLED: list[tuple[str, dict[str, dict[str, Any] | None], dict[str, Any]]] = [
+    # when it was killed, what of the store was written by then, and what the next emulator makes of it
+    ("before it noted who uses a disk", {f"{ZONAL}/disks/d": {"users": None}}, {"users": ["vm"]}),
+    ("after a disk could not be made", {f"{ZONAL}/disks/free": {"status": "FAILED"}}, {"free": "FAILED"}),
+    ("while it made a disk", {f"{ZONAL}/disks/free": {"status": "CREATING"}}, {"free": ""}),
+    ("while it deleted a disk", {f"{ZONAL}/disks/free": {"status": "DELETING"}}, {"free": ""}),
+    (
+        "while it deleted an instance",
+        {VM: {"status": "STOPPING"}, f"{ZONAL}/disks/vm": None},
+        {"vm": "", "vm-1": "", "users": []},
+    ),
+]
+
+
+@pytest.mark.parametrize(("written", "becomes"), [row[1:] for row in KILLED], ids=[row[0] for row in KILLED])
+def test_what_a_killed_emulator_had_begun_is_finished_or_undone(
+    tmp_path: Path, written: dict[str, dict[str, Any] | None], becomes: dict[str, Any]
+) -> None:
+    with Emulator(tmp_path) as first:
+        compute = Compute(first)
+        for name in ("d", "free"):
+            compute.disk(name)
+        disks = [
+            *body()["disks"],
+            {"autoDelete": True, "initializeParams": {"diskSizeGb": "1"}},
+            {"source": f"{ZONAL}/disks/d"},
+        ]
+        assert call(first, "POST", INSTANCES, body(disks=disks))[0] == 200
+        wait_for(lambda: bool(first.get(VM)["status"] == "RUNNING"))
+    store = Store(tmp_path)
+    for path, changes in written.items():
+        if changes is None:
+            store.delete(path)
+        else:
+            store.update(path, **changes)
+    store.close()
+    with Emulator(tmp_path) as second:
+        there = {disk["name"]: disk for disk in second.list(f"{ZONAL}/disks")}
+        expected = {"vm": "READY", "vm-1": "READY", "free": "READY", "d": "READY", "users": ["vm"], **becomes}
+        users = expected.pop("users")
+        assert {name: disk["status"] for name, disk in there.items()} == {k: v for k, v in expected.items() if v}
+        assert [user.rpartition("/")[2] for user in there["d"].get("users", [])] == users
+        assert Compute(second).names("instances") == users
 
 
 def test_nothing_of_an_emulator_remains_in_the_process(tmp_path: Path) -> None:

@@ -162,6 +162,7 @@ REFUSED: list[tuple[str, dict[str, Any], int, str]] = [
     (SNAPSHOTS, {"name": "t", "sourceInstantSnapshot": "x"}, 501, "sourceInstantSnapshot"),
     (f"{DISKS}/none/createSnapshot", {"name": "t"}, 404, "disks/none"),
     (f"{DISKS}/d/createSnapshot?guestFlush=true", {"name": "t"}, 501, "guestFlush"),
+    (f"{DISKS}/d/createSnapshot", {"name": "t", "guestFlush": True}, 501, "guestFlush"),
     (DISKS, {"name": "e", "sourceSnapshot": SNAPSHOT, "sizeGb": "9"}, 400, "smaller than the snapshot size (10 GB)"),
     (DISKS, {"name": "e", "sizeGb": "-9"}, 400, "smaller than 1 GB"),
     (DISKS, {"name": "e", "sourceDisk": disk_path("d"), "sizeGb": "9"}, 400, "smaller than the disk size (10 GB)"),
