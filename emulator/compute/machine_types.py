@@ -5,6 +5,7 @@ https://cloud.google.com/compute/docs/instances/creating-instance-with-custom-ma
 """
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from cos_customizer.emulator.compute.gpus import has_gpu
@@ -67,7 +68,7 @@ def _machine_types() -> dict[str, MachineType]:
 MACHINE_TYPES = _machine_types()
 """All x86, as the virtual machines are. Those with GPUs of their own are only in the zones of their GPUs."""
 
-_CUSTOM = re.compile(r"(?:([a-z][a-z0-9]*)-)?custom-(\d{1,3})-(\d{3,7})(-ext)?")
+_CUSTOM = re.compile(r"(?:([a-z][a-z0-9]*)-)?custom-([1-9][0-9]{0,2})-([1-9][0-9]{2,6})(-ext)?")
 
 
 @dataclass(frozen=True)
@@ -75,23 +76,25 @@ class _Family:
     """What a machine of a size of its own may have.
 
     Attributes:
-        most_cpus: at most; 1 or an even number of them.
+        cpus: how many of them.
         least, most: MiB for each CPU.
-        extended: whether there may be more memory than that (`-ext`).
+        in_all: GiB at most.
+        extended: whether there may be more memory for each CPU than `most` (`-ext`).
     """
 
-    most_cpus: int
+    cpus: Collection[int]
     least: int
     most: int
+    in_all: int
     extended: bool = True
 
 
 _FAMILIES = {
-    "n1": _Family(96, 922, 6656),
-    "n2": _Family(128, 512, 8192),
-    "n2d": _Family(96, 512, 8192),
-    "n4": _Family(80, 2048, 8192),
-    "e2": _Family(32, 512, 8192, extended=False),
+    "n1": _Family((1, *range(2, 97, 2)), 922, 6656, 624),
+    "n2": _Family((*range(2, 33, 2), *range(36, 129, 4)), 512, 8192, 864),
+    "n2d": _Family((2, 4, 8, *range(16, 97, 16)), 512, 8192, 768),
+    "n4": _Family(range(2, 81, 2), 2048, 8192, 640),
+    "e2": _Family(range(2, 33, 2), 512, 8192, 128, extended=False),
 }
 
 
@@ -106,7 +109,7 @@ def machine_type_in(zone: str, name: str) -> MachineType | None:
 def _custom(family: str | None, cpus: str, memory: str, extended: str | None) -> MachineType | None:
     limits = _FAMILIES.get(family or "n1")
     number, size = int(cpus), int(memory)
-    if limits is None or not 0 < number <= limits.most_cpus or (number > 1 and number % 2) or size % 256:
+    if limits is None or number not in limits.cpus or size % 256 or size > limits.in_all << 10:
         return None
     enough = size >= number * limits.least
     fits = size <= number * limits.most or bool(extended and limits.extended)
