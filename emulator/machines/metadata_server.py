@@ -36,6 +36,8 @@ _NAMES = (
     "metadata.google.internal",
     "metadata.google.internal:80",
 )
+_LONGEST_WAIT = 3600.0
+"""Seconds in which a request that waits for a change is answered."""
 _ROOT = "/computeMetadata/v1"
 _GUEST_ATTRIBUTES = f"{_ROOT}/instance/guest-attributes"
 _NAMED_BY_USERS = ("attributes", "service-accounts")
@@ -108,7 +110,7 @@ class MetadataServer:
             return _response("Missing Metadata-Flavor:Google header.\n", status=403)
         if "X-Forwarded-For" in request.headers:
             return _response("Requests with an X-Forwarded-For header are not allowed.\n", status=403)
-        if request.path.startswith(_GUEST_ATTRIBUTES):
+        if f"{request.path}/".startswith(f"{_GUEST_ATTRIBUTES}/"):
             if not are_enabled(self._spec.attributes, self._spec.project_attributes):
                 return _response(f"{DISABLED}\n", status=403)
             if request.method in ("PUT", "DELETE"):
@@ -153,7 +155,8 @@ class MetadataServer:
         return response
 
     def _wait(self, request: Request) -> Response:
-        deadline = time.monotonic() + request.args.get("timeout_sec", 3600.0, float)
+        wanted = request.args.get("timeout_sec", _LONGEST_WAIT, float)
+        deadline = time.monotonic() + min(wanted, _LONGEST_WAIT)
         with self._changed:
             response = self._answer(request)
             known = request.args.get("last_etag") or _etag(response)
@@ -295,7 +298,7 @@ def _leaves(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
 def _as_json(value: Any, path: str) -> str:
     if isinstance(value, _Token):
         return value.grant()
-    of_guest = f"{_ROOT}{path}".startswith(_GUEST_ATTRIBUTES)
+    of_guest = f"{_ROOT}{path}/".startswith(f"{_GUEST_ATTRIBUTES}/")
     shown = value if of_guest else _camel(value, path.strip("/").rpartition("/")[2])
     return json.dumps(shown, separators=(",", ":"))
 

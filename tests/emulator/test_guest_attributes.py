@@ -58,6 +58,14 @@ def test_what_is_no_guest_attribute_is_refused(path: str, value: bytes, words: s
     assert ask(server, "GET", "").status_code == 404
 
 
+def test_a_directory_of_a_like_name_has_no_guest_attributes() -> None:
+    server, headers = MetadataServer(SPEC), {"Metadata-Flavor": "Google"}
+    beside = "/computeMetadata/v1/instance/guest-attributes-a/b"
+    for method, status in (("PUT", 405), ("DELETE", 405), ("GET", 404)):
+        assert Client(server.app).open(beside, method=method, data="c", headers=headers).status_code == status
+    assert ask(server, "GET", "").status_code == 404
+
+
 def test_only_metadata_opens_them_that_of_the_instance_first() -> None:
     server = MetadataServer(replace(SPEC, attributes={}))
     for method in ("GET", "PUT", "DELETE"):

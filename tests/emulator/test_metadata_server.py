@@ -153,7 +153,8 @@ def test_a_change_of_attributes_shows_and_wakes_those_who_wait(server: MetadataS
     assert get(server, f"instance/attributes/?recursive=true&wait_for_change=true&last_etag={known}&timeout_sec=0").text
     changer = threading.Timer(0.2, server.update, [replace(SPEC, attributes={"user-data": "new"})])
     changer.start()
-    after = get(server, f"instance/attributes/?recursive=true&wait_for_change=true&last_etag={known}")
+    wait = f"wait_for_change=true&last_etag={known}&timeout_sec=1e300"
+    after = get(server, f"instance/attributes/?recursive=true&{wait}")
     assert json.loads(after.text) == {"user-data": "new"}, "it was waited for"
     assert after.headers["ETag"] != known
     at_once = get(server, f"instance/attributes/?recursive=true&wait_for_change=true&last_etag={known}")
