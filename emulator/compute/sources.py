@@ -171,7 +171,7 @@ def make_image(shared: SharedParts, key: str, source: Source) -> int:
 @contextmanager
 def _as_image(shared: SharedParts, key: str, source: Source) -> Iterator[str]:
     """Give the backend's key of an image with a source's content, for as long as it is needed."""
-    shared.store.get(source.path)
+    shared.store.get_same(source.path, source.resource["id"])
     if source.field == "sourceImage":
         yield image_key(source.path, source.resource)
     elif source.field == "sourceSnapshot":

@@ -254,3 +254,30 @@ def test_a_suspended_instance_is_resumed_within_the_quota(compute: Compute) -> N
     assert shown(compute, VM)["status"] == "SUSPENDED"
     compute.delete("other")
     assert Begun(compute, "POST", f"{VM}/resume").error() == ""
+
+
+SOURCES: list[tuple[str, str, dict[str, Any]]] = [
+    (f"{DISKS}/source", DISKS, {"sourceDisk": disk_path("source")}),
+    (f"{SNAPSHOTS}/source", DISKS, {"sourceSnapshot": "global/snapshots/source"}),
+    (f"{IMAGES}/source", DISKS, {"sourceImage": "global/images/source"}),
+    (f"{SNAPSHOTS}/source", IMAGES, {"sourceSnapshot": "global/snapshots/source"}),
+    (f"{IMAGES}/source", IMAGES, {"sourceImage": "global/images/source"}),
+]
+
+
+@pytest.mark.parametrize(("source", "collection", "names"), SOURCES)
+def test_nothing_is_made_of_a_source_that_has_taken_the_place_of_the_one_that_was_named(
+    compute: Compute, files: Files, source: str, collection: str, names: dict[str, Any]
+) -> None:
+    compute.disk("d")
+    collection_of_source, _, name = source.rpartition("/")
+    content = {"sizeGb": "10"} if collection_of_source == DISKS else {"sourceDisk": disk_path("d")}
+    make = {"name": name, **content}
+    assert Begun(compute, "POST", collection_of_source, make).error() == ""
+    late = slowly(compute, "insert", "POST", collection, {"name": "made", **names})
+    assert Begun(compute, "DELETE", source).error() == ""
+    assert Begun(compute, "POST", collection_of_source, make).error() == ""
+    before = files.files.copy()
+    at_last(compute)
+    assert late.error() == "notFound"
+    assert files.files == before
