@@ -46,8 +46,8 @@ lint: venv ## check style, types and shell scripts
 check-python: ## run the tests of core, command line and library with another Python, where one is at hand [OTHER_PYTHON=…]
 	@make/check_python.sh
 
-check-gcloud: venv ## run gcloud's commands on the local Compute Engine, and print a table of what came of them: [ONLY=pattern]
-	@$(VENV)/bin/python make/check_gcloud.py
+check-gcloud: venv ## run gcloud's commands on the local Compute Engine, and print a table of what came of them: [SIXTH=0…5|commit ONLY=pattern]
+	@PYTHONPATH=tests $(VENV)/bin/python make/check_gcloud.py
 
 check-gpu: venv ## try a real GPU driver in your own project: PROJECT=… [ZONE=… GPU_TYPE=… VERSION=… IMAGE_FAMILY=… KEEP=1]
 	@make/check_gpu.sh

@@ -109,6 +109,7 @@ class Faults:
     def hold(self, fault: Fault) -> None:
         """Wait until a fault of kind `hold`, which `take` has returned, is removed."""
         with self._lock:
+            fault.held += 1
             while any(each.id == fault.id for each in self._holding):
                 self._released.wait()
 
@@ -129,9 +130,7 @@ class Faults:
                     fault.count -= 1
                     if fault.count == 0:
                         self._faults = [each for each in self._faults if each is not fault]
-                    if fault.kind == "hold":
-                        fault.held += 1
-                        if fault.held == 1:
-                            self._holding.append(fault)
+                    if fault.kind == "hold" and fault not in self._holding:
+                        self._holding.append(fault)
                     return fault
         return None

@@ -104,7 +104,8 @@ def test_whatever_runs_with_rights_is_named_by_its_digest() -> None:
         assert re.search(r'"\$(\{_BINFMT\}|\{_COSIGN\}|\$base)"', started), started
     dockerfile = (ROOT / "Dockerfile").read_text()
     assert re.search(r"^ARG BASE=\S+@sha256:[0-9a-f]{64}$", dockerfile, re.MULTILINE)
-    assert set(re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE)) == {"$BASE"}
+    stages = re.findall(r"^FROM (\S+)(?: AS (\S+))?$", dockerfile, re.MULTILINE)
+    assert {base for base, _ in stages} - {name for _, name in stages} == {"$BASE"}
     ci = (ROOT / ".github/workflows/ci.yaml").read_text()
     assert re.findall(r"image: (\S+)", ci) == re.findall(r"^ARG BASE=(\S+)", dockerfile, re.MULTILINE)
     workflows = [path.read_text() for path in (ROOT / ".github/workflows").iterdir()]
