@@ -9,7 +9,7 @@ _DISKS = f"{V1}/<project>/zones/<zone>/disks"
 
 
 @compute_api.post(_DISKS)
-@partly("instant snapshots, storage pools, encryption with keys of customers")
+@partly("instant snapshots, storage pools, access modes, encryption with keys of customers")
 def _insert_disk(project: str, zone: str) -> Response:
     body, image = checked_body("Disk"), request.args.get("sourceImage", "")
     return change(project, "disks.insert", lambda: engine().disks.insert(project, zone, body, image))

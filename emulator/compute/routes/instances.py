@@ -25,7 +25,7 @@ def path_of_instance(project: str, zone: str, name: str) -> str:
 
 
 @compute_api.post(INSTANCES)
-@partly("machine images, local SSDs, reservations, encryption with keys of customers")
+@partly("machine images, local SSDs, boot disks that are only read, reservations, encryption with keys of customers")
 def _insert_instance(project: str, zone: str) -> Response:
     if request.args.get("sourceMachineImage"):
         raise unsupported("instances with sourceMachineImage")
