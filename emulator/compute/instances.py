@@ -26,6 +26,8 @@ from cos_customizer.emulator.errors import ApiError, EmulatorError, OperationErr
 from cos_customizer.emulator.machines.backend import SERIAL_PORTS, SerialChunk
 
 _TICK_SECONDS = 0.2
+_STANDING = (InstanceStatus.SUSPENDED, InstanceStatus.STOPPING)
+"""Statuses in which no guest is asked to shut down: it stands still, or an earlier stop has failed."""
 
 
 class Instances:
@@ -61,7 +63,7 @@ class Instances:
         self._power = Power(shared, given_attributes, project_attributes, host_ports)
         self._attached_disks = AttachedDisks(shared, disks)
         self.attachments = Attachments(shared, self._attached_disks, self._power, self.get)
-        self.runs = RunningInstances(shared, self._power, quotas, self.get)
+        self.runs = RunningInstances(shared, self._power, quotas, self._check_stock, self.get)
         self._stocked_out: set[str] = set()
         self._closing = threading.Event()
         shared.clock.on_advance(self.enforce)
@@ -184,7 +186,7 @@ class Instances:
                 status = self.get(path)["status"]
                 if status == InstanceStatus.RUNNING:
                     self._power.shut_down(path)
-                elif status == InstanceStatus.SUSPENDED:
+                elif status in _STANDING:
                     self._power.off(path)
 
         return self._shared.operations.start(Target(path, instance["id"], "stop"), work)

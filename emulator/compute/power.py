@@ -98,8 +98,12 @@ class Power:
     def freeze(self, path: str) -> None:
         """Let an instance's machine stand still; the instance is SUSPENDED then."""
         change_status(self._shared.store, path, InstanceStatus.SUSPENDING)
-        if machine := self._machines.get(path):
-            machine.machine.freeze()
+        try:
+            if machine := self._machines.get(path):
+                machine.machine.freeze()
+        except BaseException:
+            change_status(self._shared.store, path, InstanceStatus.RUNNING)
+            raise
         suspended = self._shared.clock.timestamp()
         change_status(self._shared.store, path, InstanceStatus.SUSPENDED, lastSuspendedTimestamp=suspended)
 

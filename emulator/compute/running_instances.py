@@ -18,13 +18,22 @@ class RunningInstances:
         shared: the parts that all kinds of resources share.
         power: has the machines.
         quotas: limits what may run: a suspended instance does not count.
+        check_stock: raises an error if a zone of a project has run out of machines.
         find: returns an instance by its path, as it is now.
     """
 
-    def __init__(self, shared: SharedParts, power: Power, quotas: Quotas, find: Callable[[str], Resource]) -> None:
+    def __init__(
+        self,
+        shared: SharedParts,
+        power: Power,
+        quotas: Quotas,
+        check_stock: Callable[[str, str], None],
+        find: Callable[[str], Resource],
+    ) -> None:
         self._shared = shared
         self._power = power
         self._quotas = quotas
+        self._check_stock = check_stock
         self._find = find
 
     def reset(self, path: str) -> Resource:
@@ -56,7 +65,12 @@ class RunningInstances:
         excess = self._quotas.excess(project, zone, instance)
         if excess and instance["status"] == InstanceStatus.SUSPENDED:
             return self._shared.operations.fail(Target(path, instance["id"], "resume"), excess)
-        return self._in_state(path, "resume", InstanceStatus.SUSPENDED, self._power.thaw)
+
+        def thaw(path: str) -> None:
+            self._check_stock(project, zone)
+            self._power.thaw(path)
+
+        return self._in_state(path, "resume", InstanceStatus.SUSPENDED, thaw)
 
     def _in_state(self, path: str, method: str, status: InstanceStatus, act: Callable[[str], None]) -> Resource:
         """Do what an instance must be in a state for."""

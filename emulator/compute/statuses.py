@@ -79,7 +79,12 @@ _CHANGES: Mapping[type[Status], Mapping[str, tuple[Status, ...]]] = {
         InstanceStatus.STAGING: (InstanceStatus.RUNNING, InstanceStatus.STOPPING, InstanceStatus.TERMINATED),
         # A guest may turn itself off, which skips STOPPING.
         InstanceStatus.RUNNING: (InstanceStatus.STOPPING, InstanceStatus.SUSPENDING, InstanceStatus.TERMINATED),
-        InstanceStatus.SUSPENDING: (InstanceStatus.SUSPENDED, InstanceStatus.STOPPING, InstanceStatus.TERMINATED),
+        InstanceStatus.SUSPENDING: (  # back to RUNNING if it cannot be suspended
+            InstanceStatus.SUSPENDED,
+            InstanceStatus.RUNNING,
+            InstanceStatus.STOPPING,
+            InstanceStatus.TERMINATED,
+        ),
         InstanceStatus.SUSPENDED: (InstanceStatus.RUNNING, InstanceStatus.STOPPING, InstanceStatus.TERMINATED),
         InstanceStatus.STOPPING: (InstanceStatus.TERMINATED,),
         # Deletion goes through STOPPING from everywhere.

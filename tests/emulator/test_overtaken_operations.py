@@ -24,7 +24,7 @@ from support.compute_clients import (
 )
 
 from cos_customizer.emulator.errors import EmulatorError
-from cos_customizer.emulator.machines.scripted import ScriptedBackend
+from cos_customizer.emulator.machines.scripted import ScriptedBackend, ScriptedMachine
 from cos_customizer.emulator.server import Emulator
 
 VM = f"{INSTANCES}/vm"
@@ -281,3 +281,42 @@ def test_nothing_is_made_of_a_source_that_has_taken_the_place_of_the_one_that_wa
     at_last(compute)
     assert late.error() == "notFound"
     assert files.files == before
+
+
+def test_a_suspended_instance_is_resumed_where_there_are_machines(compute: Compute) -> None:
+    compute.create()
+    assert Begun(compute, "POST", f"{VM}/suspend").error() == ""
+    compute.emulator.stock_out(ZONE)
+    assert Begun(compute, "POST", f"{VM}/resume").error() == "ZONE_RESOURCE_POOL_EXHAUSTED"
+    assert shown(compute, VM)["status"] == "SUSPENDED"
+
+
+@pytest.mark.parametrize(
+    ("method", "part", "stays"), [("suspend", "freeze", "RUNNING"), ("resume", "thaw", "SUSPENDED")]
+)
+def test_a_machine_that_does_not_do_it_leaves_the_instance_as_it_was(
+    compute: Compute, monkeypatch: pytest.MonkeyPatch, method: str, part: str, stays: str
+) -> None:
+    def refuse(_: ScriptedMachine) -> None:
+        raise EmulatorError("the machine does not do it")
+
+    compute.create()
+    if method == "resume":
+        assert Begun(compute, "POST", f"{VM}/suspend").error() == ""
+    with monkeypatch.context() as patched:
+        patched.setattr(ScriptedMachine, part, refuse)
+        assert Begun(compute, "POST", f"{VM}/{method}").error() == "INTERNAL_ERROR"
+    assert shown(compute, VM)["status"] == stays
+    assert Begun(compute, "POST", f"{VM}/{method}").error() == ""
+
+
+def test_a_stop_that_failed_is_tried_again(compute: Compute, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: ScriptedMachine) -> None:
+        raise EmulatorError("the machine stays on")
+
+    compute.create()
+    with monkeypatch.context() as patched:
+        patched.setattr(ScriptedMachine, "cut_power", refuse)
+        assert Begun(compute, "POST", f"{VM}/stop").error() == "INTERNAL_ERROR"
+    assert Begun(compute, "POST", f"{VM}/stop").error() == ""
+    assert shown(compute, VM)["status"] == "TERMINATED"
