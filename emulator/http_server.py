@@ -241,6 +241,10 @@ class ComputeHandler(GatedHandler, WSGIRequestHandler):
             while body.read(PIECE):  # who sends does not read an answer yet
                 pass
             raise ApiError(400, "failedPrecondition", f"{error} ({error.hint})" if error.hint else str(error)) from None
+        except OSError as error:
+            if isinstance(error, ConnectionError | TimeoutError):  # the client's
+                raise
+            raise ApiError(500, "internalError", f"The local cloud's files: {error}") from None
 
     def _send_file(self, file: BinaryIO) -> None:
         size = file.seek(0, io.SEEK_END)
