@@ -52,7 +52,8 @@ FLAGS = (
     Flag(
         "host",
         "IPv4 address that -port listens on, beside 127.0.0.1; it serves all services. 0.0.0.0 stands for all "
-        "of this machine's, as in a container. Whoever reaches it may do everything: nobody is asked for a password. Default: 127.0.0.1.",
+        "of this machine's, as in a container. Whoever reaches it may do everything: nobody is asked for a password. "
+        "Default: 127.0.0.1.",
         default="127.0.0.1",
         value="ADDRESS",
         example="-host=0.0.0.0",
