@@ -72,7 +72,7 @@ def save_state(
     Raises:
         EmulatorError: there is no room.
     """
-    with _enough_room():
+    with enough_room():
         _save(ArchiveWriter(file, about), directory, compute, objects, images, logs, secrets)
 
 
@@ -139,7 +139,7 @@ def load_state(source: Reader, directory: Path, machines: str, most_registry: in
         EmulatorError: it is foreign, damaged, of a later version, or for other machines; or there is no room.
     """
     try:
-        with _enough_room():
+        with enough_room():
             return _load(source, directory, machines, most_registry)
     except (OSError, EmulatorError):
         raise
@@ -169,8 +169,12 @@ def _load(source: Reader, directory: Path, machines: str, most_registry: int) ->
 
 
 @contextmanager
-def _enough_room() -> Iterator[None]:
-    """Say it if files find no room in the block."""
+def enough_room() -> Iterator[None]:
+    """Say it if files find no room in the block.
+
+    Raises:
+        EmulatorError: they find none.
+    """
     try:
         yield
     except (OSError, sqlite3.OperationalError) as error:

@@ -6,6 +6,7 @@ import http.client
 import io
 import json
 import re
+import socket
 import sqlite3
 import tarfile
 import threading
@@ -19,6 +20,7 @@ from google.cloud import compute_v1
 from google.cloud.storage import Bucket, Client
 from support.archives import archive_of
 from support.compute_clients import INSTANCES, PROJECT, ZONE, Compute, call
+from support.waiting import PATIENCE
 
 from cos_customizer.emulator.background import default_cache_dir
 from cos_customizer.emulator.errors import EmulatorError
@@ -365,6 +367,8 @@ def test_the_state_goes_over_http_in_pieces(emulator: Emulator, client: Client) 
     connection.request("PUT", "/emulator/state", content)
     answer = connection.getresponse()
     assert (answer.status, answer.read()) == (200, b"{}")
+    connection.request("GET", "/healthz")  # of the same connection
+    assert connection.getresponse().status == 200
     assert Compute(emulator).names("images") == ["kept"]
     for sent, words in ((content[:-2048], "damaged"), (b"x" * (20 << 20), "no state that")):
         connection = http.client.HTTPConnection("127.0.0.1", emulator.port, timeout=60)
@@ -398,6 +402,36 @@ def test_a_full_disk_is_said_and_changes_nothing(
     with pytest.raises(EmulatorError, match="no room for the state: database or disk is full"):
         emulator.load(io.BytesIO(content))
     check(emulator, client, compute)
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "POST"])
+def test_what_follows_a_state_is_no_request(emulator: Emulator, method: str) -> None:
+    host = f"HTTP/1.1\r\nHost: 127.0.0.1:{emulator.port}\r\n"
+    inner = f"GET {INSTANCES} {host}\r\n".encode()
+    content = (saved(emulator) if method == "PUT" else b"") + inner
+    head = f"{method} /emulator/state {host}Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", emulator.port), timeout=PATIENCE) as connection:
+        connection.sendall(head.encode() + content)
+        connection.shutdown(socket.SHUT_WR)
+        connection.makefile("rb").read()
+    assert emulator.calls.count(path=INSTANCES) == 0
+
+
+def test_nothing_is_closed_before_there_is_room_for_the_way_back(
+    emulator: Emulator, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compute = fill(emulator, client)
+    push(emulator)
+    content = saved(emulator)
+
+    def fail(*_: object) -> NoReturn:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", fail)
+    for replace in (emulator.reset, lambda: emulator.load(io.BytesIO(content))):
+        with pytest.raises(EmulatorError, match="no room for the state"):
+            replace()
+        check(emulator, client, compute)
 
 
 @pytest.mark.vm
