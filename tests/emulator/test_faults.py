@@ -249,6 +249,13 @@ def test_a_fault_that_cannot_happen_is_refused(emulator: Emulator, fields: dict[
         emulator.faults.add("http", **fields)
 
 
+def test_what_a_fault_slows_down_does_not_hold_up_the_removal_of_its_project(compute: Compute) -> None:
+    compute.emulator.faults.add("operation", method="insert", seconds=10**8, count=0)
+    compute.insert_image("slow")
+    compute.emulator.remove_project(PROJECT, 30)
+    assert compute.names("images") == []
+
+
 def test_scripts_are_chosen_and_filled_from_the_instance(compute: Compute) -> None:
     scripts = compute.emulator.scripts
     scripts.add({"events": [{"text": "any"}]})
