@@ -1,7 +1,8 @@
 """YAML that anybody may have written: read in bounded memory and time, with every error of the reader's in one form.
 
 A few lines of aliases and merge keys stand for millions of nodes, deep nesting ends the interpreter's stack, and the
-constructors of tags let out whatever their conversion raises.
+constructors of tags let out whatever their conversion raises. An escape of half a character makes a text that
+no file and no request can hold, and of two equal keys one would be lost.
 """
 
 from typing import Any
@@ -30,6 +31,7 @@ class BoundedLoader(yaml.SafeLoader):
             raise yaml.YAMLError(f"it has more than {LONGEST:,} characters")
         super().__init__(text)
         self._nodes = self._merged = self._depth = 0
+        self._flat: set[yaml.MappingNode] = set()
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         """Compose a node, unless there are too many, or too many around it."""
@@ -49,6 +51,9 @@ class BoundedLoader(yaml.SafeLoader):
 
         Source: https://yaml.org/type/merge.html.
         """
+        if node in self._flat:
+            return
+        self._flat.add(node)
         pairs, node.value = node.value, []
         merged: list[Any] = []
         own: list[Any] = []
@@ -72,12 +77,26 @@ class BoundedLoader(yaml.SafeLoader):
                         None, None, f"merge keys stand for more than {MOST_MERGED:,} fields", key.start_mark
                     )
                 merged += each.value
+        self._check_different([key for key, _ in own])
         node.value = merged + own
+
+    def _check_different(self, keys: list[yaml.Node]) -> None:
+        """Refuse keys that are given twice (https://yaml.org/spec/1.2.2/#3213-node-comparison)."""
+        seen: set[tuple[str, str]] = set()
+        for key in keys:
+            if isinstance(key, yaml.ScalarNode):
+                if (key.tag, key.value) in seen:
+                    why = f"the key {key.value[:100]!r} is given twice"
+                    raise yaml.constructor.ConstructorError(None, None, why, key.start_mark)
+                seen.add((key.tag, key.value))
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         """Make a node's value; what its tag cannot make one of is an error of the text."""
         try:
-            return super().construct_object(node, deep)
+            value = super().construct_object(node, deep)
+            if isinstance(value, str):
+                value.encode()
+            return value
         except yaml.YAMLError:
             raise
         except Exception as error:  # whatever the conversions of tags raise: KeyError of !!bool, IndexError of !!int …

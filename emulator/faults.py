@@ -2,7 +2,7 @@
 
 import itertools
 import threading
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
 from cos_customizer.emulator.patterns import Pattern
@@ -54,6 +54,13 @@ class Fault:
     id: int = 0
 
     def __post_init__(self) -> None:
+        for name, wanted in FIELDS.items():
+            value = getattr(self, name)
+            if type(value) is not wanted and not (wanted is float and type(value) is int):
+                raise ValueError(f"{name}: it is to be of type {wanted.__name__}")
+            least, most = _BOUNDS.get(name, _BOUND)
+            if isinstance(value, int | float) and wanted is not bool and not least <= value <= most:
+                raise ValueError(f"{name}: it is to be from {least:,} to {most:,}")
         if self.kind not in get_args(Kind):
             raise ValueError(f"no such fault: {self.kind} (there are {', '.join(get_args(Kind))})")
         if self.when not in ("before", "after"):
@@ -63,6 +70,17 @@ class Fault:
                 Pattern(pattern)
             except ValueError as error:
                 raise ValueError(f"not a regular expression: {pattern} ({error})") from None
+
+
+FIELDS: dict[str, type] = {
+    each.name: str if each.default is MISSING else type(each.default)
+    for each in fields(Fault)
+    if each.name not in ("held", "id")
+}
+"""What whoever orders a fault may say, with its type; a `float` may be an `int`, too."""
+_BOUND = (0, 10**9)
+"""The least and the greatest that numbers may be, unless the field has bounds of its own."""
+_BOUNDS = {"status": (400, 599), "port": (1, 4)}
 
 
 class Faults:

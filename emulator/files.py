@@ -2,7 +2,8 @@
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -48,3 +49,22 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def reserving(directory: Path, size: int) -> Iterator[Callable[[], None]]:
+    """Hold room on a disk during the block, for what must not fail later.
+
+    Args:
+        directory: where.
+        size: how many bytes.
+
+    Yields:
+        Gives the room free.
+
+    Raises:
+        OSError: there is none.
+    """
+    with tempfile.TemporaryFile(dir=directory) as file:
+        os.posix_fallocate(file.fileno(), 0, size)
+        yield file.close

@@ -11,6 +11,7 @@ is known by what browsers tell of it (https://fetch.spec.whatwg.org/, https://ww
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from email.errors import FirstHeaderLineIsContinuationDefect, MissingHeaderBodySeparatorDefect
 from email.message import Message
 from urllib.parse import urlsplit
 
@@ -21,6 +22,8 @@ SIMPLE_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data", "tex
 _OWN_SITES = ("none", "same-origin")
 """What `Sec-Fetch-Site` says of an address that the user has typed, and of a page of the same service."""
 _PORT = re.compile(r":[0-9]{1,5}$")
+_UNREAD = (FirstHeaderLineIsContinuationDefect, MissingHeaderBodySeparatorDefect)
+"""What Python notes of a head that it has not read to its end."""
 _LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -45,8 +48,11 @@ class Gate:
             headers: of the request.
 
         Raises:
-            ApiError: 403, the request may be a web page's; the message says why, and what would be taken.
+            ApiError: 403, the request may be a web page's; the message says why, and what would be taken. 400, its head
+                cannot be read to its end (https://www.rfc-editor.org/rfc/rfc9112#section-5.1), so more may be in it.
         """
+        if any(isinstance(defect, _UNREAD) for defect in headers.defects):
+            raise ApiError(400, "badRequest", "A line of the request's head is no header, such as 'Name: value'.")
         if refusal := self._refusal(method, target, headers):
             raise ApiError(403, "forbidden", f"The local cloud does not answer web pages: {refusal}")
 

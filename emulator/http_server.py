@@ -133,6 +133,8 @@ class GatedHandler(BaseHTTPRequestHandler):
                         self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
                         self.wfile.flush()
                     self.answer_request(body)
+                if not body.is_read:
+                    self.close_connection = True  # what is left of it is no request
             except ApiError as error:
                 self.close_connection = True  # what the client still sends is no request
                 self.answer_json(error.code, error.body())
@@ -231,6 +233,7 @@ class ComputeHandler(GatedHandler, WSGIRequestHandler):
         try:
             if self.command == "PUT":
                 transfer.put(body)
+                _read_rest(body)
                 self.answer_json(200, {})
             elif self.command == "GET":
                 with transfer.get() as file:
@@ -238,9 +241,12 @@ class ComputeHandler(GatedHandler, WSGIRequestHandler):
             else:
                 raise ApiError(405, "invalid", f"{self.path} has GET and PUT.")
         except EmulatorError as error:
-            while body.read(PIECE):  # who sends does not read an answer yet
-                pass
+            _read_rest(body)
             raise ApiError(400, "failedPrecondition", f"{error} ({error.hint})" if error.hint else str(error)) from None
+        except OSError as error:
+            if isinstance(error, ConnectionError | TimeoutError):  # the client's
+                raise
+            raise ApiError(500, "internalError", f"The local cloud's files: {error}") from None
 
     def _send_file(self, file: BinaryIO) -> None:
         size = file.seek(0, io.SEEK_END)
@@ -372,6 +378,12 @@ def end_serving(server: socketserver.BaseServer) -> None:
         with contextlib.suppress(OSError):  # it listens no more
             socket.create_connection(server.server_address, timeout=1).close()  # type: ignore[arg-type]
         ending.join(0.005)
+
+
+def _read_rest(body: RequestBody) -> None:
+    """Read what is left: who sends does not read an answer yet."""
+    while body.read(PIECE):
+        pass
 
 
 def _cut(connection: socket.socket) -> None:

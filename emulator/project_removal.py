@@ -53,10 +53,12 @@ def remove_project(services: Services, objects: Store, port: int, project: str, 
 
 def _await_operations(services: Services, project: str, deadline: float) -> None:
     marker = f"of projects/{project}/"
+    services.engine.operations.hurry(f"projects/{project}/")
     while left := [each for each in services.engine.operations.under_way() if marker in each]:
         if time.monotonic() > deadline:
-            raise EmulatorError(f"{left[0]} does not end", "remove the fault that slows it down")
+            raise EmulatorError(f"{left[0]} does not end", "remove the fault that holds it up")
         time.sleep(_POLL)
+        services.engine.operations.hurry(f"projects/{project}/")
 
 
 def _delete(port: int, path: str) -> None:

@@ -1,5 +1,6 @@
 """The emulator as a whole: its services on loopback, started and stopped in this process."""
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -43,7 +44,7 @@ from cos_customizer.emulator.whole_state import WholeState
 _APP = application(compute_api, batch_api, logging_api, secret_manager_api, control_api, health_api, page)
 _APP_FOR_GUESTS = application(secret_manager_api)
 _APP_FOR_GUESTS.before_request(check_access)
-_LOOPBACK = "127.0.0.1"
+_LOOPBACK, _EVERYWHERE = "127.0.0.1", "0.0.0.0"  # noqa: S104 (where the user asks for it)
 
 
 class Emulator(WholeState):
@@ -60,8 +61,8 @@ class Emulator(WholeState):
         registry_port: port of the registry; 0 takes a free one.
         cache_dir: where the stand-in image is kept from one state directory to another (`qemu` only).
         seed: what is there from the beginning, and again after a reset.
-        host: the address that `port` listens on, which serves all services; the others stay on loopback. If it is
-            not loopback, whoever reaches it may do everything.
+        host: the address that `port` listens on, beside 127.0.0.1; it serves all services, and the others' ports stay
+            on loopback. If it is not loopback, whoever reaches it may do everything.
         host_names: what clients may call that address, beside `localhost` and `127.0.0.1`.
         shutdown: called when a client asks the emulator to end.
 
@@ -132,21 +133,26 @@ class Emulator(WholeState):
             self._take_up()
             self._host = host
             app = self._context.wsgi(_APP)
-            self._http = HttpServer(app, port, self.calls.record, host=host, handler=FrontHandler)
-            self._http.services = {"storage": self._storage.served, "registry": self._registry.served}
-            if host != _LOOPBACK or host_names:
-                self._http.gate = open_gate(self._http.port, (host, *host_names))
-            self._http.transfers = {"/emulator/state": Transfer(self.saved, self.load, limits.longest_upload())}
+            self._doors: list[HttpServer] = []
+            for address in (host,) if host in (_LOOPBACK, _EVERYWHERE) else (_LOOPBACK, host):
+                port = self._doors[0].port if self._doors else port
+                door = HttpServer(app, port, self.calls.record, host=address, handler=FrontHandler)
+                door.services = {"storage": self._storage.served, "registry": self._registry.served}
+                if host != _LOOPBACK or host_names:
+                    door.gate = open_gate(door.port, (host, *host_names))
+                door.transfers = {"/emulator/state": Transfer(self.saved, self.load, limits.longest_upload())}
+                self._doors.append(door)
             self._guest_http = HttpServer(self._context.wsgi(_APP_FOR_GUESTS), 0, self.calls.record)
         except (OSError, EmulatorError) as error:
             self._services.close()
             if isinstance(error, EmulatorError):
                 raise
-            raise EmulatorError(f"cannot listen on {host}: {error}", "choose other ports") from error
-        for server in (self._http, self._guest_http, self._storage.server):
+            hint = "choose other ports" if error.errno == errno.EADDRINUSE else "choose an address of this machine"
+            raise EmulatorError(f"cannot listen on {host}: {error}", hint) from error
+        for server in (*self._doors, self._guest_http, self._storage.server):
             server.turnstile = self._turnstile
         self._registry.pass_by(self._turnstile)
-        self.port: int = self._http.port
+        self.port: int = self._doors[0].port
         self.storage_port: int = self._storage.port
         self.registry_port: int = self._registry.port
         self.guest_port: int = self._guest_http.port
@@ -222,7 +228,8 @@ class Emulator(WholeState):
         self._storage.start()
         self._registry.start()
         self._guest_http.start()
-        self._http.start()
+        for door in self._doors:
+            door.start()
         try:
             self._plant()
         except BaseException:
@@ -242,7 +249,8 @@ class Emulator(WholeState):
         """Stop answering, stop all machines, and keep the state."""
         self._engine.end_waiting()
         self.faults.clear()
-        self._http.stop()
+        for door in self._doors:
+            door.stop()
         self._guest_http.stop()
         self._services.close()
         self._storage.stop()

@@ -8,14 +8,18 @@ from cos_customizer.emulator import limits
 from cos_customizer.emulator.clock import Clock
 from cos_customizer.emulator.errors import EmulatorError
 from cos_customizer.emulator.faults import Faults
+from cos_customizer.emulator.files import reserving
 from cos_customizer.emulator.machines.backend import Backend
 from cos_customizer.emulator.machines.scripted import ScriptedBackend
 from cos_customizer.emulator.request_log import RequestLog
 from cos_customizer.emulator.saved_state.archive import Reader
-from cos_customizer.emulator.saved_state.parts import Loaded, load_state, save_state
+from cos_customizer.emulator.saved_state.parts import Loaded, enough_room, load_state, save_state
 from cos_customizer.emulator.services import STAGING, Services, replaced_state
 from cos_customizer.emulator.storage.cloud_storage import CloudStorage
 from cos_customizer.emulator.turnstile import Turnstile
+
+_WAY_BACK = 2 << 20
+"""Bytes on the disk that the state before takes to be opened again, if another one finds no room."""
 
 
 class WholeState:
@@ -79,7 +83,8 @@ class WholeState:
 
     def saved(self) -> BinaryIO:
         """Return a file with the whole state, which is gone when it is closed; see `save`."""
-        file = cast(BinaryIO, tempfile.TemporaryFile(dir=self._state_dir, prefix=STAGING))  # noqa: SIM115
+        with enough_room():
+            file = cast(BinaryIO, tempfile.TemporaryFile(dir=self._state_dir, prefix=STAGING))  # noqa: SIM115
         try:
             self.save(file)
             file.seek(0)
@@ -105,7 +110,7 @@ class WholeState:
             self.faults.clear()
             self._services.engine.end_waiting()
 
-        with self._turnstile.closed(end_waiting):
+        with self._turnstile.closed(end_waiting), enough_room(), reserving(self._state_dir, _WAY_BACK) as give_free:
             end_waiting()
             secrets = self._services.secrets.saved()  # whose values are in no file
             self._close()
@@ -118,6 +123,7 @@ class WholeState:
                         self._close()
                         raise
             except Exception as error:
+                give_free()
                 self._reopen()
                 self._services.secrets.restore(secrets)
                 why = f"the state cannot be taken up, and the one before is there again: {error!r}"

@@ -99,6 +99,7 @@ def _start(machines: str, paths: pytest.TempPathFactory, seeds: "list[Path]") ->
 
     try:
         background.check_installed()
+        from cos_customizer.customizer.bounded_yaml import BoundedLoader
         from cos_customizer.emulator.seed.model import read_seed
         from cos_customizer.emulator.server import Emulator
 
@@ -109,7 +110,7 @@ def _start(machines: str, paths: pytest.TempPathFactory, seeds: "list[Path]") ->
             "qemu" if machines == "qemu" else "scripted",
             projects=(),
             cache_dir=background.default_cache_dir(),
-            seed=read_seed(seeds[0]) if seeds else None,
+            seed=read_seed(seeds[0], BoundedLoader) if seeds else None,
         )
         try:
             emulator.prepare()

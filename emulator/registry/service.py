@@ -61,6 +61,10 @@ class _Handler(BaseHTTPRequestHandler):
         finally:
             self._record(0)
 
+    def handle_expect_100(self) -> bool:
+        """Leave it to the answer: the body of a request that is refused need not be sent."""
+        return True
+
     do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_GET  # noqa: N815 (the base class's names)
 
     def do_CONNECT(self) -> None:
@@ -103,14 +107,15 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         server = self.server
         gate = Gate(frozenset((self.host, f"{self.host}:443"))) if self.host else self.front_gate or server.gate
+        body: RequestBody | None = None
         try:
             gate.check(self.command, self.path, self.headers)
+            body = RequestBody(cast(BinaryIO, self.rfile), self.headers, _LONGEST_BODY, _BODY_SECONDS)
             if self._fault():
                 return
             if server.is_for_guests and not self.host:
                 self._send(self._certificate())
                 return
-            body = RequestBody(cast(BinaryIO, self.rfile), self.headers, _LONGEST_BODY, _BODY_SECONDS)
             if self.headers.get("Expect", "").lower() == "100-continue":
                 self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
                 self.wfile.flush()
@@ -121,7 +126,8 @@ class _Handler(BaseHTTPRequestHandler):
                     self.close_connection = True
                 self._send(answer)
         except RegistryError as error:
-            self.close_connection = self.command not in ("GET", "HEAD")  # what the client still sends is no request
+            if body is None or not body.is_read:
+                self.close_connection = True  # what the client still sends is no request
             answer = _json(error.status, error.body())
             if error.challenge:
                 answer.headers["WWW-Authenticate"] = error.challenge

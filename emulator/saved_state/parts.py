@@ -2,7 +2,11 @@
 
 import base64
 import errno
-from collections.abc import Callable
+import json
+import re
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -24,6 +28,8 @@ _COMPUTE, _LOGS, _SECRETS = "compute.jsonl", "logs.jsonl", "secrets.jsonl"
 _BUCKETS, _OBJECTS, _CONTENTS = "storage/buckets.jsonl", "storage/objects.jsonl", "storage/contents/"
 _MANIFESTS, _TAGS, _BLOBS = "registry/manifests.jsonl", "registry/tags.jsonl", "registry/blobs/"
 _MACHINES = "machines/"
+_ID = re.compile(r"[0-9]{1,20}")
+"""Files are named by the ids of resources."""
 
 
 @dataclass
@@ -62,8 +68,23 @@ def save_state(
         images: of the registry.
         logs: of Cloud Logging.
         secrets: of Secret Manager.
+
+    Raises:
+        EmulatorError: there is no room.
     """
-    writer = ArchiveWriter(file, about)
+    with enough_room():
+        _save(ArchiveWriter(file, about), directory, compute, objects, images, logs, secrets)
+
+
+def _save(
+    writer: ArchiveWriter,
+    directory: Path,
+    compute: ComputeStore,
+    objects: ObjectStore,
+    images: ContainerImages,
+    logs: LogEntries,
+    secrets: Secrets,
+) -> None:
     writer.add_lines(_COMPUTE, ({"path": path, "resource": resource} for path, resource in compute.stored()))
     writer.add_lines(_LOGS, logs.saved())
     writer.add_lines(_SECRETS, secrets.saved())
@@ -118,30 +139,49 @@ def load_state(source: Reader, directory: Path, machines: str, most_registry: in
         EmulatorError: it is foreign, damaged, of a later version, or for other machines; or there is no room.
     """
     try:
-        reader = ArchiveReader(source)
-        kind = str(reader.about.get("machines"))
-        if kind != machines:
-            raise EmulatorError(
-                f"the state is of {kind[:20]} machines, and these are {machines}",
-                f"start an emulator with -machines={kind[:20]}",
-            )
-        loading = _Loading(directory, machines, most_registry)
-        try:
-            for member in reader.members():
-                loading.take(member)
-        finally:
-            loading.close()
-        for _, path in disk_files(directory / "machines"):
-            check_disk_file(path)
-        return loading.loaded
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise
-        raise EmulatorError(f"there is no room for the state: {error.strerror}", "free some") from None
+        with enough_room():
+            return _load(source, directory, machines, most_registry)
+    except (OSError, EmulatorError):
+        raise
     except RegistryError as error:
         raise EmulatorError(f"the saved state's container images: {error}") from None
-    except (LookupError, TypeError, ValueError, AttributeError, AssertionError) as error:
-        raise EmulatorError(f"the saved state is damaged: {error!r}") from None
+    except Exception as error:  # whatever the stores make of rows that they have never written
+        raise EmulatorError(f"the saved state is damaged: {error!r:.1000}") from None
+
+
+def _load(source: Reader, directory: Path, machines: str, most_registry: int) -> Loaded:
+    reader = ArchiveReader(source)
+    kind = str(reader.about.get("machines"))
+    if kind != machines:
+        raise EmulatorError(
+            f"the state is of {kind[:20]} machines, and these are {machines}",
+            f"start an emulator with -machines={kind[:20]}",
+        )
+    loading = _Loading(directory, machines, most_registry)
+    try:
+        for member in reader.members():
+            loading.take(member)
+    finally:
+        loading.close()
+    for _, path in disk_files(directory / "machines"):
+        check_disk_file(path)
+    return loading.loaded
+
+
+@contextmanager
+def enough_room() -> Iterator[None]:
+    """Say it if files find no room in the block.
+
+    Raises:
+        EmulatorError: they find none.
+    """
+    try:
+        yield
+    except (OSError, sqlite3.OperationalError) as error:
+        full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) if isinstance(error, OSError) else (sqlite3.SQLITE_FULL,)
+        if (error.errno if isinstance(error, OSError) else error.sqlite_errorcode) not in full:
+            raise
+        raise EmulatorError(f"there is no room for the state: {error}", "free some") from None
 
 
 class _Loading:
@@ -169,12 +209,12 @@ class _Loading:
         elif member.name in self._takers:
             for value in member.lines():
                 self._takers[member.name](value)
-        elif member.name.startswith(_CONTENTS) and not member.link:
-            member.write_to(self._objects.draft_path(member.name.removeprefix(_CONTENTS)))
+        elif member.name.startswith(_CONTENTS):
+            self._put(member, _CONTENTS, self._objects.draft_path)
         elif member.name.startswith(_BLOBS) and not member.link:
             self._images.add(member.name.removeprefix(_BLOBS), _Content(member))
         elif member.name.startswith(_MACHINES):
-            self._disk_file(member)
+            self._put(member, _MACHINES, lambda name: self._machines / name)
         else:
             raise ValueError(f"{member.name} has no place in it")
 
@@ -187,6 +227,8 @@ class _Loading:
         path, resource = value["path"], value["resource"]
         if not isinstance(path, str) or path.count("/") < 1 or not isinstance(resource, dict):
             raise ValueError(f"{path!r} is no resource")
+        if not _ID.fullmatch(resource.get("id", "0")):
+            raise ValueError(f"the id of {path} is {resource['id']!r}")
         self._compute.put(path, resource)
 
     def _object(self, value: Any) -> None:
@@ -206,15 +248,16 @@ class _Loading:
             raise ValueError(f"the tag {value['tag']!r} of {name} is of no image")
         self._images.put_tag(name, value["tag"], value["digest"], bool(value["pulled"]))
 
-    def _disk_file(self, member: Member) -> None:
-        path = self._machines / member.name.removeprefix(_MACHINES)
+    def _put(self, member: Member, beginning: str, place: Callable[[str], Path]) -> None:
+        """Write a file, or another name of one of the same kind."""
+        path = place(member.name.removeprefix(beginning))
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not member.link:
             member.write_to(path)
             return
-        if not member.link.startswith(_MACHINES):
+        if not member.link.startswith(beginning):
             raise ValueError(f"{member.name} is a link to {member.link}")
-        path.hardlink_to(self._machines / member.link.removeprefix(_MACHINES))
+        path.hardlink_to(place(member.link.removeprefix(beginning)))
 
 
 @dataclass(frozen=True)
@@ -228,6 +271,8 @@ class _Content:
 
 
 def _log_row(log: str, at: int, key: str, body: str) -> tuple[str, int, str, str]:
+    if not isinstance(json.loads(body), dict):
+        raise ValueError(f"{body[:100]!r} is no entry")
     return str(log), int(at), str(key), str(body)
 
 

@@ -1,8 +1,6 @@
 """A seed file: YAML, checked as a whole before anything of it is made. `docs/emulator-in-tests.md` describes it."""
 
 import base64
-import binascii
-import dataclasses
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -12,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic.alias_generators import to_camel
 
 from cos_customizer.emulator.errors import EmulatorError
-from cos_customizer.emulator.faults import Fault
+from cos_customizer.emulator.faults import FIELDS, Fault
 from cos_customizer.emulator.machines.disk_formats import disk_format, is_archive
 from cos_customizer.emulator.projects import READ_ONLY_PROJECT, is_project_id
 
@@ -33,8 +31,12 @@ def _file(value: Any, info: ValidationInfo) -> Any:
     """A path from the seed file's directory, made absolute: another process reads it."""
     if isinstance(value, str):
         path = (info.context or {}).get(_DIRECTORY, Path()) / value
-        if not path.is_file():
-            raise ValueError(f"there is no file {str(path)!r}")
+        try:
+            if not path.is_file():  # no pipe, which would be waited for
+                raise ValueError(f"there is no file {str(path)!r}")
+            path.open("rb").close()
+        except OSError as error:
+            raise ValueError(f"{str(path)[:1000]!r} cannot be read: {error.strerror}") from None
         return str(path)
     return value
 
@@ -67,8 +69,8 @@ class SeedContent(_Model):
             raise ValueError("it takes one of text, base64 and file")
         if self.base64 is not None:
             try:
-                base64.b64decode(self.base64, validate=True)
-            except binascii.Error:
+                self._decoded()
+            except ValueError:
                 raise ValueError("base64 is not encoded so") from None
         return self
 
@@ -81,11 +83,15 @@ class SeedContent(_Model):
         if self.text is not None:
             return self.text.encode()
         if self.base64 is not None:
-            return base64.b64decode(self.base64)
+            return self._decoded()
         try:
             return Path(self.file or "").read_bytes()
         except OSError as error:
             raise EmulatorError(f"{self.file} cannot be read: {error.strerror}") from None
+
+    def _decoded(self) -> bytes:
+        # Programs break it into lines.
+        return base64.b64decode("".join((self.base64 or "").split()), validate=True)
 
 
 class SeedImage(_Model):
@@ -120,7 +126,7 @@ class SeedObject(SeedContent):
     """An object of a bucket."""
 
     name: Annotated[str, Field(min_length=1, max_length=1024)]
-    content_type: str = "application/octet-stream"
+    content_type: Annotated[str, Field(pattern=r"^[!-~]([ -~]*[!-~])?$")] = "application/octet-stream"
     metadata: dict[str, str] = {}
 
 
@@ -145,15 +151,9 @@ def _fault(value: Any) -> Any:
     """A fault's fields, checked by name, type and value."""
     if not isinstance(value, dict):
         raise ValueError("it is no mapping")
-    fields = [each for each in dataclasses.fields(Fault) if each.name not in ("held", "id")]
-    kinds = {each.name: str if each.default is dataclasses.MISSING else type(each.default) for each in fields}
-    for name, given in value.items():
-        if name not in kinds:
-            raise ValueError(f"{name}: there is no such field; there are {', '.join(kinds)}")
-        wanted = kinds[name]
-        good = type(given) is wanted or (wanted is float and type(given) is int)
-        if not good:
-            raise ValueError(f"{name}: it is to be of type {wanted.__name__}")
+    for name in value:
+        if name not in FIELDS:
+            raise ValueError(f"{name}: there is no such field; there are {', '.join(FIELDS)}")
     if "kind" not in value:
         raise ValueError("kind: it is required")
     Fault(**value)
@@ -178,12 +178,12 @@ class SeedError(EmulatorError):
     """The seed file cannot be used."""
 
 
-def read_seed(path: Path, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> Seed:
+def read_seed(path: Path, loader: type[yaml.SafeLoader]) -> Seed:
     """Read a seed file, and check all of it. Paths in it count from its directory.
 
     Args:
         path: of the file.
-        loader: reads its text.
+        loader: reads its text, and limits it.
 
     Raises:
         SeedError: it cannot be read, or what is wrong in which field.

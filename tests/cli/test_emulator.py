@@ -202,6 +202,8 @@ def test_what_keeps_it_from_starting_is_said(run: Run, state: Path) -> None:
         (("start", "-port=70000"), 2, "70000 is no port"),
         (("start", "-machines=scripted", "-state-dir=/proc/none"), 1, "cannot write to /proc/none"),
         (("start", "-host=localhost"), 2, "no IPv4 address"),
+        (("start", "-host=::1"), 2, "no IPv4 address"),
+        (("start", "-host=224.0.0.1"), 2, "no IPv4 address"),
         (("start", "-allow-hosts=a:80"), 2, "no name of a host"),
         (("start", "-seed=nothing.yaml"), 2, "-seed: nothing.yaml cannot be read: No such file"),
         (("restart",), 2, "restart"),

@@ -169,6 +169,7 @@ UNREADABLE = [
     (b"a: !!int ''\n", "it is no value of !!int"),
     (b"a: !!timestamp x\n", "it is no value of !!timestamp"),
     (b"a: " + b"[" * 5000, "r.yaml"),
+    (rb'a: "\ud800"', "r.yaml:1: this is not YAML that a recipe can be: it is no value of !!str"),
 ]
 
 

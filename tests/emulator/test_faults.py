@@ -242,6 +242,33 @@ def test_the_emulators_own_api(emulator: Emulator) -> None:
     assert call(emulator, "GET", IMAGES)[0] == 200
 
 
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"status": "many"}, "status: it is to be of type int"),
+        ({"status": True}, "status: it is to be of type int"),
+        ({"status": 200}, "status: it is to be from 400 to 599"),
+        ({"seconds": float("nan")}, "seconds: it is to be from 0 to"),
+        ({"count": -1}, "count: it is to be from 0 to"),
+        ({"port": 5}, "port: it is to be from 1 to 4"),
+        ({"path": 1}, "path: it is to be of type str"),
+        ({"leave": "no"}, "leave: it is to be of type bool"),
+    ],
+)
+def test_a_fault_that_cannot_happen_is_refused(emulator: Emulator, fields: dict[str, Any], words: str) -> None:
+    status, answer = call(emulator, "POST", "/emulator/faults", {"kind": "http", **fields})
+    assert (status, words in answer["error"]["message"]) == (400, True), answer
+    with pytest.raises(ValueError, match=words):
+        emulator.faults.add("http", **fields)
+
+
+def test_what_a_fault_slows_down_does_not_hold_up_the_removal_of_its_project(compute: Compute) -> None:
+    compute.emulator.faults.add("operation", method="insert", seconds=10**8, count=0)
+    compute.insert_image("slow")
+    compute.emulator.remove_project(PROJECT, 30)
+    assert compute.names("images") == []
+
+
 def test_scripts_are_chosen_and_filled_from_the_instance(compute: Compute) -> None:
     scripts = compute.emulator.scripts
     scripts.add({"events": [{"text": "any"}]})

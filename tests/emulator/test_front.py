@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +14,8 @@ from google.cloud.storage import Client
 from support.compute_clients import INSTANCES, PROJECT, Compute
 from support.waiting import PATIENCE
 
+from cos_customizer.emulator.errors import EmulatorError
+from cos_customizer.emulator.seed.model import Seed
 from cos_customizer.emulator.server import Emulator
 
 BUCKET = f"{PROJECT}_cloudbuild"
@@ -23,6 +26,28 @@ def open_emulator(tmp_path: Path) -> Iterator[Emulator]:
     """One that listens beyond loopback."""
     with Emulator(tmp_path / "state", host="0.0.0.0", host_names=("compute-engine",)) as emulator:
         yield emulator
+
+
+def test_another_address_is_listened_on_beside_loopback(tmp_path: Path) -> None:
+    seed = Seed.model_validate({"images": [{"name": "app"}], "secrets": [{"name": "s", "text": "x"}]})
+    with Emulator(tmp_path / "state", host="127.0.0.2", seed=seed) as emulator:
+        Compute(emulator).image("another")
+        for address in ("127.0.0.1", "127.0.0.2"):
+            connection = http.client.HTTPConnection(address, emulator.port, timeout=PATIENCE)
+            connection.request("GET", f"/compute/v1/projects/{PROJECT}/global/images/app")
+            assert connection.getresponse().status == 200, address
+            connection.close()
+        emulator.remove_project(PROJECT, PATIENCE)
+        port = emulator.port
+    for address in ("127.0.0.1", "127.0.0.2"):
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((address, port), timeout=PATIENCE)
+
+
+def test_an_address_of_another_machine_is_told(tmp_path: Path) -> None:
+    with pytest.raises(EmulatorError, match=r"cannot listen on 192\.0\.2\.99") as refused:
+        Emulator(tmp_path / "state", host="192.0.2.99")
+    assert refused.value.hint == "choose an address of this machine"
 
 
 def test_all_variables_lead_to_the_one_port(open_emulator: Emulator) -> None:

@@ -130,6 +130,21 @@ def test_a_target_that_is_no_path_is_refused(emulator: Emulator, target: str) ->
         assert (status, b"is not a path" in content) == (403, True)
 
 
+@pytest.mark.parametrize(
+    "line", ["Origin : http://evil.example", "Transfer-Encoding : chunked", "no header", " folded"]
+)
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_head_that_is_not_read_to_its_end_is_refused(ports: dict[str, int], service: str, line: str) -> None:
+    method, path = SERVICES[service]
+    host = "127.0.0.1:" + str(ports[service])
+    head = f"{method} {path} HTTP/1.1\r\n{line}\r\nHost: {host}\r\nContent-Length: 0\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", ports[service]), timeout=PATIENCE) as connection:
+        connection.sendall(head.encode())
+        answer = connection.makefile("rb").read()
+    assert answer.startswith(b"HTTP/1.1 400 "), answer
+    assert b"A line of the request's head is no header" in answer
+
+
 def test_two_hosts_are_none(emulator: Emulator) -> None:
     with socket.create_connection(("127.0.0.1", emulator.port), timeout=PATIENCE) as client:
         own = f"127.0.0.1:{emulator.port}"

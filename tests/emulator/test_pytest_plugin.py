@@ -140,8 +140,14 @@ def test_seed(compute_engine, number):
     assert images.get(project="shared-images", image="base").status == "READY"
 """
     run(pytester, text).assert_outcomes(passed=2)
-    pytester.path.joinpath("cloud/seed.yaml").write_text("images: [{}]\n")
-    run(pytester, text).stdout.fnmatch_lines(["*images.0.name: Field required*"])
+    for bad, words in (
+        ("images: [{}]\n", "images.0.name: Field required"),
+        ("images: [{name: base, description: 2020-13-45}]", "it is no value of !!timestamp"),
+    ):
+        pytester.path.joinpath("cloud/seed.yaml").write_text(bad)
+        ran = run(pytester, text)
+        ran.stdout.fnmatch_lines([f"*{words}*"])
+        ran.stdout.no_fnmatch_line("*Traceback*")
 
 
 def test_what_cannot_be_meant_is_told(pytester: pytest.Pytester) -> None:

@@ -216,6 +216,34 @@ def test_a_body_that_cannot_be_read_is_refused_in_words(emulator: Emulator, rest
     assert words in content.decode()
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        f"HEAD /v2/gcr.io/my-project/app/blobs/sha256:{'0' * 64} HTTP/1.1\r\nContent-Length: ",
+        "GET /v2/gcr.io/my-project/app/manifests/none HTTP/1.1\r\nContent-Length: ",
+        "GET /v2/_catalog HTTP/1.1\r\nContent-Length: ",
+    ],
+)
+@pytest.mark.parametrize("door", ["port", "registry_port"])
+def test_a_body_that_nobody_reads_is_no_request(emulator: Emulator, head: str, door: str) -> None:
+    port = getattr(emulator, door)
+    host = f"\r\nHost: 127.0.0.1:{port}\r\n\r\n"
+    inner = "GET /v2/ HTTP/1.1" + host
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
+        connection.sendall((head + str(len(inner)) + host + inner).encode())
+        connection.makefile("rb").read()
+    assert [each.path for each in emulator.calls.list("registry")] == [head.split()[1]]
+
+
+def test_a_client_that_asks_to_go_on_is_told_once(emulator: Emulator) -> None:
+    head = "POST /v2/gcr.io/my-project/app/blobs/uploads/ HTTP/1.1\r\nExpect: 100-continue\r\nConnection: close\r\n"
+    head += f"Content-Type: application/octet-stream\r\nHost: 127.0.0.1:{emulator.port}\r\nContent-Length: 0\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", emulator.port), timeout=PATIENCE) as connection:
+        connection.sendall(head.encode())
+        answer = connection.makefile("rb").read()
+    assert (answer.count(b"HTTP/1.1 100 Continue"), answer.count(b"HTTP/1.1 202 ")) == (1, 1)
+
+
 def test_the_registry_takes_no_more_than_its_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COS_CUSTOMIZER_EMULATOR_MAX_REGISTRY_MIB", "1")
     with Emulator(tmp_path / "state") as emulator:

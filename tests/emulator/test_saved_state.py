@@ -1,14 +1,18 @@
 """The whole state of a running emulator: removed, saved in a file, and loaded from one; nothing foreign gets in."""
 
+import errno
 import hashlib
 import http.client
 import io
 import json
 import re
+import socket
+import sqlite3
 import tarfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 from google.auth.credentials import AnonymousCredentials
@@ -16,6 +20,7 @@ from google.cloud import compute_v1
 from google.cloud.storage import Bucket, Client
 from support.archives import archive_of
 from support.compute_clients import INSTANCES, PROJECT, ZONE, Compute, call
+from support.waiting import PATIENCE
 
 from cos_customizer.emulator.background import default_cache_dir
 from cos_customizer.emulator.errors import EmulatorError
@@ -43,6 +48,7 @@ def fill(emulator: Emulator, client: Client) -> Compute:
     compute.create("stopped", labels={"a": "b"})
     compute.stop("stopped")
     client.bucket(BUCKET).blob("deep/object").upload_from_string(b"content\0" * 9)
+    client.bucket(BUCKET).copy_blob(client.bucket(BUCKET).blob("deep/object"), client.bucket(BUCKET), "copy")
     client.bucket(BUCKET).blob("empty").upload_from_string(b"")
     assert call(emulator, "POST", f"{SECRET}?secretId=s", {"replication": {"automatic": {}}})[0] == 200
     assert call(emulator, "POST", f"{SECRET}/s:addVersion", {"payload": {"data": "dmFsdWU="}})[0] == 200
@@ -63,7 +69,8 @@ def check(emulator: Emulator, client: Client, compute: Compute) -> None:
     assert compute.images.get_from_family(project=PROJECT, family="kept").name == "kept"
     vm = compute.instances.get(project=PROJECT, zone=ZONE, instance="stopped")
     assert (vm.status, dict(vm.labels)) == ("TERMINATED", {"a": "b"})
-    assert client.bucket(BUCKET).blob("deep/object").download_as_bytes() == b"content\0" * 9
+    for name in ("deep/object", "copy"):  # one file on disk
+        assert client.bucket(BUCKET).blob(name).download_as_bytes() == b"content\0" * 9
     assert client.bucket(BUCKET).blob("empty").download_as_bytes() == b""
     assert call(emulator, "GET", f"{SECRET}/s/versions/1:access")[1]["payload"]["data"] == "dmFsdWU="
     assert [each["textPayload"] for each in emulator.logs.entries(PROJECT)] == ["kept"]
@@ -184,6 +191,8 @@ def replacing(name: str, old: bytes, new: bytes) -> Callable[[tarfile.TarInfo, b
     return lambda info, data: (info, data.replace(old, new) if info.name == name else data)
 
 
+BUCKET_NAME, HUGE = b'"name": "my-project_cloudbuild"', b'"name": ' + b"9" * 30
+
 BAD: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "nothing": (lambda _: b"", "no state that"),
     "text": (lambda _: b"hello\n" * 1000, "no state that"),
@@ -202,6 +211,16 @@ BAD: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "odd resources": (
         lambda c: repacked(c, replacing("compute.jsonl", b'"status"', b'"stutus"')),
         "cannot be taken up",
+    ),
+    "an id that leads away": (
+        lambda c: repacked(c, lambda i, d: (i, re.sub(rb'"id": "[0-9]+"', b'"id": "/tmp/x"', d))),
+        "the id of projects/.* is '/tmp/x'",
+    ),
+    "a number without end": (lambda c: repacked(c, replacing("storage/buckets.jsonl", BUCKET_NAME, HUGE)), "damaged"),
+    "a foreign bucket": (lambda c: repacked(c, replacing("storage/buckets.jsonl", b"my-", b"other-")), "damaged"),
+    "no log entry": (
+        lambda c: repacked(c, lambda i, d: (i, re.sub(rb'"{.*}"', b'"x"', d) if i.name == "logs.jsonl" else d)),
+        "damaged",
     ),
     "odd secrets": (lambda c: repacked(c, replacing("secrets.jsonl", b'"values"', b'"valves"')), "secrets"),
     "a missing content": (
@@ -348,6 +367,8 @@ def test_the_state_goes_over_http_in_pieces(emulator: Emulator, client: Client) 
     connection.request("PUT", "/emulator/state", content)
     answer = connection.getresponse()
     assert (answer.status, answer.read()) == (200, b"{}")
+    connection.request("GET", "/healthz")  # of the same connection
+    assert connection.getresponse().status == 200
     assert Compute(emulator).names("images") == ["kept"]
     for sent, words in ((content[:-2048], "damaged"), (b"x" * (20 << 20), "no state that")):
         connection = http.client.HTTPConnection("127.0.0.1", emulator.port, timeout=60)
@@ -356,6 +377,61 @@ def test_the_state_goes_over_http_in_pieces(emulator: Emulator, client: Client) 
         error = json.load(answer)["error"]
         assert (answer.status, words in error["message"]) == (400, True), error
     assert Compute(emulator).names("images") == ["kept"]
+
+
+def test_a_full_disk_is_said_and_changes_nothing(
+    emulator: Emulator, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compute = fill(emulator, client)
+    push(emulator)
+    content = saved(emulator)
+
+    class Full(io.BytesIO):
+        def write(self, _: Any) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(EmulatorError, match=r"no room for the state: .*No space left"):
+        emulator.save(Full())
+    full = sqlite3.OperationalError("database or disk is full")
+    full.sqlite_errorcode = sqlite3.SQLITE_FULL
+
+    def fail(*_: object) -> NoReturn:
+        raise full
+
+    monkeypatch.setattr(archive.Member, "write_to", fail)
+    with pytest.raises(EmulatorError, match="no room for the state: database or disk is full"):
+        emulator.load(io.BytesIO(content))
+    check(emulator, client, compute)
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "POST"])
+def test_what_follows_a_state_is_no_request(emulator: Emulator, method: str) -> None:
+    host = f"HTTP/1.1\r\nHost: 127.0.0.1:{emulator.port}\r\n"
+    inner = f"GET {INSTANCES} {host}\r\n".encode()
+    content = (saved(emulator) if method == "PUT" else b"") + inner
+    head = f"{method} /emulator/state {host}Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", emulator.port), timeout=PATIENCE) as connection:
+        connection.sendall(head.encode() + content)
+        connection.shutdown(socket.SHUT_WR)
+        connection.makefile("rb").read()
+    assert emulator.calls.count(path=INSTANCES) == 0
+
+
+def test_nothing_is_closed_before_there_is_room_for_the_way_back(
+    emulator: Emulator, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compute = fill(emulator, client)
+    push(emulator)
+    content = saved(emulator)
+
+    def fail(*_: object) -> NoReturn:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", fail)
+    for replace in (emulator.reset, lambda: emulator.load(io.BytesIO(content))):
+        with pytest.raises(EmulatorError, match="no room for the state"):
+            replace()
+        check(emulator, client, compute)
 
 
 @pytest.mark.vm

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from google.cloud.storage import Client
 from support.archives import archive_of
 from support.compute_clients import PROJECT, Compute, call
@@ -40,7 +41,10 @@ buckets:
 - name: fixtures
   objects:
   - {name: deep/hello.txt, text: "Hello, Wörld!", contentType: text/plain, metadata: {a: b}}
-  - {name: raw, base64: AAEC}
+  - name: raw
+    base64: |
+      AA
+      EC
   - {name: file, file: content}
 secrets:
 - {name: token, text: s3cret, labels: {a: b}}
@@ -58,7 +62,7 @@ def place(tmp_path: Path) -> Path:
 
 def seed(place: Path, text: str = WHOLE) -> Seed:
     (place / "seed.yaml").write_text(text)
-    return read_seed(place / "seed.yaml")
+    return read_seed(place / "seed.yaml", yaml.SafeLoader)
 
 
 def check(emulator: Emulator) -> None:
@@ -146,6 +150,16 @@ def test_the_seed_of_the_documents_is_one(place: Path) -> None:
         ("faults: [{kind: http, stats: 500}]", "faults.0: stats: there is no such field"),
         ("faults: [{kind: http, status: many}]", "faults.0: status: it is to be of type int"),
         ("faults: [{kind: http, path: '['}]", "faults.0: not a regular expression"),
+        ("faults: [{kind: delay, seconds: .nan}]", "faults.0: seconds: it is to be from 0 to"),
+        ("faults: [{kind: delay, seconds: .inf}]", "faults.0: seconds: it is to be from 0 to"),
+        ("faults: [{kind: http, count: -1}]", "faults.0: count: it is to be from 0 to"),
+        ("faults: [{kind: http, status: 99999}]", "faults.0: status: it is to be from 400 to 599"),
+        (f"secrets: [{{name: a, file: {'a' * 5000}}}]", "secrets.0.file: .* cannot be read: File name too long"),
+        ("secrets: [{name: a, base64: ä}]", "secrets.0: base64 is not encoded so"),
+        (
+            r'buckets: [{name: abc, objects: [{name: x, text: x, contentType: "a\r\nb: c"}]}]',
+            "buckets.0.objects.0.contentType: String should match",
+        ),
     ],
 )
 def test_what_is_wrong_is_named_by_its_field(place: Path, text: str, words: str) -> None:

@@ -51,8 +51,9 @@ FLAGS = (
     ),
     Flag(
         "host",
-        "IPv4 address that -port listens on, which serves all services; 0.0.0.0 for all of this machine's, as in a "
-        "container. Whoever reaches it may do everything: nobody is asked for a password. Default: 127.0.0.1.",
+        "IPv4 address that -port listens on, beside 127.0.0.1; it serves all services. 0.0.0.0 stands for all "
+        "of this machine's, as in a container. Whoever reaches it may do everything: nobody is asked for a password. "
+        "Default: 127.0.0.1.",
         default="127.0.0.1",
         value="ADDRESS",
         example="-host=0.0.0.0",
@@ -144,10 +145,13 @@ def _check_same(running: background.RunningEmulator, options: background.Options
 
 def _address(text: str) -> str:
     try:
-        return str(ipaddress.IPv4Address(text))
+        address = ipaddress.IPv4Address(text)
+        if address.is_multicast or address == ipaddress.IPv4Address("255.255.255.255"):
+            raise ValueError
     except ValueError:
         hint = "0.0.0.0 stands for all of this machine's."
-        raise UsageError(f"-host: {text[:100]!r} is no IPv4 address", hint) from None
+        raise UsageError(f"-host: {text[:100]!r} is no IPv4 address of a machine", hint) from None
+    return str(address)
 
 
 def _host_name(text: str) -> str:
