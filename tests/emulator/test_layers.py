@@ -39,7 +39,7 @@ ALLOWED = {
     "page": "errors",
     "project_removal": "errors projects services storage",
     "local_project": "compute errors faults request_log server",
-    "whole_state": "clock errors faults limits machines request_log saved_state services storage turnstile",
+    "whole_state": "clock errors faults files limits machines request_log saved_state services storage turnstile",
     "server": "clock compute control errors faults front gate guest_access http_server limits logging machines "
     "overview page project_removal projects registry request_log secret_manager seed services storage turnstile web "
     "whole_state",
