@@ -13,7 +13,7 @@ from cos_customizer.emulator.compute.operations import Target
 from cos_customizer.emulator.compute.references import check_name, link, new_id, path_of, path_of_link
 from cos_customizer.emulator.compute.shared import SharedParts
 from cos_customizer.emulator.compute.source_objects import bucket_and_name, check_object, opened_object, put_object
-from cos_customizer.emulator.compute.sources import Source, find_source, make_image
+from cos_customizer.emulator.compute.sources import Source, delete_made, find_source, make_image
 from cos_customizer.emulator.compute.statuses import ImageStatus, InstanceStatus, change_status
 from cos_customizer.emulator.compute.store import Resource
 from cos_customizer.emulator.errors import (
@@ -204,21 +204,8 @@ class Images:
         Raises:
             ApiError: 404, or 400 for an image that is being made or deleted.
         """
-        path, store = f"projects/{project}/global/images/{name}", self._shared.store
-        image = store.get(path)
-        before = ImageStatus(image["status"])
-        if before not in (ImageStatus.READY, ImageStatus.FAILED):
-            raise not_ready(path)
-        change_status(store, path, ImageStatus.DELETING)
-
-        def work() -> None:
-            self._shared.backend.delete_image(image_key(path, image))
-            store.delete(path)
-
-        def undo(_: bool) -> None:
-            change_status(store, path, before)
-
-        return self._shared.operations.start(Target(path, image["id"], "delete"), work, undo=undo)
+        path = f"projects/{project}/global/images/{name}"
+        return delete_made(self._shared, path, ImageStatus, lambda image: image_key(path, image))
 
     def _check_free(self, source: Source) -> None:
         """Refuse a disk that a running instance uses.

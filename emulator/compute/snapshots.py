@@ -7,10 +7,10 @@ from cos_customizer.emulator.compute.labels import check_labels, fingerprint
 from cos_customizer.emulator.compute.operations import Target
 from cos_customizer.emulator.compute.references import check_name, link, new_id
 from cos_customizer.emulator.compute.shared import SharedParts
-from cos_customizer.emulator.compute.sources import Source, find_source, make_image, snapshot_key
+from cos_customizer.emulator.compute.sources import Source, delete_made, find_source, make_image, snapshot_key
 from cos_customizer.emulator.compute.statuses import SnapshotStatus, change_status
 from cos_customizer.emulator.compute.store import Resource
-from cos_customizer.emulator.errors import ApiError, already_exists, invalid, not_ready, unsupported
+from cos_customizer.emulator.errors import ApiError, already_exists, invalid, unsupported
 
 _UNSUPPORTED = ("sourceInstantSnapshot", "sourceDiskForRecoveryCheckpoint", "guestFlush")
 _KEPT_AS_GIVEN = ("description", "chainName", "locationHint")
@@ -82,21 +82,7 @@ class Snapshots:
         Raises:
             ApiError: 404, or 400 for a snapshot that is being made or deleted.
         """
-        path, store = f"projects/{project}/global/snapshots/{name}", self._shared.store
-        snapshot = store.get(path)
-        before = SnapshotStatus(snapshot["status"])
-        if before not in (SnapshotStatus.READY, SnapshotStatus.FAILED):
-            raise not_ready(path)
-        change_status(store, path, SnapshotStatus.DELETING)
-
-        def work() -> None:
-            self._shared.backend.delete_image(snapshot_key(snapshot))
-            store.delete(path)
-
-        def undo(_: bool) -> None:
-            change_status(store, path, before)
-
-        return self._shared.operations.start(Target(path, snapshot["id"], "delete"), work, undo=undo)
+        return delete_made(self._shared, f"projects/{project}/global/snapshots/{name}", SnapshotStatus, snapshot_key)
 
     def _draft(self, path: str, body: dict[str, Any], source: Source) -> Resource:
         """Design a snapshot, CREATING and not yet stored."""

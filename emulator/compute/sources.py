@@ -1,14 +1,15 @@
 """What disks, images and snapshots are made of: an image, a snapshot, or a disk."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from cos_customizer.emulator.compute.image_lookup import image_key, resolve_image
+from cos_customizer.emulator.compute.operations import Target
 from cos_customizer.emulator.compute.references import last, link, path_of
 from cos_customizer.emulator.compute.shared import SharedParts
-from cos_customizer.emulator.compute.statuses import DiskStatus, SnapshotStatus
+from cos_customizer.emulator.compute.statuses import DiskStatus, ImageStatus, SnapshotStatus, change_status
 from cos_customizer.emulator.compute.store import Resource
 from cos_customizer.emulator.errors import ApiError, invalid, not_ready
 
@@ -184,3 +185,37 @@ def _as_image(shared: SharedParts, key: str, source: Source) -> Iterator[str]:
             yield scratch
         finally:
             shared.backend.delete_image(scratch)
+
+
+def delete_made(
+    shared: SharedParts,
+    path: str,
+    statuses: type[ImageStatus] | type[SnapshotStatus],
+    key: Callable[[Resource], str],
+) -> Resource:
+    """Delete an image or a snapshot; returns the operation.
+
+    Args:
+        shared: hold it, and its content.
+        path: of it.
+        statuses: that it may have.
+        key: returns the name of its content among the machines' images.
+
+    Raises:
+        ApiError: 404, or 400 for one that is being made or deleted.
+    """
+    store = shared.store
+    resource = store.get(path)
+    before = statuses(resource["status"])
+    if before not in (statuses.READY, statuses.FAILED):
+        raise not_ready(path)
+    change_status(store, path, statuses.DELETING)
+
+    def work() -> None:
+        shared.backend.delete_image(key(resource))
+        store.delete(path)
+
+    def undo(_: bool) -> None:
+        change_status(store, path, before)
+
+    return shared.operations.start(Target(path, resource["id"], "delete"), work, undo=undo)
