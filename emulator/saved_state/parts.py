@@ -47,6 +47,23 @@ class Loaded:
     secrets: list[dict[str, Any]] = field(default_factory=list)
 
 
+@contextmanager
+def enough_room() -> Iterator[None]:
+    """Say it if files find no room in the block.
+
+    Raises:
+        EmulatorError: they find none.
+    """
+    try:
+        yield
+    except (OSError, sqlite3.OperationalError) as error:
+        full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) if isinstance(error, OSError) else (sqlite3.SQLITE_FULL,)
+        if (error.errno if isinstance(error, OSError) else error.sqlite_errorcode) not in full:
+            raise
+        raise EmulatorError(f"there is no room for the state: {error}", "free some") from None
+
+
+@enough_room()
 def save_state(
     file: BinaryIO,
     about: dict[str, Any],
@@ -72,19 +89,7 @@ def save_state(
     Raises:
         EmulatorError: there is no room.
     """
-    with enough_room():
-        _save(ArchiveWriter(file, about), directory, compute, objects, images, logs, secrets)
-
-
-def _save(
-    writer: ArchiveWriter,
-    directory: Path,
-    compute: ComputeStore,
-    objects: ObjectStore,
-    images: ContainerImages,
-    logs: LogEntries,
-    secrets: Secrets,
-) -> None:
+    writer = ArchiveWriter(file, about)
     writer.add_lines(_COMPUTE, ({"path": path, "resource": resource} for path, resource in compute.stored()))
     writer.add_lines(_LOGS, logs.saved())
     writer.add_lines(_SECRETS, secrets.saved())
@@ -166,22 +171,6 @@ def _load(source: Reader, directory: Path, machines: str, most_registry: int) ->
     for _, path in disk_files(directory / "machines"):
         check_disk_file(path)
     return loading.loaded
-
-
-@contextmanager
-def enough_room() -> Iterator[None]:
-    """Say it if files find no room in the block.
-
-    Raises:
-        EmulatorError: they find none.
-    """
-    try:
-        yield
-    except (OSError, sqlite3.OperationalError) as error:
-        full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) if isinstance(error, OSError) else (sqlite3.SQLITE_FULL,)
-        if (error.errno if isinstance(error, OSError) else error.sqlite_errorcode) not in full:
-            raise
-        raise EmulatorError(f"there is no room for the state: {error}", "free some") from None
 
 
 class _Loading:
