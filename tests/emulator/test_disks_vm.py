@@ -2,7 +2,6 @@
 
 import pytest
 from support.compute_clients import INSTANCES, PROJECT, ZONE, Compute, body, call, disk_path
-from support.waiting import wait_for
 
 from cos_customizer.emulator.background import default_cache_dir
 from cos_customizer.emulator.server import Emulator
@@ -47,16 +46,7 @@ def test_a_guest_has_its_disks_while_they_come_and_go_and_a_snapshot_has_what_wa
     with Emulator(tmp_path_factory.mktemp("emulator"), "qemu", projects=(PROJECT,), cache_dir=cache) as emulator:
         compute = Compute(emulator)
 
-        def done(path: str, content: object) -> None:
-            status, operation = call(emulator, "POST", path, content)
-            assert status == 200, operation
-            compute.ok(compute.zone_operations.get(project=PROJECT, zone=ZONE, operation=operation["name"]))
-
-        def said(words: str, vm: str = "vm") -> str:
-            def heard() -> str:
-                return next((line for line in compute.serial(vm).contents.splitlines() if words in line), "")
-
-            return wait_for(heard)
+        done, said = compute.done, compute.said
 
         def metadata(script: str) -> dict[str, object]:
             return {

@@ -200,15 +200,12 @@ def test_real_machines_boot_where_a_test_asks_for_them(pytester: pytest.Pytester
     ran = run(
         pytester,
         """
-import time
+from support.waiting import wait_for
 
 @pytest.mark.compute_engine(machines="qemu")
 def test_boot(compute_engine):
     make_vm(compute_engine, "vm", "echo up > /dev/ttyS1")
-    deadline = time.monotonic() + 600
-    while "up" not in compute_engine.serial_output("vm", 2):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_for(lambda: "up" in compute_engine.serial_output("vm", 2))
     made.append(compute_engine)
 
 made = []

@@ -38,16 +38,7 @@ def test_a_guest_has_what_its_type_says_and_sees_what_changes_while_it_runs(
     with Emulator(tmp_path_factory.mktemp("emulator"), "qemu", projects=(PROJECT,), cache_dir=cache) as emulator:
         compute = Compute(emulator)
 
-        def done(path: str, content: object) -> None:
-            status, operation = call(emulator, "POST", path, content)
-            assert status == 200, operation
-            compute.ok(compute.zone_operations.get(project=PROJECT, zone=ZONE, operation=operation["name"]))
-
-        def said(words: str) -> str:
-            def heard() -> str:
-                return next((line for line in compute.serial().contents.splitlines() if words in line), "")
-
-            return wait_for(heard)
+        done, said = compute.done, compute.said
 
         set_site(emulator, "first")
         data = {"items": [{"key": "user-data", "value": USER_DATA}]}

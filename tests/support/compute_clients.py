@@ -8,7 +8,7 @@ from typing import Any
 from google.api_core.client_options import ClientOptions
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import compute_v1
-from support.waiting import PATIENCE
+from support.waiting import PATIENCE, wait_for
 
 from cos_customizer.emulator.server import Emulator
 
@@ -113,6 +113,20 @@ class Compute:
             project=PROJECT, zone=ZONE, instance=name, port=port, start=start
         )
         return self.instances.get_serial_port_output(request)
+
+    def done(self, path: str, content: object) -> None:
+        """Make a request that begins an operation in our zone, and wait for its good end."""
+        status, operation = call(self.emulator, "POST", path, content)
+        assert status == 200, operation
+        self.ok(self.zone_operations.get(project=PROJECT, zone=ZONE, operation=operation["name"]))
+
+    def said(self, words: str, name: str = "vm") -> str:
+        """The line with these words that a machine prints on its third serial port, once it is there."""
+
+        def heard() -> str:
+            return next((line for line in self.serial(name).contents.splitlines() if words in line), "")
+
+        return wait_for(heard)
 
     def names(self, kind: str) -> list[str]:
         """The names of our project's `images` or `snapshots`, or `disks` or `instances` in all zones."""
