@@ -16,12 +16,18 @@ if TYPE_CHECKING:
 State = Literal["waiting", "started", "succeeded", "failed"]
 _NOTEWORTHY = 1.0
 """Seconds: what took less last time is not waited for."""
-_ROWS: dict[Phase, str] = {"boot": "boot builder VM", "image": "create image", "test boot": "boot test VM"}
+_ROWS: dict[Phase, str] = {
+    "boot": "boot builder VM",
+    "disk": "lay out its disk",
+    "image": "create image",
+    "test boot": "boot test VM",
+}
 """Phases that are shown as steps."""
 _DOING: dict[Phase, str] = {
     "prepare": "getting ready",
     "builder VM": "waiting for Compute Engine to create the builder VM",
     "boot": "waiting for the builder VM to boot",
+    "disk": "waiting for the builder VM to lay out its disk",
     "steps": "waiting for the builder VM to clean up",
     "halt": "waiting for the builder VM to halt",
     "image": "waiting for Compute Engine to make the image",
@@ -77,6 +83,8 @@ class StepList:
 
     def _add(self, spec: "BuildSpec") -> None:
         self._rows["boot"] = Row(_ROWS["boot"])
+        if spec.lays_out_disk:
+            self._rows["disk"] = Row(_ROWS["disk"])
         for number, step in enumerate(spec.steps, start=1):
             self._rows["build", number] = Row(printable(step.label))
         self._rows["image"] = Row(_ROWS["image"])

@@ -166,7 +166,7 @@ def _prepare(record: Record, undoing: Undoing, source: ResolvedImage) -> _Plan:
         archive,
         Provenance(build.id, source.id, fingerprint(spec, source.id, archive.sha256)),
         # Rendered now: what does not fit into instance metadata fails before a VM is paid for.
-        request_bodies.user_data(spec, build, archive.sha256),
+        request_bodies.user_data(spec, build, archive.sha256, source),
         request_bodies.test_user_data(spec, build, archive.sha256),
         secret_manager,
     )
@@ -203,12 +203,14 @@ def _create_image(record: Record, undoing: Undoing, source: ResolvedImage, plan:
     """Run the steps on a builder VM and make the output image of its disk."""
     spec, build = record.spec, record.build
     builder = GuestVm(record, undoing.part(), "build", [step.label for step in spec.steps])
+    layout = request_bodies.layout_of(spec, source)
+    grows = layout is not None and layout.disk_size is not None
     request = request_bodies.VmRequest(
-        spec, build, source.path, source.architecture, plan.user_data, plan.secret_manager
+        spec, build, source.path, source.architecture, plan.user_data, plan.secret_manager, grows
     )
     now = time.time()
     vm = builder.create(plan.zones, lambda zone: request_bodies.builder_vm(request, zone, now))
-    console = builder.follow(vm)
+    console = builder.follow(vm, layout)
     with record.phase("halt"):
         halted = vm_tasks.await_halt(builder.what, vm)
         console.check_for_restart()

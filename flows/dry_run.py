@@ -50,21 +50,27 @@ def dry_run(spec: BuildSpec) -> DryRun:
         real.endpoints.check_logging()
     build = BuildNames("0000000000", nonce="0" * 16, test_nonce="0" * 16)
     record = Record(spec, build)
-    rehearsal = Rehearsal(
-        {
-            build.builder_vm: transcript_of_success(build.nonce, [step.label for step in spec.steps]),
-            build.test_vm: transcript_of_success(build.test_nonce, [script.label for script in spec.verify.scripts]),
-        }
-    )
+
+    def builder_says() -> str:
+        layout = request_bodies.layout_of(spec, record.source) if record.source else None
+        wanted = layout.disk_size if layout else None
+        return transcript_of_success(build.nonce, [step.label for step in spec.steps], wanted)
+
+    def test_vm_says() -> str:
+        return transcript_of_success(build.test_nonce, [script.label for script in spec.verify.scripts])
+
+    rehearsal = Rehearsal({build.builder_vm: builder_says, build.test_vm: test_vm_says})
     with using(replace(real, adapter=rehearsal)):
         result = run_in_time(record)
     masked = spec.masked()
     known = masked.model_copy(update={"context": spec.context.model_copy(update={"sha256": record.context_sha256})})
-    if not record.context_sha256:  # nothing was to be done
+    sha256, source = record.context_sha256, record.source
+    if not sha256 or source is None:  # nothing was to be done
         return DryRun(masked, rehearsal.requests, result)
+    user_data, test_user_data = request_bodies.user_data, request_bodies.test_user_data
     shown = {
-        render(spec, build, record.context_sha256): render(masked, build, record.context_sha256)
-        for render in (request_bodies.user_data, request_bodies.test_user_data)
+        user_data(spec, build, sha256, source): user_data(masked, build, sha256, source),
+        test_user_data(spec, build, sha256): test_user_data(masked, build, sha256),
     }
     return DryRun(known, [_masked(request, shown) for request in rehearsal.requests], result)
 

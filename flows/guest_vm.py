@@ -14,6 +14,7 @@ from cos_customizer.customizer.families.removal import Removal
 from cos_customizer.customizer.references import ObjectRef, VmRef
 from cos_customizer.customizer.reporting.events import Note, Stage, publish
 from cos_customizer.customizer.reporting.result import Phase
+from cos_customizer.customizer.spec.disk_layout import DiskLayout
 from cos_customizer.flows.record import Record
 from cos_customizer.flows.undoing import Undoing
 from cos_customizer.gcp import instances, request_bodies, scratch
@@ -105,11 +106,12 @@ class GuestVm:
                 return vm
         raise AssertionError("a specification has at least one zone")
 
-    def follow(self, vm: VmRef) -> GuestConsole:
+    def follow(self, vm: VmRef, layout: DiskLayout | None = None) -> GuestConsole:
         """Follow the boot and the plan to its end, one task run for each step.
 
         Args:
             vm: From `create`.
+            layout: Of its boot disk, if the plan makes a new one.
 
         Returns:
             Where the VM reports.
@@ -122,11 +124,20 @@ class GuestVm:
         with self.record.phase(boot):
             vm_tasks.follow_boot(console, self.what)
         publish(Note(self.what, f"booted in {human_duration(self.record.durations[boot])}"))
+        if layout is not None:
+            with self.record.phase("disk"):
+                self._follow_disk(console, vm, layout)
         with self.record.phase(work):
             for number, label in enumerate(self.labels, start=1):
                 vm_tasks.follow_step(console, number, label)
             vm_tasks.follow_end(console, self.what)
         return console
+
+    def _follow_disk(self, console: GuestConsole, vm: VmRef, layout: DiskLayout) -> None:
+        if layout.disk_size is not None and layout.disk_size_gb is not None:
+            vm_tasks.follow_disk(console, self.what, layout.disk_size)
+            vm_tasks.grow_disk(self.what, vm, layout.disk_size_gb, self.record.build)
+        vm_tasks.follow_disk(console, self.what, None)
 
     def _open_console(self, vm: VmRef) -> GuestConsole:
         console = GuestConsole(

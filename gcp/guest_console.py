@@ -91,18 +91,36 @@ class GuestConsole:
         self._held_back: list[Event] = []
 
     def follow_boot(self) -> None:
-        """Follow the guest until it begins its first step, or says that there is none to do.
+        """Follow the guest until it begins with its disk or its first step, or says that there is none to do.
 
         Raises:
             BuildFailedError: It has failed before that (it cannot fetch the build context, say), or the VM is gone.
         """
         self._boots = True
         try:
-            self._follow_until(lambda: self.progress.current > 0 or self.progress.over)
+            self._follow_until(lambda: self.progress.lays_out_disk or self._is_past_disk())
         finally:
             self._boots = False
         if not self.progress.current:
             self.raise_failure()
+
+    def follow_disk(self, size: int | None) -> None:
+        """Follow the guest while it lays out its boot disk anew.
+
+        Args:
+            size: Bytes that the disk is to be grown to next: until the guest asks for that. None: to the end of it.
+
+        Raises:
+            BuildFailedError: It has failed, or the VM is gone, or the guest has not asked.
+        """
+        self._follow_until(lambda: self._is_past_disk() or (size is not None and self.progress.disk_wanted == size))
+        if not self.progress.current:
+            self.raise_failure()
+        if size is not None and self.progress.disk_wanted != size:
+            raise BuildFailedError(f"the {self._vm} has begun its steps without asking for a larger disk")
+
+    def _is_past_disk(self) -> bool:
+        return self.progress.current > 0 or self.progress.over
 
     def follow_step(self, number: int) -> None:
         """Follow the guest until a step has ended.

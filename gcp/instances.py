@@ -71,6 +71,29 @@ def stop_vm(clients: Clients, vm: VmRef, build: BuildNames) -> None:
     calls.wait(clients, calls.call(clients.instances.stop_unary, request, doing), doing)
 
 
+def grow_disk(clients: Clients, vm: VmRef, size_gb: int, build: BuildNames) -> None:
+    """Make a running VM's boot disk larger; returns when it is.
+
+    Args:
+        clients: Google's clients.
+        vm: The VM; its disk has its name.
+        size_gb: GB that the disk gets.
+        build: The build's names.
+
+    Raises:
+        CustomizerError: It could not be made larger.
+    """
+    doing = f"grow disk {vm.name} to {size_gb} GB"
+    request = compute_v1.ResizeDiskRequest(
+        project=vm.project,
+        zone=vm.zone,
+        disk=vm.name,
+        disks_resize_request_resource=compute_v1.DisksResizeRequest(size_gb=size_gb),
+        request_id=build.request_id("disks.resize", vm.zone, vm.name),
+    )
+    calls.wait(clients, calls.call(clients.disks.resize_unary, request, doing), doing)
+
+
 def delete_vm(clients: Clients, vm: VmRef) -> list[Removal]:
     """Delete a VM of a build, and its boot disk should it be left.
 

@@ -46,13 +46,13 @@ class Rehearsal(HTTPAdapter):
     """Passes reads on, records everything else, and answers for what is not there.
 
     Args:
-        guests: What each VM prints on its third serial port, by the VM's name.
+        guests: What each VM prints on its third serial port, by the VM's name; asked when it is read.
 
     Attributes:
         requests: What would have been sent, in order.
     """
 
-    def __init__(self, guests: Mapping[str, str]) -> None:
+    def __init__(self, guests: Mapping[str, Callable[[], str]]) -> None:
         super().__init__()
         self.requests: list[PlannedRequest] = []
         self._guests = guests
@@ -129,8 +129,8 @@ class Rehearsal(HTTPAdapter):
         return self._answer(request, {**there, **changes[0], **changes[1]})
 
     def _serial_output(self, vm: str, query: Mapping[str, list[str]]) -> dict[str, Any]:
-        texts = {"1": f"{HALTED.decode()}\n", "3": self._guests.get(vm.rpartition("/")[2], "")}
-        text = texts.get(query.get("port", ["1"])[0], "")
+        port, guest = query.get("port", ["1"])[0], self._guests.get(vm.rpartition("/")[2])
+        text = f"{HALTED.decode()}\n" if port == "1" else guest() if port == "3" and guest else ""
         start = int(query.get("start", ["0"])[0])
         return {"contents": text[start:], "start": str(start), "next": str(len(text))}
 

@@ -5,16 +5,17 @@ https://cloud.google.com/compute/docs/reference/rest/v1/images/insert,
 https://cloud.google.com/compute/docs/reference/rest/v1/images/deprecate.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from cos_customizer.customizer.errors import UsageError
 from cos_customizer.customizer.families.provenance import Provenance
-from cos_customizer.customizer.fields import FieldPath, Message
+from cos_customizer.customizer.fields import FieldPath, Message, message_of
 from cos_customizer.customizer.names import STATE_LABEL, TEMPORARY_LABELS, UNRELEASED, BuildNames
 from cos_customizer.customizer.references import VmRef
+from cos_customizer.customizer.spec.disk_layout import DiskLayout
 from cos_customizer.customizer.spec.gpu_types import (
     DEFAULT_ARM_MACHINE_TYPE,
     DEFAULT_MACHINE_TYPE,
@@ -103,6 +104,7 @@ def check_source(spec: BuildSpec, source: ResolvedImage) -> None:
             ),
             Message("leave {} out: a disk of the source image's size is made then.", DISK_SIZE),
         )
+    layout_of(spec, source)
     machine_type = machine_type_of(spec, source.architecture)
     family = family_of(machine_type)
     if family and family.architecture != source.architecture:
@@ -118,40 +120,58 @@ def check_source(spec: BuildSpec, source: ResolvedImage) -> None:
         )
 
 
-def user_data(spec: BuildSpec, build: BuildNames, sha256: str) -> str:
+def layout_of(spec: BuildSpec, source: ResolvedImage) -> DiskLayout | None:
+    """How the builder VM lays out its boot disk anew, or None: it does not.
+
+    Args:
+        spec: the build's specification.
+        source: the source image.
+
+    Raises:
+        UsageError: the disk is too small for that.
+    """
+    try:
+        return spec.disk_layout(source.disk_size_gb)
+    except ValueError as error:
+        raise UsageError(message_of(error)) from None
+
+
+def user_data(spec: BuildSpec, build: BuildNames, sha256: str, source: ResolvedImage) -> str:
     """The cloud-config that carries the plan of a build.
 
     Args:
         spec: the build's specification.
         build: the build's names.
         sha256: digest of the build context's uncompressed tar stream.
+        source: the source image.
 
     Raises:
         UsageError: it does not fit into instance metadata.
     """
     steps = [_guest_step(step, gpu=spec.gpu_type is not None) for step in spec.steps]
-    return _rendered(spec, build, steps, sha256, build.nonce, "steps.run-script.env", makes_image=True)
+    archive = _archive(spec, build, sha256)
+    layout = layout_of(spec, source)
+    return _fitting(
+        "steps.run-script.env",
+        lambda: render_user_data(steps, archive, build.nonce, layout=layout, architecture=source.architecture),
+    )
 
 
 def test_user_data(spec: BuildSpec, build: BuildNames, sha256: str) -> str:
     """As `user_data`, for the test VM: its plan has the scripts that verify the image."""
     steps = [_guest_step(step, gpu=False) for step in spec.verify.scripts]
-    return _rendered(spec, build, steps, sha256, build.test_nonce, "verify.scripts", makes_image=False)
+    archive = _archive(spec, build, sha256)
+    return _fitting("verify.scripts", lambda: render_user_data(steps, archive, build.test_nonce, makes_image=False))
 
 
-def _rendered(
-    spec: BuildSpec,
-    build: BuildNames,
-    steps: list[GuestStep],
-    sha256: str,
-    nonce: str,
-    named: str,
-    *,
-    makes_image: bool,
-) -> str:
-    archive = ContextObject(spec.scratch.bucket, build.context_archive(spec.scratch.workdir), sha256)
+def _archive(spec: BuildSpec, build: BuildNames, sha256: str) -> ContextObject:
+    return ContextObject(spec.scratch.bucket, build.context_archive(spec.scratch.workdir), sha256)
+
+
+def _fitting(named: str, render: Callable[[], str]) -> str:
+    """What `render` returns, unless it is too long: then the error names the field that may be shortened."""
     try:
-        return render_user_data(steps, archive, nonce, makes_image=makes_image)
+        return render()
     except ValueError as error:
         raise UsageError(Message("{}: {}", FieldPath(named), error)) from None
 
@@ -171,6 +191,7 @@ class VmRequest:
         architecture: Of the image, `X86_64` or `ARM64`.
         user_data: The cloud-config with its plan.
         secret_manager: Where the VM finds Secret Manager; None: where it is unless one says otherwise.
+        grows_later: Whether the boot disk gets the size that is asked for when it is laid out anew.
     """
 
     spec: BuildSpec
@@ -179,6 +200,7 @@ class VmRequest:
     architecture: str
     user_data: str
     secret_manager: str | None = None
+    grows_later: bool = False
 
 
 def test_vm(request: VmRequest, zone: str, now: float) -> dict[str, Any]:
@@ -220,7 +242,7 @@ def builder_vm(request: VmRequest, zone: str, now: float) -> dict[str, Any]:
     }
     if disk_type := disk_type_of(spec, request.architecture):
         disk["initializeParams"]["diskType"] = f"zones/{zone}/diskTypes/{disk_type}"
-    if builder.disk_size_gb:
+    if builder.disk_size_gb and not request.grows_later:
         disk["initializeParams"]["diskSizeGb"] = str(builder.disk_size_gb)
     if builder.kms_key:
         disk["diskEncryptionKey"] = {"kmsKeyName": builder.kms_key}

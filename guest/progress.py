@@ -29,6 +29,14 @@ class GuestProgress:
         labels: of the steps, in order.
         stage: what the steps are for.
         clock: seconds, for the time of a step that fails: the guest tells only of those that succeed.
+
+    Attributes:
+        tail: the last lines that it has printed.
+        succeeded: whether it says that all is done.
+        failure: what it says has failed.
+        heard: whether it has said anything.
+        lays_out_disk: whether it has begun to lay out its boot disk anew.
+        disk_wanted: bytes that it wants, or wanted, its boot disk to have; None: it has not asked for that.
     """
 
     def __init__(
@@ -45,6 +53,8 @@ class GuestProgress:
         self.succeeded = False
         self.failure: protocol.BuildFailed | None = None
         self.heard = False
+        self.lays_out_disk = False
+        self.disk_wanted: int | None = None
 
     def consume(self, said: Sequence[protocol.Event]) -> list[events.Event]:
         """Take note of events on the serial port.
@@ -112,6 +122,8 @@ class GuestProgress:
         )
 
     def _marker(self, event: protocol.Event) -> list[events.Event]:
+        if isinstance(event, protocol.DiskPhase | protocol.DiskWanted):
+            return self._disk_marker(event)
         if isinstance(event, protocol.StepStarted):
             if self.succeeded:
                 self.succeeded = False
@@ -135,6 +147,15 @@ class GuestProgress:
                 return []
             return self._assume_succeeded(event.step - 1) + self._change(event.step, "failed", None, event.reason)
         return []
+
+    def _disk_marker(self, event: protocol.DiskPhase | protocol.DiskWanted) -> list[events.Event]:
+        self.lays_out_disk = True
+        if isinstance(event, protocol.DiskPhase):
+            return [events.Note("disk", event.text)]
+        if event.size == self.disk_wanted:
+            return []
+        self.disk_wanted = event.size
+        return [events.Note("disk", f"the {self._vm} waits until it has {event.size / 2**30:g} GB")]
 
     def _unreported(self) -> protocol.BuildFailed | None:
         """The failure of a build that is said to be done while a step is not."""

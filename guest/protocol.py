@@ -9,7 +9,13 @@ bear the build's nonce, so that no script output can pass for one:
     BuildStep[nonce]: 2 failed exit 3
     BuildFailed[nonce]: step 2 exit 3
 
-or, in the end, `BuildSucceeded[nonce]:`. Instead of an exit code there may be a reason in words: `2 failed <reason>`,
+or, in the end, `BuildSucceeded[nonce]:`. A build that lays out the boot disk anew tells of that before its first step, over
+as many reboots as it takes, and asks for a larger disk (in bytes), again and again until it has it:
+
+    BuildDisk[nonce]: copying the root file system to its other partition
+    BuildDisk[nonce]: wants 12884901888
+
+Instead of an exit code there may be a reason in words: `2 failed <reason>`,
 `step 2 <reason>`, or a reason alone for what belongs to no step. The guest writes each marker as `\n<marker>\n`, in one
 piece. It repeats the last one: a few times before it halts after a success, until the VM is deleted after a failure.
 Each time before it says that all is done it tells which steps have succeeded, without their times: `1 succeeded`.
@@ -28,11 +34,12 @@ LINE_LIMIT = 16 * 1024
 
 _USER_PREFIX = b"BuildStatus: "
 _MARKER = re.compile(
-    r"(?P<kind>BuildStep|BuildSucceeded|BuildFailed)\[(?P<nonce>[^\]]*)\]:(?: (?P<rest>.*))?", re.DOTALL
+    r"(?P<kind>BuildStep|BuildDisk|BuildSucceeded|BuildFailed)\[(?P<nonce>[^\]]*)\]:(?: (?P<rest>.*))?", re.DOTALL
 )
 _STEP = re.compile(r"(?P<step>[0-9]{1,9}) (?P<what>started|succeeded|failed)(?: (?P<detail>.*))?", re.DOTALL)
 _SECONDS = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?")
 _EXIT = re.compile(r"exit ([0-9]{1,3})")
+_WANTS = re.compile(r"wants ([0-9]{1,18})")
 _OF_STEP = re.compile(r"step ([0-9]{1,9}) (.+)", re.DOTALL)
 
 _ESCAPE_SEQUENCE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
@@ -45,6 +52,20 @@ class OutputLine:
     """A line that a script printed, without its prefix; or any other line that is not a marker of this build."""
 
     text: str
+
+
+@dataclass(frozen=True)
+class DiskPhase:
+    """What the guest does now to lay out its boot disk anew, in words."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class DiskWanted:
+    """The guest waits until its boot disk has grown to `size` bytes."""
+
+    size: int
 
 
 @dataclass(frozen=True)
@@ -97,7 +118,7 @@ class BuildFailed:
     reason: str
 
 
-Event = OutputLine | StepStarted | StepSucceeded | StepFailed | BuildSucceeded | BuildFailed
+Event = OutputLine | DiskPhase | DiskWanted | StepStarted | StepSucceeded | StepFailed | BuildSucceeded | BuildFailed
 
 
 class SerialParser:
@@ -210,6 +231,9 @@ def _marker(raw: bytes, nonce: str) -> Event | None:
     rest: str = match["rest"] or ""
     if match["kind"] == "BuildStep":
         return _step_event(rest)
+    if match["kind"] == "BuildDisk":
+        wants = _WANTS.fullmatch(rest)
+        return DiskWanted(int(wants[1])) if wants else DiskPhase(readable(rest.encode())) if rest else None
     if match["kind"] == "BuildSucceeded":
         return None if rest else BuildSucceeded()
     if of_step := _OF_STEP.fullmatch(rest):
@@ -238,14 +262,15 @@ def _outcome(detail: str) -> tuple[int | None, str]:
     return None, readable(detail.encode())
 
 
-def transcript_of_success(nonce: str, labels: Sequence[str]) -> str:
+def transcript_of_success(nonce: str, labels: Sequence[str], disk_size: int | None = None) -> str:
     """What a guest prints whose steps succeed: the speaking end of this protocol, for who rehearses a build.
 
     Args:
         nonce: The build's.
         labels: Of the steps, in order.
+        disk_size: Bytes that it wants its boot disk to grow to; None: it does not want that.
     """
-    lines = []
+    lines = [] if disk_size is None else [f"BuildDisk[{nonce}]: wants {disk_size}"]
     for number, label in enumerate(labels, start=1):
         lines += [f"BuildStep[{nonce}]: {number} started {label}", f"BuildStep[{nonce}]: {number} succeeded 0.00"]
     return "\n".join([*lines, f"BuildSucceeded[{nonce}]:", ""])

@@ -1,8 +1,11 @@
 """The user-data that makes a VM a builder: a cloud-config with the scripts of this folder and the build's plan."""
 
+import base64
+import gzip
+import hashlib
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -10,6 +13,7 @@ from urllib.parse import quote
 import yaml
 
 from cos_customizer.customizer.names import check_environment_name
+from cos_customizer.customizer.spec.disk_layout import DiskLayout
 from cos_customizer.customizer.spec.script_checks import ENVIRONMENT_LIMIT, check_environment_secrets
 from cos_customizer.customizer.yaml_text import to_yaml
 
@@ -36,11 +40,15 @@ SCRIPTS = (
 )
 """The files that every build needs. Those of a kind of step are only there if a step is of that kind."""
 
+LAYOUT_SCRIPTS = ("layout.sh",)
+"""The files that a build needs which lays out its boot disk anew."""
+
 _FOLDER = Path(__file__).parent
 _NONCE = re.compile(r"[A-Za-z0-9_-]+")
 _KIND = re.compile(r"[a-z][a-z0-9-]*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SOURCED = re.compile(r'^\. "\$directory/(steps/[a-z_]+\.sh)"$', re.MULTILINE)
+_TOOL = re.compile(r"\$directory/tools/([a-z_]+)")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -79,7 +87,13 @@ class ContextObject:
 
 
 def render_user_data(
-    steps: Sequence[GuestStep], context: ContextObject, nonce: str, *, makes_image: bool = True
+    steps: Sequence[GuestStep],
+    context: ContextObject,
+    nonce: str,
+    *,
+    makes_image: bool = True,
+    layout: DiskLayout | None = None,
+    architecture: str = "X86_64",
 ) -> str:
     """Render a build's user-data. The same arguments give the same text.
 
@@ -88,6 +102,8 @@ def render_user_data(
         context: where the guest finds the build context.
         nonce: marks this build's lines on the serial port: letters, digits, `-` and `_`, not to be guessed.
         makes_image: whether the VM's disk becomes an image, and so is cleaned up at the end; a test VM's does not.
+        layout: what its boot disk is to be laid out like before the first step; None: as it is.
+        architecture: of the VM, `X86_64` or `ARM64`: of the programs that steps need.
 
     Returns:
         A cloud-config (YAML), at most USER_DATA_LIMIT bytes of UTF-8.
@@ -95,12 +111,22 @@ def render_user_data(
     Raises:
         ValueError: the text would be too long, or an argument cannot be carried: the message says which and why.
     """
-    plan = render_plan(steps, context, nonce, makes_image=makes_image)
-    names = (*SCRIPTS, *step_scripts(step.kind for step in steps))
+    tools = step_tools((step.kind for step in steps), architecture)
+    plan = render_plan(steps, context, nonce, makes_image=makes_image, layout=layout, tools=tools)
+    names = (*SCRIPTS, *(LAYOUT_SCRIPTS if layout else ()), *step_scripts(step.kind for step in steps))
     files = {f"{DIRECTORY}/{name}": _file(name) for name in names} | {f"{DIRECTORY}/plan.sh": plan}
     config = yaml.safe_load(_file("cloud_config.yaml").replace("@nonce@", nonce))
     config["write_files"] += [
         {"path": path, "permissions": "0600", "content": content} for path, content in files.items()
+    ]
+    config["write_files"] += [
+        {
+            "path": f"{DIRECTORY}/tools/{name}",
+            "permissions": "0600",
+            "encoding": "gz+b64",
+            "content": base64.b64encode(gzip.compress(content, mtime=0)).decode(),
+        }
+        for name, content in tools.items()
     ]
     text = "#cloud-config\n" + to_yaml(config)
     if (size := len(text.encode())) > USER_DATA_LIMIT:
@@ -126,7 +152,27 @@ def step_scripts(kinds: Iterable[str]) -> list[str]:
     return list(found)
 
 
-def render_plan(steps: Sequence[GuestStep], context: ContextObject, nonce: str, *, makes_image: bool = True) -> str:
+def step_tools(kinds: Iterable[str], architecture: str) -> dict[str, bytes]:
+    """The programs of `tools/` that the functions of these kinds of step run, by name.
+
+    Args:
+        kinds: of steps.
+        architecture: of the VM, `X86_64` or `ARM64`.
+    """
+    wanted = sorted({tool for script in step_scripts(kinds) for tool in _TOOL.findall(_file(script))})
+    machine = {"X86_64": "x86_64", "ARM64": "aarch64"}[architecture]
+    return {tool: (_FOLDER / "tools" / f"{tool}.{machine}").read_bytes() for tool in wanted}
+
+
+def render_plan(
+    steps: Sequence[GuestStep],
+    context: ContextObject,
+    nonce: str,
+    *,
+    makes_image: bool = True,
+    layout: DiskLayout | None = None,
+    tools: Mapping[str, bytes] | None = None,
+) -> str:
     """Render the bash file that `build.sh` reads: settings, and one line for each step. Arguments: `render_user_data`.
 
     Raises:
@@ -146,12 +192,24 @@ def render_plan(steps: Sequence[GuestStep], context: ContextObject, nonce: str, 
         f"context_sha256={context.sha256}",
         f"steps={len(steps)}",
         f"repeatable={_quote(' '.join(repeatable), 'numbers of steps')}",
+        *(_layout_lines(layout) if layout else ()),
+        *(f"{name}_sha256={hashlib.sha256(content).hexdigest()}" for name, content in (tools or {}).items()),
         "plan() {",
         "  :",
         *(f"  {_step_line(number, step)}" for number, step in enumerate(steps, start=1)),
         "}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _layout_lines(layout: DiskLayout) -> list[str]:
+    """Bytes, blocks and yes (1) or no (nothing)."""
+    return [
+        f"disk_size={layout.disk_size or ''}",
+        f"oem_size={layout.oem_size or ''}",
+        f"oem_blocks={layout.oem_blocks or ''}",
+        f"reclaim={'1' if layout.reclaims_root else ''}",
+    ]
 
 
 def _step_line(number: int, step: GuestStep) -> str:

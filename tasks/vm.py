@@ -23,6 +23,18 @@ def follow_boot(console: GuestConsole, what: str) -> None:  # noqa: ARG001
     console.follow_boot()
 
 
+@operation("lay out the disk of the {what}")
+def follow_disk(console: GuestConsole, what: str, size: int | None) -> None:  # noqa: ARG001
+    """Follow the VM while it lays out its disk; see `gcp.guest_console.GuestConsole.follow_disk`."""
+    console.follow_disk(size)
+
+
+@operation("grow the disk of the {what} to {size_gb} GB")
+def grow_disk(what: str, vm: VmRef, size_gb: int, build: BuildNames) -> None:  # noqa: ARG001
+    """Grow the VM's disk; see `gcp.instances.grow_disk`."""
+    instances.grow_disk(clients(), vm, size_gb, build)
+
+
 @operation("{label}")
 def follow_step(console: GuestConsole, number: int, label: str) -> None:  # noqa: ARG001
     """Follow a step on the VM to its end; see `gcp.guest_console.GuestConsole.follow_step`."""

@@ -69,6 +69,7 @@ FLAGS = (
         example="-kms-key=projects/my-project/locations/global/keyRings/my-ring/cryptoKeys/my-key",
     ),
     IntegerFlag("disk-size-gb", OPTIONS["builder.disk_size_gb"], value="GB", example="-disk-size-gb=50"),
+    Flag("oem-size", OPTIONS["builder.oem_size"], value="SIZE", example="-oem-size=500M"),
     Flag("disk-type", OPTIONS["builder.disk_type"], value="TYPE", example="-disk-type=pd-ssd"),
     Flag("machine-type", OPTIONS["builder.machine_type"], value="TYPE", example="-machine-type=n1-standard-4"),
     Flag("gpu-type", OPTIONS["builder.gpu_type"], value="TYPE", example="-gpu-type=nvidia-tesla-t4"),

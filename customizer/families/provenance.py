@@ -53,7 +53,7 @@ class Provenance:
 def fingerprint(spec: BuildSpec, source_id: str, context_sha256: str) -> str:
     """What sets an image apart from one that the same recipe made before: everything that can change its content.
 
-    That is the source image, the build context, steps and their environment, disk size, key, licences, labels, storage
+    That is the source image, the build context, steps and their environment, sizes of disk and OEM, key, licences, labels, storage
     location, and what the image is verified by. Where and how it is built (zone, machine, network, time limit), and
     what it is called, do not count.
 
@@ -78,5 +78,7 @@ def fingerprint(spec: BuildSpec, source_id: str, context_sha256: str) -> str:
         "licenses": output.licenses,
         "storage_location": output.storage_location,
     }
+    if spec.builder.oem_size:  # later than the others: recipes without one keep their fingerprints
+        facts["oem_size"] = spec.builder.oem_size
     text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -7,9 +7,21 @@ from pydantic import BaseModel, ConfigDict, Field
 Outcome = Literal["built", "exists", "failed", "timed-out", "interrupted"]
 """`exists`: the output image was there already, nothing was done."""
 Phase = Literal[
-    "prepare", "builder VM", "boot", "steps", "halt", "image", "test VM", "test boot", "verify", "release", "clean-up"
+    "prepare",
+    "builder VM",
+    "boot",
+    "disk",
+    "steps",
+    "halt",
+    "image",
+    "test VM",
+    "test boot",
+    "verify",
+    "release",
+    "clean-up",
 ]
-"""A part of a build, in their order: `boot` is until a VM begins its first step, with the build context on its disk."""
+"""A part of a build, in their order: `boot` is until a VM begins its first step, with the build context on its disk;
+`disk` is what comes before that step if partitions move."""
 
 
 MadeBy = Literal["this-recipe", "another-source", "another-recipe", "other-means", "unknown"]
@@ -52,7 +64,7 @@ class BuildResult(BaseModel):
     verification: tuple[StepResult, ...] = Field((), description="How the output image's verification scripts went.")
     durations: dict[str, float] = Field(
         default_factory=dict,
-        description="Seconds by phase: prepare, builder VM, boot, steps, halt, image, test VM, test boot, verify, "
+        description="Seconds by phase: prepare, builder VM, boot, disk (if partitions move), steps, halt, image, test VM, test boot, verify, "
         "release, clean-up; and in all: total.",
     )
     deprecated: tuple[str, ...] = Field((), description="Names of the family's images that were deprecated.")

@@ -128,6 +128,21 @@ def check_together(append: str, remove: str, replace: str) -> None:
             )
 
 
+def removes(remove: str, replace: str, argument: str) -> bool:
+    """Whether a step takes an argument away.
+
+    Args:
+        remove: names, or whole arguments, as `check_arguments` returns them.
+        replace: arguments.
+        argument: `name=value`, without quotation marks.
+    """
+    name = same_name(argument)
+    others = [other for other in split_arguments(replace) if same_name(other) == name]
+    return any(_normal(wanted) == name or wanted == argument for wanted in split_arguments(remove)) or (
+        bool(others) and argument not in others
+    )
+
+
 CHECKS: Mapping[str, Callable[[str], str]] = {
     "append": check_arguments,
     "remove": check_arguments,

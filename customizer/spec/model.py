@@ -4,6 +4,7 @@ It is the state that the build steps fill in, the parameter of the flow, the for
 one schema, four uses.
 """
 
+import operator
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
@@ -13,6 +14,7 @@ from cos_customizer.customizer.durations import parse_duration
 from cos_customizer.customizer.errors import UsageError
 from cos_customizer.customizer.fields import FieldPath, Message, joined
 from cos_customizer.customizer.spec.base import Model, field
+from cos_customizer.customizer.spec.disk_layout import DiskLayout, disk_layout
 from cos_customizer.customizer.spec.faults import explain
 from cos_customizer.customizer.spec.gpu_drivers import Driver
 from cos_customizer.customizer.spec.gpu_types import KNOWN_GPU_TYPES, machine_fit
@@ -28,6 +30,7 @@ from cos_customizer.customizer.spec.values import (
     KmsKey,
     Licenses,
     NonEmpty,
+    OemSize,
     Project,
     ResourceName,
     Seconds,
@@ -86,6 +89,8 @@ class BuilderVm(Model):
     gpu_type: ResourceName | None = field(OPTIONS["builder.gpu_type"])
     disk_type: ResourceName | None = field(OPTIONS["builder.disk_type"])
     disk_size_gb: int = field(OPTIONS["builder.disk_size_gb"], ge=0, le=65536)
+    # Left out where there is none, so that the fingerprints of recipes that do without stay what they are.
+    oem_size: OemSize | None = field(OPTIONS["builder.oem_size"], exclude_if=operator.not_)
     network: NonEmpty = field(OPTIONS["builder.network"])
     subnet: NonEmpty | None = field(OPTIONS["builder.subnet"])
     external_ip: bool = field(OPTIONS["builder.external_ip"])
@@ -172,6 +177,13 @@ class BuildSpec(Model):
                 raise ValueError(f"{name} can be given once: {kind.only_once}")
         for step in self.steps:
             step.check_architecture(self.source.architecture)
+        for number, step in enumerate(self.steps, start=1):
+            for before, earlier in enumerate(self.steps[: number - 1], start=1):
+                for argument in filter(step.removes_argument, earlier.kernel_arguments):
+                    raise ValueError(
+                        f"step {number} ({step.label}) would remove {argument} again, which step {before} "
+                        f"({earlier.label}) has added"
+                    )
         return self
 
     @model_validator(mode="after")
@@ -199,6 +211,28 @@ class BuildSpec(Model):
         """The accelerator that the builder VM gets: the builder's own, or the one to try the driver with."""
         wanted = [self.builder.gpu_type, *(step.gpu_to_attach for step in self.steps)]
         return next(filter(None, wanted), None)
+
+    @property
+    def lays_out_disk(self) -> bool:
+        """Whether the builder VM lays out its boot disk anew."""
+        return self.builder.oem_size is not None or any(step.reclaims_root for step in self.steps)
+
+    def disk_layout(self, source_size_gb: int) -> DiskLayout | None:
+        """How the builder VM lays out its boot disk anew, or None: it does not.
+
+        Args:
+            source_size_gb: of the source image.
+
+        Raises:
+            ValueError: the disk is too small for that.
+        """
+        return disk_layout(
+            self.builder.oem_size,
+            seals=any(step.seals_oem for step in self.steps),
+            reclaims_root=any(step.reclaims_root for step in self.steps),
+            disk_size_gb=self.builder.disk_size_gb,
+            source_size_gb=source_size_gb,
+        )
 
     @property
     def has_secrets(self) -> bool:

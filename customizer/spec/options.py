@@ -15,6 +15,7 @@ OUTPUT_LABELS, INHERIT_LABELS = FieldPath("output.labels"), FieldPath("output.in
 ON_EXISTING_CHOICES = ("skip", "fail", "replace")
 DEPRECATE_OLD_IMAGES = FieldPath("output.deprecate_old_images")
 DISK_SIZE = FieldPath("builder.disk_size_gb")
+OEM_SIZE = FieldPath("builder.oem_size")
 VERIFY_SCRIPTS = FieldPath("verify.scripts")
 
 OPTIONS = by_path(
@@ -81,6 +82,16 @@ OPTIONS = by_path(
         DISK_SIZE.path,
         "Size in GB of the builder VM's disk, and so of the output image. 0: the source image's size.",
         0,
+    ),
+    Option(
+        OEM_SIZE.path,
+        Message(
+            "Size of the output image's OEM partition, 8 of Container-Optimized OS: a number with G, M, K or B (500M), "
+            "or of sectors of 512 bytes; at least 16M, as it is. The room comes from a larger {}, and from the root "
+            "file system that seal-oem and disable-auto-update make superfluous. With seal-oem it is the size of the "
+            "file system, and the partition gets twice that.",
+            DISK_SIZE,
+        ),
     ),
     Option(
         "builder.network",

@@ -24,6 +24,10 @@ class StepModel(Model):
     Attributes:
         only_once: why a build can have one step of this kind; empty: it can have any number.
         repeatable: whether a step that a reboot has interrupted is run again; one that is not fails the build.
+        reclaims_root: whether the root file system that is not booted gives its room to OEM and STATE, because the image
+            is never updated in place.
+        seals_oem: whether it seals the OEM partition.
+        kernel_arguments: what it adds to the kernel's command line, for good.
         type: the name of the kind.
     """
 
@@ -31,6 +35,9 @@ class StepModel(Model):
 
     only_once: ClassVar[str] = ""
     repeatable: ClassVar[bool] = False
+    reclaims_root: ClassVar[bool] = False
+    seals_oem: ClassVar[bool] = False
+    kernel_arguments: ClassVar[tuple[str, ...]] = ()
 
     type: str
 
@@ -71,6 +78,14 @@ class StepModel(Model):
     def gpu_to_attach(self) -> str | None:
         """The accelerator type that the step needs on the builder VM."""
         return None
+
+    def removes_argument(self, argument: str) -> bool:  # noqa: ARG002 (of this kind, none does)
+        """Whether the step removes an argument from the kernel's command line.
+
+        Args:
+            argument: as the kernel sees it: `name=value`.
+        """
+        return False
 
     def check_architecture(self, architecture: str) -> None:
         """Check that the step works on a source image.

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, BeforeValidator, StringConstraints, WithJso
 
 from cos_customizer.customizer import names
 from cos_customizer.customizer.durations import check_time_limit, format_duration, parse_duration, parse_seconds
+from cos_customizer.customizer.spec.disk_layout import SIZE, size_in_bytes
 from cos_customizer.customizer.spec.script_checks import check_environment_secrets, check_environment_size
 
 MOST_LABELS = 64
@@ -108,11 +109,21 @@ def _check_timeout(text: str) -> str:
     return format_duration(seconds)
 
 
+def _number_as_text(value: Any) -> Any:
+    """A number of YAML as it would be written in quotes; what is none is left for others to refuse."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 def _seconds_of(value: Any) -> Any:
     """A duration as a number of seconds; what is none is left for others to refuse."""
     if isinstance(value, str) and not re.fullmatch(r"[+-]?[0-9_]+", value):
         return parse_seconds(value)
     return value
+
+
+def _check_oem_size(text: str) -> str:
+    size_in_bytes(text)
+    return text
 
 
 def _check_context_path(path: str) -> str:
@@ -146,6 +157,7 @@ ContextPath = Annotated[NonEmpty, AfterValidator(_check_context_path)]
 Zones = Annotated[list[ResourceName], AfterValidator(_each_once)]
 ServiceAccount = Annotated[NonEmpty, AfterValidator(_check_service_account)]
 KmsKey = Annotated[str, AfterValidator(_check_kms_key), _spelled(_KMS_KEY)]
+OemSize = Annotated[str, BeforeValidator(_number_as_text), AfterValidator(_check_oem_size), _spelled(SIZE)]
 Licenses = Annotated[list[str], AfterValidator(_shorten_licenses)]
 Timeout = Annotated[str, BeforeValidator(str), AfterValidator(_check_timeout), _spelled(_GO_DURATION)]
 PositiveDuration = Annotated[str, BeforeValidator(str), AfterValidator(check_time_limit)]

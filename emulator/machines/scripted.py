@@ -21,12 +21,12 @@ from cos_customizer.emulator.patterns import Pattern
 Event = Mapping[str, Any]
 """One thing that a machine does: `after` (seconds after the event before, on the emulator's clock; 0 = at once), with
 either `text` or `base64` on a `port` (3 by default), `guest_attributes` (`NAMESPACE/KEY` → value), `power_off`, `crash`
-(both stop it), or `reboot` (nothing is seen of it; the events after it are those of the next boot). A `text` may
+(both stop it), `disk_gb` (waits until the boot disk has as many GB), or `reboot` (nothing is seen of it; the events after it are those of the next boot). A `text` may
 contain `${variable}`."""
 
 Play = Callable[[MachineSpec], Sequence[Event]]
 
-EVENT_FIELDS = {"after", "port", "text", "base64", "guest_attributes", "power_off", "crash", "reboot"}
+EVENT_FIELDS = {"after", "port", "text", "base64", "guest_attributes", "power_off", "crash", "disk_gb", "reboot"}
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
@@ -52,6 +52,8 @@ class Transcript:
         for event in self.events:
             if unknown := set(event) - EVENT_FIELDS:
                 raise ValueError(f"script: event with unknown {', '.join(sorted(unknown))}")
+            if not isinstance(event.get("disk_gb", 0), int):
+                raise ValueError("script: disk_gb must be a number of GB")
             if event.get("port", 3) not in SERIAL_PORTS:
                 raise ValueError(f"script: no serial port {event['port']}")
             said = event.get("guest_attributes", {})
@@ -179,8 +181,9 @@ class _Ring:
 class ScriptedMachine:
     """Plays events. They are played when the machine is looked at, as far as they are due: no thread is needed."""
 
-    def __init__(self, events: Sequence[Event], clock: Clock) -> None:
+    def __init__(self, events: Sequence[Event], clock: Clock, disk_gb: Callable[[], int] = lambda: 0) -> None:
         self._events = events
+        self._disk_gb = disk_gb
         self._clock = clock
         self._guest_attributes = GuestAttributes()
         self._rings = {port: _Ring() for port in SERIAL_PORTS}
@@ -263,7 +266,7 @@ class ScriptedMachine:
         while self._running and self._next < len(self._events):
             event = self._events[self._next]
             due = self._due + float(event.get("after", 0))
-            if due > now:
+            if due > now or self._disk_gb() < event.get("disk_gb", 0):
                 return
             self._due = due
             self._next += 1
@@ -292,18 +295,22 @@ class ScriptedBackend:
         self.transcripts = transcripts or Transcripts()
         self.clock = Clock()
         self.faults = Faults()
+        self._disk_sizes: dict[str, int] = {}
 
     def prepare(self) -> None:
         """Do nothing."""
 
     def create_disk(self, key: str, image: str | None, size_gb: int) -> None:
-        """Do nothing."""
+        """Remember its size."""
+        self._disk_sizes[key] = size_gb
 
     def delete_disk(self, key: str) -> None:
-        """Do nothing."""
+        """Forget it."""
+        self._disk_sizes.pop(key, None)
 
     def resize_disk(self, key: str, size_gb: int) -> None:
-        """Do nothing."""
+        """Remember its new size, which a transcript may wait for."""
+        self._disk_sizes[key] = size_gb
 
     def create_image(self, key: str, disk: str) -> int:
         """Return a plausible size in bytes."""
@@ -325,7 +332,8 @@ class ScriptedBackend:
 
     def machine(self, spec: MachineSpec) -> ScriptedMachine:
         """Return a machine that plays the transcript of this instance."""
-        return ScriptedMachine(self.transcripts.events(spec), self.clock)
+        events = self.transcripts.events(spec)
+        return ScriptedMachine(events, self.clock, lambda: self._disk_sizes.get(spec.boot_disk, 0))
 
     def close(self) -> None:
         """Do nothing."""

@@ -48,6 +48,10 @@ class KernelArgs(StepModel):
             ("reboot", "1" if self.reboot else ""),
         ]
 
+    def removes_argument(self, argument: str) -> bool:
+        """Whether the step removes an argument, or puts another in its place."""
+        return kernel_arguments.removes(self.remove, self.replace, argument)
+
     @classmethod
     def refine_schema(cls, schema: dict[str, Any]) -> None:
         """There must be something to do."""

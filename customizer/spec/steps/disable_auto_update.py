@@ -1,0 +1,29 @@
+"""The step that makes updates in place impossible."""
+
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+from cos_customizer.customizer.spec.step import StepModel
+
+MASKED = "systemd.mask=update-engine.service"
+"""What keeps the update engine from starting, whatever is on the disk."""
+
+
+class DisableAutoUpdate(StepModel):
+    """A step that keeps the image from being updated in place; the second root file system gives its room to STATE."""
+
+    repeatable: ClassVar[bool] = True
+    """Nothing is done twice, and the boot loader's file is whole at every moment."""
+    reclaims_root: ClassVar[bool] = True
+    kernel_arguments: ClassVar[tuple[str, ...]] = (MASKED,)
+
+    type: Literal["disable-auto-update"] = "disable-auto-update"
+
+    @property
+    def label(self) -> str:
+        """What people see."""
+        return self.name()
+
+    def settings(self, *, gpu: bool) -> Sequence[tuple[str, str]]:  # noqa: ARG002
+        """There is nothing to set."""
+        return ()

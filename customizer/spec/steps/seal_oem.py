@@ -1,0 +1,32 @@
+"""The step that seals the OEM partition."""
+
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+from cos_customizer.customizer.spec.step import StepModel
+from cos_customizer.customizer.spec.steps.disable_auto_update import MASKED
+
+
+class SealOem(StepModel):
+    """A step that seals the OEM partition: dm-verity checks each block that is read, and nothing can be written.
+
+    An update would bring a boot loader's file that knows nothing of it: so there are none in the image.
+    """
+
+    only_once: ClassVar[str] = "a sealed partition cannot be written to, and so not be sealed again"
+    repeatable: ClassVar[bool] = True
+    """The hash tree is made anew, and the boot loader's file is whole at every moment."""
+    reclaims_root: ClassVar[bool] = True
+    seals_oem: ClassVar[bool] = True
+    kernel_arguments: ClassVar[tuple[str, ...]] = (MASKED, "systemd.mask=usr-share-oem.mount")
+
+    type: Literal["seal-oem"] = "seal-oem"
+
+    @property
+    def label(self) -> str:
+        """What people see."""
+        return self.name()
+
+    def settings(self, *, gpu: bool) -> Sequence[tuple[str, str]]:  # noqa: ARG002
+        """There is nothing to set: the file system's size is the disk layout's."""
+        return ()
