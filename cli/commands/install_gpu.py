@@ -10,6 +10,7 @@ from cos_customizer.cli.command import BUILD_STEPS, command
 from cos_customizer.cli.flag import Flag, spec_fields
 from cos_customizer.cli.flag_kinds import ChoiceFlag, NegatingFlag, PathFlag, SwitchFlag
 from cos_customizer.cli.go_flags import see_help
+from cos_customizer.cli.noted_step import note_step
 from cos_customizer.cli.state import BuildState, StateDirectory
 from cos_customizer.cli.workdir import WORKDIR_FLAG, workdir_of
 from cos_customizer.customizer.errors import UsageError
@@ -89,11 +90,9 @@ def install_gpu(ctx: click.Context, /, **values: Any) -> int:
         gpu_drivers.check_architecture(architecture)
     if gpu_drivers.is_looked_up(step["version"]):
         _check_published(step["version"], step.get("md5sum", ""))
-    number = state.add_step({"type": "install-gpu", **step})
     tried = "not tried: no GPU" if values["no_gpu"] else f"tried with {values['gpu_type']}"
-    topic = f"step {number}"
-    click.echo(f"{topic:<14}install-gpu {gpu_drivers.version_number(step['version'])} ({tried})")
-    return 0
+    label = f"install-gpu {gpu_drivers.version_number(step['version'])} ({tried})"
+    return note_step(state, {"type": "install-gpu", **step}, label)
 
 
 def _checked(values: dict[str, Any]) -> dict[str, Any]:

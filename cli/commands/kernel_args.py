@@ -8,6 +8,7 @@ from cos_customizer.cli.command import BUILD_STEPS, command
 from cos_customizer.cli.flag import Flag, spec_fields
 from cos_customizer.cli.flag_kinds import SwitchFlag
 from cos_customizer.cli.go_flags import see_help
+from cos_customizer.cli.noted_step import note_step
 from cos_customizer.cli.state import StateDirectory
 from cos_customizer.cli.workdir import WORKDIR_FLAG, workdir_of
 from cos_customizer.customizer.errors import UsageError
@@ -50,9 +51,7 @@ def kernel_args(ctx: click.Context, /, **values: Any) -> int:
     except ValueError as error:
         message = placed(message_of(error), FieldPath("steps.kernel-args"))
         raise UsageError(message, see_help("kernel-args")) from None
-    number = StateDirectory.named(workdir_of(ctx, values["local_state_workdir"])).add_step(
-        {"type": "kernel-args", **step}
+    state = StateDirectory.named(workdir_of(ctx, values["local_state_workdir"]))
+    return note_step(
+        state, {"type": "kernel-args", **step}, kernel_arguments.label(**changes, reboot=values["reboot"])
     )
-    topic = f"step {number}"
-    click.echo(f"{topic:<14}{kernel_arguments.label(**changes, reboot=values['reboot'])}")
-    return 0

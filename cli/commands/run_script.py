@@ -9,6 +9,7 @@ from cos_customizer.cli.flag import Flag
 from cos_customizer.cli.flag_kinds import MapFlag
 from cos_customizer.cli.flag_values import Candidates
 from cos_customizer.cli.go_flags import see_help
+from cos_customizer.cli.noted_step import note_step
 from cos_customizer.cli.state import BuildState, StateDirectory
 from cos_customizer.cli.workdir import WORKDIR_FLAG, workdir_of
 from cos_customizer.customizer.errors import CustomizerError, UsageError
@@ -127,9 +128,7 @@ def run_script(
     started.check_script("-script", script)
     _look_at(script, started)
     step = {"type": "run-script", "script": script, "env": env, "env_secrets": env_secret}
-    number = state.add_step({name: value for name, value in step.items() if value})
-    topic = f"step {number}"
     shown = [*(f"{name}={MASK}" for name in env), *(f"{name}={version}" for name, version in env_secret.items())]
     variables = f" (env {', '.join(shown)})" if shown else ""
-    click.echo(f"{topic:<14}run-script {script}{variables}")
-    return 0
+    given = {name: value for name, value in step.items() if value}
+    return note_step(state, given, f"run-script {script}{variables}")

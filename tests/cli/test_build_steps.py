@@ -350,7 +350,9 @@ BAD_FINISHES = [
     ([*REQUIRED, "-timeout=1"], "-timeout: '1' is not a duration"),
     ([*REQUIRED, "-output-file=/nowhere/at/all.json"], "-output-file: there is no directory '/nowhere/at'"),
     ([*REQUIRED, "-output-file=/"], "-output-file: '/' is a directory"),
-    ([*REQUIRED, "-oem-size=1G"], "-oem-size is not there yet"),
+    ([*REQUIRED, "-oem-size=1T"], "-oem-size (builder.oem_size): '1T' is no size: write a number with G, M, K or B"),
+    ([*REQUIRED, "-oem-size=15M"], "-oem-size (builder.oem_size): '15M' is less than 16M"),
+    ([*REQUIRED, "-sbom-input-path=a.json"], "-sbom-input-path is not there yet"),
 ]
 
 

@@ -122,7 +122,7 @@ def test_steps_that_are_not_there_yet_are_refused_by_name(name: str) -> None:
         assert refused.err.startswith(f"cos-customizer: {name} is not there yet\n  hint: ")
 
 
-@pytest.mark.parametrize("flag", ["-oem-size=1G", "-sbom-input-path=x", "-sbom-output-path=x"])
+@pytest.mark.parametrize("flag", ["-sbom-input-path=x", "-sbom-output-path=x"])
 def test_flags_that_are_not_there_yet_are_refused_by_name(flag: str) -> None:
     refused = run("finish-image-build", "-zone=z", flag)
     assert refused.code == 2

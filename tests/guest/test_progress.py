@@ -7,6 +7,8 @@ from cos_customizer.guest.progress import LINES_OF_FAILED_STEP, GuestProgress
 from cos_customizer.guest.protocol import (
     BuildFailed,
     BuildSucceeded,
+    DiskPhase,
+    DiskWanted,
     Event,
     OutputLine,
     StepFailed,
@@ -200,3 +202,15 @@ def test_warnings_of_the_guest_itself_are_notes_and_those_of_scripts_output() ->
         Note("builder VM", "/etc/a will not be in the image (COS keeps no /etc)", "warning"),
         ConsoleOutput(("then",)),
     ]
+
+
+def test_what_becomes_of_the_disk_is_noted_and_what_it_wants_once() -> None:
+    progress = GuestProgress(LABELS)
+    assert (progress.lays_out_disk, progress.disk_wanted) == (False, None)
+    news = progress.consume([DiskPhase("rebooting"), DiskWanted(11 << 30), DiskWanted(11 << 30), DiskPhase("moved")])
+    assert [(event.topic, event.text) for event in news if isinstance(event, Note)] == [
+        ("disk", "rebooting"),
+        ("disk", "the builder VM waits until it has 11 GB"),
+        ("disk", "moved"),
+    ]
+    assert (progress.lays_out_disk, progress.disk_wanted, progress.current) == (True, 11 << 30, 0)

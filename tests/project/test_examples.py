@@ -35,11 +35,14 @@ class Example:
     Attributes:
         steps: labels of its builder VM's steps.
         images: what they are called, but for what differs from run to run.
+        code: the workflow's exit code.
+        disk_gb: what the builder VM's disk grows to; 0: it does not.
     """
 
     steps: tuple[str, ...]
     images: tuple[str, ...]
     code: int = 0
+    disk_gb: int = 0
 
 
 PRELOAD = ("run-script preload.sh",)
@@ -49,6 +52,7 @@ WORKFLOWS = {
     "side-by-side": Example(PRELOAD, ("web-r42", "worker-r42")),
     "gpu": Example(("install-gpu default", *PRELOAD), ("my-gpu-image",), LEFT_OUT),
     "preload-containers": Example(PRELOAD, ("preloaded-",)),
+    "sealed-oem": Example(("run-script fill_oem.sh", "seal-oem", "run-script harden_boot.sh"), ("sealed-",), disk_gb=11),
     "family": Example(PRELOAD, ("web-",)),
     "scheduled": Example(PRELOAD, ("-agent-", "-web-")),
 }
@@ -64,7 +68,9 @@ def run_example(emulator: Emulator, tmp_path: Path, session_server: dict[str, st
     def run(name: str, *flags: str) -> "subprocess.CompletedProcess[str]":
         check = {"match": {"name": ".*-test"}, "variables": NONCE, "events": list(CHECKED)}
         emulator.scripts.add(check)
-        emulator.scripts.add({**succeeding(*WORKFLOWS[name].steps), "match": {"name": ".*-[0-9a-f]{10}"}})
+        example = WORKFLOWS[name]
+        says = succeeding(*example.steps, disk_gb=example.disk_gb)
+        emulator.scripts.add({**says, "match": {"name": ".*-[0-9a-f]{10}"}})
         kept = {variable: value for variable, value in os.environ.items() if not variable.startswith("PREFECT_")}
         server = {} if name == "minimal" else session_server
         environment = {**kept, **server, "TMPDIR": str(tmp_path / "tmp")}

@@ -170,6 +170,7 @@ def _refusals(undisturbed: Undisturbed) -> Iterator[Case]:
 
 
 _OPERATIONS = {
+    "resize": ("/disks/cos-customizer-[0-9a-f]{10}$",),
     "insert": ("/instances/cos-customizer-[0-9a-f]{10}$", "/instances/.*-test$", "/images/my-image$"),
     "delete": ("/instances/cos-customizer-[0-9a-f]{10}$", "/instances/.*-test$"),
     "patch": ("/images/my-image$",),

@@ -35,6 +35,8 @@ from cos_customizer.gcp.clients import connect
 
 FAMILY, IMAGE = f"mine-{os.getpid()}", "my-image"
 """A family for each process: its builds wait for each other on the Prefect server, which processes share."""
+DISK_GB = 11
+"""What the builder VM's disk grows to."""
 RECOVERY = 3 * 3600.0
 """Seconds on the emulator's clock after which VMs have ended by themselves, and whatever a fault holds up has come."""
 LATER = 40 * 24 * 3600.0
@@ -56,7 +58,7 @@ _RECIPE: dict[str, Any] = {
     "context": {"path": "context"},
     "scratch": {"bucket": BUCKET, "workdir": "work"},
     "steps": [{"type": "run-script", "script": "preload.sh"}],
-    "builder": {"project": PROJECT, "zones": ["us-west1-b"]},
+    "builder": {"project": PROJECT, "zones": ["us-west1-b"], "disk_size_gb": DISK_GB, "oem_size": "1G"},
     "verify": {"boot": True, "scripts": [{"script": "check.sh"}]},
 }
 
@@ -210,7 +212,10 @@ class FaultPlace:
                 compute.image(name, family=FAMILY)
             emulator.scripts.add({**succeeding("run-script check.sh"), "match": {"name": ".*-test"}})
             emulator.scripts.add(
-                {**succeeding("run-script preload.sh"), "match": {"name": "cos-customizer-[0-9a-f]{10}"}}
+                {
+                    **succeeding("run-script preload.sh", disk_gb=DISK_GB),
+                    "match": {"name": "cos-customizer-[0-9a-f]{10}"},
+                }
             )
             emulator.calls.clear()
             self._free_family()

@@ -25,9 +25,12 @@ def marker(text: str, after: float = 0.0) -> dict[str, Any]:
     return said(f"\n{kind}[${{nonce}}]:{rest}\n", after)
 
 
-def succeeding(*labels: str, seconds: float = 0.0) -> dict[str, Any]:
-    """Every step succeeds, after `seconds` in all."""
+def succeeding(*labels: str, seconds: float = 0.0, disk_gb: int = 0) -> dict[str, Any]:
+    """Every step succeeds, after `seconds` in all; before the first one the guest waits for a disk of so many GB."""
     events: list[dict[str, Any]] = []
+    if disk_gb:
+        wants = marker(f"BuildDisk: wants {disk_gb << 30}")
+        events += [wants, wants, {"disk_gb": disk_gb, **marker("BuildDisk: OEM has its new size")}]
     for number, label in enumerate(labels, start=1):
         events += [
             marker(f"BuildStep: {number} started {label}", seconds / len(labels)),
