@@ -136,8 +136,8 @@ recall_layout() {
   [[ ! $remark ]] || say "$remark"
   [[ ! $oem_start ]] || ! is_held "$(device_of 8)" || fail "OEM is sealed in the source image, and cannot become larger"
   [[ ! $oem_start ]] || oem_was="${starts[8]} ${sizes[8]}"
-  tell_targets >"$state/layout/targets.part" && sync "$state/layout/targets.part" &&
-    mv "$state/layout/targets.part" "$state/layout/targets" && sync "$state/layout" || fail "cannot write to $state"
+  { tell_targets >"$state/layout/targets.part" && sync "$state/layout/targets.part" &&
+    mv "$state/layout/targets.part" "$state/layout/targets" && sync "$state/layout"; } || fail "cannot write to $state"
 }
 
 tell_targets() {

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# shellcheck disable=SC2154 # variables of build.sh
+# shellcheck disable=SC2034,SC2154 # results are read by others; variables of build.sh
 # Changes the boot menu: efi/boot/grub.cfg on partition 12, EFI-SYSTEM. A step opens it, changes its kernel lines by a
 # function of its own, and saves it.
 

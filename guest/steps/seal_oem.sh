@@ -52,7 +52,7 @@ set_apart() {
 
 # make_tree <device> <salt>: prints the root hash, or what is wrong. /run may be mounted noexec: the tool runs elsewhere.
 make_tree() {
-  local place=$directory/exec digest code
+  local place=$directory/exec digest
   mkdir -p "$place" && mount -t tmpfs -o mode=0700,nosuid,nodev,exec,size=1m tmpfs "$place" || return
   trap 'umount "$directory/exec"' EXIT
   cp "$directory/tools/verity_tree" "$place/verity_tree" && chmod 0500 "$place/verity_tree" || return

@@ -224,11 +224,11 @@ def disk(tmp_path: Path) -> Disk:
 @needs_sfdisk
 @pytest.mark.parametrize("to", [20 * MIB - 8, 20 * MIB + 8, 10 * MIB, 30 * MIB, 50 * MIB + 24])
 def test_data_moves_to_where_it_overlaps_itself_and_all_else_stays(disk: Disk, to: int) -> None:
-    done = disk.bash(f"move 1 {to} ${{sizes[1]}}")
+    done = disk.bash(f"change_table 3 size=8; move 1 {to} ${{sizes[1]}}")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("mark: moving STATE (40 MiB) from 20 MiB to ")
     after = {number: (begin, size, name, "") for number, (begin, size, name) in disk.table.items()}
-    assert disk.partitions() == after | {1: (to, 40 * MIB + 13, "STATE", "")}
+    assert disk.partitions() == after | {1: (to, 40 * MIB + 13, "STATE", ""), 3: (8 * MIB, 8, "ROOT-A", "")}
     assert disk.read(to, 40 * MIB + 13) == disk.content[1]
     assert disk.read(3 * MIB, MIB + 8) == disk.content[8]
 
@@ -252,7 +252,7 @@ def test_a_partition_that_moves_can_become_larger_and_keeps_its_attributes_and_u
 @needs_sfdisk
 def test_a_move_that_is_cut_off_leaves_a_partition_that_is_known_to_be_lost(disk: Disk) -> None:
     # Killed as if the machine were: between two pieces of the copy.
-    done = disk.bash("dd() { command dd \"$@\"; kill -KILL $BASHPID $$; }; move 1 $((21 * 2048)) ${sizes[1]}")
+    done = disk.bash('dd() { command dd "$@"; kill -KILL $$ $BASHPID; }; move 1 $((21 * 2048)) ${sizes[1]}')
     assert done.returncode == -9
     begin, size, _, attributes = disk.partitions()[1]
     assert (begin, size, attributes) == (20 * MIB, 40 * MIB + 13, "GUID:62")
@@ -282,7 +282,7 @@ def test_a_partition_shrinks_and_a_disk_that_has_grown_takes_more(disk: Disk) ->
 
 
 def test_sizes_are_told_with_commas() -> None:
-    told = bash('for mib in 0 999 1000 2046 1234567; do mib $((mib * 2048 + 5)); echo; done').stdout.splitlines()
+    told = bash("for mib in 0 999 1000 2046 1234567; do mib $((mib * 2048 + 5)); echo; done").stdout.splitlines()
     assert told == ["0 MiB", "999 MiB", "1,000 MiB", "2,046 MiB", "1,234,567 MiB"]
 
 

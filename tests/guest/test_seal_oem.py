@@ -144,7 +144,7 @@ REFUSED = {
         """line 1 of grub.cfg has quotation marks in an unknown way: dm-mod.create="vroot,,,ro,"'0 8'""",
     ),
     "too long": (
-        f'linux /a {"x" * 1300} cros_efi dm-mod.create="{ROOT_NEW}"\n',
+        f'linux /a {"x" * 1700} cros_efi dm-mod.create="{ROOT_NEW}"\n',
         "line 1 of grub.cfg is too long: the command line of /a would have",
     ),
 }

@@ -50,9 +50,7 @@ def tree_of(data: bytes, salt: bytes) -> tuple[bytes, str]:
     """Tree and root hash by the kernel's documentation: admin-guide/device-mapper/verity.rst, version 0."""
     tree, level = b"", data
     while len(level) > BLOCK:
-        digests = b"".join(
-            hashlib.sha256(level[at : at + BLOCK] + salt).digest() for at in range(0, len(level), BLOCK)
-        )
+        digests = b"".join(hashlib.sha256(level[at : at + BLOCK] + salt).digest() for at in range(0, len(level), BLOCK))
         level = digests + bytes(-len(digests) % BLOCK)
         tree = level + tree
     return tree, hashlib.sha256(level + salt).hexdigest()
