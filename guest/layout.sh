@@ -153,7 +153,7 @@ move_partitions() {
   find_moves
   ((${#moves[@]} > 0)) || return 0
   what=$(names_of "${moves[@]}")
-  [[ ! -e "$state/layout/moving $what" ]] || fail "the machine has rebooted, but $what was not moved"
+  [[ ! -e "$state/layout/moving $what" ]] || fail "the machine has rebooted, but this was not moved: $what"
   remember "moving $what"
   arm_move "${moves[@]}"
   restart "moving $what while the machine shuts down"

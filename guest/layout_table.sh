@@ -110,9 +110,9 @@ copy() {
 move() {
   local number=$1 to=$2 size=$3 old=${attributes[$1]} said
   if ((starts[number] != to)); then
-    mark_disk "moving ${names[number]} ($(mib "${sizes[number]}")) from $(mib "${starts[number]}") to $(mib "$to") of the disk"
     said=$(change_table "$number" "attrs=\"$old${old:+ }GUID:$moving\"") ||
       fail "cannot change the partition table: ${said%%$'\n'*}"
+    mark_disk "moving ${names[number]} ($(mib "${sizes[number]}")) from $(mib "${starts[number]}") to $(mib "$to") of the disk"
     copy "moving ${names[number]}" "$disk" "${starts[number]}" "$disk" "$to" "${sizes[number]}" >"$directory/copy" ||
       fail "cannot move ${names[number]}: $(<"$directory/copy")"
   fi
