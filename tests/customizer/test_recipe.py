@@ -227,7 +227,7 @@ def test_a_setting_answers_for_what_it_has_made() -> None:
     with pytest.raises(UsageError) as caught:
         recipe().with_settings(["labels.team=web", "steps.0.type=run-scirpt"]).spec()
     assert caught.value.message.splitlines() == [
-        "setting steps.0.type: steps.0.type must be one of run-script, install-gpu, kernel-args",
+        "setting steps.0.type: steps.0.type must be one of run-script, disable-auto-update, install-gpu, kernel-args, seal-oem",
         "setting labels.team: labels is not a field of a recipe",
     ]
     without = "".join(line for line in RECIPE.splitlines(keepends=True) if "scratch" not in line)
