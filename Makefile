@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all test-fast test-container test-vm container host-packages test-packages \
-  check-gcloud check-gpu check-python lint bench faults fuzz release docs recording site pictures venv lock clean
+  check-gcloud check-gpu check-python lint bench faults fuzz guest-tools release docs recording site pictures venv lock clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 18
@@ -60,6 +60,9 @@ faults: venv ## let builds run under every fault, signal and kill, and print a t
 
 bench: venv ## measure what performance is promised, against its limits (BENCH="--full" for the long ones)
 	@$(VENV)/bin/python -m benchmarks $(BENCH)
+
+guest-tools: ## build the programs that the guest brings along anew, and compare them with those that are there: [WRITE=1]
+	@make/guest_tools.sh
 
 release: venv ## make this commit a release (DATE=YYYYMMDD), or open the next one (NEXT=YYYYMMDD); docs/releasing.md
 	@$(VENV)/bin/python make/release.py $(if $(NEXT),next $(NEXT),release $(DATE))

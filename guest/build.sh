@@ -30,6 +30,10 @@ cd "$directory" || exit
 . "$directory/blocks.sh"
 # shellcheck source=cleanup.sh
 . "$directory/cleanup.sh"
+if [[ -e $directory/layout.sh ]]; then
+  # shellcheck source=layout.sh
+  . "$directory/layout.sh"
+fi
 for file in "$directory"/steps/*.sh; do
   # shellcheck source=/dev/null # of the kinds of step that the plan has
   . "$file"
@@ -55,6 +59,7 @@ main() {
   : >"$directory/running"
   keep_files
   stop_units update-engine.service # it would change the machine, or reboot it, under the scripts
+  ! declare -F lay_out_disk >/dev/null || lay_out_disk
   prepare_home
   [[ -d $state/context ]] || fetch_context
   record_plan

@@ -25,6 +25,11 @@ mark_step() {
   send "BuildStep[$nonce]: $*"
 }
 
+# mark_disk <what becomes of it>: while the boot disk is laid out anew.
+mark_disk() {
+  send "BuildDisk[$nonce]: $*"
+}
+
 # Ends the build with this last marker, and repeats it: the console can lose text. Does not return.
 conclude() {
   mkdir -p "$directory" && printf '%s\n' "$1" >"$directory/result"

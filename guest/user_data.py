@@ -40,7 +40,7 @@ SCRIPTS = (
 )
 """The files that every build needs. Those of a kind of step are only there if a step is of that kind."""
 
-LAYOUT_SCRIPTS = ("layout.sh",)
+LAYOUT_SCRIPTS = ("layout.sh", "layout_table.sh", "layout_plan.sh", "layout_move.sh", "steps/boot_disk.sh")
 """The files that a build needs which lays out its boot disk anew."""
 
 _FOLDER = Path(__file__).parent

@@ -10,7 +10,10 @@ stage 'host packages'
 if [[ ${1:-} == tests ]]; then
   what='to run the tests'
   missing=()
-  command -v curl > /dev/null || missing=(curl)
+  PATH=$PATH:/usr/sbin:/sbin # not every user's has them
+  for each in curl:curl sfdisk:fdisk veritysetup:cryptsetup-bin; do
+    command -v "${each%:*}" > /dev/null || missing+=("${each#*:}")
+  done
 else
   what='to run virtual machines and to make their disk image'
   read -r -a missing < <("${VENV:-.venv}/bin/python" -c '

@@ -19,6 +19,7 @@ from cos_customizer.customizer.spec.script_checks import ENVIRONMENT_LIMIT
 from cos_customizer.customizer.spec.steps.kinds import STEP_KINDS
 from cos_customizer.guest.user_data import (
     DIRECTORY,
+    LAYOUT_SCRIPTS,
     SCRIPTS,
     USER_DATA_LIMIT,
     ContextObject,
@@ -96,7 +97,12 @@ def test_it_holds_the_scripts_as_they_are_the_unit_and_its_start() -> None:
         assert files(config)[f"{DIRECTORY}/{name}"] == (FOLDER / name).read_text(encoding="utf-8")
     steps = step_scripts(STEP_KINDS)
     others = {"one_command.sh"}  # a VM of its own: emulator boot
-    assert {str(path.relative_to(FOLDER)) for path in FOLDER.rglob("*.sh")} == {*SCRIPTS, *steps, *others}
+    assert {str(path.relative_to(FOLDER)) for path in FOLDER.rglob("*.sh")} == {
+        *SCRIPTS,
+        *LAYOUT_SCRIPTS,
+        *steps,
+        *others,
+    }
     assert (
         "ExecStart=/bin/bash /run/cos-customizer/build.sh"
         in files(config)["/run/systemd/system/cos-customizer.service"].splitlines()

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from support.waiting import PATIENCE, wait_for
 
+from cos_customizer.customizer.spec.disk_layout import DiskLayout
 from cos_customizer.emulator.machines.backend import STAND_IN, Backend, Machine, MachineSpec
 from cos_customizer.guest.protocol import PORT, Event, OutputLine, SerialParser
 from cos_customizer.guest.user_data import ContextObject, GuestStep, render_user_data
@@ -94,8 +95,8 @@ class Console:
         return [event for event in self.events if not isinstance(event, OutputLine)]
 
 
-def power_on(backend: Backend, name: str, image: str, attributes: dict[str, str]) -> Machine:
-    backend.create_disk(name, image, 10)
+def power_on(backend: Backend, name: str, image: str, attributes: dict[str, str], disk_gb: int = 10) -> Machine:
+    backend.create_disk(name, image, disk_gb)
     machine = backend.machine(
         MachineSpec(
             project="my-project",
@@ -114,9 +115,15 @@ def power_on(backend: Backend, name: str, image: str, attributes: dict[str, str]
 
 
 def build_of(
-    backend: Backend, storage: Storage, name: str, files: Mapping[str, bytes], steps: Sequence[GuestStep]
+    backend: Backend,
+    storage: Storage,
+    name: str,
+    files: Mapping[str, bytes],
+    steps: Sequence[GuestStep],
+    layout: DiskLayout | None = None,
+    disk_gb: int = 10,
 ) -> tuple[Machine, Console]:
-    """Start a build of these steps, with these files as its context."""
+    """Start a build of these steps, with these files as its context, on a disk that may be laid out anew."""
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as archive:
         for path, content in files.items():
@@ -126,8 +133,9 @@ def build_of(
     tar = stream.getvalue()
     storage.objects[f"{name}%2Fcontext.tar.gz"] = gzip.compress(tar)
     context = ContextObject("my-bucket", f"{name}/context.tar.gz", hashlib.sha256(tar).hexdigest())
-    user_data = render_user_data(steps, context, "n0nce")
-    machine = power_on(backend, name, STAND_IN, {"user-data": user_data, "storage-endpoint": storage.endpoint})
+    user_data = render_user_data(steps, context, "n0nce", layout=layout)
+    attributes = {"user-data": user_data, "storage-endpoint": storage.endpoint}
+    machine = power_on(backend, name, STAND_IN, attributes, disk_gb)
     return machine, Console(machine, "n0nce")
 
 
