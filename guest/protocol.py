@@ -9,8 +9,8 @@ bear the build's nonce, so that no script output can pass for one:
     BuildStep[nonce]: 2 failed exit 3
     BuildFailed[nonce]: step 2 exit 3
 
-or, in the end, `BuildSucceeded[nonce]:`. A build that lays out the boot disk anew tells of that before its first step, over
-as many reboots as it takes, and asks for a larger disk (in bytes), again and again until it has it:
+or, in the end, `BuildSucceeded[nonce]:`. A build that lays out the boot disk anew tells of that before its first
+step, over as many reboots as it takes, and asks for a larger disk (in bytes), again and again until it has it:
 
     BuildDisk[nonce]: copying the root file system to its other partition
     BuildDisk[nonce]: wants 12884901888

@@ -52,6 +52,4 @@ def kernel_args(ctx: click.Context, /, **values: Any) -> int:
         message = placed(message_of(error), FieldPath("steps.kernel-args"))
         raise UsageError(message, see_help("kernel-args")) from None
     state = StateDirectory.named(workdir_of(ctx, values["local_state_workdir"]))
-    return note_step(
-        state, {"type": "kernel-args", **step}, kernel_arguments.label(**changes, reboot=values["reboot"])
-    )
+    return note_step(state, {"type": "kernel-args", **step}, kernel_arguments.label(**changes, reboot=values["reboot"]))

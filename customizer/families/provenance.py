@@ -53,9 +53,9 @@ class Provenance:
 def fingerprint(spec: BuildSpec, source_id: str, context_sha256: str) -> str:
     """What sets an image apart from one that the same recipe made before: everything that can change its content.
 
-    That is the source image, the build context, steps and their environment, sizes of disk and OEM, key, licences, labels, storage
-    location, and what the image is verified by. Where and how it is built (zone, machine, network, time limit), and
-    what it is called, do not count.
+    That is the source image, the build context, steps and their environment, sizes of disk and OEM, key, licences,
+    labels, storage location, and what the image is verified by. Where and how it is built (zone, machine, network, time
+    limit), and what it is called, do not count.
 
     Args:
         spec: the build's specification.

@@ -64,8 +64,8 @@ class BuildResult(BaseModel):
     verification: tuple[StepResult, ...] = Field((), description="How the output image's verification scripts went.")
     durations: dict[str, float] = Field(
         default_factory=dict,
-        description="Seconds by phase: prepare, builder VM, boot, disk (if partitions move), steps, halt, image, test VM, test boot, verify, "
-        "release, clean-up; and in all: total.",
+        description="Seconds by phase: prepare, builder VM, boot, disk (if partitions move), steps, halt, image, "
+        "test VM, test boot, verify, release, clean-up; and in all: total.",
     )
     deprecated: tuple[str, ...] = Field((), description="Names of the family's images that were deprecated.")
     serial_log: str = Field("", description="gs:// URL of the builder VM's whole serial log, if it was stored.")

@@ -39,6 +39,9 @@ LONGEST_COMMAND_LINE = 2047
 BOOTED_BY = ("root", "dm", "dm-mod.create", "cros_efi")
 """Names of arguments that Container-Optimized OS does not boot without: where its root is, and how it is verified."""
 
+NO_UPDATES = "systemd.mask=update-engine.service"
+"""What keeps COS's update engine from starting, whatever is on the disk."""
+
 _WORD = re.compile(r'(?:[^ "]|"[^"]*")+')
 _NAME = re.compile(r"[A-Za-z0-9_][-A-Za-z0-9_.:/]*")
 _PLAIN = re.compile(r"[-A-Za-z0-9_.:/,=@%+^~!]*")

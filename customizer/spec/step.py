@@ -24,8 +24,8 @@ class StepModel(Model):
     Attributes:
         only_once: why a build can have one step of this kind; empty: it can have any number.
         repeatable: whether a step that a reboot has interrupted is run again; one that is not fails the build.
-        reclaims_root: whether the root file system that is not booted gives its room to OEM and STATE, because the image
-            is never updated in place.
+        reclaims_root: whether the root file system that is not booted gives its room to OEM and STATE, because the
+            image is never updated in place.
         seals_oem: whether it seals the OEM partition.
         kernel_arguments: what it adds to the kernel's command line, for good.
         type: the name of the kind.

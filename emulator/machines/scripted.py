@@ -21,8 +21,8 @@ from cos_customizer.emulator.patterns import Pattern
 Event = Mapping[str, Any]
 """One thing that a machine does: `after` (seconds after the event before, on the emulator's clock; 0 = at once), with
 either `text` or `base64` on a `port` (3 by default), `guest_attributes` (`NAMESPACE/KEY` → value), `power_off`, `crash`
-(both stop it), `disk_gb` (waits until the boot disk has as many GB), or `reboot` (nothing is seen of it; the events after it are those of the next boot). A `text` may
-contain `${variable}`."""
+(both stop it), `disk_gb` (it waits until the boot disk has as many GB), or `reboot` (nothing is seen of it; the events
+after it are those of the next boot). A `text` may contain `${variable}`."""
 
 Play = Callable[[MachineSpec], Sequence[Event]]
 

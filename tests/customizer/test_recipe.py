@@ -10,6 +10,7 @@ from support.specifications import FAULTS, RECIPE
 from cos_customizer.customizer.errors import UsageError
 from cos_customizer.customizer.spec.model import parse_spec
 from cos_customizer.customizer.spec.recipe import Recipe, apply_settings, parse_recipe, read_recipe
+from cos_customizer.customizer.spec.steps.kinds import STEP_KINDS
 
 
 def recipe(text: str = RECIPE, more: str = "", name: str = "r.yaml") -> Recipe:
@@ -227,7 +228,7 @@ def test_a_setting_answers_for_what_it_has_made() -> None:
     with pytest.raises(UsageError) as caught:
         recipe().with_settings(["labels.team=web", "steps.0.type=run-scirpt"]).spec()
     assert caught.value.message.splitlines() == [
-        "setting steps.0.type: steps.0.type must be one of run-script, install-gpu, kernel-args",
+        f"setting steps.0.type: steps.0.type must be one of {', '.join(STEP_KINDS)}",
         "setting labels.team: labels is not a field of a recipe",
     ]
     without = "".join(line for line in RECIPE.splitlines(keepends=True) if "scratch" not in line)

@@ -67,6 +67,7 @@ BEYOND = {
     "builder.machine_type: c3-highcpu-8 does not boot from",
     "builder.machine_type: e2-medium does not boot from",
     "builder.shielded_integrity_monitoring needs",
+    "builder.oem_size: '16'",
     "scratch.workdir: 'a\\nb'",
     "builder.labels: a builder VM can have at most 62",
     "output.labels.a: input should be a valid string",  # of YAML it is one

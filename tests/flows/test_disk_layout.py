@@ -78,9 +78,7 @@ FAILURES = {
         "the file system of OEM is damaged",
     ),
     "the guest asks for another size": (
-        script(
-            marker(f"BuildDisk: wants {13 << 30}"), marker(f"BuildStep: 1 started {LABELS[0]}"), *succeeded()
-        ),
+        script(marker(f"BuildDisk: wants {13 << 30}"), marker(f"BuildStep: 1 started {LABELS[0]}"), *succeeded()),
         "without asking for a larger disk",
     ),
 }

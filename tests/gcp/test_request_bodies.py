@@ -46,6 +46,9 @@ def builder_vm(architecture: str = "X86_64", timeout: str = "1h", **builder: Any
     return request_bodies.builder_vm(VmRequest(spec, BUILD, image.path, architecture, "the plan"), ZONE, NOW)
 
 
+SOURCE = ResolvedImage("cos-cloud", "cos-stable-68-10718-86-0", disk_size_gb=10, architecture="X86_64")
+
+
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("kind", ["builder_vm", "output_image", "deprecation"])
 def test_a_specification_gives_these_bodies(name: str, kind: str) -> None:
@@ -223,7 +226,7 @@ def test_the_user_data_carries_the_steps_and_where_the_context_is() -> None:
     spec = parse_spec({**MINIMAL, "steps": [{"script": "./lib/../a b.sh", "env": {"A": "it's"}}]})
     plan = next(
         file["content"]
-        for file in yaml.safe_load(request_bodies.user_data(spec, BUILD, "5f" * 32))["write_files"]
+        for file in yaml.safe_load(request_bodies.user_data(spec, BUILD, "5f" * 32, SOURCE))["write_files"]
         if file["path"].endswith("/plan.sh")
     )
     assert "step 1 run-script 'run-script a b.sh' 'script=a b.sh'" in plan
@@ -236,7 +239,7 @@ def test_steps_that_each_fit_and_together_do_not_are_refused() -> None:
     step = {"script": "a.sh", "env": {"BIG": "x" * 130_000}}
     spec = parse_spec({**MINIMAL, "steps": [step, step]})
     with pytest.raises(UsageError, match="environment variables"):
-        request_bodies.user_data(spec, BUILD, "0" * 64)
+        request_bodies.user_data(spec, BUILD, "0" * 64, SOURCE)
 
 
 def test_what_a_source_image_says_of_its_release_is_not_inherited() -> None:

@@ -52,7 +52,9 @@ WORKFLOWS = {
     "side-by-side": Example(PRELOAD, ("web-r42", "worker-r42")),
     "gpu": Example(("install-gpu default", *PRELOAD), ("my-gpu-image",), LEFT_OUT),
     "preload-containers": Example(PRELOAD, ("preloaded-",)),
-    "sealed-oem": Example(("run-script fill_oem.sh", "seal-oem", "run-script harden_boot.sh"), ("sealed-",), disk_gb=11),
+    "sealed-oem": Example(
+        ("run-script fill_oem.sh", "seal-oem", "run-script harden_boot.sh"), ("sealed-",), disk_gb=11
+    ),
     "family": Example(PRELOAD, ("web-",)),
     "scheduled": Example(PRELOAD, ("-agent-", "-web-")),
 }

@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
+from cos_customizer.customizer.spec.kernel_arguments import NO_UPDATES
 from cos_customizer.customizer.spec.step import StepModel
-
-MASKED = "systemd.mask=update-engine.service"
-"""What keeps the update engine from starting, whatever is on the disk."""
 
 
 class DisableAutoUpdate(StepModel):
@@ -15,7 +13,7 @@ class DisableAutoUpdate(StepModel):
     repeatable: ClassVar[bool] = True
     """Nothing is done twice, and the boot loader's file is whole at every moment."""
     reclaims_root: ClassVar[bool] = True
-    kernel_arguments: ClassVar[tuple[str, ...]] = (MASKED,)
+    kernel_arguments: ClassVar[tuple[str, ...]] = (NO_UPDATES,)
 
     type: Literal["disable-auto-update"] = "disable-auto-update"
 

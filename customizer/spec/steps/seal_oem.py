@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
+from cos_customizer.customizer.spec.kernel_arguments import NO_UPDATES
 from cos_customizer.customizer.spec.step import StepModel
-from cos_customizer.customizer.spec.steps.disable_auto_update import MASKED
 
 
 class SealOem(StepModel):
@@ -18,7 +18,7 @@ class SealOem(StepModel):
     """The hash tree is made anew, and the boot loader's file is whole at every moment."""
     reclaims_root: ClassVar[bool] = True
     seals_oem: ClassVar[bool] = True
-    kernel_arguments: ClassVar[tuple[str, ...]] = (MASKED, "systemd.mask=usr-share-oem.mount")
+    kernel_arguments: ClassVar[tuple[str, ...]] = (NO_UPDATES, "systemd.mask=usr-share-oem.mount")
 
     type: Literal["seal-oem"] = "seal-oem"
 
