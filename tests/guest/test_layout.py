@@ -30,6 +30,9 @@ GROWN_OEM = RECLAIMED | {8: (POINT, 500 * MIB, "OEM"), 1: (POINT + 500 * MIB, 12
 """A disk of an image that was made so before."""
 
 
+STAYS = "warning: OEM has 16 MiB, which is not less than the {} MiB that are wanted: it stays as it is"
+
+
 @dataclass
 class Planned:
     state: int
@@ -92,12 +95,12 @@ CASES: dict[str, tuple[dict[int, tuple[int, int, str]], float | None, bool, int,
     "no multiple of 4 KiB": (COS, 100.005, False, 11, Planned(8704000 + 204808, 8704000, 204808), [1, 8]),
     "as it is": (
         COS, 16, False, 10,
-        Planned(8704000, remark="warning: OEM has 16 MiB, which is not less than the 16 MiB that are wanted: it stays as it is"),
+        Planned(8704000, remark=STAYS.format(16)),
         [],
     ),
     "less than it has, reclaimed": (
         RECLAIMED, 15, True, 10,
-        Planned(POINT, remark="warning: OEM has 16 MiB, which is not less than the 15 MiB that are wanted: it stays as it is"),
+        Planned(POINT, remark=STAYS.format(15)),
         [1],
     ),
     "the disk has not grown": (

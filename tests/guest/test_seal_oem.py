@@ -1,4 +1,4 @@
-"""What seal-oem and disable-auto-update make of boot menus, in the forms that milestones of COS have had; run by bash."""
+"""What seal-oem and disable-auto-update make of boot menus in the forms of old and new milestones of COS, by bash."""
 
 from pathlib import Path
 

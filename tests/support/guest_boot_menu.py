@@ -1,4 +1,4 @@
-"""As much of a builder VM as steps see that change the boot menu: a disk in /sys, its partition 12, the kernel's command line."""
+"""As much of a builder VM as steps see that change the boot menu: a disk, its partition 12, the command line."""
 
 import re
 import subprocess
