@@ -12,6 +12,7 @@ from cos_customizer.customizer.durations import human_duration
 from cos_customizer.customizer.errors import BuildFailedError, ConflictError, CustomizerError, NotFoundError
 from cos_customizer.customizer.fields import FieldPath, Message
 from cos_customizer.customizer.reporting.events import Event, Note, Stage, StepChange, publish
+from cos_customizer.customizer.spec.script_checks import REPEAT_AFTER_REBOOT
 from cos_customizer.gcp.serial_console import SerialConsole
 from cos_customizer.guest.progress import GuestProgress
 from cos_customizer.guest.protocol import SerialParser
@@ -48,6 +49,14 @@ _HINTS = (
     _Hint(
         "Permission denied",
         "most of COS's file systems are mounted noexec: run programs of yours through their interpreter.",
+    ),
+    _Hint(
+        "was interrupted by a reboot before it finished",
+        Message(
+            "a script that ends by `exit 3010` is followed by a reboot, and by the next step; {} runs one again from its "
+            "beginning.",
+            FieldPath(REPEAT_AFTER_REBOOT.path, True),
+        ),
     ),
     _Hint("Connection timed out", "without an external address the network needs Cloud NAT or Private Google Access."),
 )
@@ -264,7 +273,8 @@ class GuestConsole:
         if failed is None:
             return None
         output = tuple(self.progress.tail)
-        hint = next((known.hint for known in _HINTS for line in reversed(output) if known.text in line), "")
+        said = (*output, failed.reason)
+        hint = next((known.hint for known in _HINTS for line in reversed(said) if known.text in line), "")
         if failed.step is None:
             what = "verification" if self._verifies else "build"
             return BuildFailedError(f"the {what} failed on the {self._vm}: {failed.reason}", hint, output)

@@ -23,14 +23,12 @@ class StepModel(Model):
 
     Attributes:
         only_once: why a build can have one step of this kind; empty: it can have any number.
-        repeatable: whether a step that a reboot has interrupted is run again; one that is not fails the build.
         type: the name of the kind.
     """
 
     model_config = ConfigDict(json_schema_extra=_go_by_type)
 
     only_once: ClassVar[str] = ""
-    repeatable: ClassVar[bool] = False
 
     type: str
 
@@ -51,6 +49,11 @@ class StepModel(Model):
             gpu: whether the VM has a GPU.
         """
         raise NotImplementedError
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether the step is run again when a reboot has interrupted it; one that is not fails the build."""
+        return False
 
     @property
     def secrets(self) -> Sequence[tuple[str, str]]:

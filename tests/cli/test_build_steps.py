@@ -188,6 +188,17 @@ def test_run_script_is_written_down(started: StateDirectory) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("flag", "written"),
+    [("-repeat-after-reboot", {"repeat_after_reboot": True}), ("-repeat-after-reboot=false", {})],
+)
+def test_whether_a_script_is_repeated_after_a_reboot_is_written_down(
+    started: StateDirectory, flag: str, written: dict[str, bool]
+) -> None:
+    assert run("run-script", "-script=preload.sh", flag).code == 0
+    assert started.read().spec["steps"] == [{"type": "run-script", "script": "preload.sh", **written}]
+
+
 def test_secrets_are_written_down_by_their_names(started: StateDirectory) -> None:
     more = run(
         "run-script", "-script=preload.sh", "-env=A=1", f"-env-secret=B={VERSION},C={VERSION}", f"-env-secret=B={OTHER}"

@@ -114,7 +114,13 @@ def power_on(backend: Backend, name: str, image: str, attributes: dict[str, str]
 
 
 def build_of(
-    backend: Backend, storage: Storage, name: str, files: Mapping[str, bytes], steps: Sequence[GuestStep]
+    backend: Backend,
+    storage: Storage,
+    name: str,
+    files: Mapping[str, bytes],
+    steps: Sequence[GuestStep],
+    *,
+    makes_image: bool = True,
 ) -> tuple[Machine, Console]:
     """Start a build of these steps, with these files as its context."""
     stream = io.BytesIO()
@@ -126,7 +132,7 @@ def build_of(
     tar = stream.getvalue()
     storage.objects[f"{name}%2Fcontext.tar.gz"] = gzip.compress(tar)
     context = ContextObject("my-bucket", f"{name}/context.tar.gz", hashlib.sha256(tar).hexdigest())
-    user_data = render_user_data(steps, context, "n0nce")
+    user_data = render_user_data(steps, context, "n0nce", makes_image=makes_image)
     machine = power_on(backend, name, STAND_IN, {"user-data": user_data, "storage-endpoint": storage.endpoint})
     return machine, Console(machine, "n0nce")
 

@@ -47,6 +47,7 @@ TAKEN: list[dict[str, Any]] = [
     {"output.labels": {f"l{number}": "" for number in range(64)}},
     {"context.sha256": "0" * 64},
     {"steps": [{"script": "a", "env": {"A": ""}, "env_secrets": {"B": SECRET, "c_1": SECRET}}]},
+    {"steps": [{"script": "a", "repeat_after_reboot": True}]},
     {"verify.scripts": ["a", {"script": "b", "env_secrets": {"B": SECRET.replace("latest", "7")}}]},
     {"builder.service_account": "builder@my-project.iam.gserviceaccount.com"},
     {"builder.kms_key": "projects/p/locations/global/keyRings/r/cryptoKeys/k/cryptoKeyVersions/3"},
@@ -144,6 +145,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"steps": [{"script": "a", "env": {"1": ""}}]}, "steps.0.env: '1' is not a valid environment variable"),
     ({"steps": [{"script": "a", "env": {"A": 1}}]}, "steps.0.env.A: input should be a valid string"),
     ({"steps": [{"script": "a", "env": {"A": "x" * 131072}}]}, "steps.0.env: the environment has 131,074 bytes"),
+    ({"steps": [{"script": "a", "repeat_after_reboot": "3010"}]}, "steps.0.repeat_after_reboot must be true or false"),
     (
         {"steps": [{"script": "a", "env_secrets": {"A": "projects/p1/secrets/s"}}]},
         "steps.0.env_secrets: A names a secret and not which version of it: add /versions/latest",
