@@ -12,6 +12,7 @@ from cos_customizer.customizer.durations import human_duration
 from cos_customizer.customizer.errors import BuildFailedError, ConflictError, CustomizerError, NotFoundError
 from cos_customizer.customizer.fields import FieldPath, Message
 from cos_customizer.customizer.reporting.events import Event, Note, Stage, StepChange, publish
+from cos_customizer.customizer.spec.options import SPOT
 from cos_customizer.customizer.spec.script_checks import REPEAT_AFTER_REBOOT
 from cos_customizer.gcp.serial_console import SerialConsole
 from cos_customizer.guest.progress import GuestProgress
@@ -73,6 +74,7 @@ class GuestConsole:
         nonce: the build's.
         labels: of the steps, in order.
         stage: what the steps are for.
+        preempted: says of a VM that is gone whether Compute Engine has taken it back.
     """
 
     def __init__(
@@ -83,9 +85,11 @@ class GuestConsole:
         nonce: str,
         labels: list[str],
         stage: Stage = "build",
+        preempted: Callable[[], bool] = lambda: False,
     ) -> None:
         self._console = console
         self._status = status
+        self._preempted = preempted
         self._store = store
         self._parser = SerialParser(nonce)
         self.progress = GuestProgress(labels, stage)
@@ -252,6 +256,12 @@ class GuestConsole:
         where = f"during {self.progress.label(number)}" if number else "before the first step"
         if self.progress.succeeded:
             where = "after its last step"
+        if self._preempted():
+            return BuildFailedError(
+                f"the {self._vm} was preempted {where}: Compute Engine has taken the spot VM back",
+                Message("build again; without {}, it keeps its VM.", FieldPath(SPOT.path, True)),
+                tuple(self.progress.tail),
+            )
         return BuildFailedError(
             f"the {self._vm} {what} {where}",
             "a script that powers the VM off, a crash of the VM, or somebody who stopped it.",

@@ -3,16 +3,48 @@
 import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, StringConstraints, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, PlainValidator, StringConstraints, WithJsonSchema
 
 from cos_customizer.customizer import names
 from cos_customizer.customizer.durations import check_time_limit, format_duration, parse_duration, parse_seconds
+from cos_customizer.customizer.spec import instance_metadata
+from cos_customizer.customizer.spec.instance_metadata import check_metadata
+from cos_customizer.customizer.spec.scopes import check_scopes
 from cos_customizer.customizer.spec.script_checks import check_environment_secrets, check_environment_size
+from cos_customizer.customizer.spelling import did_you_mean
 
 MOST_LABELS = 64
 """Source: https://cloud.google.com/compute/docs/labeling-resources#requirements."""
 _LONGEST_TIMEOUT = 120 * 24 * 3600
 """Seconds: maxRunDuration is no longer. Source: https://cloud.google.com/compute/docs/instances/limit-vm-runtime."""
+_LONGEST_DESCRIPTION = 1700
+"""Characters. A description can have 2,048 of them, of which `Provenance` takes some 300 at most."""
+
+GUEST_OS_FEATURES = (
+    "BARE_METAL_LINUX_COMPATIBLE",
+    "BMSAI_CAPABLE",
+    "CCA_CAPABLE",
+    "GVNIC",
+    "IDPF",
+    "MULTI_IP_SUBNET",
+    "SECURE_BOOT",
+    "SEV_CAPABLE",
+    "SEV_LIVE_MIGRATABLE",
+    "SEV_LIVE_MIGRATABLE_V2",
+    "SEV_SNP_CAPABLE",
+    "SNP_SVSM_CAPABLE",
+    "SUSPEND_RESUME_COMPATIBLE",
+    "SUSPEND_SAFE_FPR",
+    "TDX_CAPABLE",
+    "UEFI_COMPATIBLE",
+    "VIRTIO_SCSI_MULTIQUEUE",
+    "WINDOWS",
+)
+"""Checked here, because Compute Engine would refuse an unknown one only when the image is made, after all the work.
+
+Source: https://cloud.google.com/compute/docs/reference/rest/v1/images, `guestOsFeatures[].type`.
+"""
+
 _KMS_KEY = re.compile(r"projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+(/cryptoKeyVersions/[0-9]+)?")
 """Source: https://cloud.google.com/kms/docs/resource-hierarchy#retrieve_resource_id."""
 
@@ -115,6 +147,40 @@ def _seconds_of(value: Any) -> Any:
     return value
 
 
+def _check_features(features: list[str]) -> list[str]:
+    for feature in features:
+        if feature not in GUEST_OS_FEATURES:
+            hint = did_you_mean(feature.upper(), GUEST_OS_FEATURES)
+            raise ValueError(f"there is no guest OS feature {feature!r}: {hint or ', '.join(GUEST_OS_FEATURES)}")
+    return list(dict.fromkeys(features))
+
+
+def _check_inherited(given: Any) -> bool | list[str]:
+    if isinstance(given, bool):
+        return given
+    if not isinstance(given, list):
+        raise ValueError("it must be true, false, or a list of keys of labels")
+    for key in given:
+        if not isinstance(key, str):
+            raise ValueError(f"{key!r} is not a key of a label")
+        names.check_label(key, "")
+    return list(dict.fromkeys(given))
+
+
+def _check_location(location: str) -> str:
+    if re.search(r"[\s,]", location):
+        raise ValueError(f"{location!r} is more than one: Compute Engine keeps an image in one region or multi-region")
+    return location
+
+
+def _check_description(text: str) -> str:
+    if len(text) > _LONGEST_DESCRIPTION:
+        raise ValueError(
+            f"{len(text):,} characters are too many: beside what the build adds, there is room for {_LONGEST_DESCRIPTION:,}"
+        )
+    return text.strip()
+
+
 def _check_context_path(path: str) -> str:
     names.bucket_and_object(path)
     return path
@@ -147,6 +213,22 @@ Zones = Annotated[list[ResourceName], AfterValidator(_each_once)]
 ServiceAccount = Annotated[NonEmpty, AfterValidator(_check_service_account)]
 KmsKey = Annotated[str, AfterValidator(_check_kms_key), _spelled(_KMS_KEY)]
 Licenses = Annotated[list[str], AfterValidator(_shorten_licenses)]
+Scopes = Annotated[list[str], AfterValidator(check_scopes)]
+InstanceMetadata = Annotated[
+    dict[str, str], AfterValidator(check_metadata), _mapping(instance_metadata.KEY, {"type": "string"})
+]
+GuestOsFeatures = Annotated[
+    list[str],
+    AfterValidator(_check_features),
+    WithJsonSchema({"type": "array", "items": {"enum": list(GUEST_OS_FEATURES)}}),
+]
+InheritedLabels = Annotated[
+    bool | list[str],
+    PlainValidator(_check_inherited),
+    WithJsonSchema({"anyOf": [{"type": "boolean"}, {"type": "array", "items": _text_schema(names.LABEL_KEY)}]}),
+]
+StorageLocation = Annotated[NonEmpty, AfterValidator(_check_location)]
+Description = Annotated[NonEmpty, AfterValidator(_check_description)]
 Timeout = Annotated[str, BeforeValidator(str), AfterValidator(_check_timeout), _spelled(_GO_DURATION)]
 PositiveDuration = Annotated[str, BeforeValidator(str), AfterValidator(check_time_limit)]
 Seconds = Annotated[int, BeforeValidator(_seconds_of)]
