@@ -3,7 +3,7 @@
 MISSING_COMMANDS = {
     "seal-oem": "The OEM partition cannot be sealed yet.",
     "disable-auto-update": "Automatic updates are disabled on the builder VM only, by its metadata.",
-    "anthos-installer-install": "What it installs from is not public, so it cannot be tried; a run-script step can install it.",
+    "anthos-installer-install": "What it installs from is not public; a run-script step can install it.",
 }
 """Build steps, and what to know of their absence."""
 

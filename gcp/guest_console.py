@@ -54,8 +54,8 @@ _HINTS = (
     _Hint(
         "was interrupted by a reboot before it finished",
         Message(
-            "a script that ends by `exit 3010` is followed by a reboot, and by the next step; {} runs one again from its "
-            "beginning.",
+            "a script that ends by `exit 3010` is followed by a reboot, and by the next step; {} runs one again from "
+            "its beginning.",
             FieldPath(REPEAT_AFTER_REBOOT.path, True),
         ),
     ),

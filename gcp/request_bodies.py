@@ -58,7 +58,7 @@ def expiry(timeout: float, now: float) -> float:
 
 
 def machine_type_of(spec: BuildSpec, architecture: str) -> str:
-    """The machine type: the one asked for, or the smallest that holds the GPU, is confidential, or fits the source image.
+    """The machine type: the one asked for, or the smallest that holds the GPU, is confidential, or fits the source.
 
     Args:
         spec: the build's specification.

@@ -106,7 +106,7 @@ yield_to_shutdown() {
   exit 0
 }
 
-# asks_for_reboot <exit code> <function>: whether it is of a kind that asks for a reboot by this exit code, having succeeded.
+# asks_for_reboot <exit code> <function>: whether steps of this kind ask for a reboot by it. Then they have succeeded.
 asks_for_reboot() {
   declare -F "asks_for_reboot_${2#step_}" >/dev/null && "asks_for_reboot_${2#step_}" "$1"
 }

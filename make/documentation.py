@@ -160,7 +160,10 @@ def _fields(path: str) -> str:
 
 def _value_of(about: dict[str, Any]) -> str:
     """What a field takes, for people."""
-    about = next((kind for kind in about.get("anyOf", []) if kind.get("type") != "null"), about)
+    kinds = [kind for kind in about.get("anyOf", []) if kind.get("type") != "null"] or [about]
+    if len(kinds) > 1:
+        return ", or ".join(map(_value_of, kinds))
+    (about,) = kinds
     if "enum" in about or "const" in about:
         return ", ".join(f"`{word}`" for word in about.get("enum", [about.get("const")]))
     kind = about.get("type")

@@ -100,8 +100,8 @@ def run_script(
     """Run a script of the build context on the builder VM.
 
     The script is only written down here; finish-image-build runs all scripts in the order of their run-script steps,
-    each with the build context as working directory. A script that fails, fails the build; one that ends by `exit 3010` is
-    followed by a reboot.
+    each with the build context as working directory. A script that fails, fails the build; one that ends by `exit 3010`
+    is followed by a reboot.
     """
     from cos_customizer.customizer import names
 

@@ -31,7 +31,7 @@ class Provenance:
     recipe: str
 
     def description(self, source_image: str, text: str | None = None) -> str:
-        """The image's description: what the user says of it, what it was made of as the original says it, a line for us.
+        """The image's description: what the user says of it, what it was made of (as the original says it), our line.
 
         Args:
             source_image: `projects/{project}/global/images/{image}`.
@@ -61,9 +61,9 @@ class Provenance:
 def fingerprint(spec: BuildSpec, source_id: str, context_sha256: str) -> str:
     """What sets an image apart from one that the same recipe made before: everything that can change its content.
 
-    That is the source image, the build context, steps and their environment, metadata, disk size, key, licences, labels,
-    description, features, storage location, and what the image is verified by. Where and how it is built (zone, machine, network, time limit), and
-    what it is called, do not count.
+    That is the source image, the build context, steps and their environment, metadata, disk size, key, licences,
+    labels, description, features, storage location, and what the image is verified by. Where and how it is built (zone,
+    machine, network, time limit), and what it is called, do not count.
 
     Args:
         spec: the build's specification.

@@ -65,8 +65,8 @@ OPTIONS = by_path(
     Option(
         MACHINE_TYPE.path,
         Message(
-            "Machine type of the builder VM. By default n1-standard-1, or the smallest that holds the GPU of {} or runs "
-            "as the Confidential VM of {}, or t2a-standard-1 for an arm64 image.",
+            "Machine type of the builder VM. By default n1-standard-1, or the smallest that holds the GPU of {} or "
+            "runs as the Confidential VM of {}, or t2a-standard-1 for an arm64 image.",
             GPU_TYPE,
             CONFIDENTIAL_VM,
         ),
@@ -110,8 +110,8 @@ OPTIONS = by_path(
     ),
     Option(
         "builder.metadata",
-        "Metadata of the builder VM beside the build's own, for scripts and for agents on the VM. Everybody with access to "
-        "the VM can read them.",
+        "Metadata of the builder VM beside the build's own, for scripts and for agents on the VM. Everybody with access "
+        "to the VM can read them.",
         dict,
     ),
     Option("builder.network_tags", "Network tags of the builder VM, for firewall rules.", list),
@@ -129,8 +129,8 @@ OPTIONS = by_path(
     ),
     Option(
         CONFIDENTIAL_VM.path,
-        "Run the builder VM as a Confidential VM, by AMD's SEV or SEV_SNP or by Intel's TDX. The source image must have been "
-        "made for it.",
+        "Run the builder VM as a Confidential VM, by AMD's SEV or SEV_SNP or by Intel's TDX. The source image must have "
+        "been made for it.",
     ),
     Option(
         SPOT.path,
@@ -168,7 +168,8 @@ OPTIONS = by_path(
     Option(
         INHERIT_LABELS.path,
         Message(
-            "Give the output image the source image's labels too, or those of them whose keys are given; those of {} win.",
+            "Give the output image the source image's labels too, or those of them whose keys are given; those of {} "
+            "win.",
             OUTPUT_LABELS,
         ),
         False,
@@ -184,8 +185,8 @@ OPTIONS = by_path(
     ),
     Option(
         "output.guest_os_features",
-        "Features of the guest operating system that the output image is to have beside those of the source image, which "
-        "Compute Engine hands on by itself.",
+        "Features of the guest operating system that the output image is to have beside those of the source image, "
+        "which Compute Engine hands on by itself.",
         list,
     ),
     Option(

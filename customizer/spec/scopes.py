@@ -24,7 +24,8 @@ _GCLOUD = {
     "trace": "trace.append",
     "userinfo-email": "userinfo.email",
 }
-_READ_STORAGE = {CLOUD_PLATFORM, *(f"{_PREFIX}devstorage.{name}" for name in ("read_only", "read_write", "full_control"))}
+_STORAGE = ("read_only", "read_write", "full_control")
+_READ_STORAGE = {CLOUD_PLATFORM, *(f"{_PREFIX}devstorage.{name}" for name in _STORAGE)}
 
 
 def check_scopes(scopes: Collection[str]) -> list[str]:

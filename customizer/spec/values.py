@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, PlainValidator, StringConstraints, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, PlainValidator, StringConstraints, TypeAdapter, ValidationError, WithJsonSchema
 
 from cos_customizer.customizer import names
 from cos_customizer.customizer.durations import check_time_limit, format_duration, parse_duration, parse_seconds
@@ -17,6 +17,8 @@ MOST_LABELS = 64
 """Source: https://cloud.google.com/compute/docs/labeling-resources#requirements."""
 _LONGEST_TIMEOUT = 120 * 24 * 3600
 """Seconds: maxRunDuration is no longer. Source: https://cloud.google.com/compute/docs/instances/limit-vm-runtime."""
+_SWITCH = TypeAdapter(bool)
+_LOCATION = re.compile(r"[^\s,]+")
 _LONGEST_DESCRIPTION = 1700
 """Characters. A description can have 2,048 of them, of which `Provenance` takes some 300 at most."""
 
@@ -156,10 +158,11 @@ def _check_features(features: list[str]) -> list[str]:
 
 
 def _check_inherited(given: Any) -> bool | list[str]:
-    if isinstance(given, bool):
-        return given
     if not isinstance(given, list):
-        raise ValueError("it must be true, false, or a list of keys of labels")
+        try:
+            return _SWITCH.validate_python(given)  # of a recipe it is a text
+        except ValidationError:
+            raise ValueError("it must be true, false, or a list of keys of labels") from None
     for key in given:
         if not isinstance(key, str):
             raise ValueError(f"{key!r} is not a key of a label")
@@ -168,17 +171,9 @@ def _check_inherited(given: Any) -> bool | list[str]:
 
 
 def _check_location(location: str) -> str:
-    if re.search(r"[\s,]", location):
+    if not _LOCATION.fullmatch(location):
         raise ValueError(f"{location!r} is more than one: Compute Engine keeps an image in one region or multi-region")
     return location
-
-
-def _check_description(text: str) -> str:
-    if len(text) > _LONGEST_DESCRIPTION:
-        raise ValueError(
-            f"{len(text):,} characters are too many: beside what the build adds, there is room for {_LONGEST_DESCRIPTION:,}"
-        )
-    return text.strip()
 
 
 def _check_context_path(path: str) -> str:
@@ -227,8 +222,8 @@ InheritedLabels = Annotated[
     PlainValidator(_check_inherited),
     WithJsonSchema({"anyOf": [{"type": "boolean"}, {"type": "array", "items": _text_schema(names.LABEL_KEY)}]}),
 ]
-StorageLocation = Annotated[NonEmpty, AfterValidator(_check_location)]
-Description = Annotated[NonEmpty, AfterValidator(_check_description)]
+StorageLocation = Annotated[NonEmpty, AfterValidator(_check_location), _spelled(_LOCATION)]
+Description = Annotated[str, StringConstraints(min_length=1, max_length=_LONGEST_DESCRIPTION, strip_whitespace=True)]
 Timeout = Annotated[str, BeforeValidator(str), AfterValidator(_check_timeout), _spelled(_GO_DURATION)]
 PositiveDuration = Annotated[str, BeforeValidator(str), AfterValidator(check_time_limit)]
 Seconds = Annotated[int, BeforeValidator(_seconds_of)]

@@ -223,7 +223,8 @@ def _family(machine_type: str) -> str:
 def _immobile(machine_type: str, body: dict[str, Any], accelerators: Sequence[dict[str, Any]]) -> str:
     """Return what keeps an instance from being migrated; see `immobile`.
 
-    Which machines are confidential: https://cloud.google.com/confidential-computing/confidential-vm/docs/supported-configurations.
+    Which machines can be confidential:
+    https://cloud.google.com/confidential-computing/confidential-vm/docs/supported-configurations.
 
     Raises:
         ApiError: 400 for a machine type that does not run as the Confidential VM that is asked for.

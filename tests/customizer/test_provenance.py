@@ -21,7 +21,11 @@ def test_an_image_s_description_tells_people_and_us_where_it_comes_from() -> Non
 
 @pytest.mark.parametrize(
     "words",
-    ["Web servers", "two\nlines", "Derivative of projects/p/global/images/other.\ncos-customizer: build=x source_id=1 recipe=y"],
+    [
+        "Web servers",
+        "two\nlines",
+        "Derivative of projects/p/global/images/other.\ncos-customizer: build=x source_id=1 recipe=y",
+    ],
 )
 def test_what_the_user_says_of_an_image_comes_before_that_and_changes_nothing_in_it(words: str) -> None:
     provenance = Provenance("0123456789", "42", "f" * 32)
@@ -39,7 +43,8 @@ def test_the_longest_description_fits(make_spec: SpecMaker) -> None:
 
 def test_descriptions_of_earlier_versions_are_still_read() -> None:
     text = "projects/p/global/images/i customized by cos-customizer\ncos-customizer: build=b source_id=1 recipe=r"
-    assert (Provenance.parse(text), Provenance.source_in(text)) == (Provenance("b", "1", "r"), "projects/p/global/images/i")
+    assert Provenance.parse(text) == Provenance("b", "1", "r")
+    assert Provenance.source_in(text) == "projects/p/global/images/i"
 
 
 @pytest.mark.parametrize(

@@ -314,7 +314,8 @@ def test_steps_of_other_kinds_do_not_ask_for_a_reboot_by_their_exit_code(machine
 
 
 def test_a_script_that_may_be_repeated_runs_from_its_beginning_after_a_reboot(machine: Guest) -> None:
-    cut = f"echo run >>{machine.folder}/runs; [[ $(wc -l <{machine.folder}/runs) == 2 ]] || {{ kill -9 $PPID; sleep 1; }}"
+    runs = machine.folder / "runs"
+    cut = f"echo run >>{runs}; [[ $(wc -l <{runs}) == 2 ]] || {{ kill -9 $PPID; sleep 1; }}"
     step = replace(machine.write("a.sh", cut), repeatable=True)
     with pytest.raises(subprocess.CalledProcessError):
         machine.build(step)
