@@ -6,7 +6,17 @@ from typing import Any
 import click
 
 from cos_customizer.cli.flag import Flag
-from cos_customizer.cli.flag_values import Choice, DelimitedPairs, Duration, Integer, Items, Pairs, PathType, Seconds, SwitchOrItems
+from cos_customizer.cli.flag_values import (
+    Choice,
+    DelimitedPairs,
+    Duration,
+    Integer,
+    Items,
+    Pairs,
+    PathType,
+    Seconds,
+    SwitchOrItems,
+)
 from cos_customizer.customizer.fields import Message, Option
 
 

@@ -1,11 +1,10 @@
 """Confidential VMs: which machines run as one, and by which technology (no pydantic here).
 
 Google's list is https://cloud.google.com/confidential-computing/confidential-vm/docs/supported-configurations. On
-2026-11-29 it could not be read whole. Checked that day against what builds on it:
-`confidentialComputeSupportedMachineSeries` of https://github.com/kubernetes-sigs/cluster-api-provider-gcp (SEV: n2d, c2d,
-c3d; SEV_SNP: n2d), its issue 1425 (TDX: c3), and the documentation of Terraform's `google_compute_instance` (SEV_SNP
-needs AMD Milan). Machine families of which none speaks, and which are not older than the technologies, are left to
-Compute Engine.
+2026-11-29 it could not be read whole. Checked that day against what builds on it: the supported machine series of
+https://github.com/kubernetes-sigs/cluster-api-provider-gcp (SEV: n2d, c2d, c3d; SEV_SNP: n2d), its issue 1425 (TDX:
+c3), and the documentation of Terraform's `google_compute_instance` (SEV_SNP needs AMD Milan). Machine families of which
+none speaks, and which are not older than the technologies, are left to Compute Engine.
 """
 
 TECHNOLOGIES = ("SEV", "SEV_SNP", "TDX")

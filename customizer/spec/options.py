@@ -110,8 +110,8 @@ OPTIONS = by_path(
     ),
     Option(
         "builder.metadata",
-        "Metadata of the builder VM beside the build's own, for scripts and for agents on the VM. Everybody with access "
-        "to the VM can read them.",
+        "Metadata of the builder VM beside the build's own, for scripts and agents on the VM. Everybody with access to "
+        "the VM can read them.",
         dict,
     ),
     Option("builder.network_tags", "Network tags of the builder VM, for firewall rules.", list),
@@ -129,8 +129,8 @@ OPTIONS = by_path(
     ),
     Option(
         CONFIDENTIAL_VM.path,
-        "Run the builder VM as a Confidential VM, by AMD's SEV or SEV_SNP or by Intel's TDX. The source image must have "
-        "been made for it.",
+        "Run the builder VM as a Confidential VM, by AMD's SEV or SEV_SNP or by Intel's TDX. The source image must "
+        "have been made for it.",
     ),
     Option(
         SPOT.path,

@@ -290,7 +290,7 @@ FIELDS: list[tuple[str, str, Any]] = [
     ("-inherit-labels=team,cost-centre", "output.inherit_labels", ["team", "cost-centre"]),
     ("-description=Web servers, of the shop", "output.description", "Web servers, of the shop"),
     ("-guest-os-features=GVNIC,IDPF", "output.guest_os_features", ["GVNIC", "IDPF"]),
-    ("-confidential-vm=sev_snp", "builder.confidential_vm", "SEV_SNP"),
+    ("-confidential-vm=SEV_SNP", "builder.confidential_vm", "SEV_SNP"),
     ("-spot", "builder.spot", True),
     ("-spot=false", "builder.spot", False),
     ("-metadata=a=1,b=x=y", "builder.metadata", {"a": "1", "b": "x=y"}),

@@ -60,9 +60,7 @@ def _stop_instance(project: str, zone: str, name: str) -> Response:
 @partly("what maintenance does to instances that are not spot VMs")
 def _simulate_maintenance(project: str, zone: str, name: str) -> Response:
     path = path_of_instance(project, zone, name)
-    return change(
-        project, "instances.simulateMaintenanceEvent", lambda: engine().instances.simulate_maintenance(path)
-    )
+    return change(project, "instances.simulateMaintenanceEvent", lambda: engine().instances.simulate_maintenance(path))
 
 
 @compute_api.post(f"{INSTANCES}/<name>/setLabels")
