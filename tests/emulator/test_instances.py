@@ -370,7 +370,7 @@ def test_confidential_vms_bring_their_conditions(
 def test_a_spot_vm_is_preempted_by_a_maintenance_event(compute: Compute, action: str, left: list[str]) -> None:
     vm = compute.create(scheduling={"provisioning_model": "SPOT", "instance_termination_action": action})
     assert (vm.scheduling.preemptible, vm.scheduling.automatic_restart) == (True, False)
-    names = {"project": PROJECT, "zone": ZONE, "instance": "vm"}
+    names: dict[str, Any] = {"project": PROJECT, "zone": ZONE, "instance": "vm"}
     compute.ok(compute.instances.simulate_maintenance_event_unary(**names))
     query = 'operationType = "compute.instances.preempted"'
     (preemption,) = compute.zone_operations.list(

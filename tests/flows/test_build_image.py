@@ -224,7 +224,7 @@ def test_a_vm_that_somebody_deletes_before_it_has_halted_is_said_to_be_deleted(
 
 def test_a_spot_vm_that_is_taken_back_says_so(emulator: Emulator, make_spec: SpecMaker) -> None:
     emulator.scripts.add(script(STARTED))
-    names = {"project": "my-project", "zone": "us-west1-b"}
+    names: dict[str, Any] = {"project": "my-project", "zone": "us-west1-b"}
 
     def preempt(event: Event) -> None:
         if isinstance(event, StepChange):

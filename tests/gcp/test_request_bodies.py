@@ -217,7 +217,7 @@ def test_whatever_key_of_metadata_the_build_sets_is_its_own() -> None:
 def test_every_feature_that_google_s_types_know_is_known() -> None:
     from google.cloud import compute_v1
 
-    there = {kind.name for kind in compute_v1.GuestOsFeature.Type} - {"UNDEFINED_TYPE", "FEATURE_TYPE_UNSPECIFIED"}
+    there = set(compute_v1.GuestOsFeature.Type.__members__) - {"UNDEFINED_TYPE", "FEATURE_TYPE_UNSPECIFIED"}
     assert there <= set(GUEST_OS_FEATURES)
 
 
