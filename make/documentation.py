@@ -125,11 +125,10 @@ def _flags(command: str) -> str:
 def _flag_table(flags: Iterable[FlagReference]) -> str:
     rows = ["| Flag | Default | Meaning |", "|---|---|---|"]
     for flag in flags:
-        name = f"{flag.name}={flag.value}" if flag.value else flag.name
         example = f" Example: `{flag.example}`." if flag.example else ""
         default = f"`{flag.default}`" if flag.default else ""
         text = flag.text.replace("|", r"\|")
-        rows.append(f"| `{name}` | {default} | {text}{example} |")
+        rows.append(f"| `{flag.written('=')}` | {default} | {text}{example} |")
     return "\n".join(rows) + "\n"
 
 
