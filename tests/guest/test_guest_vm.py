@@ -215,7 +215,7 @@ def test_scripts_that_ask_for_reboots_and_one_that_is_repeated(
         BuildSucceeded,
     ]
     text = [line for line in console.text if not line.startswith(("boot ", "fetched", "warning: "))]
-    assert text == [
+    assert text[:4] == [
         "step 1 asks for a reboot",
         "step 2 was interrupted by a reboot, and is run again",
         "whole",
