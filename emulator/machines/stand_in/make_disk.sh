@@ -19,9 +19,11 @@ for path in /bin /boot /etc /home /lib* /media /mnt /opt /root /sbin /srv /usr /
 mkdir -p root/{dev,proc,sys,run,tmp,mnt/disks,mnt/stateful_partition,usr/share/oem} "root/usr/lib/modules/$kernel"
 chmod 1777 root/tmp
 cp -r --remove-destination $data/overlay/. root
-chmod 755 root/usr/lib/stand-in/cloud-init-all root/usr/bin/{docker-credential-gcr,toolbox}
+chmod 755 root/usr/lib/stand-in/cloud-init-all root/usr/bin/{cgpt,docker-credential-gcr,rootdev,toolbox,update_engine_client}
 cp --remove-destination root/etc/os-release root/usr/lib/os-release
 : > root/etc/machine-id
+# The only one of systemd's generators that is called, by the initrd's leave.
+mv root/usr/lib/systemd/system-generators/systemd-debug-generator root/usr/lib/stand-in
 # shellcheck disable=SC2086  # these are patterns
 while read -r pattern; do rm -rf root/$pattern; done < $data/removed.txt
 # COS has no Python for its users: cloud-init keeps its own, off the PATH.
@@ -32,6 +34,7 @@ while read -r unit; do ln -sf /dev/null "root/etc/systemd/system/$unit"; done < 
 mkdir -p root/etc/systemd/system/sysinit.target.wants
 ln -sf ../cloud-init.service root/etc/systemd/system/sysinit.target.wants/
 ln -sf /lib/systemd/system/multi-user.target root/etc/systemd/system/default.target
+ln -sf ../update-engine.service root/usr/lib/systemd/system/multi-user.target.wants/
 # Started by docker.socket, when somebody wants docker.
 rm root/etc/systemd/system/multi-user.target.wants/{docker,containerd}.service
 
@@ -47,9 +50,14 @@ cp "tools/lib/modules/$kernel/modules."{order,builtin,builtin.modinfo} "root/usr
 depmod -b root "$kernel"
 bash $data/make_container.sh "tools/lib/modules/$kernel/kernel/fs/nls/nls_ascii.ko"
 
-# Initrd: busybox, the modules that the boot needs, in order.
+# Initrd: busybox, the modules that the boot needs, in order, and dmsetup with its libraries.
 mkdir -p boot/{bin,dev,modules,overlay,proc,r,sys}
 cp tools/bin/busybox boot/bin
+cp /usr/sbin/dmsetup boot/bin
+ldd /usr/sbin/dmsetup | grep -o '/[^ ]*' | while read -r library; do
+  mkdir -p "boot${library%/*}"
+  cp "$library" "boot$library"
+done
 for applet in cat chroot echo grep insmod ip mkdir mount poweroff sh switch_root udhcpc umount usleep; do
   ln -s busybox boot/bin/$applet
 done
@@ -66,14 +74,16 @@ mkdir -p state/home
 mv root/var state
 mkdir root/var
 
-# Disk: the partitions of COS, the one that grows last.
+# Disk: the partitions of COS in COS's order, the one that grows last. The root's slots have COS's size, and are mostly holes.
 root_mib=$(($(du -s --apparent-size --block-size=$mib root | cut -f1) * 110 / 100 + 24))
+slot_mib=$((root_mib * 102 / 100)) # with the hash tree
+[ $slot_mib -gt 2048 ] || slot_mib=2048
 at=1
 declare -A start=()
 table="label: gpt"
-partition() { # number, type, name, size in MiB
+partition() { # number, type, name, size in MiB, attributes
   start[$1]=$at
-  table+=$'\n'"disk.raw$1 : start=$((at * 2048)), size=$(($4 * 2048)), type=$2, name=\"$3\""
+  table+=$'\n'"disk.raw$1 : start=$((at * 2048)), size=$(($4 * 2048)), type=$2, name=\"$3\"${5:+, attrs=\"$5\"}"
   at=$((at + $4))
 }
 linux=0FC63DAF-8483-4772-8E79-3D69D8477DE4
@@ -87,12 +97,12 @@ partition 6 $kern KERN-C 1
 partition 7 $rootfs ROOT-C 1
 partition 9 $reserved reserved 1
 partition 10 $reserved reserved 1
-partition 2 $kern KERN-A 16
+partition 2 $kern KERN-A 16 GUID:48,56 # priority 1, successful
 partition 4 $kern KERN-B 16
 partition 8 $linux OEM 16
 partition 12 $esp EFI-SYSTEM 64
-partition 5 $rootfs ROOT-B 1
-partition 3 $rootfs ROOT-A "$root_mib"
+partition 5 $rootfs ROOT-B $slot_mib
+partition 3 $rootfs ROOT-A $slot_mib
 partition 1 $linux STATE 256
 truncate -s $((at + 1))M disk.raw
 sfdisk --quiet disk.raw <<< "$table"
@@ -108,6 +118,18 @@ filesystem 1 STATE 256 -J size=8 -i 16384 -d state
 filesystem 8 OEM 16 -O ^has_journal
 dd if=vmlinuz of=disk.raw bs=1M seek="${start[2]}" conv=notrunc status=none
 
+# The root is under dm-verity, by a hash that costs a boot without KVM less than COS's SHA-256.
+hash=blake2b-256
+sealed=$(python3 $data/verity_tree.py disk.raw $((start[3] * mib)) $((root_mib * 256)) $hash) # hash and salt
+verity_of() { # number of the partition: its entry of dm-mod.create
+  local partition
+  partition=PARTUUID=$(sfdisk --part-uuid disk.raw "$1")
+  echo "vroot,,,ro,0 $((root_mib * 2048)) verity 0 $partition $partition 4096 4096 $((root_mib * 256)) $((root_mib * 256))" \
+    "$hash $sealed"
+}
+common="console=ttyS0 quiet nokaslr norandmaps mitigations=off apparmor=0 tsc=reliable no_timer_check"
+sed -e "s|@COMMON@|$common|; s|@VERITY_A@|$(verity_of 3)|; s|@VERITY_B@|$(verity_of 5)|" $data/grub.cfg > grub.cfg
+
 # Boot loader: GRUB and its files on EFI-SYSTEM, its core image in RWFW, its boot sector in the MBR.
 grub=tools/usr/lib/grub/i386-pc
 tools/usr/bin/grub-mkimage -d $grub -O i386-pc -p /efi/boot -c $data/grub_early.cfg -o core.img \
@@ -117,9 +139,12 @@ truncate -s 64M esp
 export MTOOLS_SKIP_CHECK=1
 tools/usr/bin/mformat -i esp -c 16 -v EFI-SYSTEM ::
 tools/usr/bin/mmd -i esp ::efi ::efi/boot ::syslinux
-tools/usr/bin/mcopy -i esp $data/grub.cfg ::efi/boot/grub.cfg
-tools/usr/bin/mcopy -i esp vmlinuz ::syslinux/vmlinuz.A
-tools/usr/bin/mcopy -i esp initrd ::syslinux/initrd.A
+printf 'prioA=1\nprioB=0\n' > priority.cfg
+tools/usr/bin/mcopy -i esp grub.cfg priority.cfg ::efi/boot
+for slot in A B; do
+  tools/usr/bin/mcopy -i esp vmlinuz ::syslinux/vmlinuz.$slot
+  tools/usr/bin/mcopy -i esp initrd ::syslinux/initrd.$slot
+done
 dd if=esp of=disk.raw bs=1M seek="${start[12]}" conv=notrunc,sparse status=none
 
 poke() { # file, offset, bytes as printf escapes

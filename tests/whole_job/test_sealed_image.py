@@ -1,0 +1,74 @@
+"""An image with a sealed OEM partition on real machines, as the example makes it: workflow, verification, boot."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.builds import images
+from support.leftovers import leftovers
+from support.paths import EXAMPLES
+
+from cos_customizer.emulator.background import default_cache_dir
+from cos_customizer.emulator.server import Emulator
+
+pytestmark = [pytest.mark.vm, pytest.mark.usefixtures("prefect_server")]
+
+PROGRAM = "import sys; from cos_customizer.cli.main import main; sys.exit(main())"
+LOOK = r"""
+number() { read -r sectors < "/sys/block/sda/sda$1/size"; echo "$((sectors >> 11))"; }
+echo "OEM $(number 8) MiB, ROOT-A $(number 3) MiB"
+(($(stat -f -c '%b * %S' /mnt/stateful_partition) >> 20 > 7168)) && echo 'STATE is larger than 7168 MiB'
+echo "root is $(rootdev), on $(rootdev -s)"
+systemctl is-enabled update-engine.service usr-share-oem.mount
+mountpoint -q /usr/share/oem || echo 'OEM is not mounted'
+mkdir -p /tmp/oem && mount -t ext4 -o ro /dev/dm-1 /tmp/oem && cat /tmp/oem/app/app.conf /tmp/oem/app/version
+ls -d /var/lib/.cos-customizer* 2> /dev/null
+ls -A /home
+grep -o 'systemd.mask=[^ ]*' /proc/cmdline
+"""
+
+
+@pytest.fixture
+def cloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
+    """A local Compute Engine with real machines."""
+    with Emulator(tmp_path / "cloud", "qemu", cache_dir=default_cache_dir()) as running:
+        running.prepare()
+        for name, value in running.environment().items():
+            monkeypatch.setenv(name, value)
+        yield running
+
+
+def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-c", PROGRAM, "emulator", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_the_example_makes_an_image_whose_oem_partition_is_large_and_sealed(cloud: Emulator) -> None:
+    built = run("run-cloudbuild", str(EXAMPLES / "sealed-oem" / "cloudbuild.yaml"), "-substitutions=BUILD_ID=r7")
+    assert built.returncode == 0, built.stdout + built.stderr
+    for told in ("the builder VM waits until it has 11 GB", "step 2/3 seal-oem", "verification"):
+        assert told in built.stdout
+    image = images(cloud)["sealed-r7"]
+    assert (image["diskSizeGb"], image["family"]) == ("11", "sealed")
+    assert [license.partition("/projects/")[2] for license in image["licenses"]] == [
+        "my-project/global/licenses/sealed",
+        "cos-cloud/global/licenses/cos",
+    ]
+    assert leftovers(cloud) == []
+
+    seen = run("boot", "-family=sealed", "--", "bash", "-c", LOOK)
+    assert seen.stdout.splitlines() == [
+        "OEM 999 MiB, ROOT-A 0 MiB",
+        "STATE is larger than 7168 MiB",
+        "root is /dev/dm-0, on /dev/sda5",
+        "masked",
+        "masked",
+        "OEM is not mounted",
+        "listen = 0.0.0.0:8080",
+        "r7",
+        "systemd.mask=getty@tty1.service",
+        "systemd.mask=usr-share-oem.mount",
+        "systemd.mask=update-engine.service",
+    ], seen.stderr
