@@ -23,6 +23,8 @@ class Flag(click.Option):
     """
 
     takes_value: ClassVar[bool] = True
+    value_is_optional: ClassVar[bool] = False
+    """Whether `-flag` alone means something, too: then a value is never written after a blank."""
     placeholder: ClassVar[str] = "STRING"
     """What help calls its value, unless it has a better name."""
 
@@ -92,6 +94,8 @@ class Flag(click.Option):
 
     def signature(self) -> str:
         """The flag and its value as shown in help: `-script PATH`."""
+        if self.value_is_optional:
+            return f"-{self.flag}[={self.metavar}]"
         return f"-{self.flag} {self.metavar}" if self.takes_value else f"-{self.flag}"
 
     def explanation(self) -> list[str]:

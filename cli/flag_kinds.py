@@ -6,7 +6,17 @@ from typing import Any
 import click
 
 from cos_customizer.cli.flag import Flag
-from cos_customizer.cli.flag_values import Choice, DelimitedPairs, Duration, Integer, Items, Pairs, PathType, Seconds
+from cos_customizer.cli.flag_values import (
+    Choice,
+    DelimitedPairs,
+    Duration,
+    Integer,
+    Items,
+    Pairs,
+    PathType,
+    Seconds,
+    SwitchOrItems,
+)
 from cos_customizer.customizer.fields import Message, Option
 
 
@@ -64,6 +74,20 @@ class NegatingFlag(SwitchFlag):
         return not value
 
 
+class SwitchOrListFlag(Flag):
+    """A switch that may say for which items it is on: `-flag`, `-flag=a,b`, `-flag=false`."""
+
+    placeholder = "LIST"
+    value_is_optional = True
+
+    def __init__(self, flag: str, about: str | Option, **attributes: Any) -> None:
+        super().__init__(flag, about, type=SwitchOrItems(), **attributes)
+
+    def setting(self, value: str | int | bool) -> str:
+        """How one writes that its field has this value."""
+        return f"-{self.flag}" if value is True else super().setting(value)
+
+
 class IntegerFlag(Flag):
     """A flag that takes a whole number, as Go writes it: `50`, `0x32`, `5_0`."""
 
@@ -100,8 +124,10 @@ class ChoiceFlag(Flag):
         self.choices = tuple(choices)
         super().__init__(flag, about, type=Choice(choices), **attributes)
 
-    def default_of(self, option: Option) -> str:
+    def default_of(self, option: Option) -> str | None:
         """The field's default, in the letters of the command line's words."""
+        if option.default is None:
+            return None
         return next(word for word in self.choices if word.lower() == option.default.lower())
 
 

@@ -13,6 +13,10 @@ from cos_customizer.customizer.errors import UsageError
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
+TRUE = ("1", "t", "T", "true", "TRUE", "True")
+FALSE = ("0", "f", "F", "false", "FALSE", "False")
+"""What Go takes for a switch that is on, and for one that is off."""
+
 _LONGEST_SHOWN = 80
 """Characters of a value that a message repeats."""
 _INTEGER = re.compile(r"[+-]?(0[xX][0-9a-fA-F]+|0[oO]?[0-7]+|0[bB][01]+|0|[1-9][0-9]*)")
@@ -195,6 +199,18 @@ class Items(_GoType):
         """The items of a text that are not empty."""
         _check_text(value, param, self.name)
         return value if isinstance(value, list) else [item.strip() for item in value.split(",") if item.strip()]
+
+
+class SwitchOrItems(Items):
+    """A switch, or items of a list: `true`, `a,b`."""
+
+    name = "switch or list"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Whether it is on, or the items."""
+        if isinstance(value, bool):
+            return value
+        return value in TRUE if value in (*TRUE, *FALSE) else super().convert(value, param, ctx)
 
 
 class Candidates(click.ParamType):  # type: ignore[type-arg]

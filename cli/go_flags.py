@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cos_customizer.cli.flag import Flag, flag_names, name_flags
+from cos_customizer.cli.flag_values import FALSE, TRUE
 from cos_customizer.cli.missing import MISSING_FLAGS
 from cos_customizer.customizer.errors import CustomizerError, UsageError
 from cos_customizer.customizer.fields import Naming
@@ -20,9 +21,6 @@ from cos_customizer.customizer.spelling import did_you_mean, quoted
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
-
-_TRUE = ("1", "t", "T", "true", "TRUE", "True")
-_FALSE = ("0", "f", "F", "false", "FALSE", "False")
 
 
 def split_arguments(args: Sequence[str], flags: Mapping[str, Flag], command: str, lenient: bool = False) -> list[str]:
@@ -58,10 +56,12 @@ def _token(arg: str, name: str, value: str | None, rest: list[str], flags: Mappi
         if name in ("h", "help"):
             return "--help"
         raise _unknown(arg, name, flags, command)
+    if flag.value_is_optional:
+        return f"--{name}={TRUE[0] if value is None else value}"
     if not flag.takes_value:
-        if value is None or value in _TRUE:
+        if value is None or value in TRUE:
             return f"--{name}"
-        if value in _FALSE:
+        if value in FALSE:
             return f"--no-{name}"
         raise UsageError(f"-{name}: {value!r} is neither true nor false", f"write -{name} or -{name}=false.")
     if value is None:
@@ -111,7 +111,7 @@ class _GoSyntax(click.Command):
 
     def _hint_for(self, word: str, tokens: Sequence[str], command: str) -> str:
         """What to do about a word that is no flag: mostly it is what the command is about, without its flag."""
-        if word in (*_TRUE, *_FALSE):
+        if word in (*TRUE, *FALSE):
             return "a boolean flag takes its value with '=': -flag=false."
         first = next(iter(self.flags()), None)
         given = first is None or any(token.startswith(f"--{first.flag}=") for token in tokens)

@@ -1,7 +1,7 @@
 """What the original and its later releases have, and this program has not."""
 
 MISSING_COMMANDS = {
-    "anthos-installer-install": "The Anthos installer is not supported yet; a run-script step can install it.",
+    "anthos-installer-install": "What it installs from is not public; a run-script step can install it.",
 }
 """Build steps, and what to know of their absence."""
 

@@ -22,7 +22,7 @@ class FlagReference:
 
     Attributes:
         name: `-image-name`.
-        value: what it takes, `NAME`; empty for a boolean.
+        value: what it takes, `NAME`; in brackets, `[=KEY]`, what it may take; empty for a boolean.
         text: its meaning.
         default: as one would write it; empty if there is none.
         example: the whole flag with a value; may be empty.
@@ -33,6 +33,14 @@ class FlagReference:
     text: str
     default: str
     example: str
+
+    def written(self, before_value: str) -> str:
+        """The flag and its value: `-image-name NAME`, `-inherit-labels[=KEY]`.
+
+        Args:
+            before_value: what stands before a value that it must have.
+        """
+        return self.name + (before_value if self.value[:1] not in ("", "[") else "") + self.value
 
 
 @dataclass(frozen=True)
@@ -84,6 +92,7 @@ def flags_of(ctx: click.Context) -> Iterator[FlagReference]:
     for param in ctx.command.params:
         if isinstance(param, Flag):
             value = str(param.metavar) if param.takes_value else ""
+            value = f"[={value}]" if param.value_is_optional else value
             yield FlagReference(f"-{param.flag}", value, param.help or "", param.default_text, param.example)
         elif isinstance(param, click.Option) and not param.hidden:
             value = "" if param.is_flag else param.make_metavar(ctx)
@@ -143,7 +152,7 @@ def flag_list(flags: Iterable[FlagReference]) -> str:
     """Flags as Go's `PrintDefaults` lists them."""
     lines = []
     for flag in flags:
-        lines.append(f"  {flag.name} {flag.value}".rstrip())
+        lines.append(f"  {flag.written(' ')}")
         default = f" (default {flag.default})" if flag.default else ""
         lines.append(f"        {flag.text}{default}")
     return "\n".join(lines)

@@ -147,6 +147,7 @@ class GuestVm:
             self.nonce,
             self.labels,
             self.stage,
+            lambda: self.record.spec.builder.spot and instances.was_preempted(clients(), vm),
         )
         self.record.consoles[self.stage] = console
         self.undoing.add_last(partial(_keep_serial_log, self.what, console))

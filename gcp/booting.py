@@ -18,9 +18,10 @@ from cos_customizer.customizer.errors import (
 from cos_customizer.customizer.fields import FieldPath, Message
 from cos_customizer.customizer.names import BuildNames
 from cos_customizer.customizer.references import ImageRef, VmRef
+from cos_customizer.customizer.spec import scopes
 from cos_customizer.gcp import instances
 from cos_customizer.gcp.clients import Clients
-from cos_customizer.gcp.request_bodies import SCOPES, life_of_builder_vm
+from cos_customizer.gcp.request_bodies import life_of_builder_vm
 from cos_customizer.gcp.serial_console import SerialConsole
 from cos_customizer.guest.one_command import CommandReader, Ended, Printed
 from cos_customizer.guest.protocol import PORT, readable
@@ -68,7 +69,7 @@ class BootedVm:
                 }
             ],
             "networkInterfaces": [{"network": "global/networks/default"}],
-            "serviceAccounts": [{"email": "default", "scopes": list(SCOPES)}],
+            "serviceAccounts": [{"email": "default", "scopes": list(scopes.DEFAULT)}],
             "metadata": {"items": [{"key": key, "value": value} for key, value in self.metadata.items()]},
             # Should this process be killed, the VM deletes itself.
             "scheduling": {

@@ -12,6 +12,8 @@ from cos_customizer.customizer.durations import human_duration
 from cos_customizer.customizer.errors import BuildFailedError, ConflictError, CustomizerError, NotFoundError
 from cos_customizer.customizer.fields import FieldPath, Message
 from cos_customizer.customizer.reporting.events import Event, Note, Stage, StepChange, publish
+from cos_customizer.customizer.spec.options import SPOT
+from cos_customizer.customizer.spec.script_checks import REPEAT_AFTER_REBOOT
 from cos_customizer.gcp.serial_console import SerialConsole
 from cos_customizer.guest.progress import GuestProgress
 from cos_customizer.guest.protocol import SerialParser
@@ -49,6 +51,14 @@ _HINTS = (
         "Permission denied",
         "most of COS's file systems are mounted noexec: run programs of yours through their interpreter.",
     ),
+    _Hint(
+        "was interrupted by a reboot before it finished",
+        Message(
+            "a script that ends by `exit 3010` is followed by a reboot, and by the next step; {} runs one again from "
+            "its beginning.",
+            FieldPath(REPEAT_AFTER_REBOOT.path, True),
+        ),
+    ),
     _Hint("Connection timed out", "without an external address the network needs Cloud NAT or Private Google Access."),
 )
 
@@ -64,6 +74,7 @@ class GuestConsole:
         nonce: the build's.
         labels: of the steps, in order.
         stage: what the steps are for.
+        preempted: says of a VM that is gone whether Compute Engine has taken it back.
     """
 
     def __init__(
@@ -74,9 +85,11 @@ class GuestConsole:
         nonce: str,
         labels: list[str],
         stage: Stage = "build",
+        preempted: Callable[[], bool] = lambda: False,
     ) -> None:
         self._console = console
         self._status = status
+        self._preempted = preempted
         self._store = store
         self._parser = SerialParser(nonce)
         self.progress = GuestProgress(labels, stage)
@@ -261,6 +274,12 @@ class GuestConsole:
         where = f"during {self.progress.label(number)}" if number else "before the first step"
         if self.progress.succeeded:
             where = "after its last step"
+        if self._preempted():
+            return BuildFailedError(
+                f"the {self._vm} was preempted {where}: Compute Engine has taken the spot VM back",
+                Message("build again; without {}, it keeps its VM.", FieldPath(SPOT.path, True)),
+                tuple(self.progress.tail),
+            )
         return BuildFailedError(
             f"the {self._vm} {what} {where}",
             "a script that powers the VM off, a crash of the VM, or somebody who stopped it.",
@@ -282,7 +301,8 @@ class GuestConsole:
         if failed is None:
             return None
         output = tuple(self.progress.tail)
-        hint = next((known.hint for known in _HINTS for line in reversed(output) if known.text in line), "")
+        said = (*output, failed.reason)
+        hint = next((known.hint for known in _HINTS for line in reversed(said) if known.text in line), "")
         if failed.step is None:
             what = "verification" if self._verifies else "build"
             return BuildFailedError(f"the {what} failed on the {self._vm}: {failed.reason}", hint, output)

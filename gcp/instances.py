@@ -4,7 +4,7 @@ from typing import Any
 
 from google.cloud import compute_v1
 
-from cos_customizer.customizer.errors import NotFoundError
+from cos_customizer.customizer.errors import CustomizerError, NotFoundError
 from cos_customizer.customizer.families.removal import Removal
 from cos_customizer.customizer.names import BuildNames
 from cos_customizer.customizer.references import VmRef
@@ -48,6 +48,25 @@ def vm_status(clients: Clients, vm: VmRef) -> str:
         return str(calls.call(clients.instances.get, request, f"read VM {vm.name}").status)
     except NotFoundError:
         return ""
+
+
+def was_preempted(clients: Clients, vm: VmRef) -> bool:
+    """Whether Compute Engine has taken a spot VM back; False if it does not say.
+
+    Source: https://cloud.google.com/compute/docs/instances/create-use-spot#detect-preemption.
+
+    Args:
+        clients: Google's clients.
+        vm: The VM.
+    """
+    request = compute_v1.ListZoneOperationsRequest(
+        project=vm.project, zone=vm.zone, filter='operationType = "compute.instances.preempted"'
+    )
+    try:
+        found = calls.listed(clients.zone_operations.list, request, f"list the operations of {vm.zone}")
+        return any(operation.target_link.endswith(f"/instances/{vm.name}") for operation in found)
+    except CustomizerError:
+        return False
 
 
 def stop_vm(clients: Clients, vm: VmRef, build: BuildNames) -> None:

@@ -89,7 +89,7 @@ def _image(project: str, image: compute_v1.Image) -> ImageFacts:
 def _origin(image: compute_v1.Image) -> str:
     provenance = Provenance.parse(image.description)
     if provenance is not None:
-        source = Link.parse(image.description.partition(" ")[0])
+        source = Link.parse(Provenance.source_in(image.description))
         of = f"{source.project}/{source.name}, " if source else ""
         return f"{of}build {provenance.build}"
     for address in (image.source_image, image.source_disk):

@@ -18,10 +18,12 @@ _KEY, _ACCOUNT = FieldPath("builder.kms_key"), FieldPath("builder.service_accoun
 _SOURCE, _OUTPUT = FieldPath("source.project"), FieldPath("output.project")
 _BUCKET, _LOCATION = FieldPath("scratch.bucket"), FieldPath("output.storage_location")
 _SHIELDED = FieldPath("builder.shielded_secure_boot", True)
+_CONFIDENTIAL = FieldPath("builder.confidential_vm")
 
 _ANSWERS: dict[str, Sequence[FieldPath]] = {
     "compute.requireShieldedVm": (_SHIELDED,),
     "compute.vmExternalIpAccess": (_NO_EXTERNAL_IP,),
+    "compute.restrictNonConfidentialComputing": (_CONFIDENTIAL,),
     "compute.restrictSharedVpcSubnetworks": (_SUBNET,),
     "compute.restrictSharedVpcHostProjects": (_NETWORK, _SUBNET),
     "compute.trustedImageProjects": (_SOURCE, _OUTPUT),
@@ -34,12 +36,11 @@ _ANSWERS: dict[str, Sequence[FieldPath]] = {
 """Constraints, and the fields that change what they are about."""
 
 _WITHOUT_ANSWER = {
-    "compute.restrictNonConfidentialComputing": "builder VMs are not Confidential VMs; the project needs an exemption.",
     "compute.disableSerialPortAccess": "a build reads its VMs' serial consoles; the project needs an exemption.",
 }
 """Constraints that no field answers."""
 
-_LIKELY = (_NO_EXTERNAL_IP, _NETWORK, _SUBNET, _ACCOUNT, _KEY, _SHIELDED)
+_LIKELY = (_NO_EXTERNAL_IP, _NETWORK, _SUBNET, _ACCOUNT, _KEY, _SHIELDED, _CONFIDENTIAL)
 """Fields that change what the builder VM asks for, where the constraint is not known."""
 
 

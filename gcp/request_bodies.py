@@ -15,6 +15,7 @@ from cos_customizer.customizer.families.provenance import Provenance
 from cos_customizer.customizer.fields import FieldPath, Message, message_of
 from cos_customizer.customizer.names import STATE_LABEL, TEMPORARY_LABELS, UNRELEASED, BuildNames
 from cos_customizer.customizer.references import VmRef
+from cos_customizer.customizer.spec import confidential_vms, scopes
 from cos_customizer.customizer.spec.disk_layout import DiskLayout
 from cos_customizer.customizer.spec.gpu_types import (
     DEFAULT_ARM_MACHINE_TYPE,
@@ -23,16 +24,12 @@ from cos_customizer.customizer.spec.gpu_types import (
 )
 from cos_customizer.customizer.spec.machine_families import family_of
 from cos_customizer.customizer.spec.model import BuilderVm, BuildSpec, OutputImage
-from cos_customizer.customizer.spec.options import DISK_SIZE, INHERIT_LABELS
+from cos_customizer.customizer.spec.options import CONFIDENTIAL_VM, DISK_SIZE, INHERIT_LABELS
 from cos_customizer.customizer.spec.steps.kinds import Step
 from cos_customizer.customizer.spec.values import MOST_LABELS
 from cos_customizer.gcp.images import ResolvedImage
 from cos_customizer.guest.user_data import SECRETS_ENDPOINT, ContextObject, GuestStep, render_user_data
 
-SCOPES = (
-    "https://www.googleapis.com/auth/devstorage.read_write",
-    "https://www.googleapis.com/auth/cloud-platform",
-)
 SHORTEST_LIFE, LONGEST_LIFE = 30, 120 * 24 * 3600
 """Seconds: Compute Engine takes no shorter and no longer maxRunDuration.
 
@@ -62,7 +59,7 @@ def expiry(timeout: float, now: float) -> float:
 
 
 def machine_type_of(spec: BuildSpec, architecture: str) -> str:
-    """The machine type: the one asked for, or the smallest that holds the GPU, or fits the source image.
+    """The machine type: the one asked for, or the smallest that holds the GPU, is confidential, or fits the source.
 
     Args:
         spec: the build's specification.
@@ -72,6 +69,8 @@ def machine_type_of(spec: BuildSpec, architecture: str) -> str:
         return spec.builder.machine_type
     if spec.gpu_type:
         return machine_fit(spec.gpu_type).default
+    if spec.builder.confidential_vm:
+        return confidential_vms.DEFAULT_MACHINE_TYPES[spec.builder.confidential_vm]
     return DEFAULT_ARM_MACHINE_TYPE if architecture == "ARM64" else DEFAULT_MACHINE_TYPE
 
 
@@ -107,6 +106,10 @@ def check_source(spec: BuildSpec, source: ResolvedImage) -> None:
     layout_of(spec, source)
     machine_type = machine_type_of(spec, source.architecture)
     family = family_of(machine_type)
+    technology = spec.builder.confidential_vm
+    if technology and source.architecture == "ARM64":
+        wanted = FieldPath(CONFIDENTIAL_VM.path, technology)
+        raise UsageError(Message("{}: the source image {} is one for arm64, which has none", wanted, source.name))
     if family and family.architecture != source.architecture:
         raise UsageError(
             Message(
@@ -253,18 +256,16 @@ def builder_vm(request: VmRequest, zone: str, now: float) -> dict[str, Any]:
         "labels": labels,
         "disks": [disk],
         "networkInterfaces": [_network_interface(builder, zone)],
-        "serviceAccounts": [{"email": builder.service_account, "scopes": list(SCOPES)}],
+        "serviceAccounts": [{"email": builder.service_account, "scopes": list(builder.scopes or scopes.DEFAULT)}],
         "metadata": {
             "items": [
                 {"key": "block-project-ssh-keys", "value": "TRUE"},
                 {"key": "cos-update-strategy", "value": "update_disabled"},
                 {"key": "user-data", "value": request.user_data},
+                *({"key": key, "value": value} for key, value in builder.metadata.items()),
             ]
         },
-        "scheduling": {
-            "maxRunDuration": {"seconds": str(life_of_builder_vm(spec.timeout_seconds))},
-            "instanceTerminationAction": "DELETE",
-        },
+        "scheduling": _scheduling(spec),
     }
     if request.secret_manager:
         body["metadata"]["items"].append({"key": SECRETS_ENDPOINT, "value": request.secret_manager})
@@ -272,12 +273,31 @@ def builder_vm(request: VmRequest, zone: str, now: float) -> dict[str, Any]:
         body["shieldedInstanceConfig"] = shielded
     if builder.network_tags:
         body["tags"] = {"items": list(builder.network_tags)}
-    if spec.gpu_type:
-        body["scheduling"]["onHostMaintenance"] = "TERMINATE"
-        if not machine_fit(spec.gpu_type).brings_gpus:
-            accelerator = f"zones/{zone}/acceleratorTypes/{spec.gpu_type}"
-            body["guestAccelerators"] = [{"acceleratorType": accelerator, "acceleratorCount": 1}]
+    if technology := builder.confidential_vm:
+        body["confidentialInstanceConfig"] = {"confidentialInstanceType": technology}
+        if technology in confidential_vms.CPU_PLATFORMS:
+            body["minCpuPlatform"] = confidential_vms.CPU_PLATFORMS[technology]
+    if spec.gpu_type and not machine_fit(spec.gpu_type).brings_gpus:
+        accelerator = f"zones/{zone}/acceleratorTypes/{spec.gpu_type}"
+        body["guestAccelerators"] = [{"acceleratorType": accelerator, "acceleratorCount": 1}]
     return body
+
+
+def _scheduling(spec: BuildSpec) -> dict[str, Any]:
+    """How long the VM runs, and what may end it before.
+
+    Source: https://cloud.google.com/compute/docs/instances/create-use-spot: what happens at host maintenance cannot be
+    chosen for a spot VM.
+    """
+    scheduling: dict[str, Any] = {
+        "maxRunDuration": {"seconds": str(life_of_builder_vm(spec.timeout_seconds))},
+        "instanceTerminationAction": "DELETE",
+    }
+    if spec.builder.spot:
+        scheduling["provisioningModel"] = "SPOT"
+    elif spec.gpu_type or spec.builder.confidential_vm:
+        scheduling["onHostMaintenance"] = "TERMINATE"
+    return scheduling
 
 
 def _shielded(builder: BuilderVm) -> dict[str, bool]:
@@ -320,8 +340,13 @@ def image_labels(output: OutputImage, source_labels: Mapping[str, str]) -> dict[
     Raises:
         UsageError: together they are more than an image can have.
     """
-    inherited = {key: value for key, value in source_labels.items() if key not in TEMPORARY_LABELS}
-    labels = {**(inherited if output.inherit_labels else {}), **output.labels}
+    wanted = output.inherit_labels
+    inherited = {
+        key: value
+        for key, value in source_labels.items()
+        if key not in TEMPORARY_LABELS and (wanted is True or (wanted and key in wanted))
+    }
+    labels = {**inherited, **output.labels}
     if len(labels) > MOST_LABELS:
         raise UsageError(
             Message(
@@ -356,7 +381,7 @@ def output_image(
     output, build = spec.output, BuildNames(provenance.build)
     body: dict[str, Any] = {
         "name": name,
-        "description": provenance.description(source.path),
+        "description": provenance.description(source.path, output.description),
         "sourceDisk": f"projects/{vm.project}/zones/{vm.zone}/disks/{vm.name}",
     }
     labels = image_labels(output, source.labels)
@@ -370,6 +395,8 @@ def output_image(
         body["licenses"] = list(output.licenses)
     if output.storage_location:
         body["storageLocations"] = [output.storage_location]
+    if output.guest_os_features:
+        body["guestOsFeatures"] = [{"type": feature} for feature in output.guest_os_features]
     if spec.builder.kms_key:
         body["imageEncryptionKey"] = {"kmsKeyName": spec.builder.kms_key}
     return body

@@ -75,10 +75,7 @@ recall_steps() {
     fi
     case " $repeatable " in
       *" $name "*) repeat_step "$name" ;;
-      *)
-        fail_step "$name" \
-          "was interrupted by a reboot before it finished; let the script exit right after asking for a reboot"
-        ;;
+      *) fail_step "$name" "was interrupted by a reboot before it finished" ;;
     esac
   done
 }
@@ -107,6 +104,24 @@ yield_to_shutdown() {
     sleep 1
   done
   exit 0
+}
+
+# asks_for_reboot <exit code> <function>: whether steps of this kind ask for a reboot by it. Then they have succeeded.
+asks_for_reboot() {
+  declare -F "asks_for_reboot_${2#step_}" >/dev/null && "asks_for_reboot_${2#step_}" "$1"
+}
+
+# reboot_after <number>: reboots for a step that has asked for it; the next boot goes on behind the step. As a step runs
+# once, a build reboots so at most once for each of its steps. Does not return.
+reboot_after() {
+  local pause
+  say "step $1 asks for a reboot"
+  going_down || systemctl --no-block reboot
+  for ((pause = 0; pause < 60; pause++)); do
+    ! going_down || exit 0
+    sleep 1
+  done
+  fail "the VM does not reboot, though step $1 asks for it"
 }
 
 # The secrets of the step that runs, by the names of environment variables: see secrets.sh.
@@ -140,7 +155,7 @@ print_output_of() {
   done
   # The script's last words may have been no whole line, which sed waits for.
   ((pause < 40)) || { printf '\n' 2>/dev/null >"/proc/$printer/fd/0" && sleep 0.2; }
-  ((code == 0)) || explain "$code" "$@"
+  ((code == 0)) || asks_for_reboot "$code" "$1" || explain "$code" "$@"
   return "$code"
 }
 
@@ -168,7 +183,7 @@ give_up() {
 # step <number> <kind> <label> <name>=<value>… secret:<name>=<reference>…: a line of the plan. A kind is a function in a
 # file of steps/.
 step() {
-  local number=$1 kind=$2 label=$3 code now begin word references=() call=()
+  local number=$1 kind=$2 label=$3 code now begin word references=() call=() reboots=
   shift 3
   for word; do
     case $word in
@@ -192,6 +207,9 @@ step() {
   code=$?
   secrets=()
   restore_files
+  if asks_for_reboot "$code" "${call[0]}"; then
+    code=0 reboots=1
+  fi
   if ((code != 0)); then
     record "started/$number" "failed/$number-$code"
     fail_step "$number" "exit $code"
@@ -199,4 +217,5 @@ step() {
   record "started/$number" "done/$number"
   read_clock
   mark_step "$number" "succeeded $(((now - begin) / 100)).$(printf %02d $(((now - begin) % 100)))"
+  [[ ! $reboots ]] || reboot_after "$number"
 }

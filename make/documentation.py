@@ -125,11 +125,10 @@ def _flags(command: str) -> str:
 def _flag_table(flags: Iterable[FlagReference]) -> str:
     rows = ["| Flag | Default | Meaning |", "|---|---|---|"]
     for flag in flags:
-        name = f"{flag.name}={flag.value}" if flag.value else flag.name
         example = f" Example: `{flag.example}`." if flag.example else ""
         default = f"`{flag.default}`" if flag.default else ""
         text = flag.text.replace("|", r"\|")
-        rows.append(f"| `{name}` | {default} | {text}{example} |")
+        rows.append(f"| `{flag.written('=')}` | {default} | {text}{example} |")
     return "\n".join(rows) + "\n"
 
 
@@ -160,7 +159,10 @@ def _fields(path: str) -> str:
 
 def _value_of(about: dict[str, Any]) -> str:
     """What a field takes, for people."""
-    about = next((kind for kind in about.get("anyOf", []) if kind.get("type") != "null"), about)
+    kinds = [kind for kind in about.get("anyOf", []) if kind.get("type") != "null"] or [about]
+    if len(kinds) > 1:
+        return ", or ".join(map(_value_of, kinds))
+    (about,) = kinds
     if "enum" in about or "const" in about:
         return ", ".join(f"`{word}`" for word in about.get("enum", [about.get("const")]))
     kind = about.get("type")

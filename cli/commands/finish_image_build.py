@@ -10,6 +10,7 @@ from cos_customizer.cli.dry_run import FULL_FLAG
 from cos_customizer.cli.flag import Flag, spec_fields
 from cos_customizer.cli.flag_kinds import (
     ChoiceFlag,
+    DelimitedMapFlag,
     DurationFlag,
     IntegerFlag,
     ListFlag,
@@ -17,6 +18,7 @@ from cos_customizer.cli.flag_kinds import (
     NegatingFlag,
     SecondsFlag,
     SwitchFlag,
+    SwitchOrListFlag,
 )
 from cos_customizer.cli.go_flags import see_help
 from cos_customizer.cli.output_file import OUTPUT_FILE_FLAG, OutputFile
@@ -24,6 +26,7 @@ from cos_customizer.cli.state import BuildState, StateDirectory
 from cos_customizer.cli.workdir import WORKDIR_FLAG, workdir_of
 from cos_customizer.customizer import deadline
 from cos_customizer.customizer.errors import UsageError
+from cos_customizer.customizer.spec import confidential_vms
 from cos_customizer.customizer.spec.options import ON_EXISTING_CHOICES, OPTIONS
 
 if TYPE_CHECKING:
@@ -48,8 +51,11 @@ FLAGS = (
     Flag("image-family", OPTIONS["output.family"], value="FAMILY", example="-image-family=my-family"),
     SwitchFlag("deprecate-old-images", OPTIONS["output.deprecate_old_images"]),
     SecondsFlag("old-image-ttl", OPTIONS["output.old_image_ttl"], value="SECONDS", example="-old-image-ttl=30d"),
+    Flag("description", OPTIONS["output.description"], value="TEXT", example="-description='Web servers of the shop'"),
     MapFlag("labels", OPTIONS["output.labels"], value="KEY=VALUE,…", example="-labels=cos_image=true,milestone=65"),
-    SwitchFlag("inherit-labels", OPTIONS["output.inherit_labels"]),
+    SwitchOrListFlag(
+        "inherit-labels", OPTIONS["output.inherit_labels"], value="KEY,…", example="-inherit-labels=team,cost-centre"
+    ),
     ListFlag(
         "licenses",
         OPTIONS["output.licenses"],
@@ -61,6 +67,12 @@ FLAGS = (
         OPTIONS["output.storage_location"],
         value="LOCATION",
         example="-storage-location=europe-west4",
+    ),
+    ListFlag(
+        "guest-os-features",
+        OPTIONS["output.guest_os_features"],
+        value="FEATURE,…",
+        example="-guest-os-features=SEV_CAPABLE,GVNIC",
     ),
     Flag(
         "kms-key",
@@ -76,6 +88,14 @@ FLAGS = (
     SwitchFlag("shielded-secure-boot", OPTIONS["builder.shielded_secure_boot"]),
     NegatingFlag("no-shielded-vtpm", OPTIONS["builder.shielded_vtpm"]),
     NegatingFlag("no-shielded-integrity-monitoring", OPTIONS["builder.shielded_integrity_monitoring"]),
+    ChoiceFlag(
+        "confidential-vm",
+        OPTIONS["builder.confidential_vm"],
+        choices=confidential_vms.TECHNOLOGIES,
+        value="TECHNOLOGY",
+        example="-confidential-vm=SEV",
+    ),
+    SwitchFlag("spot", OPTIONS["builder.spot"]),
     Flag("network", OPTIONS["builder.network"], value="NETWORK", example="-network=my-network"),
     Flag("subnet", OPTIONS["builder.subnet"], value="SUBNET", example="-subnet=my-subnet"),
     NegatingFlag("no-external-ip", OPTIONS["builder.external_ip"]),
@@ -85,6 +105,14 @@ FLAGS = (
         OPTIONS["builder.service_account"],
         value="EMAIL",
         example="-service-account=builder@my-project.iam.gserviceaccount.com",
+    ),
+    ListFlag("scopes", OPTIONS["builder.scopes"], value="SCOPE,…", example="-scopes=storage-ro,logging-write"),
+    DelimitedMapFlag(
+        "metadata",
+        OPTIONS["builder.metadata"],
+        also="For a value with a comma choose another delimiter: -metadata='^;^KEY=a,b'.",
+        value="KEY=VALUE,…",
+        example="-metadata=enable-guest-attributes=TRUE",
     ),
     MapFlag("builder-labels", OPTIONS["builder.labels"], value="KEY=VALUE,…", example="-builder-labels=team=images"),
     ListFlag("verify-script", OPTIONS["verify.scripts"], value="PATH,…", example="-verify-script=smoke_test.sh"),

@@ -6,7 +6,7 @@ import click
 
 from cos_customizer.cli.command import BUILD_STEPS, command
 from cos_customizer.cli.flag import Flag
-from cos_customizer.cli.flag_kinds import MapFlag
+from cos_customizer.cli.flag_kinds import MapFlag, SwitchFlag
 from cos_customizer.cli.flag_values import Candidates
 from cos_customizer.cli.go_flags import see_help
 from cos_customizer.cli.noted_step import note_step
@@ -17,6 +17,7 @@ from cos_customizer.customizer.fields import FieldPath, message_of, placed
 from cos_customizer.customizer.spec.script_checks import (
     MASK,
     OPTIONS,
+    REPEAT_AFTER_REBOOT,
     check_environment_secrets,
     check_environment_size,
     check_given_once,
@@ -65,6 +66,7 @@ FLAGS = (
         example="-env-secret=TOKEN=projects/my-project/secrets/token/versions/latest",
         secret=True,
     ),
+    SwitchFlag("repeat-after-reboot", OPTIONS[REPEAT_AFTER_REBOOT.path]),
     WORKDIR_FLAG,
 )
 
@@ -93,12 +95,14 @@ def run_script(
     script: str | None,
     env: dict[str, str],
     env_secret: dict[str, str],
+    repeat_after_reboot: bool,
     local_state_workdir: str | None,
 ) -> int:
     """Run a script of the build context on the builder VM.
 
     The script is only written down here; finish-image-build runs all scripts in the order of their run-script steps,
-    each with the build context as working directory. A script that fails, fails the build.
+    each with the build context as working directory. A script that fails, fails the build; one that ends by `exit 3010`
+    is followed by a reboot.
     """
     from cos_customizer.customizer import names
 
@@ -127,7 +131,13 @@ def run_script(
     started = state.read()
     started.check_script("-script", script)
     _look_at(script, started)
-    step = {"type": "run-script", "script": script, "env": env, "env_secrets": env_secret}
+    step = {
+        "type": "run-script",
+        "script": script,
+        "env": env,
+        "env_secrets": env_secret,
+        "repeat_after_reboot": repeat_after_reboot,
+    }
     shown = [*(f"{name}={MASK}" for name in env), *(f"{name}={version}" for name, version in env_secret.items())]
     variables = f" (env {', '.join(shown)})" if shown else ""
     given = {name: value for name, value in step.items() if value}

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from cos_customizer.customizer.spec.model import BuildSpec
 
 _LINE = re.compile(r"^cos-customizer: (.+)$", re.MULTILINE)
+_SOURCE = re.compile(r"^(?:Derivative of )?(projects/[^/\s]+/global/images/[a-z0-9-]+)", re.MULTILINE)
 _FIELDS = ("build", "source_id", "recipe")
 
 
@@ -29,33 +30,40 @@ class Provenance:
     source_id: str
     recipe: str
 
-    def description(self, source_image: str) -> str:
-        """The image's description: a line for people, one for us.
+    def description(self, source_image: str, text: str | None = None) -> str:
+        """The image's description: what the user says of it, what it was made of (as the original says it), our line.
 
         Args:
             source_image: `projects/{project}/global/images/{image}`.
+            text: the user's.
         """
         fields = " ".join(f"{name}={value}" for name, value in asdict(self).items())
-        return f"{source_image} customized by cos-customizer\ncos-customizer: {fields}"
+        return "\n".join([*filter(None, [text]), f"Derivative of {source_image}.", f"cos-customizer: {fields}"])
 
     @classmethod
     def parse(cls, description: str) -> "Provenance | None":
         """Read an image's description; None if the image was not made by this tool."""
-        line = _LINE.search(description)
+        *_, line = [None, *_LINE.findall(description)]  # the last one is ours, whatever the user has written
         if line is None:
             return None
-        fields = dict(item.split("=", 1) for item in line[1].split() if "=" in item)
+        fields = dict(item.split("=", 1) for item in line.split() if "=" in item)
         if not all(fields.get(name) for name in _FIELDS):
             return None
         return cls(**{name: fields[name] for name in _FIELDS})
+
+    @staticmethod
+    def source_in(description: str) -> str:
+        """The source image that an image's description names, as a path; empty if it names none."""
+        *_, path = ["", *_SOURCE.findall(description)]
+        return str(path)
 
 
 def fingerprint(spec: BuildSpec, source_id: str, context_sha256: str) -> str:
     """What sets an image apart from one that the same recipe made before: everything that can change its content.
 
-    That is the source image, the build context, steps and their environment, sizes of disk and OEM, key, licences,
-    labels, storage location, and what the image is verified by. Where and how it is built (zone, machine, network, time
-    limit), and what it is called, do not count.
+    That is the source image, the build context, steps and their environment, metadata, sizes of disk and OEM, key,
+    licences, labels, description, features, storage location, and what the image is verified by. Where and how it is
+    built (zone, machine, network, time limit), and what it is called, do not count.
 
     Args:
         spec: the build's specification.
@@ -78,7 +86,12 @@ def fingerprint(spec: BuildSpec, source_id: str, context_sha256: str) -> str:
         "licenses": output.licenses,
         "storage_location": output.storage_location,
     }
-    if spec.builder.oem_size:  # later than the others: recipes without one keep their fingerprints
-        facts["oem_size"] = spec.builder.oem_size
+    newer = {  # left out where they are not used, so that recipes that do without keep their fingerprints
+        "oem_size": spec.builder.oem_size,
+        "metadata": spec.builder.metadata,
+        "description": output.description,
+        "guest_os_features": output.guest_os_features,
+    }
+    facts |= {name: value for name, value in newer.items() if value}
     text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -25,7 +25,7 @@ _SECOND_INSTALLER = re.compile(r"/cos-gpu-installer(-v2(:[^/@]*)?|:v?2([.-][^/@]
 
 Source: https://cos.googlesource.com/cos/tools/+/refs/heads/master/src/cmd/cos_gpu_installer/README.md.
 """
-DEFAULT_CONTAINER = "gcr.io/cos-cloud/cos-gpu-installer:v20200921"
+DEFAULT_CONTAINER = "gcr.io/cos-cloud/cos-gpu-installer:v20230815"
 
 _VERSION = r"[0-9]+(?:\.[0-9]+)+"
 _ALIAS = re.compile(r"latest|default|R[0-9]+")

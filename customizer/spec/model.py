@@ -13,28 +13,43 @@ from cos_customizer.customizer import names
 from cos_customizer.customizer.durations import parse_duration
 from cos_customizer.customizer.errors import UsageError
 from cos_customizer.customizer.fields import FieldPath, Message, joined
+from cos_customizer.customizer.spec import confidential_vms
 from cos_customizer.customizer.spec.base import Model, field
 from cos_customizer.customizer.spec.disk_layout import DiskLayout, disk_layout
 from cos_customizer.customizer.spec.faults import explain
 from cos_customizer.customizer.spec.gpu_drivers import Driver
 from cos_customizer.customizer.spec.gpu_types import KNOWN_GPU_TYPES, machine_fit
 from cos_customizer.customizer.spec.machine_families import family_of
-from cos_customizer.customizer.spec.options import GPU_TYPE, OPTIONS, OUTPUT_LABELS, OUTPUT_SUFFIX
+from cos_customizer.customizer.spec.options import (
+    CONFIDENTIAL_VM,
+    GPU_TYPE,
+    OPTIONS,
+    OUTPUT_LABELS,
+    OUTPUT_SUFFIX,
+    SCOPES,
+)
+from cos_customizer.customizer.spec.scopes import CLOUD_PLATFORM
 from cos_customizer.customizer.spec.steps.kinds import STEP_KINDS, Step
 from cos_customizer.customizer.spec.values import (
     MOST_LABELS,
     Bucket,
     BuilderLabels,
     ContextPath,
+    Description,
+    GuestOsFeatures,
     ImageLabels,
+    InheritedLabels,
+    InstanceMetadata,
     KmsKey,
     Licenses,
     NonEmpty,
     OemSize,
     Project,
     ResourceName,
+    Scopes,
     Seconds,
     ServiceAccount,
+    StorageLocation,
     Timeout,
     Workdir,
     Zones,
@@ -95,11 +110,15 @@ class BuilderVm(Model):
     subnet: NonEmpty | None = field(OPTIONS["builder.subnet"])
     external_ip: bool = field(OPTIONS["builder.external_ip"])
     service_account: ServiceAccount = field(OPTIONS["builder.service_account"])
+    scopes: Scopes = field(OPTIONS["builder.scopes"])
+    metadata: InstanceMetadata = field(OPTIONS["builder.metadata"])
     network_tags: list[ResourceName] = field(OPTIONS["builder.network_tags"])
     labels: BuilderLabels = field(OPTIONS["builder.labels"])
     shielded_secure_boot: bool = field(OPTIONS["builder.shielded_secure_boot"])
     shielded_vtpm: bool = field(OPTIONS["builder.shielded_vtpm"])
     shielded_integrity_monitoring: bool = field(OPTIONS["builder.shielded_integrity_monitoring"])
+    confidential_vm: Literal["SEV", "SEV_SNP", "TDX"] | None = field(OPTIONS["builder.confidential_vm"])
+    spot: bool = field(OPTIONS["builder.spot"])
     kms_key: KmsKey | None = field(OPTIONS["builder.kms_key"])
 
     @model_validator(mode="after")
@@ -111,6 +130,11 @@ class BuilderVm(Model):
         if family and self.disk_type in family.refused:
             machine, disk = FieldPath("machine_type", self.machine_type), FieldPath("disk_type", self.disk_type)
             raise ValueError(Message("{} does not boot from {}: it does from {}", machine, disk, family.disk_type))
+        technology = self.confidential_vm
+        if technology and self.machine_type and confidential_vms.is_refused(self.machine_type, technology):
+            machine, wanted = FieldPath("machine_type", self.machine_type), FieldPath("confidential_vm", technology)
+            known = confidential_vms.families(technology)
+            raise ValueError(Message("{} does not run as {}: machines of {} do", machine, wanted, known))
         return self
 
 
@@ -122,10 +146,12 @@ class OutputImage(Model):
     suffix: NonEmpty | None = field(OPTIONS["output.suffix"])
     on_existing: Literal["skip", "fail", "replace"] = field(OPTIONS["output.on_existing"])
     family: ResourceName | None = field(OPTIONS["output.family"])
+    description: Description | None = field(OPTIONS["output.description"])
     labels: ImageLabels = field(OPTIONS["output.labels"])
-    inherit_labels: bool = field(OPTIONS["output.inherit_labels"])
+    inherit_labels: InheritedLabels = field(OPTIONS["output.inherit_labels"])
     licenses: Licenses = field(OPTIONS["output.licenses"])
-    storage_location: NonEmpty | None = field(OPTIONS["output.storage_location"])
+    storage_location: StorageLocation | None = field(OPTIONS["output.storage_location"])
+    guest_os_features: GuestOsFeatures = field(OPTIONS["output.guest_os_features"])
     deprecate_old_images: bool = field(OPTIONS["output.deprecate_old_images"])
     old_image_ttl: Seconds = field(OPTIONS["output.old_image_ttl"], ge=0, le=_CENTURY)
 
@@ -199,6 +225,18 @@ class BuildSpec(Model):
         if family and machine_type and not machine_type.startswith(f"{family}-"):
             machine, gpu = FieldPath("builder.machine_type", machine_type), FieldPath(GPU_TYPE.path, gpu_type)
             raise ValueError(Message("{} cannot hold {}: {} can", machine, gpu, family))
+        return self
+
+    @model_validator(mode="after")
+    def _fits_the_vm(self) -> "BuildSpec":
+        technology, scopes = self.builder.confidential_vm, self.builder.scopes
+        if technology and self.gpu_type and not self.builder.machine_type:
+            machine = machine_fit(self.gpu_type).default
+            if confidential_vms.is_refused(machine, technology):
+                wanted, gpu = FieldPath(CONFIDENTIAL_VM.path, technology), FieldPath(GPU_TYPE.path, self.gpu_type)
+                raise ValueError(Message("{}: no machine that holds {} runs so", wanted, gpu))
+        if self.has_secrets and scopes and CLOUD_PLATFORM not in scopes:
+            raise ValueError(Message("{}: a VM that reads secrets needs cloud-platform", SCOPES))
         return self
 
     @property

@@ -17,6 +17,8 @@ DEPRECATE_OLD_IMAGES = FieldPath("output.deprecate_old_images")
 DISK_SIZE = FieldPath("builder.disk_size_gb")
 OEM_SIZE = FieldPath("builder.oem_size")
 VERIFY_SCRIPTS = FieldPath("verify.scripts")
+CONFIDENTIAL_VM, SCOPES = FieldPath("builder.confidential_vm"), FieldPath("builder.scopes")
+MACHINE_TYPE, SPOT = FieldPath("builder.machine_type"), FieldPath("builder.spot")
 
 OPTIONS = by_path(
     Option("source.project", "Project of the source image, the image to customize.", required=True),
@@ -62,11 +64,12 @@ OPTIONS = by_path(
         required=True,
     ),
     Option(
-        "builder.machine_type",
+        MACHINE_TYPE.path,
         Message(
-            "Machine type of the builder VM. By default n1-standard-1, or the smallest that holds the GPU of {}, or "
-            "t2a-standard-1 for an arm64 image.",
+            "Machine type of the builder VM. By default n1-standard-1, or the smallest that holds the GPU of {} or "
+            "runs as the Confidential VM of {}, or t2a-standard-1 for an arm64 image.",
             GPU_TYPE,
+            CONFIDENTIAL_VM,
         ),
     ),
     Option(
@@ -110,6 +113,18 @@ OPTIONS = by_path(
         True,
     ),
     Option("builder.service_account", "E-mail address of the builder VM's service account.", "default"),
+    Option(
+        SCOPES.path,
+        "OAuth scopes of that service account on the builder VM, as URLs or in short (cloud-platform, storage-ro). By "
+        "default devstorage.read_write and cloud-platform. The VM must be able to read Cloud Storage.",
+        list,
+    ),
+    Option(
+        "builder.metadata",
+        "Metadata of the builder VM beside the build's own, for scripts and agents on the VM. Everybody with access to "
+        "the VM can read them.",
+        dict,
+    ),
     Option("builder.network_tags", "Network tags of the builder VM, for firewall rules.", list),
     Option("builder.labels", "Labels of the builder VM and its disk.", dict),
     Option(
@@ -122,6 +137,16 @@ OPTIONS = by_path(
         "builder.shielded_integrity_monitoring",
         "Monitor the integrity of the builder VM's boot. Needs the virtual TPM.",
         True,
+    ),
+    Option(
+        CONFIDENTIAL_VM.path,
+        "Run the builder VM as a Confidential VM, by AMD's SEV or SEV_SNP or by Intel's TDX. The source image must "
+        "have been made for it.",
+    ),
+    Option(
+        SPOT.path,
+        "Take a spot VM, which costs less. Compute Engine may take it back at any time, and the build fails then.",
+        False,
     ),
     Option("builder.kms_key", "Cloud KMS key that encrypts the builder VM's disk and the output image."),
     Option("output.project", "Project of the output image.", required=True),
@@ -146,10 +171,18 @@ OPTIONS = by_path(
     ),
     Option(OUTPUT_SUFFIX.path, "Name the output image after the source image, with this appended."),
     Option(OUTPUT_FAMILY.path, "Family of the output image."),
+    Option(
+        "output.description",
+        "Description of the output image, before the lines that say what it was made of, and by which build.",
+    ),
     Option(OUTPUT_LABELS.path, "Labels of the output image.", dict),
     Option(
         INHERIT_LABELS.path,
-        Message("Give the output image the source image's labels too; those of {} win.", OUTPUT_LABELS),
+        Message(
+            "Give the output image the source image's labels too, or those of them whose keys are given; those of {} "
+            "win.",
+            OUTPUT_LABELS,
+        ),
         False,
     ),
     Option(
@@ -160,6 +193,12 @@ OPTIONS = by_path(
     Option(
         "output.storage_location",
         "Region or multi-region that keeps the output image. By default the multi-region that is nearest to the disk.",
+    ),
+    Option(
+        "output.guest_os_features",
+        "Features of the guest operating system that the output image is to have beside those of the source image, "
+        "which Compute Engine hands on by itself.",
+        list,
     ),
     Option(
         DEPRECATE_OLD_IMAGES.path,

@@ -8,6 +8,7 @@ from cos_customizer.customizer.fields import FieldPath, Message, Option, by_path
 from cos_customizer.customizer.spelling import quoted
 
 ENV, ENV_SECRETS = FieldPath("steps.run-script.env"), FieldPath("steps.run-script.env_secrets")
+REPEAT_AFTER_REBOOT = FieldPath("steps.run-script.repeat_after_reboot")
 
 OPTIONS = by_path(
     Option("steps.run-script.script", "Path of the script, relative to the root of the build context.", required=True),
@@ -26,6 +27,12 @@ OPTIONS = by_path(
         "projects/{project}/secrets/{secret}/versions/{version} (a number, latest or an alias). The VM reads them with "
         "its service account just before the script runs; they are nowhere else, and *** in its output.",
         dict,
+    ),
+    Option(
+        REPEAT_AFTER_REBOOT.path,
+        "Run the script again from its beginning when a reboot has interrupted it: twice at most. Otherwise the build "
+        "fails then. (A script that ends by `exit 3010` is followed by a reboot, and by the next step.)",
+        False,
     ),
 )
 

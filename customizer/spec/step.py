@@ -23,7 +23,6 @@ class StepModel(Model):
 
     Attributes:
         only_once: why a build can have one step of this kind; empty: it can have any number.
-        repeatable: whether a step that a reboot has interrupted is run again; one that is not fails the build.
         reclaims_root: whether the root file system that is not booted gives its room to OEM and STATE, because the
             image is never updated in place.
         seals_oem: whether it seals the OEM partition.
@@ -34,7 +33,6 @@ class StepModel(Model):
     model_config = ConfigDict(json_schema_extra=_go_by_type)
 
     only_once: ClassVar[str] = ""
-    repeatable: ClassVar[bool] = False
     reclaims_root: ClassVar[bool] = False
     seals_oem: ClassVar[bool] = False
     kernel_arguments: ClassVar[tuple[str, ...]] = ()
@@ -58,6 +56,11 @@ class StepModel(Model):
             gpu: whether the VM has a GPU.
         """
         raise NotImplementedError
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether the step is run again when a reboot has interrupted it; one that is not fails the build."""
+        return False
 
     @property
     def secrets(self) -> Sequence[tuple[str, str]]:

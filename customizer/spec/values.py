@@ -3,17 +3,59 @@
 import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, StringConstraints, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    PlainValidator,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    WithJsonSchema,
+)
 
 from cos_customizer.customizer import names
 from cos_customizer.customizer.durations import check_time_limit, format_duration, parse_duration, parse_seconds
+from cos_customizer.customizer.spec import instance_metadata
 from cos_customizer.customizer.spec.disk_layout import SIZE, size_in_bytes
+from cos_customizer.customizer.spec.instance_metadata import check_metadata
+from cos_customizer.customizer.spec.scopes import check_scopes
 from cos_customizer.customizer.spec.script_checks import check_environment_secrets, check_environment_size
+from cos_customizer.customizer.spelling import did_you_mean
 
 MOST_LABELS = 64
 """Source: https://cloud.google.com/compute/docs/labeling-resources#requirements."""
 _LONGEST_TIMEOUT = 120 * 24 * 3600
 """Seconds: maxRunDuration is no longer. Source: https://cloud.google.com/compute/docs/instances/limit-vm-runtime."""
+_SWITCH = TypeAdapter(bool)
+_LOCATION = re.compile(r"[^\s,]+")
+_LONGEST_DESCRIPTION = 1700
+"""Characters. A description can have 2,048 of them, of which `Provenance` takes some 300 at most."""
+
+GUEST_OS_FEATURES = (
+    "BARE_METAL_LINUX_COMPATIBLE",
+    "BMSAI_CAPABLE",
+    "CCA_CAPABLE",
+    "GVNIC",
+    "IDPF",
+    "MULTI_IP_SUBNET",
+    "SECURE_BOOT",
+    "SEV_CAPABLE",
+    "SEV_LIVE_MIGRATABLE",
+    "SEV_LIVE_MIGRATABLE_V2",
+    "SEV_SNP_CAPABLE",
+    "SNP_SVSM_CAPABLE",
+    "SUSPEND_RESUME_COMPATIBLE",
+    "SUSPEND_SAFE_FPR",
+    "TDX_CAPABLE",
+    "UEFI_COMPATIBLE",
+    "VIRTIO_SCSI_MULTIQUEUE",
+    "WINDOWS",
+)
+"""Checked here, because Compute Engine would refuse an unknown one only when the image is made, after all the work.
+
+Source: https://cloud.google.com/compute/docs/reference/rest/v1/images, `guestOsFeatures[].type`.
+"""
+
 _KMS_KEY = re.compile(r"projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+(/cryptoKeyVersions/[0-9]+)?")
 """Source: https://cloud.google.com/kms/docs/resource-hierarchy#retrieve_resource_id."""
 
@@ -126,6 +168,33 @@ def _check_oem_size(text: str) -> str:
     return text
 
 
+def _check_features(features: list[str]) -> list[str]:
+    for feature in features:
+        if feature not in GUEST_OS_FEATURES:
+            hint = did_you_mean(feature.upper(), GUEST_OS_FEATURES)
+            raise ValueError(f"there is no guest OS feature {feature!r}: {hint or ', '.join(GUEST_OS_FEATURES)}")
+    return list(dict.fromkeys(features))
+
+
+def _check_inherited(given: Any) -> bool | list[str]:
+    if not isinstance(given, list):
+        try:
+            return _SWITCH.validate_python(given)  # of a recipe it is a text
+        except ValidationError:
+            raise ValueError("it must be true, false, or a list of keys of labels") from None
+    for key in given:
+        if not isinstance(key, str):
+            raise ValueError(f"{key!r} is not a key of a label")
+        names.check_label(key, "")
+    return list(dict.fromkeys(given))
+
+
+def _check_location(location: str) -> str:
+    if not _LOCATION.fullmatch(location):
+        raise ValueError(f"{location!r} is more than one: Compute Engine keeps an image in one region or multi-region")
+    return location
+
+
 def _check_context_path(path: str) -> str:
     names.bucket_and_object(path)
     return path
@@ -159,6 +228,22 @@ ServiceAccount = Annotated[NonEmpty, AfterValidator(_check_service_account)]
 KmsKey = Annotated[str, AfterValidator(_check_kms_key), _spelled(_KMS_KEY)]
 OemSize = Annotated[str, BeforeValidator(_number_as_text), AfterValidator(_check_oem_size), _spelled(SIZE)]
 Licenses = Annotated[list[str], AfterValidator(_shorten_licenses)]
+Scopes = Annotated[list[str], AfterValidator(check_scopes)]
+InstanceMetadata = Annotated[
+    dict[str, str], AfterValidator(check_metadata), _mapping(instance_metadata.KEY, {"type": "string"})
+]
+GuestOsFeatures = Annotated[
+    list[str],
+    AfterValidator(_check_features),
+    WithJsonSchema({"type": "array", "items": {"enum": list(GUEST_OS_FEATURES)}}),
+]
+InheritedLabels = Annotated[
+    bool | list[str],
+    PlainValidator(_check_inherited),
+    WithJsonSchema({"anyOf": [{"type": "boolean"}, {"type": "array", "items": _text_schema(names.LABEL_KEY)}]}),
+]
+StorageLocation = Annotated[NonEmpty, AfterValidator(_check_location), _spelled(_LOCATION)]
+Description = Annotated[str, StringConstraints(min_length=1, max_length=_LONGEST_DESCRIPTION, strip_whitespace=True)]
 Timeout = Annotated[str, BeforeValidator(str), AfterValidator(_check_timeout), _spelled(_GO_DURATION)]
 PositiveDuration = Annotated[str, BeforeValidator(str), AfterValidator(check_time_limit)]
 Seconds = Annotated[int, BeforeValidator(_seconds_of)]

@@ -221,6 +221,9 @@ class Images:
     def _draft(self, project: str, path: str, body: dict[str, Any], source: Resource, size: str) -> Resource:
         """Design an image, PENDING and not yet stored."""
         labels = check_labels(body.get("labels", {}))
+        if len(locations := body.get("storageLocations") or ["us"]) > 1:
+            why = "An image is kept in one region or multi-region."
+            raise invalid("resource.storageLocations", ", ".join(locations), why)
         image: Resource = {
             "kind": "compute#image",
             "id": new_id(),
@@ -231,7 +234,7 @@ class Images:
             "status": ImageStatus.PENDING,
             "diskSizeGb": size,
             "labelFingerprint": fingerprint(labels),
-            "storageLocations": body.get("storageLocations") or ["us"],
+            "storageLocations": locations,
             "selfLink": link(path),
         }
         image.update({name: source[name] for name in _INHERITED if name in source})

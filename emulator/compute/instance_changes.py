@@ -5,6 +5,7 @@ from typing import Any
 
 from cos_customizer.emulator.compute.instance_requests import (
     access_config,
+    immobile,
     machine_type_of,
     scheduling_of,
     service_accounts_of,
@@ -56,7 +57,7 @@ class InstanceChanges:
             self._check_stopped(path, instance, "scheduling.provisioningModel")
         replaced = set(_RUN_LIMITS) if body.keys() & set(_RUN_LIMITS) else set()  # of two limits, one is over
         kept = {key: value for key, value in instance["scheduling"].items() if key not in replaced}
-        scheduling = scheduling_of({**kept, **body}, gpu=bool(instance.get("guestAccelerators")))
+        scheduling = scheduling_of({**kept, **body}, immobile=immobile(instance))
         return self._change(path, "setScheduling", scheduling=scheduling)
 
     def set_service_account(self, path: str, body: dict[str, Any]) -> Resource:

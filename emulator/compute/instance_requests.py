@@ -2,6 +2,7 @@
 
 import re
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,8 @@ _MAX_VALUE = 256 << 10
 _MAX_METADATA = 512 << 10
 _MIN_RUN, _MAX_RUN = 30, 120 * 24 * 3600
 _UNSUPPORTED = ("sourceMachineImage", "instanceEncryptionKey", "networkPerformanceConfig", "reservationAffinity")
+_CONFIDENTIAL = {"SEV": ("n2d", "c2d", "c3d", "c4d"), "SEV_SNP": ("n2d",), "TDX": ("c3",)}
+"""Families of machines by the technology of Confidential VMs that they run by."""
 _KEPT_AS_GIVEN = (
     "description",
     "hostname",
@@ -96,7 +99,7 @@ def draft_instance(
         "disks": [disk.attached for disk in disks],
         "metadata": metadata(body.get("metadata", {})),
         "selfLink": link(path),
-        "scheduling": scheduling_of(body.get("scheduling", {}), gpu=bool(accelerators)),
+        "scheduling": scheduling_of(body.get("scheduling", {}), immobile=_immobile(machine_type, body, accelerators)),
         "cpuPlatform": "Unknown CPU Platform",
         "labelFingerprint": fingerprint(labels),
         "startRestricted": False,
@@ -217,12 +220,49 @@ def _family(machine_type: str) -> str:
     return "n1" if family == "custom" else family
 
 
-def scheduling_of(given: dict[str, Any], *, gpu: bool) -> dict[str, Any]:
+def _immobile(machine_type: str, body: dict[str, Any], accelerators: Sequence[dict[str, Any]]) -> str:
+    """Return what keeps an instance from being migrated; see `immobile`.
+
+    Which machines can be confidential:
+    https://cloud.google.com/confidential-computing/confidential-vm/docs/supported-configurations.
+
+    Raises:
+        ApiError: 400 for a machine type that does not run as the Confidential VM that is asked for.
+    """
+    technology = _confidential_technology(body)
+    if technology and _family(machine_type) not in _CONFIDENTIAL.get(technology, ()):
+        message = f"[{machine_type}, {technology}] features are not compatible for creating instance."
+        raise ApiError(400, "badRequest", message)
+    return immobile({**body, "machineType": machine_type, "guestAccelerators": accelerators})
+
+
+def _confidential_technology(instance: dict[str, Any]) -> str:
+    """Return the technology by which an instance is a Confidential VM; empty if it is none."""
+    config = instance.get("confidentialInstanceConfig", {})
+    return str(config.get("confidentialInstanceType") or ("SEV" if config.get("enableConfidentialCompute") else ""))
+
+
+def immobile(instance: dict[str, Any]) -> str:
+    """Return what keeps an instance from being migrated, as a part of a sentence; empty if nothing does.
+
+    Source: https://cloud.google.com/confidential-computing/confidential-vm/docs/troubleshoot-live-migration.
+
+    Args:
+        instance: an `Instance`, its machine type by name or as a link.
+    """
+    if instance.get("guestAccelerators"):
+        return "guest accelerators"
+    milan = _family(last(instance["machineType"])) == "n2d" and instance.get("minCpuPlatform") == "AMD Milan"
+    technology = _confidential_technology(instance)
+    return "Confidential Computing" if technology and not (technology == "SEV" and milan) else ""
+
+
+def scheduling_of(given: dict[str, Any], *, immobile: str) -> dict[str, Any]:
     """Check a scheduling, and return it with what Compute Engine fills in.
 
     Args:
         given: a `Scheduling`.
-        gpu: whether the instance has GPUs.
+        immobile: what keeps the instance from being migrated; empty if nothing does.
 
     Raises:
         ApiError: 400.
@@ -235,8 +275,8 @@ def scheduling_of(given: dict[str, Any], *, gpu: bool) -> dict[str, Any]:
         "provisioningModel": "SPOT" if spot else "STANDARD",
         **given,
     }
-    if gpu and scheduling["onHostMaintenance"] != "TERMINATE":
-        why = "Instances with guest accelerators do not support live migration."
+    if immobile and scheduling["onHostMaintenance"] != "TERMINATE":
+        why = f"Instances with {immobile} do not support live migration."
         raise invalid("resource.scheduling.onHostMaintenance", scheduling["onHostMaintenance"], why)
     if "maxRunDuration" in given:
         seconds = int(given["maxRunDuration"].get("seconds", "0"))

@@ -22,7 +22,7 @@ from cos_customizer.emulator.compute.shared import SharedParts
 from cos_customizer.emulator.compute.statuses import InstanceStatus, change_status
 from cos_customizer.emulator.compute.store import Resource
 from cos_customizer.emulator.compute.zones import check_zone
-from cos_customizer.emulator.errors import ApiError, EmulatorError, OperationError, not_in_state
+from cos_customizer.emulator.errors import ApiError, EmulatorError, OperationError, not_in_state, unsupported
 from cos_customizer.emulator.machines.backend import SERIAL_PORTS, SerialChunk
 
 _TICK_SECONDS = 0.2
@@ -230,6 +230,27 @@ class Instances:
 
         return self._shared.operations.start(target, work, undo=undo)
 
+    def simulate_maintenance(self, path: str) -> Resource:
+        """Preempt a spot VM, as host maintenance does to it; returns the operation, which does not wait for that.
+
+        Source: https://cloud.google.com/compute/docs/instances/create-use-spot#test-preemption.
+
+        Raises:
+            ApiError: 404, 400 for an instance that does not run, 501 for one that is not a spot VM.
+        """
+        instance = self.get(path)
+        if instance["status"] != InstanceStatus.RUNNING:
+            raise not_in_state(path, InstanceStatus.RUNNING)
+        if instance["scheduling"]["provisioningModel"] != "SPOT":
+            raise unsupported("maintenance events of instances that are not spot VMs")
+        operations = self._shared.operations
+        preemption = Target(path, instance["id"], "compute.instances.preempted")
+
+        def work() -> None:
+            operations.start(preemption, lambda: self._end(path, instance["id"]))
+
+        return operations.start(Target(path, instance["id"], "simulateMaintenanceEvent"), work)
+
     def show_project_metadata(self, project: str) -> None:
         """Show a project's instances the metadata that it has now."""
         for path in self._power.instances():
@@ -317,7 +338,7 @@ class Instances:
             raise OperationError("ZONE_RESOURCE_POOL_EXHAUSTED", message, 503)
 
     def _end(self, path: str, instance_id: str) -> None:
-        """Stop or delete an instance that has run as long as it may."""
+        """Stop or delete an instance that has run as long as it may, or is preempted."""
         with self._power.changing(path, instance_id) as instance:
             if instance["status"] != InstanceStatus.RUNNING:
                 return

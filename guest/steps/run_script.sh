@@ -16,6 +16,13 @@ step_run_script() {
     /bin/bash "$script"
 }
 
+# asks_for_reboot_run_script <exit code>: whether the script has ended by `exit 3010`, as Windows and, after it, builders of
+# images ask for a reboot. Linux keeps 8 bits of it, 194, which is what scripts for AWS's agent exit with:
+# https://docs.aws.amazon.com/systems-manager/latest/userguide/send-commands-reboot.html
+asks_for_reboot_run_script() {
+  (($1 == (3010 & 255)))
+}
+
 # explain_run_script <exit code> script=<path> …: prints where it failed, as far as its bash has written it down.
 explain_run_script() {
   local code=$1 script=${2#script=} failed=() ended=()

@@ -188,6 +188,17 @@ def test_run_script_is_written_down(started: StateDirectory) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("flag", "written"),
+    [("-repeat-after-reboot", {"repeat_after_reboot": True}), ("-repeat-after-reboot=false", {})],
+)
+def test_whether_a_script_is_repeated_after_a_reboot_is_written_down(
+    started: StateDirectory, flag: str, written: dict[str, bool]
+) -> None:
+    assert run("run-script", "-script=preload.sh", flag).code == 0
+    assert started.read().spec["steps"] == [{"type": "run-script", "script": "preload.sh", **written}]
+
+
 def test_secrets_are_written_down_by_their_names(started: StateDirectory) -> None:
     more = run(
         "run-script", "-script=preload.sh", "-env=A=1", f"-env-secret=B={VERSION},C={VERSION}", f"-env-secret=B={OTHER}"
@@ -274,6 +285,17 @@ FIELDS: list[tuple[str, str, Any]] = [
     ("-labels=cos_image=true,milestone=65", "output.labels", {"cos_image": "true", "milestone": "65"}),
     ("-inherit-labels", "output.inherit_labels", True),
     ("-inherit-labels=false", "output.inherit_labels", False),
+    ("-inherit-labels=T", "output.inherit_labels", True),
+    ("-inherit-labels=", "output.inherit_labels", False),
+    ("-inherit-labels=team,cost-centre", "output.inherit_labels", ["team", "cost-centre"]),
+    ("-description=Web servers, of the shop", "output.description", "Web servers, of the shop"),
+    ("-guest-os-features=GVNIC,IDPF", "output.guest_os_features", ["GVNIC", "IDPF"]),
+    ("-confidential-vm=SEV_SNP", "builder.confidential_vm", "SEV_SNP"),
+    ("-spot", "builder.spot", True),
+    ("-spot=false", "builder.spot", False),
+    ("-metadata=a=1,b=x=y", "builder.metadata", {"a": "1", "b": "x=y"}),
+    ("-metadata=^;^a=1,2;b=3", "builder.metadata", {"a": "1,2", "b": "3"}),
+    ("-scopes=storage-ro", "builder.scopes", ["https://www.googleapis.com/auth/devstorage.read_only"]),
     ("-licenses=projects/p/global/licenses/a,", "output.licenses", ["projects/p/global/licenses/a"]),
     (
         "-licenses=https://www.googleapis.com/compute/v1/projects/p/global/licenses/a",

@@ -191,6 +191,18 @@ MISTAKES = {
     "an unknown machine type": (["-machine-type=n1-huge-1"], 2, "-machine-type=n1-huge-1: there is none in us-west1-b"),
     "a disk that is too small": (["-disk-size-gb=5"], 2, "-disk-size-gb=5: the source image cos-stable-68-10718-86-0"),
     "an unknown disk type": (["-disk-type=pd-huge"], 1, "-disk-type sets it."),
+    "no technology": (["-confidential-vm=SGX"], 2, "-confidential-vm: 'SGX' is not one of SEV, SEV_SNP, TDX"),
+    "a machine that is not confidential": (
+        ["-confidential-vm=SEV", "-machine-type=n1-standard-1"],
+        2,
+        "-machine-type=n1-standard-1 does not run as -confidential-vm=SEV: machines of n2d, c2d, c3d do",
+    ),
+    "metadata of the build's": (["-metadata=user-data=x"], 2, "'user-data' is set by the build"),
+    "metadata without a value": (["-metadata=a=1,b"], 2, "choose another delimiter: -metadata='^;^KEY=a,b;KEY=c'"),
+    "scopes that are too few": (["-scopes=logging-write"], 2, "the VM reads the build context in Cloud Storage"),
+    "two locations": (["-storage-location=us,eu"], 2, "'us,eu' is more than one"),
+    "no such feature": (["-guest-os-features=gvnic"], 2, "there is no guest OS feature 'gvnic': did you mean GVNIC?"),
+    "no label's key": (["-inherit-labels=Team"], 2, "'Team' is not a valid label key"),
     "an arm64 machine": (["-machine-type=t2a-standard-1"], 2, "-machine-type=t2a-standard-1: it runs arm64 images"),
 }
 

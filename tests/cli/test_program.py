@@ -61,7 +61,7 @@ def test_help_explains_every_flag(name: str) -> None:
     assert run(name, "-help").out == run(name, "-h").out == shown.out
     explained = next(command for command in commands(program) if command.name == name)
     for flag in explained.flags:
-        assert f"\n  {flag.name} {flag.value}".rstrip() + "\n" in shown.out
+        assert f"\n  {flag.written(' ')}\n" in shown.out
         assert flag.text
     assert max(map(len, shown.out.splitlines())) <= 100
 
@@ -281,7 +281,7 @@ COMPLETED = [
     (["emu"], {"emulator"}),
     (["run-script", "-sc"], {"-script"}),
     (["run-script", "--sc"], {"--script"}),
-    (["run-script", "-"], {"-script", "-env", "-env-secret", "-local-state-workdir"}),
+    (["run-script", "-"], {"-script", "-env", "-env-secret", "-repeat-after-reboot", "-local-state-workdir"}),
     (["finish-image-build", "-no-e"], {"-no-external-ip"}),
     (["finish-image-build", "-zone=a", "-disk-"], {"-disk-size-gb", "-disk-type"}),
     (["finish-image-build", "-inherit-labels", "-lab"], {"-labels"}),

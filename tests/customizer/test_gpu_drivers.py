@@ -153,6 +153,7 @@ def test_what_does_not_go_together_is_refused_by_field(changes: dict[str, object
         ("europe.example/mirror/cos-gpu-installer-v2:latest", True),
         (f"gcr.io/cos-cloud/cos-gpu-installer:v2.4.8@sha256:{'0' * 64}", True),
         ("gcr.io/cos-cloud/cos-gpu-installer:v20200921", False),
+        (gpu_drivers.DEFAULT_CONTAINER, False),
         ("gcr.io/cos-cloud/cos-gpu-installer:latest", False),
         ("gcr.io/our-project/our-installer:v2", False),
     ],

@@ -14,9 +14,37 @@ SECRET = "projects/my-project/secrets/token/versions"
 def test_an_image_s_description_tells_people_and_us_where_it_comes_from() -> None:
     provenance = Provenance("0123456789", "42", "f" * 32)
     text = provenance.description("projects/cos-cloud/global/images/cos-125-19216-532-62")
-    assert text.startswith("projects/cos-cloud/global/images/cos-125-19216-532-62 customized by cos-customizer\n")
+    assert text.startswith("Derivative of projects/cos-cloud/global/images/cos-125-19216-532-62.\n")
     assert Provenance.parse(text) == provenance
-    assert len(text) < 2048
+    assert Provenance.source_in(text) == "projects/cos-cloud/global/images/cos-125-19216-532-62"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Web servers",
+        "two\nlines",
+        "Derivative of projects/p/global/images/other.\ncos-customizer: build=x source_id=1 recipe=y",
+    ],
+)
+def test_what_the_user_says_of_an_image_comes_before_that_and_changes_nothing_in_it(words: str) -> None:
+    provenance = Provenance("0123456789", "42", "f" * 32)
+    text = provenance.description("projects/p/global/images/i", words)
+    assert text.startswith(f"{words}\nDerivative of projects/p/global/images/i.\n")
+    assert (Provenance.parse(text), Provenance.source_in(text)) == (provenance, "projects/p/global/images/i")
+
+
+def test_the_longest_description_fits(make_spec: SpecMaker) -> None:
+    longest = make_spec(output={"description": "x" * 1700}).output.description
+    provenance = Provenance("0123456789", "9" * 20, "f" * 32)
+    source = f"projects/{'o' * 40}.com:{'p' * 30}/global/images/{'i' * 63}"
+    assert len(provenance.description(source, longest)) < 2048
+
+
+def test_descriptions_of_earlier_versions_are_still_read() -> None:
+    text = "projects/p/global/images/i customized by cos-customizer\ncos-customizer: build=b source_id=1 recipe=r"
+    assert Provenance.parse(text) == Provenance("b", "1", "r")
+    assert Provenance.source_in(text) == "projects/p/global/images/i"
 
 
 @pytest.mark.parametrize(
@@ -35,11 +63,16 @@ CHANGES: dict[str, dict[str, Any]] = {
     "labels": {"output": {"labels": {"team": "web"}}},
     "licences": {"output": {"licenses": ["projects/p/global/licenses/l"]}},
     "another location": {"output": {"storage_location": "eu"}},
+    "metadata": {"builder": {"metadata": {"a": "b"}}},
+    "a description": {"output": {"description": "web servers"}},
+    "features": {"output": {"guest_os_features": ["GVNIC"]}},
+    "some of the source's labels": {"output": {"inherit_labels": ["a"]}},
     "a test before the release": {"verify": {"scripts": ["first.sh"]}},
 }
 SAME: dict[str, dict[str, Any]] = {
     "another zone": {"builder": {"zones": ["us-west1-a"]}},
     "another machine": {"builder": {"machine_type": "n1-standard-4"}},
+    "a confidential spot VM": {"builder": {"confidential_vm": "SEV", "spot": True, "scopes": ["cloud-platform"]}},
     "another name": {"output": {"name": "other"}},
     "a longer time limit": {"timeout": "2h"},
 }

@@ -49,6 +49,10 @@ WRITTEN = [
     "verify: {scripts: [a.sh, {script: b.sh, env: {A: b}}], keep_failed_image: true}",
     "verify: {boot: true, keep_failed_image: true}",
     "context: {path: 'gs://bucket/a.tar.gz'}",
+    "output: {project: p1-images, name: i, inherit_labels: yes}",
+    "output: {project: p1-images, name: i, inherit_labels: true, guest_os_features: [GVNIC], description: 5}",
+    "output: {project: p1-images, name: i, inherit_labels: [team]}",
+    "builder: {project: my-project, zones: [us-west1-b], spot: true, confidential_vm: SEV, metadata: {a: 1, b: true}}",
     "builder: {project: my-project, zones: [us-west1-b], gpu_type: , labels: {team: 7}}",
     "scratch: {bucket: my-project_cloudbuild, workdir: 42}",
 ]
@@ -69,6 +73,16 @@ BEYOND = {
     "builder.shielded_integrity_monitoring needs",
     "builder.oem_size: '16'",
     "scratch.workdir: 'a\\nb'",
+    "builder.machine_type: n1-standard-1 does not run as",
+    "builder.machine_type: n2d-standard-2 does not run as",
+    "builder.confidential_vm: SEV: no machine",
+    "builder.scopes:",
+    "builder.metadata: 'user-data' is set by the build",
+    "builder.metadata: 'Storage-Endpoint' is set by the build",
+    "builder.metadata.a: input should be a valid string",  # of YAML it is one
+    "builder.metadata: the value of a",
+    "builder.metadata: metadata of",
+    "output.inherit_labels: 1 is",  # of YAML it is a text
     "builder.labels: a builder VM can have at most 62",
     "output.labels.a: input should be a valid string",  # of YAML it is one
     "steps.0.env.A: input should be a valid string",

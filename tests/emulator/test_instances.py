@@ -5,7 +5,7 @@ import uuid
 from typing import Any
 
 import pytest
-from google.api_core.exceptions import BadRequest, Conflict, NotFound, PreconditionFailed
+from google.api_core.exceptions import BadRequest, Conflict, MethodNotImplemented, NotFound, PreconditionFailed
 from google.cloud import compute_v1
 from support.compute_clients import COS, INSTANCES, PROJECT, ZONE, Compute, body, call, instance
 from support.waiting import wait_for
@@ -333,3 +333,59 @@ def test_waiting_is_a_long_poll(compute: Compute) -> None:
     assert compute.emulator.calls.count(path="/wait") == 1
     listed = [o.name for o in compute.zone_operations.list(project=PROJECT, zone=ZONE)]
     assert operation.name in listed
+
+
+@pytest.mark.parametrize(
+    ("technology", "machine_type", "platform", "maintenance", "wrong"),
+    [
+        ("SEV", "n2d-standard-2", "", "TERMINATE", ""),
+        ("SEV_SNP", "n2d-standard-2", "AMD Milan", "TERMINATE", ""),
+        ("TDX", "c3-standard-4", "", "TERMINATE", ""),
+        ("SEV", "n2d-standard-2", "AMD Milan", "MIGRATE", ""),
+        ("SEV", "n2d-standard-2", "", "MIGRATE", "Instances with Confidential Computing do not support live migration"),
+        ("TDX", "c3-standard-4", "", "", "Instances with Confidential Computing do not support live migration"),
+        ("SEV", "n1-standard-1", "", "TERMINATE", r"\[n1-standard-1, SEV\] features are not compatible"),
+        ("TDX", "n2d-standard-2", "", "TERMINATE", r"\[n2d-standard-2, TDX\] features are not compatible"),
+    ],
+)
+def test_confidential_vms_bring_their_conditions(
+    compute: Compute, technology: str, machine_type: str, platform: str, maintenance: str, wrong: str
+) -> None:
+    fields: dict[str, Any] = {
+        "confidential_instance_config": {"confidential_instance_type": technology},
+        "machine_type": f"zones/{ZONE}/machineTypes/{machine_type}",
+        "scheduling": {"on_host_maintenance": maintenance} if maintenance else {},
+        **({"min_cpu_platform": platform} if platform else {}),
+    }
+    if wrong:
+        with pytest.raises(BadRequest, match=wrong):
+            compute.insert(**fields)
+        return
+    vm = compute.create(**fields)
+    assert vm.confidential_instance_config.confidential_instance_type == technology
+    assert (vm.min_cpu_platform, vm.scheduling.on_host_maintenance) == (platform, maintenance)
+
+
+@pytest.mark.parametrize(("action", "left"), [("DELETE", []), ("STOP", ["vm"])])
+def test_a_spot_vm_is_preempted_by_a_maintenance_event(compute: Compute, action: str, left: list[str]) -> None:
+    vm = compute.create(scheduling={"provisioning_model": "SPOT", "instance_termination_action": action})
+    assert (vm.scheduling.preemptible, vm.scheduling.automatic_restart) == (True, False)
+    names: dict[str, Any] = {"project": PROJECT, "zone": ZONE, "instance": "vm"}
+    compute.ok(compute.instances.simulate_maintenance_event_unary(**names))
+    query = 'operationType = "compute.instances.preempted"'
+    (preemption,) = compute.zone_operations.list(
+        compute_v1.ListZoneOperationsRequest(project=PROJECT, zone=ZONE, filter=query)
+    )
+    assert preemption.target_link.endswith(f"projects/{PROJECT}/zones/{ZONE}/instances/vm")
+    compute.ok(preemption)
+    assert compute.names("instances") == left
+    if left:
+        assert compute.instances.get(**names).status == "TERMINATED"
+        with pytest.raises(BadRequest, match="is not in state RUNNING"):
+            compute.instances.simulate_maintenance_event_unary(**names)
+
+
+def test_what_maintenance_does_to_other_vms_is_not_there(compute: Compute) -> None:
+    compute.create()
+    with pytest.raises(MethodNotImplemented, match="instances that are not spot VMs"):
+        compute.instances.simulate_maintenance_event_unary(project=PROJECT, zone=ZONE, instance="vm")

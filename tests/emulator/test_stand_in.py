@@ -292,7 +292,7 @@ def test_docker_starts_only_when_somebody_wants_it(run: Run, second_run: list[di
     [
         (
             "images",
-            "gcr.io/cos-cloud/cos-gpu-installer:latest gcr.io/cos-cloud/cos-gpu-installer:v20200921 ",
+            "".join(f"gcr.io/cos-cloud/cos-gpu-installer:{tag} " for tag in ("latest", "v20200921", "v20230815")),
         ),
         ("bridge", "yes"),
         ("pull", "1"),  # of docker itself, not of its time limit

@@ -222,6 +222,26 @@ def test_a_vm_that_somebody_deletes_before_it_has_halted_is_said_to_be_deleted(
     assert leftovers(emulator) == []
 
 
+def test_a_spot_vm_that_is_taken_back_says_so(emulator: Emulator, make_spec: SpecMaker) -> None:
+    emulator.scripts.add(script(STARTED))
+    names: dict[str, Any] = {"project": "my-project", "zone": "us-west1-b"}
+
+    def preempt(event: Event) -> None:
+        if isinstance(event, StepChange):
+            (vm,) = emulator.list("projects/my-project/zones/-/instances")
+            assert vm["scheduling"]["provisioningModel"] == "SPOT"
+            operation = connect().instances.simulate_maintenance_event_unary(**names, instance=vm["name"])
+            connect().zone_operations.wait(**names, operation=operation.name)
+
+    with listening(preempt):
+        error, result = failing(make_spec(builder={"spot": True}), BuildFailedError)
+    assert error.message == (
+        "the builder VM was preempted during step 1/2 (run-script first.sh): Compute Engine has taken the spot VM back"
+    )
+    assert error.hint == "build again; without builder.spot: true, it keeps its VM."
+    assert (result.outcome, leftovers(emulator), images(emulator)) == ("failed", [], {})
+
+
 def test_a_script_cannot_pass_its_output_for_the_guests_word(emulator: Emulator, make_spec: SpecMaker) -> None:
     emulator.scripts.add(
         script(

@@ -84,6 +84,42 @@ def test_an_image_that_passes_is_released_and_only_then_are_old_ones_deprecated(
     assert leftovers(emulator) == []
 
 
+def test_what_policies_and_people_ask_for_is_seen_at_vms_and_image(emulator: Emulator, make_spec: SpecMaker) -> None:
+    play(emulator, *PASSES)
+    spec = make_spec(
+        builder={
+            "confidential_vm": "SEV",
+            "scopes": ["storage-ro"],
+            "metadata": {"enable-guest-attributes": "TRUE"},
+            "spot": True,
+        },
+        output={"description": "Web servers", "guest_os_features": ["IDPF"]},
+        verify=VERIFIED,
+    )
+    seen: dict[str, Any] = {}
+
+    def look(event: Event) -> None:
+        if isinstance(event, StepChange):
+            seen.update({vm["name"]: vm for vm in emulator.list("projects/my-project/zones/-/instances")})
+
+    with listening(look):
+        result = build_image(spec)
+    assert len(seen) == 2
+    for vm in seen.values():
+        assert vm["confidentialInstanceConfig"] == {"confidentialInstanceType": "SEV"}
+        assert vm["machineType"].endswith("/n2d-standard-2")
+        assert (vm["scheduling"]["provisioningModel"], vm["scheduling"]["onHostMaintenance"]) == ("SPOT", "TERMINATE")
+        assert vm["serviceAccounts"][0]["scopes"] == ["https://www.googleapis.com/auth/devstorage.read_only"]
+        assert {"key": "enable-guest-attributes", "value": "TRUE"} in vm["metadata"]["items"]
+    image = images(emulator)["my-image"]
+    first, second, _ = image["description"].splitlines()
+    assert (first, second) == ("Web servers", f"Derivative of {result.source_image}.")
+    source = connect().images.get(project="cos-cloud", image=result.source_image.rpartition("/")[2])
+    features = [feature.type_ for feature in source.guest_os_features]
+    assert features
+    assert [feature["type"] for feature in image["guestOsFeatures"]] == [*features, "IDPF"], "the source's are kept"
+
+
 def test_an_image_that_fails_never_appears_in_its_family(emulator: Emulator, make_spec: SpecMaker) -> None:
     make_image("old", family="my-family")
     play(emulator, *FAILS)

@@ -17,7 +17,7 @@ HINTS = {
     "compute.restrictSharedVpcHostProjects": "builder.network and builder.subnet change",
     "iam.disableCrossProjectServiceAccountUsage": "builder.service_account changes",
     "compute.disableSerialPortAccess": "the project needs an exemption",
-    "compute.restrictNonConfidentialComputing": "the project needs an exemption",
+    "compute.restrictNonConfidentialComputing": "builder.confidential_vm changes what it is about",
     "custom.noLargeVms": "the organization policy custom.noLargeVms forbids this; builder.external_ip: false",
     "compute.ofTomorrow": "the organization policy compute.ofTomorrow forbids this; builder.external_ip: false",
 }

@@ -11,7 +11,9 @@ from cos_customizer.customizer.errors import UsageError
 from cos_customizer.customizer.families.provenance import Provenance
 from cos_customizer.customizer.names import BuildNames
 from cos_customizer.customizer.references import VmRef
+from cos_customizer.customizer.spec.instance_metadata import OURS
 from cos_customizer.customizer.spec.model import BuildSpec, OutputImage, parse_spec
+from cos_customizer.customizer.spec.values import GUEST_OS_FEATURES
 from cos_customizer.gcp import request_bodies
 from cos_customizer.gcp.images import ResolvedImage
 from cos_customizer.gcp.request_bodies import VmRequest
@@ -96,6 +98,7 @@ def test_google_s_own_types_know_every_field(name: str) -> None:
         ({"gpu_type": "nvidia-h200-141gb"}, "X86_64", "a3-ultragpu-8g", 0),
         ({"gpu_type": "nvidia-of-tomorrow"}, "X86_64", "n1-standard-1", 1),
         ({"gpu_type": "nvidia-tesla-t4", "machine_type": "n1-standard-8"}, "X86_64", "n1-standard-8", 1),
+        ({"gpu_type": "nvidia-h100-80gb", "confidential_vm": "TDX"}, "X86_64", "a3-highgpu-1g", 0),
     ],
 )
 def test_a_gpu_and_an_architecture_bring_the_machine_type_that_fits(
@@ -150,6 +153,7 @@ def test_the_arm_machine_boots_from_a_disk_of_its_own() -> None:
     [
         ({"disk_size_gb": 9}, "X86_64", "builder.disk_size_gb: 9: the source image cos needs 10 GB"),
         ({"machine_type": "c4a-standard-1"}, "X86_64", "it runs arm64 images, and the source image cos is one for x86"),
+        ({"confidential_vm": "SEV"}, "ARM64", "builder.confidential_vm: SEV: the source image cos is one for arm64"),
         ({"machine_type": "n1-standard-1"}, "ARM64", "it runs x86_64 images, and the source image cos is one for arm"),
     ],
 )
@@ -177,6 +181,63 @@ def test_shielded_options_are_sent_where_they_are_not_what_compute_engine_does_a
     }
     off = builder_vm(shielded_vtpm=False, shielded_integrity_monitoring=False)["shieldedInstanceConfig"]
     assert off == {"enableSecureBoot": False, "enableVtpm": False, "enableIntegrityMonitoring": False}
+
+
+@pytest.mark.parametrize(
+    ("technology", "machine_type", "platform"),
+    [
+        ("SEV", "n2d-standard-2", None),
+        ("SEV_SNP", "n2d-standard-2", "AMD Milan"),
+        ("TDX", "c3-standard-4", None),
+    ],
+)
+def test_a_confidential_vm_is_a_machine_that_can_and_is_not_migrated(
+    technology: str, machine_type: str, platform: str | None
+) -> None:
+    body = builder_vm(confidential_vm=technology)
+    assert body["confidentialInstanceConfig"] == {"confidentialInstanceType": technology}
+    assert body["machineType"] == f"zones/{ZONE}/machineTypes/{machine_type}"
+    assert body.get("minCpuPlatform") == platform
+    assert body["scheduling"]["onHostMaintenance"] == "TERMINATE"
+    assert builder_vm(confidential_vm=technology, machine_type="n99-big-1")["machineType"].endswith("/n99-big-1")
+
+
+@pytest.mark.parametrize("more", [{}, {"gpu_type": "nvidia-tesla-t4"}, {"confidential_vm": "SEV"}])
+def test_a_spot_vm_is_deleted_when_it_is_taken_back_and_says_nothing_of_maintenance(more: dict[str, Any]) -> None:
+    assert builder_vm(spot=True, **more)["scheduling"] == {
+        "maxRunDuration": {"seconds": "3900"},
+        "instanceTerminationAction": "DELETE",
+        "provisioningModel": "SPOT",
+    }
+
+
+def test_whatever_key_of_metadata_the_build_sets_is_its_own() -> None:
+    request = VmRequest(parse_spec(MINIMAL), BUILD, "projects/p/global/images/i", "X86_64", "the plan", "https://psc")
+    items = request_bodies.builder_vm(request, ZONE, NOW)["metadata"]["items"]
+    assert {item["key"] for item in items} | {"storage-endpoint"} == set(OURS)
+
+
+def test_every_feature_that_google_s_types_know_is_known() -> None:
+    from google.cloud import compute_v1
+
+    there = set(compute_v1.GuestOsFeature.Type.__members__) - {"UNDEFINED_TYPE", "FEATURE_TYPE_UNSPECIFIED"}
+    assert there <= set(GUEST_OS_FEATURES)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "labels"),
+    [
+        (False, {"team": "web"}),
+        (True, {"a": "1", "b": "2", "team": "web"}),
+        (["b", "team", "none"], {"b": "2", "team": "web"}),
+        (["cos-customizer-build"], {"team": "web"}),
+        ([], {"team": "web"}),
+    ],
+)
+def test_labels_are_inherited_as_asked_for(wanted: bool | list[str], labels: dict[str, str]) -> None:
+    output = OutputImage(project="my-project", name="my-image", inherit_labels=wanted, labels={"team": "web"})
+    source = {"a": "1", "b": "2", "team": "cos", "cos-customizer-build": "x"}
+    assert request_bodies.image_labels(output, source) == labels
 
 
 DEFAULT_NETWORK = {"network": "global/networks/default"}

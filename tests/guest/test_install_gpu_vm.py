@@ -17,7 +17,7 @@ from cos_customizer.guest.protocol import BuildFailed, BuildSucceeded, StepStart
 
 pytestmark = pytest.mark.vm
 
-CONTAINER = "gcr.io/cos-cloud/cos-gpu-installer:v20200921"
+CONTAINER = "gcr.io/cos-cloud/cos-gpu-installer:v20230815"
 PULLED = "gcr.io/pulled/installer:1"
 """The same image, as if the first run had pulled it: no registry can be reached."""
 

@@ -274,10 +274,54 @@ def test_a_step_cut_off_by_a_reboot_fails(machine: Guest) -> None:
         *_, failed = machine.build(step)
         assert isinstance(failed, BuildFailed)
         assert (failed.step, failed.exit_code) == (1, None)
-        assert "interrupted by a reboot before it finished" in failed.reason
+        assert failed.reason == "was interrupted by a reboot before it finished"
     (machine.folder / "run" / "running").touch()  # the same boot still
     *_, failed = machine.build(step)
     assert failed == BuildFailed(1, None, "was interrupted: something killed the build's own processes")
+
+
+@pytest.mark.parametrize("code", [3010, 194])  # Linux keeps 8 bits of an exit code
+def test_a_script_that_exits_with_3010_has_succeeded_and_is_followed_by_a_reboot(code: int, machine: Guest) -> None:
+    asked, down = machine.folder / "asked", machine.folder / "going-down"
+    reboots = f'systemctl() {{ echo "$*" >>{asked}; touch {down}; }}'
+    steps = (machine.write("a.sh", f"echo a; exit {code}"), machine.write("b.sh", f"echo b; exit {code}"))
+    for number, said in enumerate("ab", start=1):
+        *events, told = machine.build(*steps, before=reboots)
+        assert [type(event) for event in events] == [StepStarted, OutputLine, StepSucceeded]
+        assert (events[0], events[1]) == (StepStarted(number, steps[number - 1].label), OutputLine(said))
+        assert told == OutputLine(f"step {number} asks for a reboot"), "and the next step is left to the next boot"
+        down.unlink()
+    assert machine.build(*steps, before=reboots) == [BuildSucceeded()]
+    assert asked.read_text() == "--no-block reboot\n" * 2, "once for each step"
+
+
+def test_a_script_that_reboots_by_itself_may_exit_with_3010_too(machine: Guest) -> None:
+    step = machine.write("a.sh", f"touch {machine.folder}/going-down; exit 3010")
+    events = machine.build(step, before="systemctl() { echo a second reboot; }")
+    assert [type(event) for event in events] == [StepStarted, StepSucceeded, OutputLine]
+
+
+def test_a_machine_that_does_not_reboot_where_a_script_asks_for_it_fails_the_build(machine: Guest) -> None:
+    events = machine.build(machine.write("a.sh", "exit 3010"), before="systemctl() { false; }")
+    assert isinstance(events[1], StepSucceeded)
+    assert events[-1] == BuildFailed(None, None, "the VM does not reboot, though step 1 asks for it")
+
+
+def test_steps_of_other_kinds_do_not_ask_for_a_reboot_by_their_exit_code(machine: Guest) -> None:
+    machine.write("a.sh", "")
+    *_, failed = machine.build(DRIVER, before="step_install_gpu() { exit 194; }")
+    assert failed == BuildFailed(1, 194, "exited with 194")
+
+
+def test_a_script_that_may_be_repeated_runs_from_its_beginning_after_a_reboot(machine: Guest) -> None:
+    runs = machine.folder / "runs"
+    cut = f"echo run >>{runs}; [[ $(wc -l <{runs}) == 2 ]] || {{ kill -9 $PPID; sleep 1; }}"
+    step = replace(machine.write("a.sh", cut), repeatable=True)
+    with pytest.raises(subprocess.CalledProcessError):
+        machine.build(step)
+    again, started, succeeded, end = machine.build(step)
+    assert again == OutputLine("step 1 was interrupted by a reboot, and is run again")
+    assert (started, type(succeeded), end) == (StepStarted(1, step.label), StepSucceeded, BuildSucceeded())
 
 
 def test_what_a_script_removes_of_the_build_in_memory_is_put_back(machine: Guest) -> None:

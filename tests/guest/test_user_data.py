@@ -239,7 +239,7 @@ def test_a_driver_s_step_carries_every_setting_and_may_be_repeated(tmp_path: Pat
     assert driver == [
         *(b"2", b"install-gpu", b"install-gpu 396.26"),
         *(b"version=396.26", b"install_dir=/var/lib/my nvidia", b"installer=auto"),
-        b"container=gcr.io/cos-cloud/cos-gpu-installer:v20200921",
+        b"container=gcr.io/cos-cloud/cos-gpu-installer:v20230815",
         *(b"md5sum=", b"deps_dir=", b"verify=1", b"target_gpu="),
     ]
     assert script[1] == b"run-script"

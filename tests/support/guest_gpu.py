@@ -17,7 +17,7 @@ from support.waiting import PATIENCE
 from cos_customizer import guest
 
 FOLDER = Path(guest.__file__).parent
-CONTAINER = "gcr.io/cos-cloud/cos-gpu-installer:v20200921"
+CONTAINER = "gcr.io/cos-cloud/cos-gpu-installer:v20230815"
 
 NAMESPACES = (
     *("unshare", "--mount", "--pid", "--fork", "--mount-proc"),

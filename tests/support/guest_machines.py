@@ -122,6 +122,8 @@ def build_of(
     steps: Sequence[GuestStep],
     layout: DiskLayout | None = None,
     disk_gb: int = 10,
+    *,
+    makes_image: bool = True,
 ) -> tuple[Machine, Console]:
     """Start a build of these steps, with these files as its context, on a disk that may be laid out anew."""
     stream = io.BytesIO()
@@ -133,7 +135,7 @@ def build_of(
     tar = stream.getvalue()
     storage.objects[f"{name}%2Fcontext.tar.gz"] = gzip.compress(tar)
     context = ContextObject("my-bucket", f"{name}/context.tar.gz", hashlib.sha256(tar).hexdigest())
-    user_data = render_user_data(steps, context, "n0nce", layout=layout)
+    user_data = render_user_data(steps, context, "n0nce", makes_image=makes_image, layout=layout)
     attributes = {"user-data": user_data, "storage-endpoint": storage.endpoint}
     machine = power_on(backend, name, STAND_IN, attributes, disk_gb)
     return machine, Console(machine, "n0nce")

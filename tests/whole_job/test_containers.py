@@ -75,7 +75,7 @@ def test_images_that_were_preloaded_run_on_the_booted_image(cloud: Emulator, tmp
     installer = "gcr.io/cos-cloud/cos-gpu-installer"
     app_name = "gcr.io/my-project/app"
     assert seen.stdout.splitlines() == [
-        f"{installer}:latest {installer}:v20200921 {app_name}:1 ubuntu:latest ",
+        f"{installer}:latest {installer}:v20200921 {installer}:v20230815 {app_name}:1 ubuntu:latest ",
         "hello from ubuntu",
         "hello from app",
         app_name,

@@ -10,8 +10,6 @@ from cos_customizer.customizer.spec.step import StepModel
 class DisableAutoUpdate(StepModel):
     """A step that keeps the image from being updated in place; the second root file system gives its room to STATE."""
 
-    repeatable: ClassVar[bool] = True
-    """Nothing is done twice, and the boot loader's file is whole at every moment."""
     reclaims_root: ClassVar[bool] = True
     kernel_arguments: ClassVar[tuple[str, ...]] = (NO_UPDATES,)
 
@@ -21,6 +19,11 @@ class DisableAutoUpdate(StepModel):
     def label(self) -> str:
         """What people see."""
         return self.name()
+
+    @property
+    def repeatable(self) -> bool:
+        """Nothing is done twice, and the boot loader's file is whole at every moment."""
+        return True
 
     def settings(self, *, gpu: bool) -> Sequence[tuple[str, str]]:  # noqa: ARG002
         """There is nothing to set."""

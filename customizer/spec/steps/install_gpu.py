@@ -16,8 +16,6 @@ class InstallGpu(StepModel):
     """A step that installs a GPU driver, and a script that sets it up at every boot."""
 
     only_once: ClassVar[str] = "an image has one driver version"
-    repeatable: ClassVar[bool] = True
-    """The legacy installer may reset the machine in the middle of its work, and expects to be run again."""
 
     type: Literal["install-gpu"] = "install-gpu"
     version: Annotated[str, AfterValidator(gpu_drivers.check_version)] = field(OPTIONS["steps.install-gpu.version"])
@@ -49,6 +47,11 @@ class InstallGpu(StepModel):
     def label(self) -> str:
         """What people see."""
         return f"install-gpu {gpu_drivers.version_number(self.version)}"
+
+    @property
+    def repeatable(self) -> bool:
+        """The legacy installer may reset the machine in the middle of its work, and expects to be run again."""
+        return True
 
     @property
     def gpu_driver(self) -> gpu_drivers.Driver:

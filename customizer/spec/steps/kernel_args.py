@@ -1,7 +1,7 @@
 """The step that changes the kernel's command line."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, model_validator
 
@@ -13,9 +13,6 @@ from cos_customizer.customizer.spec.step import StepModel
 
 class KernelArgs(StepModel):
     """A step that changes arguments on the kernel's command line, for every boot from then on."""
-
-    repeatable: ClassVar[bool] = True
-    """Nothing is done twice, and the boot loader's file is whole at every moment."""
 
     type: Literal["kernel-args"] = "kernel-args"
     append: Annotated[str, AfterValidator(kernel_arguments.CHECKS["append"])] = field(
@@ -38,6 +35,11 @@ class KernelArgs(StepModel):
     def label(self) -> str:
         """What is changed, and whether the builder VM reboots."""
         return kernel_arguments.label(self.append, self.remove, self.replace, reboot=self.reboot)
+
+    @property
+    def repeatable(self) -> bool:
+        """Nothing is done twice, and the boot loader's file is whole at every moment."""
+        return True
 
     def settings(self, *, gpu: bool) -> Sequence[tuple[str, str]]:  # noqa: ARG002
         """The changes, and whether to reboot."""

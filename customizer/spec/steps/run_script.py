@@ -11,6 +11,7 @@ from cos_customizer.customizer.spec.base import field
 from cos_customizer.customizer.spec.script_checks import (
     MASK,
     OPTIONS,
+    REPEAT_AFTER_REBOOT,
     check_given_once,
     mask_environment,
     normalize_script,
@@ -26,8 +27,9 @@ class RunScript(StepModel):
     type: Literal["run-script"] = "run-script"
     script: Annotated[str, AfterValidator(normalize_script)] = field(OPTIONS["steps.run-script.script"])
     env: Environment = field(OPTIONS["steps.run-script.env"])
-    # Left out where there are none, so that the fingerprints of recipes that do without stay what they are.
+    # Left out where they are not used, so that the fingerprints of recipes that do without stay what they are.
     env_secrets: EnvironmentSecrets = field(OPTIONS["steps.run-script.env_secrets"], exclude_if=operator.not_)
+    repeat_after_reboot: bool = field(OPTIONS[REPEAT_AFTER_REBOOT.path], exclude_if=operator.not_)
 
     @model_validator(mode="after")
     def _has_one_value_for_each_name(self) -> "RunScript":
@@ -42,6 +44,11 @@ class RunScript(StepModel):
     def settings(self, *, gpu: bool) -> Sequence[tuple[str, str]]:  # noqa: ARG002
         """The script's path, then its environment variables."""
         return [("script", self.script), *self.env.items()]
+
+    @property
+    def repeatable(self) -> bool:
+        """Only where that is asked for: a script may not bear it."""
+        return self.repeat_after_reboot
 
     @property
     def secrets(self) -> Sequence[tuple[str, str]]:

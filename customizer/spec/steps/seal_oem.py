@@ -14,8 +14,6 @@ class SealOem(StepModel):
     """
 
     only_once: ClassVar[str] = "a sealed partition cannot be written to, and so not be sealed again"
-    repeatable: ClassVar[bool] = True
-    """The hash tree is made anew, and the boot loader's file is whole at every moment."""
     reclaims_root: ClassVar[bool] = True
     seals_oem: ClassVar[bool] = True
     kernel_arguments: ClassVar[tuple[str, ...]] = (NO_UPDATES, "systemd.mask=usr-share-oem.mount")
@@ -26,6 +24,11 @@ class SealOem(StepModel):
     def label(self) -> str:
         """What people see."""
         return self.name()
+
+    @property
+    def repeatable(self) -> bool:
+        """The hash tree is made anew, and the boot loader's file is whole at every moment."""
+        return True
 
     def settings(self, *, gpu: bool) -> Sequence[tuple[str, str]]:  # noqa: ARG002
         """There is nothing to set: the file system's size is the disk layout's."""

@@ -56,6 +56,13 @@ def _stop_instance(project: str, zone: str, name: str) -> Response:
     return change(project, "instances.stop", lambda: engine().instances.stop(path))
 
 
+@compute_api.post(f"{INSTANCES}/<name>/simulateMaintenanceEvent")
+@partly("what maintenance does to instances that are not spot VMs")
+def _simulate_maintenance(project: str, zone: str, name: str) -> Response:
+    path = path_of_instance(project, zone, name)
+    return change(project, "instances.simulateMaintenanceEvent", lambda: engine().instances.simulate_maintenance(path))
+
+
 @compute_api.post(f"{INSTANCES}/<name>/setLabels")
 def _label_instance(project: str, zone: str, name: str) -> Response:
     body, path = checked_body("InstancesSetLabelsRequest"), path_of_instance(project, zone, name)

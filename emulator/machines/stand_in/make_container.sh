@@ -34,7 +34,7 @@ cat > container/config.json << EOF
 EOF
 name=gcr.io/cos-cloud/cos-gpu-installer
 cat > container/manifest.json << EOF
-[{"Config": "config.json", "RepoTags": ["$name:v20200921", "$name:latest"], "Layers": ["$layer/layer.tar"]}]
+[{"Config": "config.json", "RepoTags": ["$name:v20200921", "$name:v20230815", "$name:latest"], "Layers": ["$layer/layer.tar"]}]
 EOF
 tar --create --file $gpu/cos-gpu-installer.tar --directory container manifest.json config.json "$layer"
 rm $gpu/cos_gpu_installer.sh
