@@ -13,7 +13,7 @@
 # shellcheck source=layout_plan.sh
 . "$directory/layout_plan.sh"
 
-smallest_root=8     # sectors that are left to ROOT-A
+smallest_root=8 # sectors that are left to ROOT-A
 patience_for_disk=180 # seconds
 
 lay_out_disk() {

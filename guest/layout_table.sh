@@ -2,8 +2,8 @@
 # shellcheck disable=SC2034,SC2154 # results and arguments are variables
 # Reads and changes the boot disk's partition table, and copies on the disk. All numbers are sectors of 512 bytes.
 
-gpt_end=33          # sectors of the table's copy at the end of a disk
-moving=62           # bit of a GPT partition's attributes, set while its data is moved, which nobody else uses
+gpt_end=33 # sectors of the table's copy at the end of a disk
+moving=62 # bit of a GPT partition's attributes, set while its data is moved, which nobody else uses
 pause_of_progress=10 # seconds between two words on how far a copy is
 
 # device_of <number>: prints the device of a partition of `disk`.
