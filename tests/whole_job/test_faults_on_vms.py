@@ -26,6 +26,10 @@ RECIPE: dict[str, Any] = {
     "builder": {"project": "my-project", "zones": ["us-west1-b"]},
     "output": {"project": "my-project"},
 }
+SEALED: dict[str, Any] = {
+    "steps": [{"script": "preload.sh"}, {"type": "seal-oem"}],
+    "builder": {**RECIPE["builder"], "disk_size_gb": 11, "oem_size": "500M"},
+}
 
 
 class Place:
@@ -40,11 +44,11 @@ class Place:
         self.cold = ColdProgram(environment, directory, [PROGRAM])
         self.warm = WarmProgram(environment | server, directory)
 
-    def build(self, image: str, program: WarmProgram | ColdProgram) -> Started:
-        """Begin to build an image of this name."""
+    def build(self, image: str, program: WarmProgram | ColdProgram, **parts: Any) -> Started:
+        """Begin to build an image of this name, with other parts of the recipe where they are given."""
         (self.directory / "preload.sh").write_text("echo it runs\nsleep 5\necho kept > /var/lib/kept\n")
         recipe = self.directory / f"{image}.yaml"
-        recipe.write_text(yaml.safe_dump(RECIPE | {"output": {"project": "my-project", "name": image}}))
+        recipe.write_text(yaml.safe_dump(RECIPE | parts | {"output": {"project": "my-project", "name": image}}))
         return program.start(["build", f"-recipe={recipe}"], {}, self.directory)
 
     def left(self) -> list[str]:
@@ -97,5 +101,26 @@ def test_after_a_build_that_was_killed_while_its_script_ran_the_same_command_mak
     assert again.wait(PATIENCE) == 0, again.out + again.err
     assert place.images()["killed"] == "READY"
     assert set(place.left()) == {vm}, "what the killed build had is its own clock's to delete"
+    place.cloud.clock.advance(3 * 3600)
+    wait_for(lambda: place.left() == [])
+
+
+def test_after_builds_that_were_killed_while_the_disk_was_laid_out_the_same_command_makes_the_image(
+    place: Place,
+) -> None:
+    phases = ("copying the root file system", "moving OEM and STATE", "it runs")
+    for phase in phases:
+        killed = place.build("sealed", place.cold, **SEALED)
+        killed.wait_for(phase)
+        os.killpg(killed.pid, signal.SIGKILL)
+        killed.wait(PATIENCE)
+        assert "sealed" not in place.images()
+    left = place.left()
+    assert len(left) == 2 * len(phases)
+
+    again = place.build("sealed", place.warm, **SEALED)
+    assert again.wait(PATIENCE) == 0, again.out + again.err
+    assert place.images()["sealed"] == "READY"
+    assert sorted(place.left()) == sorted(left)
     place.cloud.clock.advance(3 * 3600)
     wait_for(lambda: place.left() == [])
