@@ -20,7 +20,7 @@ from cos_customizer.flows.output_image import OutputImage
 from cos_customizer.flows.record import Record
 from cos_customizer.flows.time_limit import TimeLimit
 from cos_customizer.flows.undoing import SWEEP_TAKES_IT, Undoing
-from cos_customizer.gcp import in_flight, request_bodies
+from cos_customizer.gcp import image_bodies, in_flight, request_bodies
 from cos_customizer.gcp.clients import clients
 from cos_customizer.gcp.context import Archive
 from cos_customizer.gcp.images import ResolvedImage
@@ -152,7 +152,7 @@ def _prepare(record: Record, undoing: Undoing, source: ResolvedImage) -> _Plan:
         gpu_drivers.check_architecture(source.architecture)
     request_bodies.check_source(spec, source)
     secret_manager = clients().endpoints.secret_manager_of_vms() if spec.has_secrets else None
-    request_bodies.image_labels(spec.output, source.labels)  # fails now if there are too many, not after the steps
+    image_bodies.labels_of(spec.output, source.labels)  # fails now if there are too many, not after the steps
     directory = ScratchDirectory()
     undoing.add(f"directory {directory.path}", directory.remove)
     with side_by_side():
@@ -217,7 +217,7 @@ def _create_image(record: Record, undoing: Undoing, source: ResolvedImage, plan:
         if not halted:
             vm_tasks.stop_vm(builder.what, vm, build)
     with record.phase("image"):
-        body = request_bodies.output_image(spec, plan.provenance, vm, source, output.ref.name, time.time())
+        body = image_bodies.image(spec, plan.provenance, vm, source, output.ref.name, time.time())
         output.create(body, vm_runs=halted)
     if spec.verify.asked_for:
         builder.undoing.run()  # its quota, of GPUs above all, may be what the test VM needs

@@ -22,7 +22,7 @@ from cos_customizer.customizer.reporting.events import Note, publish
 from cos_customizer.flows.guest_vm import GuestVm
 from cos_customizer.flows.record import Record
 from cos_customizer.flows.undoing import SWEEP_TAKES_IT, Entry, Undoing
-from cos_customizer.gcp import images, request_bodies
+from cos_customizer.gcp import image_bodies, images, request_bodies
 from cos_customizer.gcp.clients import clients
 from cos_customizer.gcp.images import ResolvedImage
 from cos_customizer.tasks import images as image_tasks
@@ -252,7 +252,7 @@ class OutputImage:
     def _labels(self) -> dict[str, str]:
         source = self._record.source
         assert source
-        return request_bodies.image_labels(self._spec.output, source.labels)
+        return image_bodies.labels_of(self._spec.output, source.labels)
 
     def deprecate_older(self) -> None:
         """Deprecate the images that it takes the place of, and the family's older ones if the specification says so.
@@ -265,7 +265,7 @@ class OutputImage:
             self._deprecate_replaced()
         if not output.deprecate_old_images or not output.family:
             return
-        body = request_bodies.deprecation(image.path, output.old_image_ttl, time.time())
+        body = image_bodies.deprecation(image.path, output.old_image_ttl, time.time())
         try:
             deprecated = image_tasks.deprecate_old_images(output.family, image, body, self._record.build)
         except CustomizerError as error:
@@ -278,7 +278,7 @@ class OutputImage:
 
     def _deprecate_replaced(self) -> None:
         image = self._seen()
-        body = request_bodies.deprecation(image.path, self._spec.output.old_image_ttl, time.time())
+        body = image_bodies.deprecation(image.path, self._spec.output.old_image_ttl, time.time())
         try:
             replaced = image_tasks.replace_older(self._replaces, image, body, self._record.build)
         except CustomizerError as error:

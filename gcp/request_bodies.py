@@ -1,20 +1,15 @@
-"""The request bodies, as pure functions, in the API's own JSON form.
+"""The request bodies that make a build's VMs, as pure functions, in the API's own JSON form.
 
-Sources: https://cloud.google.com/compute/docs/reference/rest/v1/instances/insert,
-https://cloud.google.com/compute/docs/reference/rest/v1/images/insert,
-https://cloud.google.com/compute/docs/reference/rest/v1/images/deprecate.
+Source: https://cloud.google.com/compute/docs/reference/rest/v1/instances/insert.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from cos_customizer.customizer.errors import UsageError
-from cos_customizer.customizer.families.provenance import Provenance
 from cos_customizer.customizer.fields import FieldPath, Message, message_of
-from cos_customizer.customizer.names import STATE_LABEL, TEMPORARY_LABELS, UNRELEASED, BuildNames
-from cos_customizer.customizer.references import VmRef
+from cos_customizer.customizer.names import BuildNames
 from cos_customizer.customizer.spec import confidential_vms, scopes
 from cos_customizer.customizer.spec.disk_layout import DiskLayout
 from cos_customizer.customizer.spec.gpu_types import (
@@ -23,10 +18,9 @@ from cos_customizer.customizer.spec.gpu_types import (
     machine_fit,
 )
 from cos_customizer.customizer.spec.machine_families import family_of
-from cos_customizer.customizer.spec.model import BuilderVm, BuildSpec, OutputImage
-from cos_customizer.customizer.spec.options import CONFIDENTIAL_VM, DISK_SIZE, INHERIT_LABELS
+from cos_customizer.customizer.spec.model import BuilderVm, BuildSpec
+from cos_customizer.customizer.spec.options import CONFIDENTIAL_VM, DISK_SIZE
 from cos_customizer.customizer.spec.steps.kinds import Step
-from cos_customizer.customizer.spec.values import MOST_LABELS
 from cos_customizer.gcp.images import ResolvedImage
 from cos_customizer.guest.user_data import SECRETS_ENDPOINT, ContextObject, GuestStep, render_user_data
 
@@ -326,93 +320,3 @@ def _network_interface(builder: BuilderVm, zone: str) -> dict[str, Any]:
     if builder.external_ip:
         interface["accessConfigs"] = [{"name": "External NAT", "type": "ONE_TO_ONE_NAT"}]
     return interface
-
-
-def image_labels(output: OutputImage, source_labels: Mapping[str, str]) -> dict[str, str]:
-    """The output image's labels: the ones asked for, over the source image's where they are inherited.
-
-    Not inherited is what a source image that was not released says of that.
-
-    Args:
-        output: the output image's specification.
-        source_labels: the source image's labels.
-
-    Raises:
-        UsageError: together they are more than an image can have.
-    """
-    wanted = output.inherit_labels
-    inherited = {
-        key: value
-        for key, value in source_labels.items()
-        if key not in TEMPORARY_LABELS and (wanted is True or (wanted and key in wanted))
-    }
-    labels = {**inherited, **output.labels}
-    if len(labels) > MOST_LABELS:
-        raise UsageError(
-            Message(
-                "{}: with the source image's, the output image would have {} labels; it can have at most {}",
-                INHERIT_LABELS,
-                len(labels),
-                MOST_LABELS,
-            )
-        )
-    return labels
-
-
-def output_image(
-    spec: BuildSpec, provenance: Provenance, vm: VmRef, source: ResolvedImage, name: str, now: float
-) -> dict[str, Any]:
-    """The body of `images.insert` for the output image.
-
-    It gets no family yet, and labels that say so: until it is released, it is not there for others, whatever becomes
-    of the build.
-
-    Args:
-        spec: the build's specification.
-        provenance: where the image comes from; names the build.
-        vm: whose disk it is made of.
-        source: the source image; its labels are used when they are inherited.
-        name: of the output image.
-        now: Unix time.
-
-    Raises:
-        UsageError: see `image_labels`.
-    """
-    output, build = spec.output, BuildNames(provenance.build)
-    body: dict[str, Any] = {
-        "name": name,
-        "description": provenance.description(source.path, output.description),
-        "sourceDisk": f"projects/{vm.project}/zones/{vm.zone}/disks/{vm.name}",
-    }
-    labels = image_labels(output, source.labels)
-    labels |= {STATE_LABEL: UNRELEASED, **build.labels(expiry(spec.timeout_seconds, now))}
-    if len(labels) > MOST_LABELS:
-        raise UsageError(
-            Message("{}: until it is released, the image would have {} labels", INHERIT_LABELS, len(labels))
-        )
-    body["labels"] = labels
-    if output.licenses:
-        body["licenses"] = list(output.licenses)
-    if output.storage_location:
-        body["storageLocations"] = [output.storage_location]
-    if output.guest_os_features:
-        body["guestOsFeatures"] = [{"type": feature} for feature in output.guest_os_features]
-    if spec.builder.kms_key:
-        body["imageEncryptionKey"] = {"kmsKeyName": spec.builder.kms_key}
-    return body
-
-
-def deprecation(replacement: str, ttl: int, now: float) -> dict[str, Any]:
-    """The body of `images.deprecate` for an image that another one replaces.
-
-    Compute Engine never acts on the date; it informs people and `expire-images`.
-
-    Args:
-        replacement: `projects/{project}/global/images/{image}` of the new image.
-        ttl: seconds from now after which the old one counts as deleted; 0: never.
-        now: Unix time.
-    """
-    body: dict[str, Any] = {"state": "DEPRECATED", "replacement": replacement}
-    if ttl:
-        body["deleted"] = datetime.fromtimestamp(round(now) + ttl, UTC).isoformat()
-    return body

@@ -14,7 +14,7 @@ from cos_customizer.customizer.references import VmRef
 from cos_customizer.customizer.spec.instance_metadata import OURS
 from cos_customizer.customizer.spec.model import BuildSpec, OutputImage, parse_spec
 from cos_customizer.customizer.spec.values import GUEST_OS_FEATURES
-from cos_customizer.gcp import request_bodies
+from cos_customizer.gcp import image_bodies, request_bodies
 from cos_customizer.gcp.images import ResolvedImage
 from cos_customizer.gcp.request_bodies import VmRequest
 
@@ -35,8 +35,8 @@ def bodies(case: dict[str, Any]) -> dict[str, Any]:
     vm = VmRef(spec.builder.project, ZONE, BUILD.builder_vm)
     return {
         "builder_vm": request_bodies.builder_vm(request, ZONE, NOW),
-        "output_image": request_bodies.output_image(spec, PROVENANCE, vm, image, name, NOW),
-        "deprecation": request_bodies.deprecation(replacement, spec.output.old_image_ttl, NOW),
+        "output_image": image_bodies.image(spec, PROVENANCE, vm, image, name, NOW),
+        "deprecation": image_bodies.deprecation(replacement, spec.output.old_image_ttl, NOW),
     }
 
 
@@ -237,7 +237,7 @@ def test_every_feature_that_google_s_types_know_is_known() -> None:
 def test_labels_are_inherited_as_asked_for(wanted: bool | list[str], labels: dict[str, str]) -> None:
     output = OutputImage(project="my-project", name="my-image", inherit_labels=wanted, labels={"team": "web"})
     source = {"a": "1", "b": "2", "team": "cos", "cos-customizer-build": "x"}
-    assert request_bodies.image_labels(output, source) == labels
+    assert image_bodies.labels_of(output, source) == labels
 
 
 DEFAULT_NETWORK = {"network": "global/networks/default"}
@@ -280,7 +280,7 @@ def test_a_builder_vm_lives_a_little_longer_than_the_build_and_as_long_as_comput
 def test_a_time_to_live_may_be_as_long_as_the_specification_allows() -> None:
     field = BuildSpec.model_fields["output"].annotation
     longest = next(rule.le for rule in field.model_fields["old_image_ttl"].metadata if hasattr(rule, "le"))  # type: ignore[union-attr]
-    assert request_bodies.deprecation("new", longest, NOW)["deleted"].startswith("2123-")
+    assert image_bodies.deprecation("new", longest, NOW)["deleted"].startswith("2123-")
 
 
 def test_the_user_data_carries_the_steps_and_where_the_context_is() -> None:
@@ -307,4 +307,4 @@ def test_what_a_source_image_says_of_its_release_is_not_inherited() -> None:
     """With it, sweep would take the new image for one that was never released."""
     output = OutputImage(project="my-project", name="my-image", inherit_labels=True, labels={"team": "web"})
     ours = {"cos-customizer-state": "unreleased", "cos-customizer-expires": "1", "cos-customizer-build": "x"}
-    assert request_bodies.image_labels(output, {**ours, "a": "b"}) == {"a": "b", "team": "web"}
+    assert image_bodies.labels_of(output, {**ours, "a": "b"}) == {"a": "b", "team": "web"}

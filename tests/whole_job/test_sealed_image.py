@@ -52,7 +52,7 @@ def test_the_example_makes_an_image_whose_oem_partition_is_large_and_sealed(clou
         assert told in built.stdout
     ((name, image),) = images(cloud).items()
     assert (image["diskSizeGb"], image["family"]) == ("11", "sealed")
-    assert {license.partition("/projects/")[2] for license in image["licenses"]} == {
+    assert {each.partition("/projects/")[2] for each in image["licenses"]} == {
         "my-project/global/licenses/sealed",
         "cos-cloud/global/licenses/cos",
     }
