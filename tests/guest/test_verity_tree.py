@@ -5,6 +5,7 @@ import platform
 import random
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -37,9 +38,17 @@ class Tool:
         return subprocess.run([*self.command, *arguments], capture_output=True, text=True, timeout=600)
 
 
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """For files that are too large to be kept."""
+    yield tmp_path
+    for path in tmp_path.iterdir():
+        path.unlink()
+
+
 @pytest.fixture(params=["x86_64", "aarch64"])
-def tool(request: pytest.FixtureRequest, tmp_path: Path) -> Tool:
-    return Tool(request.param, tmp_path)
+def tool(request: pytest.FixtureRequest, folder: Path) -> Tool:
+    return Tool(request.param, folder)
 
 
 def data_of(blocks: int) -> bytes:
@@ -65,29 +74,27 @@ def partition(folder: Path, data: bytes, rest: int = 3 * BLOCK) -> Path:
 
 @pytest.mark.parametrize("blocks", SIZES)
 def test_the_tree_is_that_of_the_kernels_documentation_and_nothing_else_is_written(
-    tool: Tool, tmp_path: Path, blocks: int
+    tool: Tool, folder: Path, blocks: int
 ) -> None:
     data = data_of(blocks)
     tree, root = tree_of(data, SALT)
-    path = partition(tmp_path, data)
+    path = partition(folder, data)
     done = tool.run(path, str(blocks), SALT.hex())
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{root}\n", "")
     assert path.read_bytes() == data + tree + b"\xff" * 3 * BLOCK
 
 
 @pytest.mark.parametrize("salt", [b"", b"\x00", bytes(range(256))])
-def test_any_salt_that_the_kernel_takes_will_do(tool: Tool, tmp_path: Path, salt: bytes) -> None:
-    path = partition(tmp_path, data_of(5))
+def test_any_salt_that_the_kernel_takes_will_do(tool: Tool, folder: Path, salt: bytes) -> None:
+    path = partition(folder, data_of(5))
     assert tool.run(path, "5", salt.hex().upper()).stdout == f"{tree_of(data_of(5), salt)[1]}\n"
 
 
 @pytest.mark.skipif(not shutil.which("veritysetup", path="/usr/sbin:/sbin:/usr/bin"), reason="there is no veritysetup")
 @pytest.mark.parametrize("blocks", SIZES)
-def test_veritysetup_makes_the_same_and_refuses_it_after_one_flipped_bit(
-    tool: Tool, tmp_path: Path, blocks: int
-) -> None:
+def test_veritysetup_makes_the_same_and_refuses_it_after_one_flipped_bit(tool: Tool, folder: Path, blocks: int) -> None:
     data = data_of(blocks)
-    path, theirs = partition(tmp_path, data), tmp_path / "theirs"
+    path, theirs = partition(folder, data), folder / "theirs"
     shutil.copy(path, theirs)
     root = tool.run(path, str(blocks), SALT.hex()).stdout.strip()
 
@@ -111,8 +118,8 @@ def test_veritysetup_makes_the_same_and_refuses_it_after_one_flipped_bit(
     assert veritysetup("verify", path, root).returncode != 0
 
 
-def test_what_is_wrong_is_said_in_words(tool: Tool, tmp_path: Path) -> None:
-    small = partition(tmp_path, data_of(129), rest=-1)
+def test_what_is_wrong_is_said_in_words(tool: Tool, folder: Path) -> None:
+    small = partition(folder, data_of(129), rest=-1)
     cases: list[tuple[list[str | Path], str]] = [
         ([], "usage: verity_tree DEVICE DATA_BLOCKS SALT"),
         ([small, "129"], "usage: verity_tree DEVICE DATA_BLOCKS SALT"),
@@ -124,7 +131,7 @@ def test_what_is_wrong_is_said_in_words(tool: Tool, tmp_path: Path) -> None:
         ([small, "12 ", "00"], "not a number of blocks: 12 "),
         ([small, "9" * 30, "00"], f"not a number of blocks: {'9' * 30}"),
         ([small, "129", "00"], f"{small} has {132 * BLOCK - 1} bytes, and the data with its tree {132 * BLOCK}"),
-        ([tmp_path / "none", "1", "00"], f"cannot open {tmp_path / 'none'}: there is no such file"),
+        ([folder / "none", "1", "00"], f"cannot open {folder / 'none'}: there is no such file"),
     ]
     before = small.read_bytes()
     for arguments, message in cases:
