@@ -23,7 +23,7 @@ from cos_customizer.emulator.machines.host import die_with_parent, last_lines, r
 
 _RECIPE = Path(__file__).parent / "stand_in"
 _SUITE = "bookworm"
-_TOOLS = ("busybox-static", "grub-common", "grub-pc-bin", "mtools")
+_TOOLS = ("busybox-static", "grub-common", "grub-pc-bin", "libxxhash0", "mtools", "python3-xxhash")
 _UNUSED_LIFE = 30 * 24 * 3600
 _UNUSED = ("doc", "man", "info", "locale")
 
