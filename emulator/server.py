@@ -247,6 +247,7 @@ class Emulator(WholeState):
 
     def stop(self) -> None:
         """Stop answering, stop all machines, and keep the state."""
+        self._turnstile.shut()  # a connection that is kept may bring a request at any moment
         self._engine.end_waiting()
         self.faults.clear()
         for door in self._doors:

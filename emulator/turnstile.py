@@ -21,6 +21,13 @@ class Turnstile:
         self._changed = threading.Condition()
         self._inside: dict[int, int] = {}
         self._closer: int | None = None
+        self._is_shut = False
+
+    def shut(self) -> None:
+        """Let nobody pass any more: what requests ask for is about to be closed. Those that are inside end."""
+        with self._changed:
+            self._is_shut = True
+            self._changed.notify_all()
 
     @contextmanager
     def passing(self) -> Iterator[None]:
@@ -28,10 +35,14 @@ class Turnstile:
 
         Raises:
             ApiError: 503, it does not open.
+            ConnectionAbortedError: it is shut for good; the connection is to be cut without an answer.
         """
         me = threading.get_ident()
         with self._changed:
-            if not self._changed.wait_for(lambda: self._closer in (None, me), _PATIENCE):
+            is_open = self._changed.wait_for(lambda: self._is_shut or self._closer in (None, me), _PATIENCE)
+            if self._is_shut:
+                raise ConnectionAbortedError("the local cloud has stopped")
+            if not is_open:
                 raise ApiError(503, "backendError", "The local cloud takes up another state. Try again.")
             self._inside[me] = self._inside.get(me, 0) + 1
         try:

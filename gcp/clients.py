@@ -9,7 +9,6 @@ from functools import cached_property, lru_cache
 from typing import Any, TypeVar
 
 import google.auth
-import google.cloud.storage as gcs
 from google.api_core.client_options import ClientOptions
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import compute_v1
@@ -18,6 +17,7 @@ from requests.adapters import HTTPAdapter
 
 from cos_customizer.customizer.errors import CustomizerError
 from cos_customizer.gcp.endpoints import Endpoints, look_for_local, pass_by_proxies
+from cos_customizer.gcp.storage_client import storage_client
 
 T = TypeVar("T")
 
@@ -106,9 +106,8 @@ class Clients:
 
     @cached_property
     def storage(self) -> Any:
-        """Cloud Storage. The project matters to bucket creation only, which is not ours to do."""
-        options = ClientOptions(api_endpoint=self.endpoints.storage) if self.endpoints.storage else None
-        client = gcs.Client(project="-", credentials=self.credentials, client_options=options)
+        """Cloud Storage."""
+        client = storage_client(self.credentials, self.endpoints.storage)
         self._carry(client._http)  # noqa: SLF001 - as above
         return client
 

@@ -2,14 +2,13 @@
 
 from base64 import b64decode
 
-import google.cloud.storage as gcs
-from google.api_core.client_options import ClientOptions
 from google.auth.credentials import AnonymousCredentials
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from cos_customizer.customizer import deadline
 from cos_customizer.customizer.spec.gpu_drivers import BUCKET, PREFIX, Drivers, drivers_in
 from cos_customizer.gcp.endpoints import Endpoints, look_for_local
+from cos_customizer.gcp.storage_client import storage_client
 
 _PATIENCE, _RETRY_BOUND = 30.0, 120.0
 
@@ -27,8 +26,7 @@ def published_drivers(endpoints: Endpoints) -> Drivers:
     """
     if endpoints.anonymous:
         look_for_local(endpoints)
-    options = ClientOptions(api_endpoint=endpoints.storage) if endpoints.storage else None
-    client = gcs.Client(project="-", credentials=AnonymousCredentials(), client_options=options)  # type: ignore[no-untyped-call]
+    client = storage_client(AnonymousCredentials(), endpoints.storage)  # type: ignore[no-untyped-call]
     try:
         blobs = client.list_blobs(
             BUCKET,

@@ -29,6 +29,7 @@ from cos_customizer.emulator.saved_state import archive
 from cos_customizer.emulator.saved_state.disk_files import check_disk_file
 from cos_customizer.emulator.server import Emulator
 from cos_customizer.emulator.services import KEPT, REPLACED, replaced_state, restore_replaced
+from cos_customizer.emulator.turnstile import Turnstile
 
 SECRET = f"/v1/projects/{PROJECT}/secrets"
 ENTRY = {"logName": f"projects/{PROJECT}/logs/l", "resource": {"type": "global"}, "textPayload": "kept"}
@@ -462,3 +463,13 @@ def test_disks_and_images_are_loaded_with_their_contents(tmp_path: Path) -> None
 def bucket_of(emulator: Emulator) -> Bucket:
     address = {"api_endpoint": emulator.environment()["STORAGE_EMULATOR_HOST"]}
     return Client(PROJECT, AnonymousCredentials(), client_options=address).bucket(BUCKET)  # type: ignore[no-untyped-call]
+
+
+def test_once_the_way_is_shut_nobody_passes_and_who_is_inside_ends() -> None:
+    turnstile = Turnstile()
+    with turnstile.passing():
+        turnstile.shut()
+        with pytest.raises(ConnectionAbortedError), turnstile.passing():
+            raise AssertionError
+    with pytest.raises(ConnectionAbortedError), turnstile.passing():
+        raise AssertionError

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -206,3 +207,19 @@ def test_another_address_of_google_s_own_needs_no_emulator_beside_it() -> None:
     )
     assert (endpoints.compute, endpoints.storage) == ("https://compute-build.p.googleapis.com", None)
     assert not endpoints.anonymous
+
+
+def test_cloud_storage_is_asked_for_nothing_behind_a_build_s_back(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA")
+    begun: list[str] = []
+    begin = threading.Thread.start
+
+    def noted(thread: threading.Thread) -> None:
+        begun.append(getattr(getattr(thread, "_target", None), "__module__", ""))
+        begin(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", noted)
+    assert list(connect().storage.list_blobs("my-project_cloudbuild")) == []
+    assert [module for module in begun if module.startswith("google.")] == []
