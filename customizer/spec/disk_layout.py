@@ -24,6 +24,7 @@ RECLAIMED = 2046 * _MIB
 
 They are the partition itself, and the room that moving data in place needs.
 """
+SEALED_ONCE = "a sealed partition cannot be written to, and so not be sealed again"
 _SEALED_BY_DEFAULT = 32 * _MIB
 
 

@@ -20,6 +20,7 @@ PREFIX = "tesla/"
 INSTALLERS = ("auto", "cos-extensions", "container")
 DEFAULT_INSTALL_DIR = "/var/lib/nvidia"
 DEFAULT_GPU_TYPE = "nvidia-tesla-p100"
+ONLY_ONCE = "an image has one driver version"
 _SECOND_INSTALLER = re.compile(r"/cos-gpu-installer(-v2(:[^/@]*)?|:v?2([.-][^/@]*)?)(@[^/]*)?$")
 """Names of images of the installer's second version, which takes a command and flags, not environment variables.
 

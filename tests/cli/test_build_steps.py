@@ -504,3 +504,15 @@ def test_a_script_that_bash_cannot_run_is_refused_when_it_is_named(home: Path, e
     assert warned.code == 0
     assert warned.err.startswith("cos-customizer: warning: old.sh has Windows line ends (CRLF)")
     assert "step 1" in warned.out, "the ones before left nothing"
+
+
+def test_a_partition_is_sealed_once_and_updates_are_disabled_however_often(started: StateDirectory) -> None:
+    assert run("disable-auto-update").out == "step 1        disable-auto-update\n"
+    assert run("seal-oem").out == "step 2        seal-oem\n"
+    assert run("disable-auto-update").code == 0
+    again = run("seal-oem")
+    assert (again.code, again.out) == (2, "")
+    assert "seal-oem can be given once in an image build: a sealed partition cannot be written to" in again.err
+    assert [step["type"] for step in started.read().spec["steps"]] == [
+        *("disable-auto-update", "seal-oem", "disable-auto-update")
+    ]

@@ -15,7 +15,7 @@ from cos_customizer.customizer.spec.values import NonEmpty, ResourceName
 class InstallGpu(StepModel):
     """A step that installs a GPU driver, and a script that sets it up at every boot."""
 
-    only_once: ClassVar[str] = "an image has one driver version"
+    only_once: ClassVar[str] = gpu_drivers.ONLY_ONCE
 
     type: Literal["install-gpu"] = "install-gpu"
     version: Annotated[str, AfterValidator(gpu_drivers.check_version)] = field(OPTIONS["steps.install-gpu.version"])

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
+from cos_customizer.customizer.spec.disk_layout import SEALED_ONCE
 from cos_customizer.customizer.spec.kernel_arguments import NO_UPDATES
 from cos_customizer.customizer.spec.step import StepModel
 
@@ -13,7 +14,7 @@ class SealOem(StepModel):
     An update would bring a boot loader's file that knows nothing of it: so there are none in the image.
     """
 
-    only_once: ClassVar[str] = "a sealed partition cannot be written to, and so not be sealed again"
+    only_once: ClassVar[str] = SEALED_ONCE
     reclaims_root: ClassVar[bool] = True
     seals_oem: ClassVar[bool] = True
     kernel_arguments: ClassVar[tuple[str, ...]] = (NO_UPDATES, "systemd.mask=usr-share-oem.mount")
