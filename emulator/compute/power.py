@@ -229,6 +229,7 @@ class Power:
         kind = machine_type_in(zone, machine_type)
         account = (instance.get("serviceAccounts") or [{}])[0]
         boot, *others = instance["disks"]
+        gpus = [last(each["acceleratorType"]) for each in instance.get("guestAccelerators", [])]
         return MachineSpec(
             project=project,
             zone=zone,
@@ -239,6 +240,7 @@ class Power:
             boot_device=boot["deviceName"],
             disks=[self._data_disk(attached) for attached in others],
             disk_features=[feature["type"] for feature in boot.get("guestOsFeatures", [])],
+            gpu=next(iter(gpus), ""),
             machine_type=machine_type,
             cpus=kind.cpus if kind else 1,
             memory=kind.memory if kind else 1024,

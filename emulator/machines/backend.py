@@ -68,6 +68,7 @@ class MachineSpec:
         disk_features: types of the boot disk's `guestOsFeatures`.
         boot_device: name of the boot disk's device.
         disks: those besides the boot disk.
+        gpu: the accelerator type that it has, or empty. No machine has a GPU; a stand-in's guest is told.
     """
 
     project: str
@@ -82,6 +83,7 @@ class MachineSpec:
     disk_features: Sequence[str] = ()
     boot_device: str = "boot"
     disks: Sequence[DataDisk] = ()
+    gpu: str = ""
     attributes: Mapping[str, str] = field(default_factory=dict)
     project_attributes: Mapping[str, str] = field(default_factory=dict)
     tags: Sequence[str] = ()

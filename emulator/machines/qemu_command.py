@@ -153,6 +153,8 @@ def _identity(spec: MachineSpec) -> list[str]:
         *("-smbios", _options("type=0", vendor="Google", version="Google")),
         *("-smbios", _options("type=1", **system)),
         *("-smbios", _options("type=2", **firmware)),
+        # What stands for a GPU: the stand-in's cos-extensions looks for it.
+        *(("-smbios", _options("type=3", manufacturer="Google", asset=f"stand-in-gpu:{spec.gpu}")) if spec.gpu else ()),
     ]
 
 

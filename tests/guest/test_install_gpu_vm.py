@@ -4,7 +4,6 @@ What a real driver would do is not tried here; how the installers are called, an
 """
 
 import hashlib
-from pathlib import Path
 
 import pytest
 import yaml
@@ -24,7 +23,6 @@ PULLED = "gcr.io/pulled/installer:1"
 DRIVER = b"a driver of ours\n"
 MD5 = hashlib.md5(DRIVER).hexdigest()
 PUBLISHED_MD5 = hashlib.md5(b"stand-in for NVIDIA-Linux-x86_64-396.26.run\n").hexdigest()
-COS_EXTENSIONS = (Path(__file__).parent / "data" / "cos-extensions").read_bytes()
 
 # A script that installs one driver after the other, each as a step would, and says how that went.
 CASES = rf"""
@@ -44,6 +42,10 @@ try() {{ # name, settings that differ
   rm -f "/var/lib/$name/stand-in-call.txt" "$state/pulled"
 }}
 
+# As on images before milestone 85.
+mkdir -p /run/bin/{{upper,work}}
+mknod /run/bin/upper/cos-extensions c 0 0
+mount -t overlay -o lowerdir=/usr/bin,upperdir=/run/bin/upper,workdir=/run/bin/work overlay /usr/bin
 try 'spaced dir' md5sum={PUBLISHED_MD5}
 try wrong-md5 md5sum={"0" * 32}
 try own-file version=NVIDIA-Linux-x86_64-450.51.06.run 'deps_dir=gpu %41' md5sum={MD5}
@@ -55,16 +57,16 @@ try alias version=latest
 try no-such installer=cos-extensions
 
 echo "now with cos-extensions"
-mkdir -p /run/bin/{{upper,work}}
-install -m 755 cos-extensions /run/bin/upper/cos-extensions
-mount -t overlay -o lowerdir=/usr/bin,upperdir=/run/bin/upper,workdir=/run/bin/work overlay /usr/bin
+umount --lazy /usr/bin
+hash -r
 try extensions-without-gpu
 try prepared version=R535 verify= target_gpu=NVIDIA_L4
-touch /run/stand-in-gpu
+echo stand-in-gpu:nvidia-l4 >/run/chassis # as of a VM that was asked for with one
+mount --bind /run/chassis /sys/class/dmi/id/chassis_asset_tag
 try extensions version=default
 try signed installer=cos-extensions md5sum={PUBLISHED_MD5}
 try legacy installer=container
-umount --lazy /usr/bin
+umount /sys/class/dmi/id/chassis_asset_tag
 docker tag {CONTAINER} {PULLED} && touch "$state/pulled"
 """
 
@@ -105,13 +107,12 @@ def test_drivers_are_installed_and_set_up_at_the_next_boot(backend: Backend, sto
     files = {
         "cases.sh": CASES.encode(),
         "last.sh": b"ls -l /var/lib/nvidia/setup_gpu.sh\n",
-        "cos-extensions": COS_EXTENSIONS,
         "gpu %41/NVIDIA-Linux-x86_64-450.51.06.run": DRIVER,
     }
     steps = [
         script_step("cases.sh"),
         # Resets the machine in the middle, as the real one does when it has to change the kernel's command line.
-        driver_step("0.0.2", installer_container=PULLED),
+        driver_step("0.0.2", installer="container", installer_container=PULLED),
         script_step("last.sh"),
     ]
     machine, console = build_of(backend, storage, "gpu", files, steps)

@@ -19,7 +19,7 @@ for path in /bin /boot /etc /home /lib* /media /mnt /opt /root /sbin /srv /usr /
 mkdir -p root/{dev,proc,sys,run,tmp,mnt/disks,mnt/stateful_partition,usr/share/oem} "root/usr/lib/modules/$kernel"
 chmod 1777 root/tmp
 cp -r --remove-destination $data/overlay/. root
-chmod 755 root/usr/lib/stand-in/cloud-init-all root/usr/bin/{cgpt,docker-credential-gcr,rootdev,toolbox,update_engine_client}
+chmod 755 root/usr/lib/stand-in/cloud-init-all root/usr/bin/{cgpt,cos-extensions,docker-credential-gcr,rootdev,toolbox,update_engine_client}
 cp --remove-destination root/etc/os-release root/usr/lib/os-release
 : > root/etc/machine-id
 # The only one of systemd's generators that is called, by the initrd's leave.
