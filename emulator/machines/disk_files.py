@@ -142,6 +142,7 @@ class DiskFiles:
         """Return the stand-in image, kept beside the images: a cache may be emptied, and links need one file system."""
         kept = self._images / f"stand-in.{self._stand_in.key}"
         if not kept.exists():
+            self._stand_in.ensure()  # a cache may also have been emptied, or was never filled
             with replacing(kept) as partial:
                 try:
                     os.link(self._stand_in.disk, partial)

@@ -36,6 +36,7 @@ def test_a_guest_has_what_its_type_says_and_sees_what_changes_while_it_runs(
 ) -> None:
     cache = default_cache_dir()
     with Emulator(tmp_path_factory.mktemp("emulator"), "qemu", projects=(PROJECT,), cache_dir=cache) as emulator:
+        emulator.prepare()
         compute = Compute(emulator)
 
         done, said = compute.done, compute.said

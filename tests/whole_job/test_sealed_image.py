@@ -24,7 +24,7 @@ echo "root is $(rootdev), on $(rootdev -s)"
 systemctl is-enabled update-engine.service usr-share-oem.mount
 mountpoint -q /usr/share/oem || echo 'OEM is not mounted'
 mkdir -p /tmp/oem && mount -t ext4 -o ro /dev/dm-1 /tmp/oem && cat /tmp/oem/app/app.conf /tmp/oem/app/version
-ls -d /var/lib/.cos-customizer* 2> /dev/null
+ls -d /var/lib/.cos-customizer 2> /dev/null
 ls -A /home
 grep -o 'systemd.mask=[^ ]*' /proc/cmdline
 """
