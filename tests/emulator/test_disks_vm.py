@@ -44,6 +44,7 @@ def test_a_guest_has_its_disks_while_they_come_and_go_and_a_snapshot_has_what_wa
 ) -> None:
     cache = default_cache_dir()
     with Emulator(tmp_path_factory.mktemp("emulator"), "qemu", projects=(PROJECT,), cache_dir=cache) as emulator:
+        emulator.prepare()
         compute = Compute(emulator)
 
         done, said = compute.done, compute.said
