@@ -1,6 +1,6 @@
 //! verity_tree DEVICE DATA_BLOCKS SALT: writes the hash tree of dm-verity behind the data, and prints its root hash.
 //!
-//! Container-Optimized OS has nothing that could: no veritysetup, no Python; and bash with sha256sum would take hours. This
+//! Container-Optimized OS has nothing that could: no veritysetup, no Python; and bash would start a process for every block. This
 //! is Zig because its standard library has SHA-256 (no cryptography of our own), and because one compiler, which PyPI has,
 //! makes small static programs for both architectures. `make guest-tools` does so, and gets the same bytes every time.
 //!
