@@ -1,7 +1,7 @@
 //! verity_tree DEVICE DATA_BLOCKS SALT: writes the hash tree of dm-verity behind the data, and prints its root hash.
 //!
-//! Container-Optimized OS has nothing that could: no veritysetup, no Python; and bash would start a process for every block. This
-//! is Zig because its standard library has SHA-256 (no cryptography of our own), and because one compiler, which PyPI has,
+//! Container-Optimized OS has nothing that could: no veritysetup, no Python; and bash would start a process for every block.
+//! This is Zig because its standard library has SHA-256 (no cryptography of our own), and because one compiler, which PyPI has,
 //! makes small static programs for both architectures. `make guest-tools` does so, and gets the same bytes every time.
 //!
 //! DATA_BLOCKS is a number of blocks of 4,096 bytes, from the start of DEVICE (a file will do); SALT is hexadecimal. The
