@@ -30,6 +30,11 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # of nohup
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
+# Google's client reads a bucket's metadata in a thread of its own: at any moment, whatever a test looks at, and again and
+# again when the test's cloud has gone, by whatever clock another test has turned.
+os.environ["DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA"] = "true"
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Files that take long come first, so that at the end all cores have something to do; HALF leaves some VMs out."""
@@ -53,8 +58,6 @@ def emulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulat
         for name, value in running.environment().items():
             monkeypatch.setenv(name, value)
         monkeypatch.setattr("cos_customizer.gcp.serial_console.FASTEST_POLL", 0.05)  # the emulator has no quota
-        # Google's client reads a bucket's metadata in a thread of its own: at any moment, whatever a test looks at.
-        monkeypatch.setenv("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
         yield running
 
 
