@@ -30,8 +30,8 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # of nohup
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
-# Google's client reads a bucket's metadata in a thread of its own: at any moment, whatever a test looks at, and again and
-# again when the test's cloud has gone, by whatever clock another test has turned.
+# Google's client reads a bucket's metadata in a thread of its own: at any moment, whatever a test looks at; again and
+# again if the test's cloud has gone meanwhile, by whatever clock another test has turned.
 os.environ["DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA"] = "true"
 
 
