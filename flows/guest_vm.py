@@ -134,7 +134,7 @@ class GuestVm:
         return console
 
     def _follow_disk(self, console: GuestConsole, vm: VmRef, layout: DiskLayout) -> None:
-        if layout.disk_size is not None and layout.disk_size_gb is not None:
+        if layout.disk_size_gb is not None:
             vm_tasks.follow_disk(console, self.what, layout.disk_size)
             vm_tasks.grow_disk(self.what, vm, layout.disk_size_gb, self.record.build)
         vm_tasks.follow_disk(console, self.what, None)

@@ -2,12 +2,17 @@
 # shellcheck disable=SC2154 # variables of build.sh and of the plan
 # Leaves the machine as if it had never been booted, but for what the scripts have made.
 
+# Those of the journal, which keeps files open below /var/log.
+journal=(
+  systemd-journald.socket systemd-journald-dev-log.socket systemd-journald-audit.socket syslog.socket
+  systemd-journald.service
+)
+
 # Units that write what is to be removed; the last three do so at shutdown, when nobody could remove it any more.
 writers=(
   crash-reporter.service crash-sender.service device_policy_manager.service metrics-daemon.service
   update-engine.service
-  systemd-journald.socket systemd-journald-dev-log.socket systemd-journald-audit.socket syslog.socket
-  systemd-journald.service
+  "${journal[@]}"
   systemd-random-seed.service systemd-timesyncd.service systemd-update-utmp.service
 )
 

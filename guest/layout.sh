@@ -194,11 +194,6 @@ END
   systemctl mask --runtime "${journal[@]}" >/dev/null 2>&1
 }
 
-journal=(
-  systemd-journald.socket systemd-journald-dev-log.socket systemd-journald-audit.socket syslog.socket
-  systemd-journald.service
-)
-
 # discard <device> <first sector> <sectors>: gives back the blocks of what is no more, or overwrites them.
 discard() {
   local range=(--offset $(($2 * 512)) --length $(($3 * 512)) "$1")

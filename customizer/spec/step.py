@@ -46,16 +46,16 @@ class StepModel(Model):
 
     @property
     def label(self) -> str:
-        """What people see: the kind, and what sets this step apart from others."""
-        raise NotImplementedError
+        """What people see: the kind, and what sets this step apart from others, if anything does."""
+        return self.name()
 
-    def settings(self, *, gpu: bool) -> Sequence[tuple[str, str]]:
+    def settings(self, *, gpu: bool) -> Sequence[tuple[str, str]]:  # noqa: ARG002 (a kind may have nothing to set)
         """Names and values that the kind's function in the guest is called with, in order.
 
         Args:
             gpu: whether the VM has a GPU.
         """
-        raise NotImplementedError
+        return ()
 
     @property
     def repeatable(self) -> bool:

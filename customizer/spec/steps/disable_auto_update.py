@@ -1,6 +1,5 @@
 """The step that makes updates in place impossible."""
 
-from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 from cos_customizer.customizer.spec.kernel_arguments import NO_UPDATES
@@ -16,15 +15,6 @@ class DisableAutoUpdate(StepModel):
     type: Literal["disable-auto-update"] = "disable-auto-update"
 
     @property
-    def label(self) -> str:
-        """What people see."""
-        return self.name()
-
-    @property
     def repeatable(self) -> bool:
         """Nothing is done twice, and the boot loader's file is whole at every moment."""
         return True
-
-    def settings(self, *, gpu: bool) -> Sequence[tuple[str, str]]:  # noqa: ARG002
-        """There is nothing to set."""
-        return ()

@@ -1,6 +1,5 @@
 """The step that seals the OEM partition."""
 
-from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 from cos_customizer.customizer.spec.disk_layout import SEALED_ONCE
@@ -22,15 +21,6 @@ class SealOem(StepModel):
     type: Literal["seal-oem"] = "seal-oem"
 
     @property
-    def label(self) -> str:
-        """What people see."""
-        return self.name()
-
-    @property
     def repeatable(self) -> bool:
         """The hash tree is made anew, and the boot loader's file is whole at every moment."""
         return True
-
-    def settings(self, *, gpu: bool) -> Sequence[tuple[str, str]]:  # noqa: ARG002
-        """There is nothing to set: the file system's size is the disk layout's."""
-        return ()
