@@ -8,7 +8,7 @@ from cos_customizer.cli.state import BuildState, StateDirectory
 from cos_customizer.customizer.errors import UsageError
 
 
-def check_given_once(state: BuildState, kind: str, reason: str) -> None:
+def check_only_one(state: BuildState, kind: str, reason: str) -> None:
     """Check that there is no step of a kind yet, of which a build can have one.
 
     Args:

@@ -10,7 +10,7 @@ from cos_customizer.cli.command import BUILD_STEPS, command
 from cos_customizer.cli.flag import Flag, spec_fields
 from cos_customizer.cli.flag_kinds import ChoiceFlag, NegatingFlag, PathFlag, SwitchFlag
 from cos_customizer.cli.go_flags import see_help
-from cos_customizer.cli.noted_step import check_given_once, note_step
+from cos_customizer.cli.noted_step import check_only_one, note_step
 from cos_customizer.cli.state import BuildState, StateDirectory
 from cos_customizer.cli.workdir import WORKDIR_FLAG, workdir_of
 from cos_customizer.customizer.errors import UsageError
@@ -77,7 +77,7 @@ def install_gpu(ctx: click.Context, /, **values: Any) -> int:
     step = _checked(values)
     state = StateDirectory.named(workdir_of(ctx, values["local_state_workdir"]))
     known = state.read()
-    check_given_once(known, "install-gpu", gpu_drivers.ONLY_ONCE)
+    check_only_one(known, "install-gpu", gpu_drivers.ONLY_ONCE)
     if values["deps_dir"]:
         step["deps_dir"] = _in_context(values["deps_dir"], known)
         gpu_drivers.check_in_context(step["version"], step["deps_dir"], known.files)

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from cos_customizer.cli.command import BUILD_STEPS, command
-from cos_customizer.cli.noted_step import check_given_once, note_step
+from cos_customizer.cli.noted_step import check_only_one, note_step
 from cos_customizer.cli.state import StateDirectory
 from cos_customizer.cli.workdir import WORKDIR_FLAG, workdir_of
 from cos_customizer.customizer.spec.disk_layout import SEALED_ONCE
@@ -21,5 +21,5 @@ def seal_oem(ctx: click.Context, /, **values: Any) -> int:
     more than 16 MiB, give finish-image-build -oem-size.
     """
     state = StateDirectory.named(workdir_of(ctx, values["local_state_workdir"]))
-    check_given_once(state.read(), "seal-oem", SEALED_ONCE)
+    check_only_one(state.read(), "seal-oem", SEALED_ONCE)
     return note_step(state, {"type": "seal-oem"}, "seal-oem")
