@@ -62,6 +62,16 @@ def emulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulat
 
 
 @pytest.fixture
+def real_cloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
+    """A local Compute Engine with real machines; the environment points every client at it."""
+    with Emulator(tmp_path / "cloud", "qemu", cache_dir=default_cache_dir()) as running:
+        running.prepare()
+        for name, value in running.environment().items():
+            monkeypatch.setenv(name, value)
+        yield running
+
+
+@pytest.fixture
 def bucket(emulator: Emulator) -> "Bucket":
     """The bucket of the emulator's project, by Google's client."""
     from support.storage_clients import anonymous_bucket

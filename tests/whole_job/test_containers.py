@@ -1,22 +1,18 @@
 """Containers on real machines: a build preloads images from the registry, and the image runs them without a network."""
 
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support.container_images import docker_archive, oci_layout
+from support.emulator_commands import emulator_command
 from support.leftovers import leftovers
 from support.paths import EXAMPLES
 
-from cos_customizer.emulator.background import default_cache_dir
 from cos_customizer.emulator.registry.upstream import MIRRORS
 from cos_customizer.emulator.server import Emulator
 
 pytestmark = [pytest.mark.vm, pytest.mark.usefixtures("prefect_server")]
 
-PROGRAM = "import sys; from cos_customizer.cli.main import main; sys.exit(main())"
 LOOK = r"""
 docker image ls --format '{{.Repository}}:{{.Tag}}' | sort | tr '\n' ' '; echo
 docker run --rm --pull=never --network=none ubuntu
@@ -36,23 +32,13 @@ docker image ls --quiet gcr.io/cos-cloud/toolbox | wc -l
 """
 
 
-@pytest.fixture
-def cloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
-    """A local Compute Engine with real machines, whose registry asks no other."""
+@pytest.fixture(autouse=True)
+def no_other_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cloud's registry asks no other."""
     monkeypatch.setenv(MIRRORS, "*=")
-    with Emulator(tmp_path / "cloud", "qemu", cache_dir=default_cache_dir()) as running:
-        running.prepare()
-        for name, value in running.environment().items():
-            monkeypatch.setenv(name, value)
-        yield running
 
 
-def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-c", PROGRAM, "emulator", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
-def test_images_that_were_preloaded_run_on_the_booted_image(cloud: Emulator, tmp_path: Path) -> None:
+def test_images_that_were_preloaded_run_on_the_booted_image(real_cloud: Emulator, tmp_path: Path) -> None:
     """As the example does it; then whatever else is pulled and pushed on a VM, with a token and without."""
     ubuntu = docker_archive(tmp_path / "ubuntu.tar", "ubuntu:latest", text="hello from ubuntu\n")
     toolbox = docker_archive(
@@ -63,15 +49,15 @@ def test_images_that_were_preloaded_run_on_the_booted_image(cloud: Emulator, tmp
     )
     app = oci_layout(tmp_path / "app", text="hello from app\n")
     for given in ([ubuntu], [toolbox], [app, "gcr.io/my-project/app:1"], [app, "gcr.io/my-project/app:2"]):
-        done = run("import-container", *map(str, given))
+        done = emulator_command("import-container", *map(str, given))
         assert done.returncode == 0, done.stderr
-    built = run("run-cloudbuild", str(EXAMPLES / "preload-containers" / "cloudbuild.yaml"))
+    built = emulator_command("run-cloudbuild", str(EXAMPLES / "preload-containers" / "cloudbuild.yaml"))
     assert built.returncode == 0, built.stdout + built.stderr
-    assert leftovers(cloud) == []
+    assert leftovers(real_cloud) == []
 
     # The installer's stand-in is on each disk on which docker was used.
-    before = len([call for call in cloud.calls.list() if call.service == "registry"])
-    seen = run("boot", "-family=preloaded", "--", "bash", "-c", LOOK)
+    before = len([call for call in real_cloud.calls.list() if call.service == "registry"])
+    seen = emulator_command("boot", "-family=preloaded", "--", "bash", "-c", LOOK)
     installer = "gcr.io/cos-cloud/cos-gpu-installer"
     app_name = "gcr.io/my-project/app"
     assert seen.stdout.splitlines() == [
@@ -88,6 +74,6 @@ def test_images_that_were_preloaded_run_on_the_booted_image(cloud: Emulator, tmp
         "hello from toolbox",
         "0",
     ], seen.stderr
-    assert len([call for call in cloud.calls.list() if call.service == "registry"]) > before
-    pushed = [call for call in cloud.calls.list() if call.path.endswith("/my-project/r/pushed/manifests/1")]
+    assert len([call for call in real_cloud.calls.list() if call.service == "registry"]) > before
+    pushed = [call for call in real_cloud.calls.list() if call.path.endswith("/my-project/r/pushed/manifests/1")]
     assert [call.status for call in pushed if call.method == "PUT"] == [201]

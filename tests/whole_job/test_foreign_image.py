@@ -6,7 +6,6 @@
 import hashlib
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,9 +14,8 @@ from support.paths import ROOT
 
 from cos_customizer.emulator.background import default_cache_dir
 from cos_customizer.emulator.machines.host import UEFI_CODE, UEFI_VARIABLES, die_with_parent
-from cos_customizer.emulator.server import Emulator
 
-pytestmark = pytest.mark.vm
+pytestmark = [pytest.mark.vm, pytest.mark.usefixtures("real_cloud")]
 
 RECIPE = ROOT / "tests/support/foreign_image.sh"
 LOOK = """
@@ -40,15 +38,6 @@ def disk() -> Path:
         subprocess.run(["bash", str(RECIPE), str(partial)], check=True)
         partial.rename(made)
     return made
-
-
-@pytest.fixture(autouse=True)
-def _cloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with Emulator(tmp_path / "cloud", "qemu", cache_dir=default_cache_dir()) as running:
-        running.prepare()
-        for name, value in running.environment().items():
-            monkeypatch.setenv(name, value)
-        yield
 
 
 def test_a_foreign_image_boots_by_uefi_here_and_as_an_export_elsewhere(disk: Path, tmp_path: Path) -> None:

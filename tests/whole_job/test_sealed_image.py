@@ -1,21 +1,15 @@
 """An image with a sealed OEM partition on real machines, as the example makes it: workflow, verification, boot."""
 
-import subprocess
-import sys
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from support.builds import images
+from support.emulator_commands import emulator_command
 from support.leftovers import leftovers
 from support.paths import EXAMPLES
 
-from cos_customizer.emulator.background import default_cache_dir
 from cos_customizer.emulator.server import Emulator
 
 pytestmark = [pytest.mark.vm, pytest.mark.usefixtures("prefect_server")]
 
-PROGRAM = "import sys; from cos_customizer.cli.main import main; sys.exit(main())"
 LOOK = r"""
 number() { read -r sectors < "/sys/block/sda/sda$1/size"; echo "$((sectors >> 11))"; }
 echo "OEM $(number 8) MiB, ROOT-A $(number 3) MiB"
@@ -30,35 +24,20 @@ grep -o 'systemd.mask=[^ ]*' /proc/cmdline
 """
 
 
-@pytest.fixture
-def cloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
-    """A local Compute Engine with real machines."""
-    with Emulator(tmp_path / "cloud", "qemu", cache_dir=default_cache_dir()) as running:
-        running.prepare()
-        for name, value in running.environment().items():
-            monkeypatch.setenv(name, value)
-        yield running
-
-
-def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-c", PROGRAM, "emulator", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
-def test_the_example_makes_an_image_whose_oem_partition_is_large_and_sealed(cloud: Emulator) -> None:
-    built = run("run-cloudbuild", str(EXAMPLES / "sealed-oem" / "cloudbuild.yaml"))
+def test_the_example_makes_an_image_whose_oem_partition_is_large_and_sealed(real_cloud: Emulator) -> None:
+    built = emulator_command("run-cloudbuild", str(EXAMPLES / "sealed-oem" / "cloudbuild.yaml"))
     assert built.returncode == 0, built.stdout + built.stderr
     for told in ("the builder VM waits until it has 11 GB", "OEM has 500 MiB now"):
         assert told in built.stdout
-    ((name, image),) = images(cloud).items()
+    ((name, image),) = images(real_cloud).items()
     assert (image["diskSizeGb"], image["family"]) == ("11", "sealed")
     assert {each.partition("/projects/")[2] for each in image["licenses"]} == {
         "my-project/global/licenses/sealed",
         "cos-cloud/global/licenses/cos",
     }
-    assert leftovers(cloud) == []
+    assert leftovers(real_cloud) == []
 
-    seen = run("boot", "-family=sealed", "--", "bash", "-c", LOOK)
+    seen = emulator_command("boot", "-family=sealed", "--", "bash", "-c", LOOK)
     assert seen.stdout.splitlines() == [
         "OEM 999 MiB, ROOT-A 0 MiB",
         "STATE is larger than 7168 MiB",
