@@ -159,7 +159,7 @@ def _prepare(record: Record, undoing: Undoing, source: ResolvedImage) -> _Plan:
         zones = _check_zones(spec, source)
         scratch_tasks.check_bucket(spec.scratch.bucket)
         steps = [*spec.steps, *spec.verify.scripts]
-        archive = scratch_tasks.archive_context(spec.context, steps, directory.path)
+        archive = scratch_tasks.archive_context(spec.context, steps, directory.path, spec.output.uefi_keys)
     record.context_sha256 = archive.sha256
     return _Plan(
         zones,
@@ -217,7 +217,8 @@ def _create_image(record: Record, undoing: Undoing, source: ResolvedImage, plan:
         if not halted:
             vm_tasks.stop_vm(builder.what, vm, build)
     with record.phase("image"):
-        body = image_bodies.image(spec, plan.provenance, vm, source, output.ref.name, time.time())
+        state = plan.archive.initial_state
+        body = image_bodies.image(spec, plan.provenance, vm, source, output.ref.name, time.time(), state)
         output.create(body, vm_runs=halted)
     if spec.verify.asked_for:
         builder.undoing.run()  # its quota, of GPUs above all, may be what the test VM needs

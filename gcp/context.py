@@ -1,9 +1,10 @@
 """The build context as one archive, wherever it comes from."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from cos_customizer.customizer import names
 from cos_customizer.customizer.context import (
@@ -20,6 +21,7 @@ from cos_customizer.customizer.reporting.events import Note, publish
 from cos_customizer.customizer.script_contents import LIMIT, check_scripts
 from cos_customizer.customizer.spec.model import BuildContext
 from cos_customizer.customizer.spec.steps.kinds import Step
+from cos_customizer.customizer.spec.uefi_keys import MOST_BYTES, KeyFile, check_key_files, initial_state
 from cos_customizer.gcp import scratch
 from cos_customizer.gcp.clients import Clients
 
@@ -31,14 +33,18 @@ class Archive:
     Attributes:
         path: the gzipped tar file.
         sha256: digest of its uncompressed tar stream.
+        initial_state: what firmware begins with, by the files of keys in it; the API's `InitialStateConfig`.
     """
 
     path: Path
     sha256: str
+    initial_state: dict[str, Any] = field(default_factory=dict)
 
 
-def prepare_archive(clients: Clients, context: BuildContext, steps: Iterable[Step], directory: Path) -> Archive:
-    """Make sure that the build context is one archive on this machine, and that it has what the steps need.
+def prepare_archive(
+    clients: Clients, context: BuildContext, steps: Iterable[Step], directory: Path, keys: Collection[KeyFile] = ()
+) -> Archive:
+    """Make sure that the build context is one archive on this machine, and that it has what the build needs.
 
     A directory is archived, and a file too, unless it is an archive by its name (`*.tar.gz`, `*.tgz`); an object in
     Cloud Storage is an archive and is downloaded.
@@ -48,10 +54,11 @@ def prepare_archive(clients: Clients, context: BuildContext, steps: Iterable[Ste
         context: of the build.
         steps: those of the build, and scripts that verify its image: their files must be in the context.
         directory: for the archive, if it is made here; empty, and removed by the caller.
+        keys: files of UEFI keys of the output image.
 
     Raises:
         UsageError: the context cannot be archived, or is no sound archive; a step's file is missing from it, or is
-            nothing that bash can run; or it has another digest than given.
+            nothing that bash can run; a file of keys is missing, or is none; or it has another digest than given.
         CustomizerError: it cannot be fetched from Cloud Storage.
     """
     made = directory / "context.tar.gz"
@@ -70,18 +77,21 @@ def prepare_archive(clients: Clients, context: BuildContext, steps: Iterable[Ste
         scripts |= dict.fromkeys(step.scripts)
     for warning in check_scripts(read_files(made, scripts, LIMIT)):
         publish(Note("script", warning, "warning"))
-    return Archive(made, found.sha256)
+    check_key_files(keys, found.files, context.path)
+    contents = read_files(made, [key.path for key in keys], MOST_BYTES + 1) if keys else {}
+    return Archive(made, found.sha256, initial_state(keys, contents))
 
 
-def check_directory(context: BuildContext, steps: Iterable[Step]) -> None:
-    """See whether a directory on this machine has what the steps need. An archive is not opened: the build will.
+def check_directory(context: BuildContext, steps: Iterable[Step], keys: Collection[KeyFile] = ()) -> None:
+    """See whether a directory on this machine has what the build needs. An archive is not opened: the build will.
 
     Args:
         context: of the build.
         steps: as `prepare_archive` takes them.
+        keys: likewise.
 
     Raises:
-        UsageError: it is not there, a step's file is missing from it, or is nothing that bash can run.
+        UsageError: it is not there, a file is missing from it, or is nothing that bash, or firmware, takes.
     """
     source = Path(context.path)
     if names.bucket_and_object(context.path) is not None or source.is_file():
@@ -94,6 +104,7 @@ def check_directory(context: BuildContext, steps: Iterable[Step]) -> None:
             with suppress(OSError), (source / script).open("rb") as file:
                 scripts[script] = file.read(LIMIT)
     check_scripts(scripts)
+    check_key_files(keys, files, context.path)
 
 
 def _check_digest(context: BuildContext, found: ContextArchive) -> None:

@@ -52,7 +52,13 @@ def labels_of(output: OutputImage, source_labels: Mapping[str, str]) -> dict[str
 
 
 def image(
-    spec: BuildSpec, provenance: Provenance, vm: VmRef, source: ResolvedImage, name: str, now: float
+    spec: BuildSpec,
+    provenance: Provenance,
+    vm: VmRef,
+    source: ResolvedImage,
+    name: str,
+    now: float,
+    initial_state: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The body of `images.insert` for the output image.
 
@@ -66,6 +72,7 @@ def image(
         source: the source image; its labels are used when they are inherited.
         name: of the output image.
         now: Unix time.
+        initial_state: what firmware begins with; see `customizer.spec.uefi_keys`.
 
     Raises:
         UsageError: see `labels_of`.
@@ -89,6 +96,8 @@ def image(
         body["storageLocations"] = [output.storage_location]
     if output.guest_os_features:
         body["guestOsFeatures"] = [{"type": feature} for feature in output.guest_os_features]
+    if initial_state:
+        body["shieldedInstanceInitialState"] = dict(initial_state)
     if spec.builder.kms_key:
         body["imageEncryptionKey"] = {"kmsKeyName": spec.builder.kms_key}
     return body

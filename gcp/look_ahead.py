@@ -28,7 +28,7 @@ def look_ahead(clients: Clients, spec: BuildSpec) -> None:
         output = ImageRef(spec.output.project, spec.output.name_for(source.name))
         if find_image(clients, output) is not None:  # nothing will be built, most likely, and that is a success
             return
-    check_directory(spec.context, [*spec.steps, *spec.verify.scripts])
+    check_directory(spec.context, [*spec.steps, *spec.verify.scripts], spec.output.uefi_keys)
     request_bodies.check_source(spec, source)
     check_bucket(clients, spec.scratch.bucket)
     machine_type = request_bodies.machine_type_of(spec, source.architecture)

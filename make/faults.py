@@ -9,6 +9,7 @@ import re
 import sys
 import tempfile
 import time
+import traceback
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -35,7 +36,10 @@ def _cases() -> list[Case]:
 
 
 def _attempt(case: Case) -> Verdict:
-    return attempt(_place, case, _undisturbed)
+    try:
+        return attempt(_place, case, _undisturbed)
+    except Exception:  # no exception of another process need be one here: what is told is the text
+        raise RuntimeError(f"{case.name} could not be tried:\n{traceback.format_exc()}") from None
 
 
 def _chosen(cases: list[Case]) -> list[Case]:

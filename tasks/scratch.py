@@ -1,5 +1,6 @@
 """What a build keeps in Cloud Storage, as tasks: its context on the way to the builder VM."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 from cos_customizer.customizer.families.removal import Removal
@@ -7,6 +8,7 @@ from cos_customizer.customizer.names import BuildNames
 from cos_customizer.customizer.references import ObjectRef
 from cos_customizer.customizer.spec.model import BuildContext
 from cos_customizer.customizer.spec.steps.kinds import Step
+from cos_customizer.customizer.spec.uefi_keys import KeyFile
 from cos_customizer.gcp import scratch
 from cos_customizer.gcp.clients import clients
 from cos_customizer.gcp.context import Archive, prepare_archive
@@ -14,9 +16,11 @@ from cos_customizer.tasks.operation import operation
 
 
 @operation("archive build context")
-def archive_context(context: BuildContext, steps: list[Step], directory: Path) -> Archive:
+def archive_context(
+    context: BuildContext, steps: list[Step], directory: Path, keys: Collection[KeyFile] = ()
+) -> Archive:
     """Make sure that the build context is one archive; see `gcp.context.prepare_archive`."""
-    return prepare_archive(clients(), context, steps, directory)
+    return prepare_archive(clients(), context, steps, directory, keys)
 
 
 @operation("look for bucket {bucket}")

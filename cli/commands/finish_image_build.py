@@ -75,6 +75,30 @@ FLAGS = (
         example="-guest-os-features=SEV_CAPABLE,GVNIC",
     ),
     Flag(
+        "platform-key-file",
+        OPTIONS["output.uefi_platform_key"],
+        value="PATH",
+        example="-platform-key-file=keys/pk.der",
+    ),
+    ListFlag(
+        "key-exchange-key-file",
+        OPTIONS["output.uefi_key_exchange_keys"],
+        value="PATH,…",
+        example="-key-exchange-key-file=keys/kek.der",
+    ),
+    ListFlag(
+        "signature-database-file",
+        OPTIONS["output.uefi_signature_database"],
+        value="PATH,…",
+        example="-signature-database-file=keys/db.der,keys/db2.der",
+    ),
+    ListFlag(
+        "forbidden-database-file",
+        OPTIONS["output.uefi_forbidden_database"],
+        value="PATH,…",
+        example="-forbidden-database-file=keys/dbx.bin",
+    ),
+    Flag(
         "kms-key",
         OPTIONS["builder.kms_key"],
         value="KEY",

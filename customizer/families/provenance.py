@@ -62,8 +62,8 @@ def fingerprint(spec: BuildSpec, source_id: str, context_sha256: str) -> str:
     """What sets an image apart from one that the same recipe made before: everything that can change its content.
 
     That is the source image, the build context, steps and their environment, metadata, sizes of disk and OEM, key,
-    licences, labels, description, features, storage location, and what the image is verified by. Where and how it is
-    built (zone, machine, network, time limit), and what it is called, do not count.
+    licences, labels, description, features, UEFI keys, storage location, and what the image is verified by. Where and
+    how it is built (zone, machine, network, time limit), and what it is called, do not count.
 
     Args:
         spec: the build's specification.
@@ -91,6 +91,7 @@ def fingerprint(spec: BuildSpec, source_id: str, context_sha256: str) -> str:
         "metadata": spec.builder.metadata,
         "description": output.description,
         "guest_os_features": output.guest_os_features,
+        "uefi_keys": [(key.part, key.path) for key in output.uefi_keys],
     }
     facts |= {name: value for name, value in newer.items() if value}
     text = json.dumps(facts, sort_keys=True, separators=(",", ":"))

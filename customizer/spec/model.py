@@ -30,10 +30,12 @@ from cos_customizer.customizer.spec.options import (
 )
 from cos_customizer.customizer.spec.scopes import CLOUD_PLATFORM
 from cos_customizer.customizer.spec.steps.kinds import STEP_KINDS, Step
+from cos_customizer.customizer.spec.uefi_keys import KeyFile, key_files
 from cos_customizer.customizer.spec.values import (
     MOST_LABELS,
     Bucket,
     BuilderLabels,
+    ContextFile,
     ContextPath,
     Description,
     GuestOsFeatures,
@@ -152,6 +154,10 @@ class OutputImage(Model):
     licenses: Licenses = field(OPTIONS["output.licenses"])
     storage_location: StorageLocation | None = field(OPTIONS["output.storage_location"])
     guest_os_features: GuestOsFeatures = field(OPTIONS["output.guest_os_features"])
+    uefi_platform_key: ContextFile | None = field(OPTIONS["output.uefi_platform_key"])
+    uefi_key_exchange_keys: list[ContextFile] = field(OPTIONS["output.uefi_key_exchange_keys"])
+    uefi_signature_database: list[ContextFile] = field(OPTIONS["output.uefi_signature_database"])
+    uefi_forbidden_database: list[ContextFile] = field(OPTIONS["output.uefi_forbidden_database"])
     deprecate_old_images: bool = field(OPTIONS["output.deprecate_old_images"])
     old_image_ttl: Seconds = field(OPTIONS["output.old_image_ttl"], ge=0, le=_CENTURY)
 
@@ -165,6 +171,16 @@ class OutputImage(Model):
         if self.old_image_ttl and not self.deprecate_old_images:
             raise ValueError(Message("{} needs {}", FieldPath("old_image_ttl"), deprecation))
         return self
+
+    @property
+    def uefi_keys(self) -> list[KeyFile]:
+        """The files of keys that firmware of VMs of it begins with."""
+        return key_files(
+            self.uefi_platform_key,
+            self.uefi_key_exchange_keys,
+            self.uefi_signature_database,
+            self.uefi_forbidden_database,
+        )
 
     def name_for(self, source_name: str) -> str:
         """The output image's name, given the source image's.

@@ -201,6 +201,26 @@ OPTIONS = by_path(
         list,
     ),
     Option(
+        "output.uefi_platform_key",
+        "The platform key (PK) that UEFI firmware of VMs of the output image begins with, instead of Google's: a "
+        "certificate in DER form or raw data, a file of the build context.",
+    ),
+    Option(
+        "output.uefi_key_exchange_keys",
+        "The key exchange keys (KEK) of that firmware, likewise.",
+        list,
+    ),
+    Option(
+        "output.uefi_signature_database",
+        "The certificates and signatures that may boot by Secure Boot (db), likewise.",
+        list,
+    ),
+    Option(
+        "output.uefi_forbidden_database",
+        "The certificates and signatures that may not (dbx), likewise.",
+        list,
+    ),
+    Option(
         DEPRECATE_OLD_IMAGES.path,
         Message(
             "Deprecate the other images of the output image's family that have no deprecation status. Needs {}.",

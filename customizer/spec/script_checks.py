@@ -56,13 +56,22 @@ MASK = "***"
 
 
 def normalize_script(path: str) -> str:
-    """The path of a script in the build context, without a leading `./` and the like.
+    """The path of a script in the build context; see `normalize_file`."""
+    return normalize_file(path, "script")
+
+
+def normalize_file(path: str, kind: str = "file") -> str:
+    """The path of a file in the build context, without a leading `./` and the like.
+
+    Args:
+        path: as it was given.
+        kind: what to call it: file, script.
 
     Raises:
         ValueError: it is empty, absolute, leads out of the build context, or cannot be passed on.
     """
     if not path:
-        raise ValueError("the path of a script must be set")
+        raise ValueError(f"the path of a {kind} must be set")
     if not _is_text(path):
         raise ValueError(f"{quoted(path)} cannot be passed on to the builder VM: it is not valid UTF-8, or has a NUL")
     normal = posixpath.normpath(path)
@@ -71,7 +80,7 @@ def normalize_script(path: str) -> str:
     if normal == ".." or normal.startswith("../"):
         raise ValueError(f"{quoted(path)} is outside the build context")
     if normal == ".":
-        raise ValueError(f"{quoted(path)} is a directory, not a script")
+        raise ValueError(f"{quoted(path)} is a directory, not a {kind}")
     return normal
 
 

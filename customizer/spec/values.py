@@ -19,7 +19,11 @@ from cos_customizer.customizer.spec import instance_metadata
 from cos_customizer.customizer.spec.disk_layout import SIZE, size_in_bytes
 from cos_customizer.customizer.spec.instance_metadata import check_metadata
 from cos_customizer.customizer.spec.scopes import check_scopes
-from cos_customizer.customizer.spec.script_checks import check_environment_secrets, check_environment_size
+from cos_customizer.customizer.spec.script_checks import (
+    check_environment_secrets,
+    check_environment_size,
+    normalize_file,
+)
 from cos_customizer.customizer.spelling import did_you_mean
 
 MOST_LABELS = 64
@@ -242,6 +246,7 @@ InheritedLabels = Annotated[
     PlainValidator(_check_inherited),
     WithJsonSchema({"anyOf": [{"type": "boolean"}, {"type": "array", "items": _text_schema(names.LABEL_KEY)}]}),
 ]
+ContextFile = Annotated[str, AfterValidator(normalize_file)]
 StorageLocation = Annotated[NonEmpty, AfterValidator(_check_location), _spelled(_LOCATION)]
 Description = Annotated[str, StringConstraints(min_length=1, max_length=_LONGEST_DESCRIPTION, strip_whitespace=True)]
 Timeout = Annotated[str, BeforeValidator(str), AfterValidator(_check_timeout), _spelled(_GO_DURATION)]

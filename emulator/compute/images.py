@@ -27,7 +27,7 @@ from cos_customizer.emulator.errors import (
 from cos_customizer.emulator.machines.raw_archive import Imported, NoImageError
 
 _SOURCES = ("sourceDisk", "sourceImage", "sourceSnapshot", "rawDisk")
-_INHERITED = ("architecture", "licenseCodes")
+_INHERITED = ("architecture", "licenseCodes", "shieldedInstanceInitialState")
 
 
 class Images:
@@ -251,6 +251,8 @@ class Images:
             "family": check_name(body["family"], "resource.family") if body.get("family") else None,
             "deprecated": _deprecation(project, body.get("deprecated", {})),
         }
+        if body.get("shieldedInstanceInitialState"):
+            image["shieldedInstanceInitialState"] = body["shieldedInstanceInitialState"]
         if "imageEncryptionKey" in body:
             optional["imageEncryptionKey"] = encryption_key(body["imageEncryptionKey"])
         image.update({name: value for name, value in optional.items() if value})

@@ -66,6 +66,8 @@ CHANGES: dict[str, dict[str, Any]] = {
     "metadata": {"builder": {"metadata": {"a": "b"}}},
     "a description": {"output": {"description": "web servers"}},
     "features": {"output": {"guest_os_features": ["GVNIC"]}},
+    "a platform key": {"output": {"uefi_platform_key": "pk.der"}},
+    "a key for another use": {"output": {"uefi_key_exchange_keys": ["pk.der"]}},
     "some of the source's labels": {"output": {"inherit_labels": ["a"]}},
     "a test before the release": {"verify": {"scripts": ["first.sh"]}},
 }

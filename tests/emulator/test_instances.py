@@ -301,6 +301,26 @@ def test_time_runs_out_without_anybody_turning_the_clock(compute: Compute) -> No
     wait_for(lambda: compute.names("instances") == [])
 
 
+def test_a_machine_that_somebody_deletes_just_then_is_in_nobody_s_way(
+    compute: Compute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock that a test turns, and the one that ticks, find the same machines whose time is over."""
+    for name in ("vm-1", "vm-2"):
+        compute.create(name, scheduling=compute_v1.Scheduling(**LIMITED))
+    instances = compute.emulator._engine.instances
+    end, ended = instances._end, []
+
+    def end_late(path: str, instance_id: str) -> None:
+        end(path, instance_id)
+        ended.append(path)
+        end(path, instance_id)
+
+    monkeypatch.setattr(instances, "_end", end_late)
+    compute.emulator.clock.advance(3601)
+    assert compute.names("instances") == []
+    assert len(ended) == 2
+
+
 def test_the_clock_begins_anew_with_each_start(compute: Compute) -> None:
     compute.create(scheduling=compute_v1.Scheduling(**LIMITED))
     compute.emulator.clock.advance(3000)

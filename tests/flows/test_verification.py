@@ -1,6 +1,8 @@
 """Tested before released: an image that fails is never what a family gives."""
 
 import time
+from base64 import b64decode
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +13,13 @@ from support.guest_scripts import NONCE, marker, said, succeeded, succeeding
 from support.leftovers import leftovers
 from support.specifications import SpecMaker
 
-from cos_customizer.customizer.errors import BuildFailedError, BuildTimeoutError, ConflictError, CustomizerError
+from cos_customizer.customizer.errors import (
+    BuildFailedError,
+    BuildTimeoutError,
+    ConflictError,
+    CustomizerError,
+    UsageError,
+)
 from cos_customizer.customizer.reporting.events import Event, Note, StepChange, listening
 from cos_customizer.customizer.spec.model import BuildSpec
 from cos_customizer.emulator.server import Emulator
@@ -118,6 +126,28 @@ def test_what_policies_and_people_ask_for_is_seen_at_vms_and_image(emulator: Emu
     features = [feature.type_ for feature in source.guest_os_features]
     assert features
     assert [feature["type"] for feature in image["guestOsFeatures"]] == [*features, "IDPF"], "the source's are kept"
+
+
+def test_the_image_bears_uefi_keys_of_the_build_context(
+    emulator: Emulator, make_spec: SpecMaker, tmp_path: Path
+) -> None:
+    keys = {"pk.der": b"\x30\x82\x01\x00" + bytes(256), "dbx.bin": b"\x26\x16\xc4\xc1"}
+    for name, content in keys.items():
+        (tmp_path / "context" / name).write_bytes(content)
+    play(emulator, *PASSES)
+    build_image(make_spec(output={"uefi_platform_key": "pk.der", "uefi_forbidden_database": ["dbx.bin"]}))
+    kept = connect().images.get(project="my-project", image="my-image").shielded_instance_initial_state
+    assert (kept.pk.file_type, b64decode(kept.pk.content)) == ("X509", keys["pk.der"])
+    assert [(key.file_type, b64decode(key.content)) for key in kept.dbxs] == [("BIN", keys["dbx.bin"])]
+
+
+def test_a_key_that_firmware_does_not_take_costs_no_vm(
+    emulator: Emulator, make_spec: SpecMaker, tmp_path: Path
+) -> None:
+    (tmp_path / "context" / "pk.pem").write_text("-----BEGIN CERTIFICATE-----\n")
+    failing(make_spec(output={"uefi_platform_key": "pk.pem"}), UsageError, "output.uefi_platform_key: pk.pem")
+    failing(make_spec(output={"uefi_key_exchange_keys": ["no.der"]}), UsageError, "there is no 'no.der'")
+    assert emulator.calls.list(path=r"/instances$") == []
 
 
 def test_an_image_that_fails_never_appears_in_its_family(emulator: Emulator, make_spec: SpecMaker) -> None:

@@ -20,7 +20,7 @@ def _image_family_view(project: str, zone: str, family: str) -> Response:  # noq
 
 
 @compute_api.post(_IMAGES)
-@partly("encryption with keys of customers")
+@partly("encryption with keys of customers; effect of UEFI keys, since no VM is shielded")
 def _insert_image(project: str) -> Response:
     body, force = checked_body("Image"), flag("forceCreate")
     return change(project, "images.insert", lambda: engine().images.insert(project, body, force))
