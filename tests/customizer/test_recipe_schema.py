@@ -87,6 +87,7 @@ BEYOND = {
     "output.labels.a: input should be a valid string",  # of YAML it is one
     "steps.0.env.A: input should be a valid string",
     "output.licenses",
+    "output.uefi_",
     "steps.1.script: '/b' is absolute",
     "verify.scripts.0.script: '../a.sh' is outside",
     "output.labels: an image that is verified has room for 61",
