@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all test-fast test-container test-vm container host-packages test-packages \
-  check-gcloud check-gpu check-python lint bench faults fuzz guest-tools release docs recording site pictures venv lock clean
+  check-gcloud check-gpu check-python fleet fleet-packages fleet-server lint bench faults fuzz guest-tools release docs recording site pictures venv lock clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 18
@@ -57,6 +57,15 @@ fuzz: venv ## feed the program bad input of every kind, and print what came of i
 
 faults: venv ## let builds run under every fault, signal and kill, and print a table: [TENTH=0…9|commit ONLY=pattern]
 	@PYTHONPATH=tests $(VENV)/bin/python make/faults.py
+
+fleet-server: venv fleet-packages ## run a Prefect server for a fleet (PostgreSQL, Redis, two replicas of the API) until Ctrl-C
+	@PYTHONPATH=tests $(VENV)/bin/python make/fleet_server.py
+
+fleet: venv fleet-packages ## build a fleet on it while things go wrong, and print what it cost: [RECIPES=1000 CHANGED=300 WORKERS=2 …]
+	@PYTHONPATH=tests $(VENV)/bin/python make/fleet.py
+
+fleet-packages: # what a server for a fleet runs
+	@make/host_packages.sh fleet
 
 bench: venv ## measure what performance is promised, against its limits (BENCH="--full" for the long ones)
 	@$(VENV)/bin/python -m benchmarks $(BENCH)

@@ -191,7 +191,8 @@ class FleetServer:
         make += ["--encoding=UTF8", "--locale=C.UTF-8", f"--pwfile={secret}", f"--pgdata={data}"]
         done = subprocess.run(make, capture_output=True, text=True, check=False, cwd="/")
         assert done.returncode == 0, done.stderr
-        where = ["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-p", str(self._ports["postgres"])]
+        where = ["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]
+        where += ["-p", str(self._ports["postgres"])]
         self._begin("postgres", [*self._as_postgres(), self._postgres("postgres"), "-D", str(data), *where])
         wait_for(lambda: self._listens("postgres"))
         create = [self._postgres("createdb"), f"--maintenance-db={self.database.removesuffix('prefect')}postgres"]

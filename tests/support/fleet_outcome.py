@@ -1,0 +1,175 @@
+"""What has come of a fleet: whether its reports are true, whether every image is there once, what it has cost."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from itertools import chain
+from uuid import UUID
+
+from google.cloud import compute_v1
+from prefect.client.schemas.objects import FlowRun
+from support.compute_clients import PROJECT
+from support.fleet_figures import GROUPS
+from support.fleet_place import UPKEEP, FleetPlace
+from support.fleet_recipes import Fleet
+from support.storage_clients import anonymous_bucket
+
+from cos_customizer.customizer.families.provenance import Provenance
+from cos_customizer.gcp import sweep
+from cos_customizer.gcp.clients import connect
+
+_DEAD_FOR = 3 * 3600.0
+"""Seconds on the emulator's clock after which VMs of killed builds have ended by themselves."""
+_LATER = 40 * 24 * 3600.0
+"""Seconds after which a sweep may delete whatever a build has left, serial logs too."""
+_MIB = 1 << 20
+_SERVER = ("api-1", "api-2", "services", "postgres", "redis", "proxy")
+
+
+def images() -> dict[str, compute_v1.Image]:
+    """All images of the project, by name."""
+    return {image.name: image for image in connect().images.list(project=PROJECT)}
+
+
+class Night:
+    """A run of `rebuild-images` that begins now.
+
+    Args:
+        place: where.
+        fleet: the recipes.
+        first: whether none has run before: all that has changed is to be built.
+    """
+
+    def __init__(self, place: FleetPlace, fleet: Fleet, first: bool) -> None:
+        self._place = place
+        self.fleet = fleet
+        self._first = first
+        self.before = set(images())
+        self.run_id: UUID = place.start_rebuild()
+
+    def state(self) -> FlowRun:
+        """The run, as it is now."""
+        return self._place.client.read_flow_run(self.run_id)
+
+    def share_built(self) -> float:
+        """How many of the changed recipes' images are there, of all."""
+        made = sum(1 for name in images() if not name.endswith(("-20260101", "-expired")))
+        return made / self.fleet.changed
+
+    def table(self) -> list[dict[str, str]]:
+        """Its report."""
+        return self._place.table(self.run_id)
+
+    def summary(self) -> Iterator[str]:
+        """What its report says, in short."""
+        rows = self.table()
+        yield f"  its report: {dict(Counter(row['outcome'] for row in rows))}"
+        yield from (f"  {row['recipe']}: {row['why'][:200]}" for row in rows if row["outcome"] == "failed")
+
+
+def problems_with(night: Night, run: FlowRun) -> Iterator[str]:
+    """What is not true of a run's report."""
+    rows, there = night.table(), images()
+    outcomes = Counter(row["outcome"] for row in rows)
+    if len(rows) != night.fleet.recipes:
+        yield f"{run.name}: its report has {len(rows)} rows of {night.fleet.recipes}: {outcomes}"
+    failed = run.state is None or not run.state.is_completed()
+    if bool(outcomes["failed"]) != failed:
+        yield f"{run.name}: it {'failed' if failed else 'did not fail'}, and its report says {dict(outcomes)}"
+    for row in rows:
+        is_new = row["image"] in there and row["image"] not in night.before
+        if row["outcome"] == "built" and not is_new:
+            yield f"{row['recipe']}: built, says the report, and {row['image']} is not there, or is an old one"
+        if row["outcome"] == "up-to-date" and row["image"] not in there:
+            yield f"{row['recipe']}: up to date, says the report, and {row['image']} is not there"
+
+
+def problems_of(place: FleetPlace, fleet: Fleet) -> list[str]:
+    """What is not as it should be once all is built, and the time of what was killed has passed."""
+    place.calls.ask("clock", {"advance": _DEAD_FOR})
+    now, clients = time.time() + _LATER, connect()
+    sweep.apply(clients, PROJECT, sweep.plan(clients, sweep.SweepScope(PROJECT), now), now)
+    return list(chain(_wrong_images(fleet), _leftovers(), _late_upkeep(place)))
+
+
+def _wrong_images(fleet: Fleet) -> Iterator[str]:
+    """Each changed recipe has one image, which its family gives; each other one has that of the night before."""
+    wanted = fleet.fingerprints(connect())
+    found: dict[str, list[compute_v1.Image]] = {}
+    for image in images().values():
+        found.setdefault(image.family, []).append(image)
+        if image.status != "READY":
+            yield f"{image.name} is {image.status}"
+    for number, family in enumerate(fleet.families):
+        made = [image for image in found.get(family, []) if _recipe(image) == wanted[family].recipe]
+        active = [image.name for image in found.get(family, []) if not image.deprecated.state]
+        if len(made) != 1 or active != [made[0].name]:
+            yield f"{family}: made of its recipe are {[image.name for image in made]}, not deprecated are {active}"
+        expected = {f"{family}-20260101", *active} if fleet.is_changed(number) else {*active}
+        if (names := {image.name for image in found.get(family, [])}) != expected:
+            yield f"{family}: there are {sorted(names)}, and should be {sorted(expected)}"
+
+
+def _recipe(image: compute_v1.Image) -> str:
+    provenance = Provenance.parse(image.description)
+    return provenance.recipe if provenance else ""
+
+
+def _leftovers() -> Iterator[str]:
+    clients = connect()
+    for zone, vms in clients.instances.aggregated_list(project=PROJECT):
+        yield from (f"left: {zone}, VM {vm.name}" for vm in vms.instances)
+    for zone, disks in clients.disks.aggregated_list(project=PROJECT):
+        yield from (f"left: {zone}, disk {disk.name}" for disk in disks.disks)
+    yield from (f"left: object {blob.name}" for blob in anonymous_bucket().list_blobs())
+
+
+def _late_upkeep(place: FleetPlace) -> Iterator[str]:
+    for name in UPKEEP:
+        runs = place.upkeep(name)
+        if not runs:
+            yield f"{name} has not run"
+        yield from (
+            f"{name}: {run.name} is {run.state_name}" for _, run in runs if run.state and not run.state.is_completed()
+        )
+        yield from (f"{name}: {run.name} began {late:.0f} s late" for late, run in runs if late > place.patience)
+
+
+def figures(place: FleetPlace, fleet: Fleet, minutes: float) -> str:
+    """What it has cost, as a table."""
+    seconds, memory, calls, built = place.processes.seconds, place.processes.most_memory, place.calls, fleet.changed
+    rows = [
+        ("recipes, changed", f"{fleet.recipes}, {built}"),
+        ("minutes, all runs of rebuild-images", f"{minutes:.1f}"),
+        ("builds a minute", f"{built / minutes:.1f}"),
+        ("most VMs at once", f"{calls.most_vms}"),
+    ]
+    rows += [
+        (f"CPU of {part}: s, s a build; most MiB", f"{seconds[part]:.0f}, {seconds[part] / built:.2f}; {memory[part]}")
+        for part in ("workers", *_SERVER, "emulator")
+        if part in seconds
+    ]
+    total = sum(calls.by_group.values())
+    rows += [("calls to Compute Engine: all, a build", f"{total}, {total / built:.1f}")]
+    rows += [
+        (f"{kind}: all, most in a minute", f"{calls.by_group[kind]}, {calls.peak(kind)}")
+        for kind in (*(name for name, _ in GROUPS), "others")
+    ]
+    others = (f"{name} {count}" for name, count in sorted(calls.by_service.items()) if name != "compute")
+    rows += [("calls to other services", ", ".join(others))]
+    for table in ("flow_run", "task_run", "events", "log", "artifact"):
+        ((count,),) = place.server.query(f"select count(*) from {table}")
+        rows.append((f"rows of {table}: all, a build", f"{count}, {int(count) / built:.1f}"))
+    ((size, commits),) = place.server.query(
+        "select pg_database_size(datname), xact_commit from pg_stat_database where datname = 'prefect'"
+    )
+    a_second = int(commits) / minutes / 60
+    redis = place.server.redis("info", "memory").partition("used_memory_peak_human:")[2].split()[0]
+    rows += [
+        ("database: MiB; transactions, a second", f"{int(size) / _MIB:.0f}; {commits}, {a_second:.0f}"),
+        ("Redis: most memory", redis),
+    ]
+    for name in UPKEEP:
+        late = [seconds for seconds, _ in place.upkeep(name)]
+        rows.append((f"runs of {name}; the latest began late by", f"{len(late)}; {max(late, default=0):.0f} s"))
+    return "\n".join(["| what | how much |", "|---|---|", *(f"| {what} | {how_much} |" for what, how_much in rows)])
