@@ -16,6 +16,7 @@ from support.fleet_figures import Watch
 from support.fleet_outcome import Night, figures, problems_of, problems_with
 from support.fleet_place import FleetPlace
 from support.fleet_recipes import Fleet
+from support.fleet_server import stop_on_signals
 
 from cos_customizer.gcp.clients import connect
 
@@ -110,6 +111,7 @@ def _build(place: FleetPlace, fleet: Fleet, troubles: Troubles) -> list[str]:
 
 def main() -> int:
     """Build the fleet, and print what came of it."""
+    stop_on_signals()
     recipes, workers = _number("RECIPES", 1000), _number("WORKERS", 2)
     pool_type, at_once = os.environ.get("WORKER_TYPE") or "process", _number("AT_ONCE", 12)
     with tempfile.TemporaryDirectory(prefix="fleet-") as name:
@@ -141,4 +143,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("fleet: stopped")

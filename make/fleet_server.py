@@ -5,14 +5,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from support.fleet_server import REPLICAS, FleetServer
+from support.fleet_server import REPLICAS, FleetServer, stop_on_signals
 
 
 def main() -> int:
     """Run the server until a signal comes."""
-    signals = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
-    for each in signals:
-        signal.signal(each, _stop)
+    stop_on_signals()
     try:
         with tempfile.TemporaryDirectory(prefix="fleet-server-") as name:
             directory = Path(name)
@@ -27,12 +25,6 @@ def main() -> int:
     except KeyboardInterrupt:
         print("stopped", flush=True)
     return 0
-
-
-def _stop(number: int, _: object) -> None:
-    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(each, signal.SIG_IGN)  # stopping is not interrupted
-    raise KeyboardInterrupt(number)
 
 
 if __name__ == "__main__":

@@ -64,6 +64,19 @@ def free_port() -> int:
         return port
 
 
+def stop_on_signals() -> None:
+    """Let the signals that end a program raise `KeyboardInterrupt`, once: stopping is not interrupted."""
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def stop(number: int, _: object) -> None:
+        for each in signals:
+            signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt(number)
+
+    for each in signals:
+        signal.signal(each, stop)
+
+
 class FleetServer:
     """PostgreSQL, Redis, two replicas of Prefect's API, its services, and the proxy; nothing remains once it is left.
 
@@ -174,6 +187,7 @@ class FleetServer:
             self._begin_prefect(name)
         for name in REPLICAS:
             wait_for(lambda name=name: self._answers(self.replica(name), name))
+        wait_for(self._evaluates_triggers, lambda: "a service of Prefect's has ended without a word")
         settings = (DEPLOY / "haproxy.cfg").read_text(encoding="utf-8")
         settings = settings.replace("bind :4200", f"bind 127.0.0.1:{self._ports['proxy']}")
         (self._directory / "haproxy.cfg").write_text(self._here(settings), encoding="utf-8")
@@ -239,6 +253,10 @@ class FleetServer:
         with suppress(OSError), socket.create_connection(("127.0.0.1", self._ports[name])):
             return True
         return False
+
+    def _evaluates_triggers(self) -> bool:
+        """Whether the service of automations is at work, which reads events after it has read its automations."""
+        return "reactive-triggers" in self.redis("xinfo", "groups", "events")
 
     def _answers(self, api: str, name: str) -> bool:
         assert self.processes[name].poll() is None, self.log(name)
