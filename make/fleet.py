@@ -13,9 +13,10 @@ from pathlib import Path
 
 from prefect.client.schemas.objects import FlowRun
 from support.fleet_figures import Watch
-from support.fleet_outcome import Night, figures, problems_of, problems_with
+from support.fleet_outcome import Night, problems_of, problems_with
 from support.fleet_place import FleetPlace
 from support.fleet_recipes import Fleet
+from support.fleet_report import report
 from support.fleet_server import stop_on_signals
 
 from cos_customizer.gcp.clients import connect
@@ -135,7 +136,7 @@ def main() -> int:
                 _say("waiting for the next run of upkeep")
                 place.await_upkeep()
             problems += problems_of(place, fleet)
-            print(figures(place, fleet, minutes))
+            print(report(place, fleet, minutes))
     for problem in problems:
         print(f"WRONG: {problem}")
     print("all is as it should be" if not problems else f"{len(problems)} things are wrong")

@@ -9,7 +9,6 @@ from uuid import UUID
 from google.cloud import compute_v1
 from prefect.client.schemas.objects import FlowRun
 from support.compute_clients import PROJECT
-from support.fleet_figures import GROUPS
 from support.fleet_place import UPKEEP, FleetPlace
 from support.fleet_recipes import Fleet
 from support.storage_clients import anonymous_bucket
@@ -22,8 +21,6 @@ _DEAD_FOR = 3 * 3600.0
 """Seconds on the emulator's clock after which VMs of killed builds have ended by themselves."""
 _LATER = 40 * 24 * 3600.0
 """Seconds after which a sweep may delete whatever a build has left, serial logs too."""
-_MIB = 1 << 20
-_SERVER = ("api-1", "api-2", "services", "postgres", "redis", "proxy")
 
 
 def images() -> dict[str, compute_v1.Image]:
@@ -133,43 +130,3 @@ def _late_upkeep(place: FleetPlace) -> Iterator[str]:
             f"{name}: {run.name} is {run.state_name}" for _, run in runs if run.state and not run.state.is_completed()
         )
         yield from (f"{name}: {run.name} began {late:.0f} s late" for late, run in runs if late > place.patience)
-
-
-def figures(place: FleetPlace, fleet: Fleet, minutes: float) -> str:
-    """What it has cost, as a table."""
-    seconds, memory, calls, built = place.processes.seconds, place.processes.most_memory, place.calls, fleet.changed
-    rows = [
-        ("recipes, changed", f"{fleet.recipes}, {built}"),
-        ("minutes, all runs of rebuild-images", f"{minutes:.1f}"),
-        ("builds a minute", f"{built / minutes:.1f}"),
-        ("most VMs at once", f"{calls.most_vms}"),
-    ]
-    rows += [
-        (f"CPU of {part}: s, s a build; most MiB", f"{seconds[part]:.0f}, {seconds[part] / built:.2f}; {memory[part]}")
-        for part in ("workers", *_SERVER, "emulator")
-        if part in seconds
-    ]
-    total = sum(calls.by_group.values())
-    rows += [("calls to Compute Engine: all, a build", f"{total}, {total / built:.1f}")]
-    rows += [
-        (f"{kind}: all, most in a minute", f"{calls.by_group[kind]}, {calls.peak(kind)}")
-        for kind in (*(name for name, _ in GROUPS), "others")
-    ]
-    others = (f"{name} {count}" for name, count in sorted(calls.by_service.items()) if name != "compute")
-    rows += [("calls to other services", ", ".join(others))]
-    for table in ("flow_run", "task_run", "events", "log", "artifact"):
-        ((count,),) = place.server.query(f"select count(*) from {table}")
-        rows.append((f"rows of {table}: all, a build", f"{count}, {int(count) / built:.1f}"))
-    ((size, commits),) = place.server.query(
-        "select pg_database_size(datname), xact_commit from pg_stat_database where datname = 'prefect'"
-    )
-    a_second = int(commits) / minutes / 60
-    redis = place.server.redis("info", "memory").partition("used_memory_peak_human:")[2].split()[0]
-    rows += [
-        ("database: MiB; transactions, a second", f"{int(size) / _MIB:.0f}; {commits}, {a_second:.0f}"),
-        ("Redis: most memory", redis),
-    ]
-    for name in UPKEEP:
-        late = [seconds for seconds, _ in place.upkeep(name)]
-        rows.append((f"runs of {name}; the latest began late by", f"{len(late)}; {max(late, default=0):.0f} s"))
-    return "\n".join(["| what | how much |", "|---|---|", *(f"| {what} | {how_much} |" for what, how_much in rows)])
