@@ -1,5 +1,6 @@
 """What has come of a fleet: whether its reports are true, whether every image is there once, what it has cost."""
 
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ _DEAD_FOR = 3 * 3600.0
 """Seconds on the emulator's clock after which VMs of killed builds have ended by themselves."""
 _LATER = 40 * 24 * 3600.0
 """Seconds after which a sweep may delete whatever a build has left, serial logs too."""
+_ALIKE = re.compile(r"(\d+) recipes")
 
 
 def images() -> dict[str, compute_v1.Image]:
@@ -60,25 +62,34 @@ class Night:
     def summary(self) -> Iterator[str]:
         """What its report says, in short."""
         rows = self.table()
-        yield f"  its report: {dict(Counter(row['outcome'] for row in rows))}"
+        yield f"  its report: {dict(_counted(rows))}"
         yield from (f"  {row['recipe']}: {row['why'][:200]}" for row in rows if row["outcome"] == "failed")
 
 
 def problems_with(night: Night, run: FlowRun) -> Iterator[str]:
     """What is not true of a run's report."""
     rows, there = night.table(), images()
-    outcomes = Counter(row["outcome"] for row in rows)
-    if len(rows) != night.fleet.recipes:
-        yield f"{run.name}: its report has {len(rows)} rows of {night.fleet.recipes}: {outcomes}"
+    outcomes = _counted(rows)
+    if outcomes.total() != night.fleet.recipes:
+        yield f"{run.name}: its report is of {outcomes.total()} recipes, not of {night.fleet.recipes}: {dict(outcomes)}"
     failed = run.state is None or not run.state.is_completed()
     if bool(outcomes["failed"]) != failed:
         yield f"{run.name}: it {'failed' if failed else 'did not fail'}, and its report says {dict(outcomes)}"
     for row in rows:
-        is_new = row["image"] in there and row["image"] not in night.before
-        if row["outcome"] == "built" and not is_new:
+        is_there, is_new = row["image"] in there, row["image"] not in night.before
+        if row["outcome"] == "built" and not (is_there and is_new):
             yield f"{row['recipe']}: built, says the report, and {row['image']} is not there, or is an old one"
-        if row["outcome"] == "up-to-date" and row["image"] not in there:
+        if row["outcome"] == "up-to-date" and not is_there and not _ALIKE.fullmatch(row["recipe"]):
             yield f"{row['recipe']}: up to date, says the report, and {row['image']} is not there"
+
+
+def _counted(rows: list[dict[str, str]]) -> Counter[str]:
+    """How many recipes have come to what; one row may stand for many that are up to date."""
+    outcomes: Counter[str] = Counter()
+    for row in rows:
+        alike = _ALIKE.fullmatch(row["recipe"])
+        outcomes[row["outcome"]] += int(alike[1]) if alike else 1
+    return outcomes
 
 
 def problems_of(place: FleetPlace, fleet: Fleet) -> list[str]:
