@@ -23,6 +23,8 @@ from cos_customizer.gcp.clients import connect
 
 MOST_NIGHTS = 5
 """Runs of `rebuild-images` at most: the next one makes up for what was killed in the one before."""
+_MOST_SECONDS = 2 * 3600.0
+"""A run of `rebuild-images` takes: only so that none hangs."""
 _STALL = 20.0
 """Seconds for which Google's API answers nothing."""
 
@@ -84,11 +86,13 @@ class Troubles:
 def _spend(night: Night, troubles: Troubles) -> FlowRun:
     """Wait until a run of `rebuild-images` is over."""
     _say(f"rebuild-images: {night.run_id}")
+    end = time.monotonic() + _MOST_SECONDS
     while True:
         run, share = night.state(), night.share_built()
         if run.state is not None and run.state.is_final():
             _say(f"{run.name[:60]}: {run.state.name}; {share:.0%} built")
             return run
+        assert time.monotonic() < end, f"it is {run.state_name} after {_MOST_SECONDS / 60:.0f} min"
         troubles.happen(night, share)
         time.sleep(2)
 
@@ -96,8 +100,8 @@ def _spend(night: Night, troubles: Troubles) -> FlowRun:
 def _build(place: FleetPlace, fleet: Fleet, troubles: Troubles) -> list[str]:
     """Rebuild until there is nothing to do; what came out wrong."""
     problems: list[str] = []
-    for number in range(MOST_NIGHTS):
-        night = Night(place, fleet, first=number == 0)
+    for _ in range(MOST_NIGHTS):
+        night = Night(place, fleet)
         run = _spend(night, troubles)
         print("\n".join(night.summary()), flush=True)
         problems += problems_with(night, run)

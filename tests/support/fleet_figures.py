@@ -8,11 +8,13 @@ import urllib.request
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
+from http.client import OK
 from pathlib import Path
 from typing import Any
 
 _TICK = float(os.sysconf("SC_CLK_TCK"))
 _INTERVAL = 3.0
+_INSERTS = re.compile(r"POST \S*/global/images(\?|$)")
 _LAST = 2_000
 """Calls that the emulator is asked for at a time: more than are made in an interval."""
 GROUPS = (
@@ -99,6 +101,7 @@ class Calls:
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         self._seen = 0.0
         self.most_vms = 0
+        self.images_made = 0
         self.by_service: Counter[str] = Counter()
         self.by_group: Counter[str] = Counter()
         self._by_minute: Counter[tuple[str, int]] = Counter()
@@ -113,6 +116,7 @@ class Calls:
     def forget(self) -> None:
         """Leave out all calls so far."""
         self.look()
+        self.images_made = 0
         for counter in (self.by_service, self.by_group, self._by_minute):
             counter.clear()
 
@@ -124,6 +128,7 @@ class Calls:
             if call["time"] > self._seen:
                 latest = max(latest, call["time"])
                 self.by_service[call["service"]] += 1
+                self.images_made += bool(_INSERTS.match(f"{call['method']} {call['path']}")) and call["status"] == OK
                 if call["service"] == "compute":
                     kind = group(call["method"], call["path"])
                     self.by_group[kind] += 1

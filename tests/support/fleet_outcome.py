@@ -36,13 +36,11 @@ class Night:
     Args:
         place: where.
         fleet: the recipes.
-        first: whether none has run before: all that has changed is to be built.
     """
 
-    def __init__(self, place: FleetPlace, fleet: Fleet, first: bool) -> None:
+    def __init__(self, place: FleetPlace, fleet: Fleet) -> None:
         self._place = place
         self.fleet = fleet
-        self._first = first
         self.before = set(images())
         self.run_id: UUID = place.start_rebuild()
 
@@ -52,8 +50,7 @@ class Night:
 
     def share_built(self) -> float:
         """How many of the changed recipes' images are there, of all."""
-        made = sum(1 for name in images() if not name.endswith(("-20260101", "-expired")))
-        return made / self.fleet.changed
+        return self._place.calls.images_made / self.fleet.changed
 
     def table(self) -> list[dict[str, str]]:
         """Its report."""
@@ -134,10 +131,7 @@ def _leftovers() -> Iterator[str]:
 
 def _late_upkeep(place: FleetPlace) -> Iterator[str]:
     for name in UPKEEP:
-        runs = place.upkeep(name)
-        if not runs:
-            yield f"{name} has not run"
-        yield from (
-            f"{name}: {run.name} is {run.state_name}" for _, run in runs if run.state and not run.state.is_completed()
-        )
-        yield from (f"{name}: {run.name} began {late:.0f} s late" for late, run in runs if late > place.patience)
+        upkeep = place.upkeep(name)
+        yield from (f"{name}: {run.name} is {run.state_name}" for run in upkeep.runs if run.state_name != "Completed")
+        if upkeep.longest_pause > place.patience:
+            yield f"{name} did not run for {upkeep.longest_pause:.0f} s"

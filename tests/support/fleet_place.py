@@ -3,13 +3,16 @@
 import contextlib
 import inspect
 import json
+import math
 import os
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -50,8 +53,30 @@ HEARTBEAT = 30
 """Seconds between two signs of life of a flow run; Prefect takes no fewer."""
 _MISSED = 3
 """Signs of life after whose absence a flow run counts as crashed."""
+_TO_START = 60
+"""Seconds that a flow run may take to come to be, on a busy machine."""
 _UNSTARTED = 180
 """Seconds after which a flow run counts as crashed that a worker has taken, and whose process has not come to be."""
+
+
+@dataclass(frozen=True)
+class Upkeep:
+    """What has come of a deployment's schedule.
+
+    Attributes:
+        since: when it began.
+        runs: that have ended, in the order of their starts. One that is due while another is at work is cancelled.
+    """
+
+    since: datetime
+    runs: list[FlowRun]
+
+    @property
+    def longest_pause(self) -> float:
+        """The most seconds between two starts, from the beginning on."""
+        times = [self.since, *(run.start_time for run in self.runs if run.start_time)]
+        pauses = ((later - earlier).total_seconds() for earlier, later in pairwise(times))
+        return max(pauses, default=math.inf)
 
 
 class FleetPlace:
@@ -68,7 +93,8 @@ class FleetPlace:
         server: of Prefect.
         calls: to the emulator.
         processes: of all parts.
-        patience: seconds that a run of upkeep may begin late: until the next one is due.
+        patience: seconds without a run of upkeep beyond which it counts as starved: one run may fall out, since the one
+            before is still at work.
     """
 
     def __init__(self, directory: Path, fleet: Fleet, pool_type: str, at_once: int, upkeep_interval: float) -> None:
@@ -78,7 +104,7 @@ class FleetPlace:
         self._pool_type = pool_type
         self._at_once = at_once
         self._upkeep_interval = upkeep_interval
-        self.patience = upkeep_interval
+        self.patience = 2 * upkeep_interval + _TO_START
         self.processes = Processes()
         self._stack = contextlib.ExitStack()
         self._workers: dict[str, subprocess.Popen[bytes]] = {}
@@ -119,6 +145,7 @@ class FleetPlace:
         self._prefect("work-queue", "set-concurrency-limit", "--pool", POOL, "builds", str(self._at_once))
         for each in _automations():
             each.create()
+        self._deployed = datetime.now(UTC)
 
     def start_worker(self) -> str:
         """Start a worker; its name."""
@@ -175,27 +202,22 @@ class FleetPlace:
             rows = json.loads(str(artifact.data))
         return rows
 
-    def upkeep(self, name: str) -> list[tuple[float, FlowRun]]:
-        """The runs of a deployment that have ended, and how many seconds late each began."""
+    def upkeep(self, name: str) -> "Upkeep":
+        """What has come of a deployment's schedule."""
+        ended = FlowRunFilterStateType(any_=[StateType.COMPLETED, StateType.FAILED, StateType.CRASHED])
         runs = self.client.read_flow_runs(
             deployment_filter=DeploymentFilter(name=DeploymentFilterName(any_=[name])),
-            flow_run_filter=FlowRunFilter(
-                state=FlowRunFilterState(
-                    type=FlowRunFilterStateType(any_=[StateType.COMPLETED, StateType.FAILED, StateType.CRASHED])
-                )
-            ),
+            flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=ended)),
             sort=FlowRunSort.START_TIME_ASC,
         )
-        return [
-            ((run.start_time - run.expected_start_time).total_seconds(), run)
-            for run in runs
-            if run.start_time and run.expected_start_time
-        ]
+        return Upkeep(self._deployed, runs)
 
     def await_upkeep(self) -> None:
         """Wait until upkeep has run once more: a short run of a fleet may have been shorter than its interval."""
-        before = {name: len(self.upkeep(name)) for name in UPKEEP}
-        wait_for(lambda: all(len(self.upkeep(name)) > before[name] for name in UPKEEP), lambda: "upkeep does not run")
+        before = {name: len(self.upkeep(name).runs) for name in UPKEEP}
+        wait_for(
+            lambda: all(len(self.upkeep(name).runs) > before[name] for name in UPKEEP), lambda: "upkeep does not run"
+        )
 
     def log_of_worker(self, name: str) -> str:
         """What a worker has printed."""

@@ -58,8 +58,8 @@ def _cost(place: FleetPlace, fleet: Fleet, minutes: float) -> Iterator[tuple[str
     yield "database: MiB; transactions, a second", f"{int(size) / _MIB:.0f}; {commits}, {a_second:.0f}"
     yield "Redis: most memory", place.server.redis("info", "memory").partition("used_memory_peak_human:")[2].split()[0]
     for name in UPKEEP:
-        late = [seconds_late for seconds_late, _ in place.upkeep(name)]
-        yield f"runs of {name}; the latest began late by", f"{len(late)}; {max(late, default=0):.0f} s"
+        upkeep = place.upkeep(name)
+        yield f"runs of {name}; the longest pause between two", f"{len(upkeep.runs)}; {upkeep.longest_pause:.0f} s"
 
 
 def _rows(place: FleetPlace) -> dict[str, int]:

@@ -11,6 +11,7 @@ import sys
 import urllib.error
 import urllib.request
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -146,7 +147,7 @@ class FleetServer:
     def start_replica(self, name: str) -> None:
         """Start a replica, or start it again, and wait until it answers."""
         self._begin_prefect(name)
-        wait_for(lambda: self._answers(self.replica(name), name))
+        wait_for(partial(self._answers, self.replica(name), name))
 
     def kill(self, name: str) -> None:
         """Kill a service outright."""
@@ -186,7 +187,7 @@ class FleetServer:
         for name in _PREFECT:
             self._begin_prefect(name)
         for name in REPLICAS:
-            wait_for(lambda name=name: self._answers(self.replica(name), name))
+            wait_for(partial(self._answers, self.replica(name), name))
         wait_for(self._evaluates_triggers, lambda: "a service of Prefect's has ended without a word")
         settings = (DEPLOY / "haproxy.cfg").read_text(encoding="utf-8")
         settings = settings.replace("bind :4200", f"bind 127.0.0.1:{self._ports['proxy']}")
