@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from contextlib import suppress
@@ -27,7 +28,7 @@ _PREFECT = ("services", *REPLICAS)
 _OF_THE_SYSTEM = "/usr/sbin:/sbin:/usr/local/sbin"
 """Directories that not every user's PATH has."""
 _TO_END = 30.0
-"""Seconds that a process has to end by itself."""
+"""Seconds that processes have to end by themselves."""
 
 
 def composition() -> dict[str, Any]:
@@ -161,17 +162,19 @@ class FleetServer:
 
     def stop(self) -> None:
         """Stop everything, the stores last."""
-        for name in ("proxy", *_PREFECT, "redis", "postgres"):
-            if process := self.processes.pop(name, None):
+        for names in (("proxy", *_PREFECT), ("redis", "postgres")):
+            ending = [self.processes.pop(name) for name in names if name in self.processes]
+            for process in ending:
                 # PostgreSQL's fast shutdown; the others take it as Ctrl-C.
                 with suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGINT)
-                try:
-                    process.wait(_TO_END)
-                except subprocess.TimeoutExpired:
-                    with suppress(ProcessLookupError):
-                        os.killpg(process.pid, signal.SIGKILL)
-                    process.wait()
+            end = time.monotonic() + _TO_END
+            for process in ending:
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(max(0.0, end - time.monotonic()))
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
 
     def _start(self) -> None:
         self._start_postgres()
