@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all test-fast test-container test-vm container host-packages test-packages \
-  check-gcloud check-gpu check-python lint bench faults fuzz guest-tools release docs recording site pictures venv lock clean
+  check-gcloud check-gpu check-python check-workers fleet fleet-packages fleet-server lint bench faults fuzz guest-tools release docs recording site pictures venv lock clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 18
@@ -52,11 +52,23 @@ check-gcloud: venv ## run gcloud's commands on the local Compute Engine, and pri
 check-gpu: venv ## try a real GPU driver in your own project: PROJECT=… [ZONE=… GPU_TYPE=… VERSION=… IMAGE_FAMILY=… KEEP=1]
 	@make/check_gpu.sh
 
+check-workers: venv ## ask the workers of Cloud Run and Kubernetes whether they know what deploy/ gives to their jobs
+	@make/check_workers.sh
+
 fuzz: venv ## feed the program bad input of every kind, and print what came of it: [CASES=20000 KINDS="recipes …" SEED=…]
 	@PYTHONPATH=tests $(VENV)/bin/python make/fuzz.py $(or $(CASES),20000) $(KINDS)
 
 faults: venv ## let builds run under every fault, signal and kill, and print a table: [TENTH=0…9|commit ONLY=pattern]
 	@PYTHONPATH=tests $(VENV)/bin/python make/faults.py
+
+fleet-server: venv fleet-packages ## run a Prefect server for a fleet (PostgreSQL, Redis, two replicas of the API) until Ctrl-C
+	@PYTHONPATH=tests $(VENV)/bin/python make/fleet_server.py
+
+fleet: venv fleet-packages ## build a fleet on it while things go wrong, and print what it cost: [RECIPES=1000 CHANGED=300 WORKERS=2 …]
+	@PYTHONPATH=tests $(VENV)/bin/python make/fleet.py
+
+fleet-packages: # what a server for a fleet runs
+	@make/host_packages.sh fleet
 
 bench: venv ## measure what performance is promised, against its limits (BENCH="--full" for the long ones)
 	@$(VENV)/bin/python -m benchmarks $(BENCH)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import deployment_variants
 from api_methods import api_methods
 from google.cloud import compute_v1
 from reporting_reference import events, results
@@ -339,8 +340,12 @@ def produce(block: Block, emulator: Emulator, directory: Path) -> str:
 
 
 def main() -> None:
-    """Bring all documents and the schema of recipes up to date; what differs only in ids and times stays."""
+    """Bring all documents, the schema of recipes and the variants of prefect.yaml up to date.
+
+    What differs only in ids and times stays.
+    """
     SCHEMA.write_text(schema_text())
+    deployment_variants.write()
     for document in DOCUMENTS:
         text = document.read_text()
         for block in blocks(document):

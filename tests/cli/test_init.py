@@ -78,7 +78,7 @@ def test_the_deployments_name_flows_of_the_package(repository: Path) -> None:
         function = deployment["name"].replace("-", "_")
         assert deployment["entrypoint"] == f"cos_customizer.flows.{function}.{function}"
         assert all(not schedule["active"] for schedule in deployment.get("schedules", []))
-        for field in ("description", "tags", "concurrency_limit", "schedules", "enforce_parameter_schema"):
+        for field in ("description", "tags", "concurrency_limit", "schedules", "work_pool", "enforce_parameter_schema"):
             assert deployment.get(field) == other.get(field), (deployment["name"], field)
 
 

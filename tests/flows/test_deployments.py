@@ -145,11 +145,45 @@ def test_deployments_check_their_parameters_and_wait_for_their_owner(client: Syn
         assert deployment.enforce_parameter_schema
         assert "cos-customizer" in deployment.tags
         assert deployment.work_pool_name == POOL
-        assert deployment.concurrency_options is not None
+        is_build = name.startswith("build-")
+        assert deployment.work_queue_name == ("builds" if is_build else "upkeep")
+        # #19403 of Prefect's: workers do not see past runs that wait for a deployment's limit.
+        assert (deployment.concurrency_options is None) == is_build
         for schedule in deployment.schedules:
             assert isinstance(schedule.schedule, CronSchedule)
             assert schedule.schedule.timezone
             assert not schedule.active
+
+
+def test_upkeep_comes_before_builds_that_have_waited_longer_and_builds_keep_to_their_queues_limit(
+    client: SyncPrefectClient,
+) -> None:
+    now = datetime.now(UTC)
+
+    def waiting(name: str, days: int) -> UUID:
+        deployment = client.read_deployment_by_name(f"{name}/{name}")
+        state: State[Any] = Scheduled(scheduled_time=now + timedelta(days=days))  # no worker takes it yet
+        parameters = {"project": "my-project"} if name == "sweep" else {"spec": spec("x")}
+        return client.create_flow_run_from_deployment(deployment.id, parameters=parameters, state=state).id
+
+    def served(limit: int) -> list[UUID]:
+        """What a worker gets that asks in a week, and is given so many at most."""
+        asked = {"scheduled_before": (now + timedelta(days=7)).isoformat(), "limit": limit}
+        answer = client._client.post(f"/work_pools/{POOL}/get_scheduled_flow_runs", json=asked)
+        return [UUID(each["flow_run"]["id"]) for each in answer.raise_for_status().json()]
+
+    builds = [waiting("build-image", days=1) for _ in range(3)]
+    sweep_run = waiting("sweep", days=2)
+    queue = f"/work_pools/{POOL}/queues/builds"
+    try:
+        assert served(limit=1) == [sweep_run]
+        assert served(limit=200) == [sweep_run, *builds]
+        client._client.patch(queue, json={"concurrency_limit": 2}).raise_for_status()
+        assert served(limit=200) == [sweep_run, *builds[:2]]
+    finally:
+        client._client.patch(queue, json={"concurrency_limit": None}).raise_for_status()
+        for run_id in (sweep_run, *builds):
+            client.delete_flow_run(run_id)
 
 
 @pytest.mark.parametrize(
