@@ -1,6 +1,6 @@
 """The build context as one archive, wherever it comes from."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +37,7 @@ class Archive:
     sha256: str
 
 
-def prepare_archive(clients: Clients, context: BuildContext, steps: Iterable[Step], directory: Path) -> Archive:
+def prepare_archive(clients: Clients, context: BuildContext, steps: Sequence[Step], directory: Path) -> Archive:
     """Make sure that the build context is one archive on this machine, and that it has what the steps need.
 
     A directory is archived, and a file too, unless it is an archive by its name (`*.tar.gz`, `*.tgz`); an object in
@@ -54,6 +54,28 @@ def prepare_archive(clients: Clients, context: BuildContext, steps: Iterable[Ste
             nothing that bash can run; or it has another digest than given.
         CustomizerError: it cannot be fetched from Cloud Storage.
     """
+    made, found = make_archive(clients, context, directory)
+    contents = contents_of(made, steps)
+    for warning in check_steps(steps, context, found, contents):
+        publish(Note("script", warning, "warning"))
+    return Archive(made, found.sha256)
+
+
+def make_archive(clients: Clients, context: BuildContext, directory: Path) -> tuple[Path, ContextArchive]:
+    """Make sure that the build context is one archive on this machine, and see what is in it.
+
+    Args:
+        clients: as `prepare_archive` takes them.
+        context: of the build.
+        directory: as for `prepare_archive`.
+
+    Returns:
+        The archive's file, and what is in it.
+
+    Raises:
+        UsageError: the context cannot be archived, or is no sound archive, or has another digest than given.
+        CustomizerError: it cannot be fetched from Cloud Storage.
+    """
     made = directory / "context.tar.gz"
     remote, source = names.bucket_and_object(context.path), Path(context.path)
     if remote is not None:
@@ -64,13 +86,41 @@ def prepare_archive(clients: Clients, context: BuildContext, steps: Iterable[Ste
     else:
         found = archive_context(source, made)
     _check_digest(context, found)
+    return made, found
+
+
+def contents_of(archive: Path, steps: Iterable[Step]) -> dict[str, bytes]:
+    """The scripts of some steps, as far as they are looked at, by their names.
+
+    Args:
+        archive: of the build context.
+        steps: whose scripts are read, all of them in one go.
+    """
+    return read_files(archive, dict.fromkeys(script for step in steps for script in step.scripts), LIMIT)
+
+
+def check_steps(
+    steps: Iterable[Step], context: BuildContext, found: ContextArchive, contents: Mapping[str, bytes]
+) -> list[str]:
+    """Check that a build context has what steps need, and that bash can run their scripts.
+
+    Args:
+        steps: of one build.
+        context: of the build, for people.
+        found: what is in its archive.
+        contents: of those scripts, and perhaps of others.
+
+    Returns:
+        Warnings.
+
+    Raises:
+        UsageError: a step's file is missing, or is nothing that bash can run.
+    """
     scripts: dict[str, None] = {}
     for step in steps:
         step.check_files(found.files, context.path)
         scripts |= dict.fromkeys(step.scripts)
-    for warning in check_scripts(read_files(made, scripts, LIMIT)):
-        publish(Note("script", warning, "warning"))
-    return Archive(made, found.sha256)
+    return check_scripts({script: contents[script] for script in scripts if script in contents})
 
 
 def check_directory(context: BuildContext, steps: Iterable[Step]) -> None:

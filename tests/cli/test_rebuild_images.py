@@ -31,10 +31,11 @@ from cos_customizer.customizer.families.rebuild import Rebuild, RebuildFailedErr
 from cos_customizer.customizer.names import check_resource_name
 from cos_customizer.customizer.reporting.events import BuildEnded, Event, listening
 from cos_customizer.emulator.server import Emulator
+from cos_customizer.flows import deployed_builds
 from cos_customizer.flows.build_image import build_image
 from cos_customizer.flows.rebuild_images import HERE, rebuild_images
+from cos_customizer.flows.rebuild_planning import recipe_files
 from cos_customizer.gcp.clients import connect
-from cos_customizer.gcp.rebuild import recipe_files
 
 SOURCE = "projects/cos-cloud/global/images/cos-stable-68-10718-86-0"
 
@@ -255,8 +256,8 @@ class TestFlow:
         def sleep(_seconds: float) -> None:  # until the time is up
             ahead[0] = 1e9
 
-        clock = SimpleNamespace(monotonic=lambda: time.monotonic() + ahead[0], sleep=sleep)
-        monkeypatch.setattr(sys.modules[rebuild_images.fn.__module__], "time", clock)
+        clock = SimpleNamespace(monotonic=lambda: time.monotonic() + ahead[0], sleep=sleep, time=time.time)
+        monkeypatch.setattr(deployed_builds, "time", clock)
         with get_client(sync_client=True) as client:
             client.create_deployment(client.create_flow(build_image), "idle")  # there is no worker
             with pytest.raises(RebuildFailedError, match="not done when the time was up, and is cancelled"):
