@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from datetime import date
 from itertools import count
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -40,12 +40,10 @@ class Rebuild(BaseModel):
             job: the build.
             newest: the image that its family had before.
         """
-        seconds = sum(attempt.seconds for attempt in job.attempts) if job.attempts else None
-        told = {"seconds": seconds, "waited": dict(job.waits)}
+        told: dict[str, Any] = {"outcome": "built", "waited": dict(job.waits)}
+        told["seconds"] = sum(attempt.seconds for attempt in job.attempts)
         if job.failure:
             told |= {"outcome": "failed", "image": newest, "why": job.failure, "cause": job.cause}
-        else:
-            told["outcome"] = "built"
         return self.model_copy(update=told)
 
 
