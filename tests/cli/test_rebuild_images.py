@@ -342,9 +342,7 @@ class TestFlow:
         assert outcomes("image-*.yaml") == ["up-to-date"] * 60
         assert emulator.calls.report()["counts"] == {"compute GET": 2}, "one source, one project"
 
-    def test_the_report_is_left_with_the_run(
-        self, write_recipe: Writer, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_the_report_is_left_with_the_run(self, write_recipe: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(local_server, "is_throw_away", lambda: False)
         recipes = [write_recipe(f"image-{number:02}") for number in range(22)]
         for recipe in recipes[1:]:

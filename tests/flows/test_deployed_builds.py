@@ -9,9 +9,10 @@ from uuid import UUID
 import pytest
 from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas import FlowRun
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterDeploymentId
-from prefect.states import Completed, Crashed, Failed, Running, State
+from prefect.client.schemas import FlowRun, State
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterDeploymentId, FlowRunFilterId
+from prefect.deployments import run_deployment
+from prefect.states import Completed, Crashed, Failed, Running
 from support.output_limits import held
 from support.specifications import SpecMaker
 
@@ -116,11 +117,10 @@ def test_the_states_of_runs_are_read_together_as_many_as_the_server_tells_of_in_
     make_spec: SpecMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reads: list[int] = []
-    asking = deployed_builds.FlowRunFilterId
 
     def ask(any_: list[UUID]) -> Any:
         reads.append(len(any_))
-        return asking(any_=any_)
+        return FlowRunFilterId(any_=any_)
 
     monkeypatch.setattr(deployed_builds, "FlowRunFilterId", ask)
     monkeypatch.setattr(deployed_builds, "_READ_AT_ONCE", 4)
@@ -193,11 +193,10 @@ def test_what_was_started_is_cancelled_when_the_run_is_interrupted(
     make_spec: SpecMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also a run of which nobody has come to know that it was started."""
-    starting = deployed_builds.run_deployment
     started: list[Any] = []
 
     def start(*arguments: Any, **given: Any) -> Any:
-        started.append(starting(*arguments, **given))
+        started.append(run_deployment(*arguments, **given))
         if len(started) == 2:
             raise KeyboardInterrupt
         return started[-1]
@@ -215,11 +214,10 @@ def test_a_start_that_is_tried_twice_makes_one_run(make_spec: SpecMaker, monkeyp
     """The server has taken the request; its answer was lost on the way."""
     from httpx import ReadError
 
-    starting = deployed_builds.run_deployment
     lost: list[Any] = []
 
     def start(*arguments: Any, **given: Any) -> Any:
-        run = starting(*arguments, **given)
+        run = run_deployment(*arguments, **given)
         if not lost:
             lost.append(run)
             raise ReadError("the connection was closed")
