@@ -43,7 +43,7 @@ def measure(cloud: Cloud) -> Iterator[Figure]:
     ratio = sorted(seconds)[1] / sorted(beside)[1]
     yield Figure(f"plan {_RECIPES} recipes, calls", calls, _CALLS, "")
     yield Figure(f"plan {_RECIPES} recipes", sorted(seconds)[1], None, "s")
-    yield Figure("  the same, by PyYAML and tarfile alone", ratio, _RATIO, "×")
+    yield Figure("  the same, by PyYAML and tarfile alone", ratio, _RATIO, "x")
 
 
 def _write_recipe(place: Path, name: str) -> None:

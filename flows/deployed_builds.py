@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
@@ -19,7 +20,9 @@ from cos_customizer.customizer.deadline import TimeUpError
 from cos_customizer.customizer.errors import UsageError
 from cos_customizer.customizer.families.build_queue import Attempt, BuildQueue, Job
 from cos_customizer.customizer.families.causes import cause_in
+from cos_customizer.customizer.reporting.calls_a_minute import from_text
 from cos_customizer.customizer.reporting.events import Note, publish
+from cos_customizer.flows.artifacts import CALLS_LABEL, REBUILD_TAG
 from cos_customizer.flows.builds_here import NOT_BEGUN, in_time, told_again
 from cos_customizer.flows.output_limit import is_taken
 from cos_customizer.flows.parameters import name_of_build
@@ -141,7 +144,7 @@ class _Window:
             self._deployment,
             parameters={"spec": bounded.model_dump(mode="json", exclude_none=True)},
             timeout=0,
-            tags=["rebuild", f"recipe: {job.recipe}"],
+            tags=[REBUILD_TAG, f"recipe: {job.recipe}"],
             flow_run_name=name_of_build(job.spec.output.name or ""),  # or it had one that says nothing until it starts
             # A request whose answer was lost makes no second run.
             idempotency_key=f"{flow_run.id}-{flow_run.run_count}-{job.number}-{len(job.attempts)}",
@@ -173,14 +176,16 @@ class _Window:
     def _attempt(self, run: FlowRun) -> Attempt:
         state = run.state
         assert state is not None
-        began, ended = _seconds(run.start_time), _seconds(run.end_time) or time.time()
+        calls = from_text(str(run.labels.get(CALLS_LABEL, "")))
+        ended = Attempt(_seconds(run.start_time), _seconds(run.end_time) or time.time(), calls=calls)
         if state.is_completed():
-            return Attempt(began, ended)
+            return ended
         message = state.message or "no reason was given"
         if not state.is_failed():
-            return Attempt(began, ended, f"{state.name}: {message}", "lost")
+            return replace(ended, failure=f"{state.name}: {message}", cause="lost")
         cause, words = cause_in(message)
-        return Attempt(began, ended, words, "late" if cause == "time" and run.id in self._cut_short else cause)
+        is_late = cause == "time" and run.id in self._cut_short
+        return replace(ended, failure=words, cause="late" if is_late else cause)
 
     def _read(self, wanted: Collection[UUID]) -> Iterator[FlowRun]:
         """Runs as the server has them, hundreds in one call."""

@@ -27,6 +27,7 @@ from cos_customizer.flows.interrupts import DeadlinePassed, Interrupts
 from cos_customizer.flows.rebuild_planning import decide, recipe_files
 from cos_customizer.flows.run_log import report_table
 from cos_customizer.flows.time_limit import TimeLimit
+from cos_customizer.gcp.call_counts import counts
 
 _MOST_PLANNING = 3600.0
 """Seconds that finding out what is to be built takes at most, where no time limit is given."""
@@ -103,7 +104,8 @@ def rebuild_images(
     done = list(rows.values())
     sources = Counter(plan.source for plan in plans.values())
     at_most = 1 if deployment == HERE else max_in_flight
-    _report(Night(done, queue.jobs, time.monotonic() - began, at_most, sources))
+    took = time.monotonic() - began
+    _report(Night(done, queue.jobs, took, at_most, sources, counts.since(time.time() - took)))
     raise_failures(done)
     return done
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from cos_customizer.customizer.families.causes import FOR_NOW, Cause
+from cos_customizer.customizer.reporting.calls_a_minute import CallsByMinute
 
 if TYPE_CHECKING:
     from cos_customizer.customizer.spec.model import BuildSpec
@@ -32,12 +33,14 @@ class Attempt:
         ended: Unix time.
         failure: why it has failed; empty if it has not.
         cause: the failure's kind; None if it has not failed.
+        calls: to Google's APIs that it has made, if it has a process of its own and has told.
     """
 
     began: float
     ended: float
     failure: str = ""
     cause: Cause | None = None
+    calls: CallsByMinute = field(default_factory=dict)
 
     @property
     def seconds(self) -> float:

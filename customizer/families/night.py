@@ -9,6 +9,7 @@ from cos_customizer.customizer.durations import human_duration
 from cos_customizer.customizer.families.build_queue import Attempt, Job, Wait
 from cos_customizer.customizer.families.causes import IN_WORDS
 from cos_customizer.customizer.families.rebuild import NOTHING, Rebuild
+from cos_customizer.customizer.reporting.calls_a_minute import CallsByMinute, peaks, summed
 from cos_customizer.customizer.reporting.markdown import as_text, table
 
 _NAMED = 5
@@ -39,6 +40,7 @@ class Night:
         seconds: all of it has taken.
         at_most: builds that were let in flight at once.
         sources: how many recipes are made of each source image.
+        calls: to Google's APIs that this run itself has made.
     """
 
     rows: Sequence[Rebuild]
@@ -46,6 +48,7 @@ class Night:
     seconds: float = 0.0
     at_most: int = 1
     sources: Mapping[str, int] = field(default_factory=dict)
+    calls: CallsByMinute = field(default_factory=dict)
 
     @property
     def summary(self) -> str:
@@ -94,7 +97,9 @@ class Night:
                 facts.append((f"Waited for {words}", f"{_recipes(len(waiting))}, {most}"))
         if again := [job for job in self.jobs if len(job.attempts) > 1]:
             facts.append(("Tried again", f"{_recipes(len(again))}, for want of capacity or quota"))
-        return facts
+        calls = summed([self.calls, *(attempt.calls for job in self.jobs for attempt in job.attempts)])
+        told = ", ".join(f"{most:,} {group}" for group, most in peaks(calls).items())
+        return [*facts, ("Calls a minute, at the peak", told)] if told else facts
 
     def _failed(self) -> list[str]:
         failed = self._of("failed")

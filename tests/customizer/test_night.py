@@ -1,5 +1,7 @@
 """The report of a night: what somebody reads who has not written the recipes."""
 
+from collections import Counter
+
 from cos_customizer.customizer.families.build_queue import Attempt
 from cos_customizer.customizer.families.night import MOST_LINES, Night, most_at_once
 from cos_customizer.customizer.families.rebuild import NOTHING, Rebuild, folded
@@ -55,3 +57,8 @@ def test_how_many_were_at_once_is_counted_by_their_times() -> None:
     times = [(0, 10), (5, 15), (10, 20), (12, 13), (30, 31)]
     assert most_at_once(Attempt(began, ended) for began, ended in times) == 3
     assert most_at_once([]) == 0
+
+
+def test_the_busiest_minute_of_each_group_is_counted_over_all_processes() -> None:
+    calls = {7: Counter({"reads of serial consoles": 1200}), 8: Counter({"reads of serial consoles": 5, "lists": 2})}
+    assert "| 1,200 reads of serial consoles, 2 lists |" in Night(FAILED, calls=calls).page()

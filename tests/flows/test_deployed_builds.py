@@ -19,7 +19,9 @@ from support.specifications import SpecMaker
 from cos_customizer.customizer.errors import UsageError
 from cos_customizer.customizer.families import build_queue
 from cos_customizer.customizer.families.build_queue import BuildQueue, Job
+from cos_customizer.customizer.reporting.calls_a_minute import summed
 from cos_customizer.flows import deployed_builds, local_server
+from cos_customizer.flows.artifacts import CALLS_LABEL
 from cos_customizer.flows.build_image import build_image
 from cos_customizer.flows.deployed_builds import build_in_runs
 
@@ -171,10 +173,11 @@ def test_want_of_capacity_is_a_failure_in_the_end(make_spec: SpecMaker) -> None:
 
 def test_each_way_in_which_a_run_can_end_is_told(make_spec: SpecMaker) -> None:
     def end(run: FlowRun) -> State[Any] | None:
-        if image(run) == "gone":
-            with get_client(sync_client=True) as client:
+        with get_client(sync_client=True) as client:
+            if image(run) == "gone":
                 client.delete_flow_run(run.id)
-            return None
+                return None
+            client.update_flow_run_labels(run.id, {CALLS_LABEL: '{"7":{"reads":3}}'})
         return {"good": Completed(), "crashed": Crashed(message="killed"), "bad": Failed(message="no exception")}[
             image(run)
         ]
@@ -187,6 +190,7 @@ def test_each_way_in_which_a_run_can_end_is_told(make_spec: SpecMaker) -> None:
         "bad.yaml": ("other", "no exception"),
         "gone.yaml": ("lost", "its run is gone from the Prefect server"),
     }
+    assert summed(job.attempts[0].calls for job in done) == {7: {"reads": 9}}
 
 
 def test_what_was_started_is_cancelled_when_the_run_is_interrupted(
