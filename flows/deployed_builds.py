@@ -10,7 +10,14 @@ from uuid import UUID
 from httpx import HTTPError
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas import FlowRun
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, FlowRunFilterParentFlowRunId
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterId,
+    FlowRunFilterParentFlowRunId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import TERMINAL_STATES
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.runtime import flow_run
@@ -88,14 +95,13 @@ class _Window:
 
     def work(self, end: float) -> None:
         """Begin runs and see them end, until none is left or the time is up."""
-        while True:
+        while (self._runs or self._queue) and time.monotonic() < end:
             with self._patient():
                 self._begin()
-            if not (self._runs or self._queue) or time.monotonic() >= end:
-                return
-            time.sleep(max(0.0, min(_POLL_INTERVAL, end - time.monotonic())))
-            with self._patient():
-                self._look()
+            if self._runs or self._queue:
+                time.sleep(max(0.0, min(_POLL_INTERVAL, end - time.monotonic())))
+                with self._patient():
+                    self._look()
 
     def give_up(self) -> None:
         """The time is up, or nothing is left: cancel what is in flight, begin nothing more."""
@@ -109,10 +115,17 @@ class _Window:
     def cancel(self) -> set[UUID]:
         """Cancel what was started for this run, also what was never seen to start; which runs the server knows of."""
         told: set[UUID] = set()
-        mine = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[UUID(str(flow_run.id))]))
+        mine = FlowRunFilter(
+            parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[UUID(str(flow_run.id))]),
+            state=FlowRunFilterState(type=FlowRunFilterStateType(not_any_=list(TERMINAL_STATES))),
+        )
+        found: dict[UUID, FlowRun] = {}
         with suppress(HTTPError):
-            for run in [*self._read(self._runs), *self._client.read_flow_runs(flow_run_filter=mine)]:
-                if run.id not in told and run.state is not None and not run.state.is_final():
+            found |= {run.id: run for run in self._read(self._runs)}
+            found |= {run.id: run for run in self._client.read_flow_runs(flow_run_filter=mine)}
+        for run in found.values():
+            with suppress(HTTPError, ObjectNotFound):
+                if run.state is not None and not run.state.is_final():
                     self._client.set_flow_run_state(run.id, Cancelling())
                 told.add(run.id)
         return told

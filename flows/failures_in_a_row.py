@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from cos_customizer.customizer.errors import CustomizerError
+from cos_customizer.customizer.errors import CustomizerError, in_words
 from cos_customizer.customizer.families.causes import NOT_THE_RECIPES
 from cos_customizer.customizer.families.rebuild import Rebuild
 from cos_customizer.customizer.reporting.events import Note, publish
@@ -78,8 +78,8 @@ class FailuresInARow:
                 return row
             count = self._of(plan, row.recipe) + 1
             families.write_failure(plan.spec, FailureCount(plan.recipe, count), row.why)
-        except CustomizerError as error:
-            publish(Note("failures", f"{row.recipe}: {error.message}", "warning"))
+        except Exception as error:  # the bucket's trouble, or the Prefect API's
+            publish(Note("failures", f"{row.recipe}: {in_words(error)}; this is not counted", "warning"))
             return row
         if count < self._most:
             return row

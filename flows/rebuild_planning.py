@@ -118,7 +118,8 @@ def _find_out(builds: Mapping[str, BuildSpec]) -> Facts:
     for source, image in sources.items():
         if source.name is None and not isinstance(image, CustomizerError):  # a name is what it is
             asked = source.family or f"milestone {source.milestone}"
-            publish(Note("source", f"{source.project}/{asked} is {image.name}", aside=f", for {users[source]} recipes"))
+            recipes = "a recipe" if users[source] == 1 else f"{users[source]} recipes"
+            publish(Note("source", f"{source.project}/{asked} is {image.name}", aside=f", for {recipes}"))
     images = families.list_output_images(sorted({spec.output.project for spec in builds.values()}))
     return Facts(sources, images, families.digest_contexts(builds))
 
