@@ -34,6 +34,8 @@ def build_here(queue: BuildQueue, on_ended: Callable[[Job], object]) -> None:
             continue
         publish(BuildBegan(job.spec, job.recipe, job.number, len(queue.jobs)))
         job.attempts.append(_attempt(job.spec))
+        if not job.failure:
+            publish(Note("recipe", f"{job.recipe}: {job.spec.output.name} is there"))
         if not told_again(queue, job):
             on_ended(job)
     for job in queue.give_up():

@@ -84,7 +84,7 @@ class Night:
         attempts = [attempt for job in self.jobs for attempt in job.attempts if attempt.began]
         if attempts:
             peak = most_at_once(attempts)
-            limit = f" (at most {self.at_most} are let)" if self.at_most > 1 else ""
+            limit = f", of {self.at_most} (`max_in_flight`)" if self.at_most > 1 else ""
             facts.append(("VMs at once", f"{peak} at the peak{limit}: a build has one at a time"))
             longest = max(self.jobs, key=_seconds)
             took = f"{human_duration(median(attempt.seconds for attempt in attempts))} (the median)"
