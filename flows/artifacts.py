@@ -17,6 +17,7 @@ from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_CLIENT_MAX_RET
 
 from cos_customizer.customizer.durations import human_time
 from cos_customizer.customizer.reporting import console_links, summary
+from cos_customizer.customizer.reporting.calls_a_minute import to_text
 from cos_customizer.customizer.reporting.dry_run_page import dry_run_page
 from cos_customizer.customizer.reporting.events import (
     BuildEnded,
@@ -35,8 +36,13 @@ from cos_customizer.flows.dry_run import DryRun
 from cos_customizer.flows.parameters import name_of_build
 from cos_customizer.flows.record import Record
 from cos_customizer.flows.run_log import report_table
+from cos_customizer.gcp.call_counts import counts
 from cos_customizer.gcp.clients import clients
 
+REBUILD_TAG = "rebuild"
+"""Of a run that `rebuild-images` has started."""
+CALLS_LABEL = "cos-customizer.calls"
+"""Of such a run: what `calls_a_minute.to_text` says of its calls."""
 _UPDATE_INTERVAL = 2.0
 """Seconds between two updates of the progress: a build may have many quick steps."""
 _BOOTS: dict[Phase, Stage] = {"boot": "build", "test boot": "verify"}
@@ -149,6 +155,7 @@ class _Showing:
                 _deprecations(self._spec, result),
                 f"images of family {self._spec.output.family} that {result.image} replaces",
             )
+        _tell_calls(self._record)
         if result.source_image:
             _add_tags(summary.tags(self._spec, result.source_image.rpartition("/")[2]))
 
@@ -169,6 +176,16 @@ def _add_tags(tags: list[str]) -> None:
         with get_client(sync_client=True) as client:
             client.update_flow_run(run.id, tags=wanted)
         run.tags = wanted
+
+
+def _tell_calls(record: Record) -> None:
+    """Let a run of `rebuild-images` know how many calls to Google's APIs its build has made."""
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None or REBUILD_TAG not in context.flow_run.tags:
+        return
+    calls = counts.since(time.time() - (time.monotonic() - record.started))
+    with get_client(sync_client=True) as client:
+        client.update_flow_run_labels(context.flow_run.id, {CALLS_LABEL: to_text(calls)})
 
 
 def _call_run(name: str) -> None:

@@ -69,6 +69,26 @@ def one_at_a_time(spec: BuildSpec) -> Iterator[None]:
             held.close()
 
 
+def is_taken(spec: BuildSpec) -> bool:
+    """Whether a build would wait now for another one of its family.
+
+    Args:
+        spec: of the build.
+
+    Returns:
+        False too where that is not to be known: the build itself will see.
+    """
+    family = spec.output.family
+    if family is None or local_server.is_throw_away():
+        return False
+    try:
+        with get_client(sync_client=True) as client:
+            limit = client.read_global_concurrency_limit_by_name(limit_name(spec.output.project, family))
+    except Exception:  # nobody has ever built one, or the server does not say
+        return False
+    return limit.active and limit.active_slots >= limit.limit
+
+
 def _make(name: str) -> None:
     with get_client(sync_client=True) as client:
         try:

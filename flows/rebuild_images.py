@@ -1,36 +1,33 @@
 """Keeping image families fresh: what has changed is built anew, each recipe for itself."""
 
-import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from uuid import UUID
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Annotated
 
-from httpx import HTTPError
 from prefect import flow
-from prefect.client.orchestration import get_client
-from prefect.client.schemas import FlowRun
-from prefect.deployments import run_deployment
-from prefect.exceptions import ObjectNotFound
+from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import flow_run
-from prefect.states import Cancelling
+from pydantic import Field
 
 from cos_customizer.customizer import deadline
-from cos_customizer.customizer.durations import format_duration, parse_duration
-from cos_customizer.customizer.errors import CustomizerError, UsageError
-from cos_customizer.customizer.families.existing import in_words
-from cos_customizer.customizer.families.rebuild import Rebuild, raise_failures
-from cos_customizer.customizer.reporting.events import BuildBegan, Note, publish
-from cos_customizer.customizer.reporting.result import BuildResult
-from cos_customizer.customizer.spec.model import BuildSpec
+from cos_customizer.customizer.durations import parse_duration
+from cos_customizer.customizer.errors import UsageError
+from cos_customizer.customizer.families.build_queue import DEFAULT_IN_FLIGHT, BuildQueue, Job
+from cos_customizer.customizer.families.night import Night
+from cos_customizer.customizer.families.rebuild import Rebuild, folded, raise_failures
+from cos_customizer.customizer.reporting.events import Note, publish
 from cos_customizer.customizer.spec.values import PositiveDuration
-from cos_customizer.flows.build_image import build_image
+from cos_customizer.flows import local_server
+from cos_customizer.flows.builds_here import build_here
+from cos_customizer.flows.deployed_builds import build_in_runs
+from cos_customizer.flows.failures_in_a_row import FailuresInARow
 from cos_customizer.flows.interrupts import DeadlinePassed, Interrupts
-from cos_customizer.flows.parameters import name_of_build
+from cos_customizer.flows.rebuild_planning import decide, recipe_files
 from cos_customizer.flows.run_log import report_table
 from cos_customizer.flows.time_limit import TimeLimit
-from cos_customizer.gcp.rebuild import Planned, RebuildPlan, plan_all, recipe_files, row_of
-from cos_customizer.tasks.families import plan_rebuild
+from cos_customizer.gcp.call_counts import counts
 
 _MOST_PLANNING = 3600.0
 """Seconds that finding out what is to be built takes at most, where no time limit is given."""
@@ -38,13 +35,6 @@ _MOST_BESIDE_BUILDS = 3600.0
 """The same for what else there is beside builds: workers that are busy or have to start, above all."""
 _GRACE = 5.0
 """Seconds after which whatever does not keep to the time is interrupted."""
-_POLL_INTERVAL = 5.0
-_SERVER_PATIENCE = 600.0
-"""Seconds that the Prefect server may be away while builds are waited for."""
-_LATE = {
-    True: "it was not done when the time was up, and is cancelled: its worker undoes it",
-    False: "it was not done when the time was up, and goes on: the Prefect server did not take its cancellation",
-}
 HERE = ""
 """The value of `deployment` that means: in this process, one after another."""
 
@@ -59,18 +49,23 @@ def rebuild_images(
     force: bool = False,
     deployment: str = "build-image/build-image",
     timeout: PositiveDuration | None = None,
+    max_in_flight: Annotated[int, Field(ge=1)] = DEFAULT_IN_FLIGHT,
+    after_failures: Annotated[int | None, Field(ge=1)] = None,
 ) -> list[Rebuild]:
     """Build the image of each recipe anew whose source image, build context, steps or options have changed.
 
     Args:
         recipes: files of recipes, or patterns such as recipes/*.yaml, relative to the working directory: that of the
             deployment, for a worker.
-        force: build all of them, changed or not.
+        force: build all of them, changed or not, and those that have failed too often.
         deployment: of build-image, of which each recipe becomes a run of its own; empty: they are built in this run,
             one after another.
         timeout: time limit of it all as a Go duration. A build that is at work then is ended and undone, and the
             others are not begun. By default what the builds may take by their own time limits, one after another, and
             two hours.
+        max_in_flight: runs of the deployment that are in flight at a time; the next begins when one ends.
+        after_failures: failures in a row after which a recipe is left alone until it changes, or its source image
+            does. By default each is tried every time.
 
     Returns:
         What has become of each recipe.
@@ -82,30 +77,48 @@ def rebuild_images(
     files = recipe_files(recipes)
     if deployment != HERE and not all(deployment.partition("/")):
         raise UsageError(f"{deployment!r} is no deployment's name", "write it as FLOW/NAME: build-image/build-image.")
+    began = time.monotonic()
     limit = TimeLimit.of(parse_duration(timeout) if timeout else _MOST_PLANNING)
+    failures = FailuresInARow(after_failures)
     try:
         with _bounded(limit), deadline.before_changes():
-            planned = plan_all(files, force, plan_rebuild, _tell)
-        builds = _to_be_built(planned)
+            plans, rows = decide(files, force, failures)
+        _tell(rows)
+        queue = BuildQueue({file: plans[file].spec for file, row in rows.items() if row.outcome == "to-build"})
+
+        def note(job: Job) -> None:
+            row = rows[job.recipe].after(job, plans[job.recipe].newest)
+            rows[job.recipe] = failures.note(row, plans[job.recipe])
+            if row.outcome == "failed":
+                publish(Note("recipe", f"{job.recipe}: {rows[job.recipe].why}", "error"))
+
         if not timeout:
-            limit = TimeLimit.of(sum(spec.timeout_seconds for spec in builds.values()) + _MOST_BESIDE_BUILDS)
+            limit = TimeLimit.of(sum(job.spec.timeout_seconds for job in queue.jobs) + _MOST_BESIDE_BUILDS)
         with _bounded(limit):
-            failures = _build_here(builds) if deployment == HERE else _build_in_runs(builds, deployment, limit)
+            if deployment == HERE:
+                build_here(queue, note)
+            elif queue:
+                build_in_runs(queue, deployment, max_in_flight, limit.work, note)
     except DeadlinePassed:
         raise deadline.TimeUpError("the time was up, and something that was waited for did not answer") from None
-    done = [row_of(file, plan, built=True, failure=failures.get(file, "")) for file, plan in planned.items()]
-    report_table("rebuild-images", [row.model_dump() for row in done], "What has become of each recipe.")
+    done = list(rows.values())
+    sources = Counter(plan.source for plan in plans.values())
+    at_most = 1 if deployment == HERE else max_in_flight
+    took = time.monotonic() - began
+    _report(Night(done, queue.jobs, took, at_most, sources, counts.since(time.time() - took)))
     raise_failures(done)
     return done
 
 
-def _tell(row: Rebuild) -> None:
-    what = row.why if row.outcome != "up-to-date" else f"up to date ({row.image})"
-    publish(Note("recipe", f"{row.recipe}: {what}", "error" if row.outcome == "failed" else "info"))
-
-
-def _to_be_built(planned: Planned) -> dict[str, BuildSpec]:
-    return {file: plan.spec for file, plan in planned.items() if isinstance(plan, RebuildPlan) and plan.why}
+def _tell(rows: Mapping[str, Rebuild]) -> None:
+    """Say what is remarkable; what is as it was, and what was told before, by its number."""
+    for row in folded(list(rows.values())):
+        if row.outcome == "up-to-date":
+            publish(Note("recipe", f"{row.recipe}: up to date" + (f" ({row.image})" if row.image else "")))
+        elif row.outcome != "skipped":
+            publish(Note("recipe", f"{row.recipe}: {row.why}", "error" if row.outcome == "failed" else "info"))
+    if skipped := sum(row.outcome == "skipped" for row in rows.values()):
+        publish(Note("recipe", f"{skipped} left alone, which have failed too often"))
 
 
 @contextmanager
@@ -114,116 +127,14 @@ def _bounded(limit: TimeLimit) -> Iterator[None]:
         yield
 
 
-def _in_time(spec: BuildSpec) -> BuildSpec:
-    """The same build, with no more time than is left."""
-    left = deadline.left()
-    if spec.timeout_seconds <= left:
-        return spec
-    deadline.check("begin")
-    return spec.model_copy(update={"timeout": format_duration(math.ceil(left))})
-
-
-def _build_here(builds: dict[str, BuildSpec]) -> dict[str, str]:
-    """Build in this run, one after another; why those failed that did."""
-    failures = {
-        file: _build(BuildBegan(spec, file, number, len(builds)))
-        for number, (file, spec) in enumerate(builds.items(), start=1)
-    }
-    return {file: failure for file, failure in failures.items() if failure}
-
-
-def _build(begun: BuildBegan) -> str:
-    """Build; why it failed, or nothing."""
-    publish(begun)
+def _report(night: Night) -> None:
+    """Leave table and page with the run; nobody sees those of a server of the command's own."""
+    publish(Note("in all", night.summary))
+    if local_server.is_throw_away():
+        return
+    rows = [row.model_dump(mode="json", exclude={"waited"}) for row in folded(night.rows)]
+    report_table("rebuild-images", rows, f"What has become of each recipe: {night.summary}.")
     try:
-        result = build_image(_in_time(begun.spec))
-    except CustomizerError as error:
-        publish(Note("recipe", f"{begun.recipe}: {error.message}", "error"))
-        return error.message
-    if failure := _another_ones(result):
-        publish(Note("recipe", f"{begun.recipe}: {failure}", "error"))
-        return failure
-    publish(Note("recipe", f"{begun.recipe}: {result.image} is there"))
-    return ""
-
-
-def _another_ones(result: BuildResult) -> str:
-    """Why a build that has ended well is none of this recipe's; empty if it is one."""
-    if result.made_by in (None, "this-recipe"):
-        return ""
-    return f"{result.image} has come to be there meanwhile, {in_words(result.made_by)}"
-
-
-def _build_in_runs(builds: dict[str, BuildSpec], deployment: str, limit: TimeLimit) -> dict[str, str]:
-    """One run of the deployment for each recipe, all at once: workers share them out. Why those failed that did."""
-    runs: dict[str, UUID] = {}
-    try:
-        for file, spec in builds.items():
-            runs[file] = _start(deployment, _in_time(spec))
-        if runs:
-            publish(Note("runs", f"waiting for {len(runs)} of {deployment}"))
-        failures = _await(runs, limit.work)
-    except BaseException:
-        _cancel(runs)
-        raise
-    late = {file: run for file, run in runs.items() if file in failures and not failures[file]}
-    told = _cancel(late)
-    return failures | {file: _LATE[file in told] for file in late}
-
-
-def _start(deployment: str, spec: BuildSpec) -> UUID:
-    parameters = {"spec": spec.model_dump(mode="json", exclude_none=True)}
-    try:
-        run = run_deployment(
-            deployment,
-            parameters=parameters,
-            timeout=0,
-            tags=["rebuild"],
-            flow_run_name=name_of_build(spec.output.name or ""),  # or it had one that says nothing until it starts
-        )
-    except ObjectNotFound:
-        raise UsageError(
-            f"there is no deployment {deployment!r}", "`prefect --no-prompt deploy --all` makes those of prefect.yaml."
-        ) from None
-    assert isinstance(run, FlowRun)  # in a sync flow it is no coroutine
-    return run.id
-
-
-def _await(runs: dict[str, UUID], end: float) -> dict[str, str]:
-    """Wait until all runs have ended, or the time is up; why those failed that did, empty for those that go on."""
-    failures: dict[str, str] = {}
-    waiting = dict(runs)
-    heard = time.monotonic()
-    with get_client(sync_client=True) as client:
-        while waiting:
-            try:
-                for file, run_id in list(waiting.items()):
-                    run = client.read_flow_run(run_id)
-                    heard = time.monotonic()
-                    if run.state is None or not run.state.is_final():
-                        continue
-                    del waiting[file]
-                    if not run.state.is_completed():
-                        failures[file] = f"{run.state.name}: {run.state.message or 'no reason was given'}"
-                    publish(Note("run", f"{file}: {run.name} is {str(run.state.name).lower()}"))
-            except HTTPError:  # a server that restarts is no reason to cancel builds that know nothing of it
-                if time.monotonic() - heard > _SERVER_PATIENCE:
-                    raise
-            if time.monotonic() >= end:
-                return failures | dict.fromkeys(waiting, "")
-            if waiting:
-                time.sleep(min(_POLL_INTERVAL, end - time.monotonic()))
-    return failures
-
-
-def _cancel(runs: dict[str, UUID]) -> set[str]:
-    """What was started for this run is not to go on without it; returns which of them were told."""
-    told: set[str] = set()
-    with get_client(sync_client=True) as client:
-        for file, run_id in runs.items():
-            with suppress(HTTPError):
-                run = client.read_flow_run(run_id)
-                if run.state is not None and not run.state.is_final():
-                    client.set_flow_run_state(run_id, Cancelling())
-                told.add(file)
-    return told
+        create_markdown_artifact(night.page(), "rebuild-images-report", night.summary)
+    except Exception as error:  # the Prefect API's trouble, not ours
+        publish(Note("prefect", f"the report could not be stored: {error}", "warning"))

@@ -16,6 +16,7 @@ from requests import Session
 from requests.adapters import HTTPAdapter
 
 from cos_customizer.customizer.errors import CustomizerError
+from cos_customizer.gcp.call_counts import counts
 from cos_customizer.gcp.endpoints import Endpoints, look_for_local, pass_by_proxies
 from cos_customizer.gcp.storage_client import storage_client
 
@@ -49,8 +50,10 @@ class Clients:
         return known
 
     def _carry(self, session: Session) -> None:
-        """Let the adapter have a client's requests, if there is one."""
-        if self.adapter is not None:
+        """Let the adapter have a client's requests, if there is one; count them, if not."""
+        if self.adapter is None:
+            session.hooks["response"].append(counts.note)
+        else:
             for scheme in ("https://", "http://"):
                 session.mount(scheme, self.adapter)
 

@@ -1,6 +1,6 @@
 """The build context as one archive, wherever it comes from."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,7 +42,7 @@ class Archive:
 
 
 def prepare_archive(
-    clients: Clients, context: BuildContext, steps: Iterable[Step], directory: Path, keys: Collection[KeyFile] = ()
+    clients: Clients, context: BuildContext, steps: Sequence[Step], directory: Path, keys: Collection[KeyFile] = ()
 ) -> Archive:
     """Make sure that the build context is one archive on this machine, and that it has what the build needs.
 
@@ -61,6 +61,28 @@ def prepare_archive(
             nothing that bash can run; a file of keys is missing, or is none; or it has another digest than given.
         CustomizerError: it cannot be fetched from Cloud Storage.
     """
+    made, found = make_archive(clients, context, directory)
+    contents = contents_of(made, steps)
+    for warning in check_steps(steps, context, found, contents):
+        publish(Note("script", warning, "warning"))
+    return Archive(made, found.sha256, initial_state_in(made, context, found, keys))
+
+
+def make_archive(clients: Clients, context: BuildContext, directory: Path) -> tuple[Path, ContextArchive]:
+    """Make sure that the build context is one archive on this machine, and see what is in it.
+
+    Args:
+        clients: as `prepare_archive` takes them.
+        context: of the build.
+        directory: as for `prepare_archive`.
+
+    Returns:
+        The archive's file, and what is in it.
+
+    Raises:
+        UsageError: the context cannot be archived, or is no sound archive, or has another digest than given.
+        CustomizerError: it cannot be fetched from Cloud Storage.
+    """
     made = directory / "context.tar.gz"
     remote, source = names.bucket_and_object(context.path), Path(context.path)
     if remote is not None:
@@ -71,15 +93,59 @@ def prepare_archive(
     else:
         found = archive_context(source, made)
     _check_digest(context, found)
+    return made, found
+
+
+def contents_of(archive: Path, steps: Iterable[Step]) -> dict[str, bytes]:
+    """The scripts of some steps, as far as they are looked at, by their names.
+
+    Args:
+        archive: of the build context.
+        steps: whose scripts are read, all of them in one go.
+    """
+    return read_files(archive, dict.fromkeys(script for step in steps for script in step.scripts), LIMIT)
+
+
+def check_steps(
+    steps: Iterable[Step], context: BuildContext, found: ContextArchive, contents: Mapping[str, bytes]
+) -> list[str]:
+    """Check that a build context has what steps need, and that bash can run their scripts.
+
+    Args:
+        steps: of one build.
+        context: of the build, for people.
+        found: what is in its archive.
+        contents: of those scripts, and perhaps of others.
+
+    Returns:
+        Warnings.
+
+    Raises:
+        UsageError: a step's file is missing, or is nothing that bash can run.
+    """
     scripts: dict[str, None] = {}
     for step in steps:
         step.check_files(found.files, context.path)
         scripts |= dict.fromkeys(step.scripts)
-    for warning in check_scripts(read_files(made, scripts, LIMIT)):
-        publish(Note("script", warning, "warning"))
+    return check_scripts({script: contents[script] for script in scripts if script in contents})
+
+
+def initial_state_in(
+    archive: Path, context: BuildContext, found: ContextArchive, keys: Collection[KeyFile]
+) -> dict[str, Any]:
+    """What firmware of VMs of the output image begins with; see `customizer.spec.uefi_keys`.
+
+    Args:
+        archive: the context's file.
+        context: what it was made of.
+        found: what is in it.
+        keys: the files of keys in it.
+
+    Raises:
+        UsageError: one is missing, or is none that firmware takes.
+    """
     check_key_files(keys, found.files, context.path)
-    contents = read_files(made, [key.path for key in keys], MOST_BYTES + 1) if keys else {}
-    return Archive(made, found.sha256, initial_state(keys, contents))
+    return initial_state(keys, read_files(archive, [key.path for key in keys], MOST_BYTES + 1)) if keys else {}
 
 
 def check_directory(context: BuildContext, steps: Iterable[Step], keys: Collection[KeyFile] = ()) -> None:

@@ -233,22 +233,6 @@ def list_images(clients: Clients, project: str, expression: str = "") -> list[Re
     return [_resolved(project, image) for image in found]
 
 
-def newest_of_family(clients: Clients, project: str, family: str) -> ResolvedImage | None:
-    """The newest image of a family that was released, deprecated or not; None if there is none.
-
-    Args:
-        clients: Google's clients.
-        project: of the family.
-        family: its name.
-
-    Raises:
-        CustomizerError: the API does not say.
-    """
-    found = list_images(clients, project, f"family = {family}")
-    released = [image for image in found if image.family == family and image.status == "READY" and not image.state]
-    return max(released, key=lambda image: image.age, default=None)
-
-
 def wait_until_ready(clients: Clients, image: ResolvedImage, interval: float = 2.0) -> ResolvedImage:
     """Wait for an image that somebody else is making.
 

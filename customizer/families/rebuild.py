@@ -3,13 +3,17 @@
 from collections.abc import Callable, Sequence
 from datetime import date
 from itertools import count
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from cos_customizer.customizer.errors import BuildFailedError
+from cos_customizer.customizer.families.build_queue import Job, Wait
+from cos_customizer.customizer.families.causes import Cause
 from cos_customizer.customizer.families.provenance import Provenance
 
+NOTHING = "nothing has changed"
+"""Why an image that is as it would be made now is not."""
 _LONGEST_NAME = 63
 
 
@@ -20,11 +24,27 @@ class Rebuild(BaseModel):
 
     recipe: str = Field(description="The recipe's file.")
     family: str = Field("", description="Family of the output image.")
-    outcome: Literal["to-build", "built", "up-to-date", "failed"] = Field(
-        "failed", description="What has become of it, or what would."
+    outcome: Literal["to-build", "built", "up-to-date", "skipped", "failed"] = Field(
+        "failed", description="What has become of it, or what would. `skipped`: it has failed too often."
     )
     image: str = Field("", description="The family's newest image, the one that was built above all.")
     why: str = Field("", description="Why it was built, or was not, or has failed.")
+    cause: Cause | None = Field(None, description="Of what kind the failure is.")
+    seconds: float | None = Field(None, description="How long its builds were at work, if it had any.")
+    waited: dict[Wait, float] = Field(default_factory=dict, description="Seconds, by what it has waited for.")
+
+    def after(self, job: Job, newest: str) -> "Rebuild":
+        """What has become of it, once its build is over.
+
+        Args:
+            job: the build.
+            newest: the image that its family had before.
+        """
+        told: dict[str, Any] = {"outcome": "built", "waited": dict(job.waits)}
+        told["seconds"] = sum(attempt.seconds for attempt in job.attempts)
+        if job.failure:
+            told |= {"outcome": "failed", "image": newest, "why": job.failure, "cause": job.cause}
+        return self.model_copy(update=told)
 
 
 class RebuildFailedError(BuildFailedError):
@@ -101,3 +121,25 @@ def with_date(base: str, day: date, counter: int) -> str:
     """
     suffix = f"-{day:%Y%m%d}" + (f"-{counter}" if counter > 1 else "")
     return base[: _LONGEST_NAME - len(suffix)].rstrip("-") + suffix
+
+
+FOLDED_FROM = 20
+"""How many recipes that are up to date make one line in a table."""
+
+
+def folded(rows: Sequence[Rebuild]) -> list[Rebuild]:
+    """What has become of recipes, for people: what is remarkable, and how many are as they were.
+
+    Args:
+        rows: one for each recipe.
+
+    Returns:
+        The same, in which a single row stands in the end for those that are up to date, if they are many; not for one
+        whose image was rolled back.
+    """
+    same = [row for row in rows if row.outcome == "up-to-date" and row.why == NOTHING]
+    if len(same) < FOLDED_FROM:
+        return list(rows)
+    return [row for row in rows if row.outcome != "up-to-date" or row.why != NOTHING] + [
+        Rebuild(recipe=f"{len(same)} recipes", outcome="up-to-date", why=NOTHING)
+    ]

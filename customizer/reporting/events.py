@@ -151,6 +151,21 @@ def listening(listener: Listener) -> Iterator[None]:
         _listeners.reset(token)
 
 
+@contextmanager
+def held_back() -> Iterator[list[Event]]:
+    """Keep the events of this context, while it lasts, in place of passing them on: a thread's, for another thread.
+
+    Returns:
+        What is published, in its order.
+    """
+    events: list[Event] = []
+    token = _listeners.set((events.append,))
+    try:
+        yield events
+    finally:
+        _listeners.reset(token)
+
+
 def publish(event: Event) -> None:
     """Pass an event to all listeners."""
     for listener in _listeners.get():

@@ -2,11 +2,12 @@
 
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from cos_customizer.customizer.durations import human_duration
 from cos_customizer.customizer.reporting import console_links
+from cos_customizer.customizer.reporting.markdown import as_text, table
 from cos_customizer.customizer.reporting.result import BuildResult, StepResult
 from cos_customizer.customizer.spec.model import BuildSpec
 
@@ -62,12 +63,12 @@ def markdown(
     """
     took = result.durations.get("total", 0.0)
     lines = [
-        f"# {_text(result.image or spec.output.name or f'…{spec.output.suffix}')}",
+        f"# {as_text(result.image or spec.output.name or f'…{spec.output.suffix}')}",
         "",
         f"**{_OUTCOMES[result.outcome]}** in {human_duration(took)}.",
         *(("", *_quoted(result.error)) if result.error else ()),
         "",
-        *_table(("Build", result.build_id), _facts(spec, result, _link if in_google_cloud else _unlinked)),
+        *table(("Build", result.build_id), _facts(spec, result, _link if in_google_cloud else _unlinked)),
         *_block("Last lines", last_lines),
         *(_block("To use it", _creation_of_vm(spec, result)) if result.image_id and not result.error else ()),
         *_steps("Steps", result.steps),
@@ -75,7 +76,7 @@ def markdown(
         *_durations(result),
     ]
     if result.leftovers:
-        lines += ["", "## Left behind", "", *(f"- {_text(leftover)}" for leftover in result.leftovers)]
+        lines += ["", "## Left behind", "", *(f"- {as_text(leftover)}" for leftover in result.leftovers)]
     lines += _block("Specification", json.dumps(_given(spec), indent=2, ensure_ascii=False).splitlines(), "json")
     return "\n".join(lines) + "\n"
 
@@ -116,52 +117,39 @@ def _facts(spec: BuildSpec, result: BuildResult, link: Callable[[str, str], str]
     if result.made_by:
         facts.append(("Made by", result.made_by.replace("-", " ")))
     if spec.output.family and result.image_id:
-        facts.append(("Family", _text(spec.output.family)))
+        facts.append(("Family", as_text(spec.output.family)))
     if match := re.fullmatch("projects/([^/]+)/global/images/([^/]+)", result.source_image):
         facts.append(("Source", link(f"{match[1]}/{match[2]}", console_links.image(match[1], match[2]))))
     for what, log in (("Serial log", result.serial_log), ("Serial log of the test VM", result.verification_log)):
         if log:
             facts.append((what, link(log, console_links.storage_object(log, project))))
     if result.deprecated:
-        facts.append(("Deprecated", _text(", ".join(result.deprecated))))
+        facts.append(("Deprecated", as_text(", ".join(result.deprecated))))
     if result.zone:
-        facts.append(("Zone", _text(result.zone)))
+        facts.append(("Zone", as_text(result.zone)))
     return facts
 
 
 def _steps(title: str, steps: Sequence[StepResult]) -> list[str]:
     if not steps:
         return []
-    rows = [
-        (str(step.number), _text(step.label), step.state, "" if step.seconds is None else human_duration(step.seconds))
-        for step in steps
-    ]
-    return ["", f"## {title}", "", *_table(("#", "Step", "State", "Took"), rows)]
+    took = ["" if step.seconds is None else human_duration(step.seconds) for step in steps]
+    rows = [(str(step.number), as_text(step.label), step.state, each) for step, each in zip(steps, took, strict=True)]
+    return ["", f"## {title}", "", *table(("#", "Step", "State", "Took"), rows)]
 
 
 def _durations(result: BuildResult) -> list[str]:
     rows = [(phase, human_duration(seconds)) for phase, seconds in result.durations.items() if phase != "total"]
-    return ["", "## Phases", "", *_table(("Phase", "Took"), rows)] if rows else []
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    lines = (f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
-    return list(lines)
+    return ["", "## Phases", "", *table(("Phase", "Took"), rows)] if rows else []
 
 
 def _quoted(text: str) -> list[str]:
-    return [f"> {_text(line)}" for line in text.splitlines()]
+    return [f"> {as_text(line)}" for line in text.splitlines()]
 
 
 def _unlinked(text: str, _address: str) -> str:
-    return _text(text)
+    return as_text(text)
 
 
 def _link(text: str, address: str) -> str:
-    return f"[{_text(text)}]({address})"
-
-
-def _text(text: str) -> str:
-    """Text as it stands."""
-    # No underscore: within a word it is no markup, and Prefect's UI shows the backslash before it.
-    return re.sub(r"([\\`*\[\]<>|])", r"\\\1", text)
+    return f"[{as_text(text)}]({address})"

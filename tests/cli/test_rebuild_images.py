@@ -1,5 +1,6 @@
 """Families kept fresh: only what has changed is built, and one recipe's failure is its own."""
 
+import json
 import os
 import signal
 import subprocess
@@ -7,7 +8,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,55 +17,37 @@ import yaml
 from google.cloud import compute_v1
 from prefect.client.orchestration import get_client
 from prefect.client.schemas import StateType
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterTags
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterKey,
+    FlowRunFilter,
+    FlowRunFilterTags,
+)
 from support.command_line import run
 from support.family_images import built_before
-from support.guest_scripts import succeeding
+from support.guest_scripts import marker, script, succeeding
 from support.leftovers import leftovers
 from support.time_up import CommandClock
 from support.waiting import wait_for
 
 from cos_customizer.customizer.errors import BuildFailedError, UsageError
-from cos_customizer.customizer.families.provenance import Provenance
-from cos_customizer.customizer.families.rebuild import Rebuild, RebuildFailedError, dated_name, why_to_build
-from cos_customizer.customizer.names import check_resource_name
-from cos_customizer.customizer.reporting.events import BuildEnded, Event, listening
+from cos_customizer.customizer.families import build_queue
+from cos_customizer.customizer.families.rebuild import Rebuild, RebuildFailedError
+from cos_customizer.customizer.reporting.events import BuildBegan, BuildEnded, Event, listening
 from cos_customizer.emulator.server import Emulator
+from cos_customizer.flows import deployed_builds, local_server
 from cos_customizer.flows.build_image import build_image
 from cos_customizer.flows.rebuild_images import HERE, rebuild_images
+from cos_customizer.flows.rebuild_planning import recipe_files
 from cos_customizer.gcp.clients import connect
-from cos_customizer.gcp.rebuild import recipe_files
 
 SOURCE = "projects/cos-cloud/global/images/cos-stable-68-10718-86-0"
 
-WHY = [
-    (("", None, "1", "cos", "r", False), "the family has no image yet"),
-    (("web", None, "1", "cos", "r", False), "web was not made by this tool"),
-    (("web", Provenance("b", "1", "r"), "2", "cos-2", "s", False), "the source image is now cos-2"),
-    (("web", Provenance("b", "1", "r"), "1", "cos", "s", False), "the recipe or its build context has changed"),
-    (("web", Provenance("b", "1", "r"), "1", "cos", "r", True), "forced"),
-    (("web", Provenance("b", "1", "r"), "1", "cos", "r", False), ""),
-]
-
-
-@pytest.mark.parametrize(("facts", "why"), WHY)
-def test_an_image_is_made_anew_only_for_a_reason(facts: tuple[Any, ...], why: str) -> None:
-    assert why_to_build(*facts) == why
-
-
-NAMES = [
-    ("web", [], "web-20261124"),
-    ("web", ["web-20261124"], "web-20261124-2"),
-    ("web", ["web-20261124", "web-20261124-2"], "web-20261124-3"),
-    ("w" * 63, [], "w" * 54 + "-20261124"),
-    ("w" * 53 + "-" + "x" * 9, [], "w" * 53 + "-20261124"),
-]
-
-
-@pytest.mark.parametrize(("base", "taken", "name"), NAMES)
-def test_a_new_image_s_name_is_dated_valid_and_new(base: str, taken: list[str], name: str) -> None:
-    assert dated_name(base, date(2026, 11, 24), taken.__contains__) == check_resource_name(name)
-
+FAILS = (
+    marker("BuildStep: 1 started run-script setup.sh"),
+    marker("BuildStep: 1 failed exit 3"),
+    marker("BuildFailed: step 1 exit 3"),
+)
 
 Writer = Callable[..., str]
 
@@ -255,8 +237,8 @@ class TestFlow:
         def sleep(_seconds: float) -> None:  # until the time is up
             ahead[0] = 1e9
 
-        clock = SimpleNamespace(monotonic=lambda: time.monotonic() + ahead[0], sleep=sleep)
-        monkeypatch.setattr(sys.modules[rebuild_images.fn.__module__], "time", clock)
+        clock = SimpleNamespace(monotonic=lambda: time.monotonic() + ahead[0], sleep=sleep, time=time.time)
+        monkeypatch.setattr(deployed_builds, "time", clock)
         with get_client(sync_client=True) as client:
             client.create_deployment(client.create_flow(build_image), "idle")  # there is no worker
             with pytest.raises(RebuildFailedError, match="not done when the time was up, and is cancelled"):
@@ -265,6 +247,83 @@ class TestFlow:
             assert run.state is not None
             assert run.state.type in (StateType.CANCELLED, StateType.CANCELLING)
             assert run.parameters["spec"]["timeout"].startswith(("59m", "1h0m0s"))
+
+    def test_a_recipe_that_fails_again_and_again_is_left_alone_until_it_changes_or_is_forced(
+        self, emulator: Emulator, write_recipe: Writer
+    ) -> None:
+        recipe = write_recipe("web")
+        emulator.scripts.add(script(*FAILS))
+
+        def tried() -> Rebuild:
+            made = vms_made(emulator)
+            try:
+                row = rebuild_images([recipe], deployment=HERE, after_failures=2)[0]
+            except RebuildFailedError as error:
+                row = error.rows[0]
+            assert (vms_made(emulator) > made) == (row.outcome in ("built", "failed"))
+            return row
+
+        first, second, third = tried(), tried(), tried()
+        assert [row.outcome for row in (first, second, third)] == ["failed", "failed", "skipped"]
+        assert "not tried again" not in first.why
+        assert "failure 2 in a row: it is not tried again until it or its source changes" in second.why
+        assert "2 failures in a row" in third.why
+        dry = run("rebuild-images", "-recipe=web.yaml", "-dry-run", "-after-failures=2")
+        assert dry.out.splitlines()[1].startswith("skipped")
+
+        Path("web/setup.sh").write_text("echo changed\n")
+        assert "not tried again" not in tried().why, "what has changed begins anew"
+        new_source_image("base-2")
+        assert "not tried again" not in tried().why, "and of another source"
+        assert "failure 2 in a row" in tried().why
+        emulator.scripts.clear()
+        emulator.scripts.add(succeeding("run-script setup.sh"))
+        rows = rebuild_images([recipe], force=True, deployment=HERE, after_failures=2)
+        assert rows[0].outcome == "built"
+        assert list(connect().storage.list_blobs("my-project_cloudbuild", prefix="cos-customizer")) == []
+
+    def test_want_of_capacity_is_no_failure_of_the_recipe_and_is_tried_again_after_the_others(
+        self, emulator: Emulator, write_recipe: Writer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(build_queue, "AGAIN_AFTER", 0.0)
+        first, second = write_recipe("first"), write_recipe("second")
+        emulator.faults.add("operation", code="QUOTA_EXCEEDED", method="insert", path="instances/")
+        begun: list[str] = []
+
+        def note(event: Event) -> None:
+            if isinstance(event, BuildBegan):
+                begun.append(event.recipe)
+
+        with listening(note):
+            rows = rebuild_images([first, second], deployment=HERE, after_failures=1)
+        assert begun == [first, second, first]
+        assert [row.outcome for row in rows] == ["built", "built"]
+        assert "capacity" in rows[0].waited
+        assert leftovers(emulator) == []
+
+    def test_sixty_recipes_are_planned_with_as_few_calls_as_there_are_things_to_ask_for(
+        self, emulator: Emulator, write_recipe: Writer
+    ) -> None:
+        recipes = [write_recipe(f"image-{number:02}") for number in range(60)]
+        for recipe in recipes:
+            built_before(Path(recipe))
+        emulator.calls.clear()
+        assert outcomes("image-*.yaml") == ["up-to-date"] * 60
+        assert emulator.calls.report()["counts"] == {"compute GET": 2}, "one source, one project"
+
+    def test_the_report_is_left_with_the_run(self, write_recipe: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(local_server, "is_throw_away", lambda: False)
+        recipes = [write_recipe(f"image-{number:02}") for number in range(22)]
+        for recipe in recipes[1:]:
+            built_before(Path(recipe))
+        rebuild(*recipes)
+        with get_client(sync_client=True) as client:
+            key = ArtifactFilterKey(any_=["rebuild-images-report", "rebuild-images"])
+            left = {each.type: each.data for each in client.read_artifacts(artifact_filter=ArtifactFilter(key=key))}
+        page, table = str(left["markdown"]), json.loads(str(left["table"]))
+        assert "**1 built, 21 up to date**, of 22 recipes" in page
+        assert "| Source image | my-project/base-1, of 22 recipes |" in page
+        assert len(table) == 2
 
     def test_a_deployment_s_name_has_two_parts(self, emulator: Emulator, write_recipe: Writer) -> None:
         for name in ("build-image", "build-image/", "/build-image"):

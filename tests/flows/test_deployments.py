@@ -16,6 +16,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
     ArtifactFilter,
     ArtifactFilterFlowRunId,
+    ArtifactFilterKey,
     FlowRunFilter,
     FlowRunFilterDeploymentId,
     FlowRunFilterId,
@@ -345,6 +346,12 @@ def test_recipes_are_rebuilt_in_runs_of_their_own_and_a_broken_one_fails_alone(
     (build,) = client.read_flow_runs(flow_run_filter=of_rebuild)
     assert state_of(build) == "COMPLETED"
     wait_for(lambda: "broken.yaml" in log_of(client, run.id))
+    wanted = ArtifactFilter(
+        flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]), key=ArtifactFilterKey(any_=["rebuild-images-report"])
+    )
+    (page,) = client.read_artifacts(artifact_filter=wanted)
+    assert "**1 built, 1 failed**, of 2 recipes" in str(page.data)
+    assert "reads of serial consoles" in str(page.data), "which the build's own process has made"
 
 
 def test_a_schedule_fires(client: SyncPrefectClient, emulator: Emulator) -> None:

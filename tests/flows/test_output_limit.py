@@ -3,10 +3,7 @@
 import re
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
-from uuid import UUID
 
 import pytest
 from prefect.client.orchestration import get_client
@@ -14,6 +11,7 @@ from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
 from support.builds import signalled
 from support.guest_scripts import succeeding
 from support.leftovers import leftovers
+from support.output_limits import held
 from support.specifications import SpecMaker
 
 from cos_customizer.customizer.errors import BuildTimeoutError
@@ -40,25 +38,6 @@ def shared_server(monkeypatch: pytest.MonkeyPatch) -> None:
 def occupied(family: str) -> int:
     with get_client(sync_client=True) as client:
         return client.read_global_concurrency_limit_by_name(limit_name("my-project", family)).active_slots
-
-
-@contextmanager
-def held(family: str) -> Iterator[Callable[[], None]]:
-    """Another build of the family is at work; what it gives ends that build."""
-    name = limit_name("my-project", family)
-    with get_client(sync_client=True) as client:
-        client.upsert_global_concurrency_limit_by_name(name, 1)
-        answer = client.increment_concurrency_slots_with_lease([name], 1, "concurrency", 60.0)
-        lease = UUID(answer.json()["lease_id"])
-
-        def let_go() -> None:
-            with get_client(sync_client=True) as other:
-                other.release_concurrency_slots_with_lease(lease)
-
-        try:
-            yield let_go
-        finally:
-            let_go()
 
 
 def notes(told: list[Event]) -> list[str]:

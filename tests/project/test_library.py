@@ -46,7 +46,7 @@ FIELDS = {
         "error",
     },
     "BuildSpec": {"source", "context", "scratch", "steps", "builder", "output", "verify", "timeout"},
-    "Rebuild": {"recipe", "family", "outcome", "image", "why"},
+    "Rebuild": {"recipe", "family", "outcome", "image", "why", "cause", "seconds", "waited"},
     "StepResult": {"number", "label", "state", "seconds"},
 }
 EXAMPLES = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs/library.md").read_text(), re.MULTILINE | re.DOTALL)
