@@ -36,7 +36,7 @@ def main() -> int:
     parser.add_argument(
         "part",
         nargs="*",
-        help="build, start-up, build-context, storage-uploads, serial-consoles; all these by default; worker; container",
+        help="build, start-up, build-context, storage-uploads, serial-consoles: these by default; worker; container",
     )
     parser.add_argument("--full", action="store_true", help=f"a build context and an upload of {_FULL_CONTEXT_MIB} MiB")
     arguments = parser.parse_args()

@@ -1,4 +1,4 @@
-"""A forked process that does what a new interpreter would, with all that is imported already."""
+"""A forked process that does what a new interpreter would do, with all that is imported already."""
 
 import atexit
 import os
@@ -7,23 +7,27 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from prefect.context import refresh_global_settings_context
 from prefect.logging.configuration import setup_logging
 from prefect.settings import get_current_settings
 
-_OF_INTERPRETER = "PYTHON"
-"""What the variables begin with that an interpreter reads when it starts."""
+_execvpe = os.execvpe
 
 
-class _ReplacedError(BaseException):
-    """The process has asked for another program in its place, and it is one for this interpreter.
+class _OtherProgram(BaseException):
+    """The process asks for another program in its place, and it is one for this interpreter.
 
-    No Exception: nothing on the way out of the old program is to handle it.
+    No Exception: nothing on the way out of the program that asks is to handle it.
+
+    Args:
+        arguments: of the other program.
+        environment: its variables.
     """
 
     def __init__(self, arguments: list[str], environment: dict[str, str]) -> None:
@@ -38,80 +42,98 @@ def arguments_of(command: Sequence[str]) -> list[str] | None:
         command: program and arguments.
 
     Returns:
-        `-m`, a module and its arguments, or a script and its arguments; None where it is another program, or this
+        `-m`, a module and its arguments, or a script and its arguments. None where it is another program, or this
         interpreter with options.
     """
-    if command[:1] != [sys.executable] or len(command) < 2:
+    program, *arguments = command
+    named = arguments[1:] if arguments[:1] == ["-m"] else arguments
+    if program != sys.executable or not named or named[0].startswith("-"):
         return None
-    first, *rest = command[1:]
-    if first == "-m":
-        return list(command[1:]) if rest and not rest[0].startswith("-") else None
-    return None if first.startswith("-") else list(command[1:])
+    return arguments
 
 
 def needs_new(environment: Mapping[str, str], warm: Mapping[str, str]) -> bool:
-    """Whether an environment asks for an interpreter that starts anew.
+    """Whether an environment asks for an interpreter that starts anew: by a variable that is read at the start.
 
     Args:
         environment: of the process to be.
-        warm: in which the interpreter at hand has started.
+        warm: of the interpreter at hand.
     """
-    return any(
-        environment.get(name) != warm.get(name)
-        for name in environment.keys() | warm.keys()
-        if name.startswith(_OF_INTERPRETER) and name != "PYTHONPATH"
-    )
+    differing = {name for name in environment.keys() | warm.keys() if environment.get(name) != warm.get(name)}
+    return any(name.startswith("PYTHON") for name in differing - {"PYTHONPATH"})
 
 
-def run(arguments: list[str], environment: dict[str, str], directory: str | None) -> NoReturn:
-    """Run a program in this process, which a fork has made and which has one thread, and end it.
+def run(arguments: list[str], environment: dict[str, str], directory: str) -> NoReturn:
+    """Run a program in this process, which a fork has just made, and end it.
 
     Args:
-        arguments: as of `arguments_of`.
+        arguments: as `arguments_of` gives them.
         environment: all variables.
-        directory: where it runs; None: here.
+        directory: where it runs.
     """
-    os.execvpe = _exec
-    with suppress(OSError):  # for ps and top, which show what the warm process was started as
+    with suppress(OSError):  # for ps and top, which show the command line of the warm process
         Path("/proc/self/comm").write_text(f"run-{environment.get('PREFECT__FLOW_RUN_ID', '')}"[:15])
-    if directory is not None:
-        os.chdir(directory)
-    code = 1
-    while True:
+    warnings.filterwarnings("ignore", "'.*' found in sys.modules", RuntimeWarning, "runpy")  # as all of them are
+    os.execvpe = _exec
+    code: int | None = None
+    while code is None:
         try:
-            code = _exit_code(_in_place, arguments, environment)
-            break
-        except _ReplacedError as other:
-            arguments, environment = other.arguments, other.environment
-    # What an interpreter does at its end, but for freeing memory: that would copy what is shared.
-    threading._shutdown()
-    atexit._run_exitfuncs()
+            code = _exit_code(arguments, environment, directory)
+        except _OtherProgram as other:
+            arguments, environment, directory = other.arguments, other.environment, str(Path.cwd())
+    # What an interpreter does at its end, but for taking itself apart: that would write to all memory that is shared.
+    threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001 - as multiprocessing ends its forks
+    atexit._run_exitfuncs()  # noqa: SLF001 - the same
     for stream in (sys.stdout, sys.stderr):
-        with suppress(Exception):  # whoever has read them may be gone
+        with suppress(OSError):  # its reader may be gone
             stream.flush()
     os._exit(code)
 
 
-def _in_place(arguments: list[str], environment: dict[str, str]) -> None:
+def _exit_code(arguments: list[str], environment: dict[str, str], directory: str) -> int:
+    """Run a program; its exit code by the interpreter's rules. What nobody has handled is printed, as it does."""
+    try:
+        os.chdir(directory)
+        _run_here(arguments, environment)
+    except SystemExit as end:
+        if isinstance(end.code, int | None):
+            return (end.code or 0) & 0xFF
+        sys.stderr.write(f"{end.code}\n")
+        return 1
+    except _OtherProgram:
+        raise
+    except KeyboardInterrupt:
+        traceback.print_exc()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def _run_here(arguments: list[str], environment: dict[str, str]) -> None:
     os.environ.clear()
     os.environ.update(environment)
-    module = arguments[0] == "-m"
-    sys.argv = arguments[module:]
-    sys.path[:0] = _new_paths(environment, str(Path.cwd()) if module else str(Path(arguments[0]).parent))
+    sys.path[:0] = _new_paths(arguments, environment)
     _read_settings()
-    if module:
+    if arguments[0] == "-m":
+        sys.argv = arguments[1:]
         runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
     else:
+        sys.argv = arguments
         runpy.run_path(arguments[0], run_name="__main__")
 
 
-def _new_paths(environment: Mapping[str, str], first: str) -> list[str]:
-    paths = [first, *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))]
-    return [path for path in dict.fromkeys(paths) if path not in sys.path]
+def _new_paths(arguments: list[str], environment: Mapping[str, str]) -> list[str]:
+    """Where a new interpreter would look for modules, beside where this one does."""
+    first = Path.cwd() if arguments[0] == "-m" else Path(arguments[0]).resolve().parent
+    others = environment.get("PYTHONPATH", "").split(os.pathsep)
+    return [path for path in dict.fromkeys([str(first), *others]) if path and path not in sys.path]
 
 
 def _read_settings() -> None:
-    """Prefect reads its settings when it is imported: variables, and files in the working directory."""
+    """Prefect has read its settings when it was imported: from variables, and from files in the working directory."""
     before = get_current_settings().logging
     refresh_global_settings_context()
     if get_current_settings().logging != before:
@@ -119,46 +141,21 @@ def _read_settings() -> None:
 
 
 def _exec(file: str, command: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
-    """Instead of `os.execvpe`: a program for this interpreter takes the place of the one that asks for it."""
+    """Instead of `os.execvpe`: a program for this interpreter takes the place of the one that asks, and keeps it warm.
+
+    Prefect's supervisor of a run asks so for the run itself, when it has taken the steps of `pull`.
+    """
     arguments = arguments_of(command) if file == sys.executable else None
-    if arguments is None or needs_new(environment, os.environ):
+    if arguments is None or needs_new(environment, os.environ) or _shadows(_new_paths(arguments, environment)):
         _execvpe(file, command, environment)
-    first = str(Path.cwd()) if arguments[0] == "-m" else str(Path(arguments[0]).parent)
-    if _shadowed(_new_paths(environment, first)):
-        _execvpe(file, command, environment)
-    raise _ReplacedError(arguments, dict(environment))
+    raise _OtherProgram(arguments, dict(environment))
 
 
-_execvpe = os.execvpe
-
-
-def _shadowed(paths: Iterable[str]) -> bool:
-    """Whether a new interpreter would find in one of these directories what this one has imported from elsewhere."""
+def _shadows(paths: Sequence[str]) -> bool:
+    """Whether a new interpreter would import from these directories what this one has imported from elsewhere."""
     loaded = {name.partition(".")[0] for name in sys.modules}
     for path in paths:
         with suppress(OSError):
-            if any(name.removesuffix(".py") in loaded for name in os.listdir(path)):
+            if loaded & {name.removesuffix(".py") for name in os.listdir(path)}:  # noqa: PTH208 - names alone
                 return True
     return False
-
-
-def _exit_code(program: Any, *arguments: Any) -> int:
-    """Of a program, as the interpreter finds it; what it says of an exception that nobody has handled."""
-    try:
-        program(*arguments)
-    except SystemExit as error:
-        if error.code is None or isinstance(error.code, int):
-            return (error.code or 0) & 0xFF
-        print(error.code, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        traceback.print_exc()
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGINT)
-        return 130
-    except _ReplacedError:
-        raise
-    except BaseException:
-        traceback.print_exc()
-        return 1
-    return 0

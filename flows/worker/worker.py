@@ -1,5 +1,6 @@
 """The worker type `cos-customizer`: Prefect's process worker, but that its processes are forks of a warm one."""
 
+import importlib
 import os
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -9,19 +10,17 @@ from typing import Any
 
 import anyio
 import anyio.abc
-import prefect.runner._starter_engine
-import prefect.runner._workspace_hook_runner
 from prefect.workers.process import ProcessWorker
 
 from cos_customizer.flows.worker import interpreter
-from cos_customizer.flows.worker.fork_client import ForkedProcess, Forks
+from cos_customizer.flows.worker.fork_client import Fork, Forks
 
 RunProcess = Callable[..., Any]
 
+_STARTERS = ("prefect.runner._starter_engine", "prefect.runner._workspace_hook_runner")
+"""Modules of Prefect's that start the processes of a run and of its hooks, each by a `run_process` of its own."""
 _SEAM = "run_process"
-_STARTERS: tuple[ModuleType, ...] = (prefect.runner._starter_engine, prefect.runner._workspace_hook_runner)
-"""Modules of Prefect's that start the processes of a run and of its hooks, by the name `run_process` of each. ("Patch the
-module to override" it, says `EngineCommandStarter`.)"""
+"""To be replaced in the module, says `EngineCommandStarter`. A Prefect that has it no more starts interpreters."""
 
 
 class CosCustomizerWorker(ProcessWorker):
@@ -30,31 +29,36 @@ class CosCustomizerWorker(ProcessWorker):
     type = "cos-customizer"
     _display_name = "COS Customizer"
     _description = (
-        "Run builds of images as processes on the worker's machine, each forked from one that has imported all it needs."
-        " A run takes a quarter of the processor and of the memory that one of a process worker takes."
+        "Run builds of images as processes on the worker's machine, each a fork of one that has imported what it needs."
     )
     _documentation_url = ""
     _logo_url = ""
 
     async def setup(self) -> None:
-        """Prepare to run, and begin to warm up."""
+        """Prepare to run."""
         await super().setup()
         self._forks = Forks(self._logger)
-        self._before = [(module, getattr(module, _SEAM, None)) for module in _STARTERS]
-        for module, run_process in self._before:
-            if run_process is None:
-                self._logger.warning("this Prefect starts runs in another way than is known: each is a new interpreter")
-            else:
-                setattr(module, _SEAM, partial(self._run_process, run_process))
+        self._replaced: list[tuple[ModuleType, RunProcess]] = []
+        for name in _STARTERS:
+            try:
+                module = importlib.import_module(name)
+                self._replaced.append((module, getattr(module, _SEAM)))
+            except (ImportError, AttributeError):
+                self._logger.warning("this Prefect has no %s.%s: runs are new interpreters, not forks", name, _SEAM)
+        for module, run_process in self._replaced:
+            setattr(module, _SEAM, partial(self._run_process, run_process))
 
     async def teardown(self, *exc_info: Any) -> None:
-        """Let what runs end as the process worker does, and the warm process after it."""
+        """Let what runs end as the process worker does, and the warm process after it.
+
+        Args:
+            exc_info: of the exception on the way out, if there is one.
+        """
         try:
             await super().teardown(*exc_info)
         finally:
-            for module, run_process in self._before:
-                if run_process is not None:
-                    setattr(module, _SEAM, run_process)
+            for module, run_process in self._replaced:
+                setattr(module, _SEAM, run_process)
             await self._forks.close()
 
     async def _run_process(
@@ -97,22 +101,14 @@ class CosCustomizerWorker(ProcessWorker):
         return process
 
     async def _fork(
-        self,
-        command: list[str],
-        stream_output: bool,
-        *,
-        env: Mapping[str, str],
-        cwd: Path | str | None = None,
-        start_new_session: bool = True,
-        **others: Any,
-    ) -> ForkedProcess | None:
-        """A fork that runs a command; None where it must be a new process, or no fork can be had."""
+        self, command: list[str], stream_output: bool, *, env: Mapping[str, str], cwd: Any = None, **others: Any
+    ) -> Fork | None:
+        """A fork that runs a command; None where it must be a new process, or no fork is to be had."""
         arguments = interpreter.arguments_of(command)
-        if arguments is None or others or interpreter.needs_new(env, os.environ):
+        if arguments is None or others.keys() - {"start_new_session"} or interpreter.needs_new(env, os.environ):
             return None
-        directory = str(cwd) if cwd is not None else str(Path.cwd())
         try:
-            return await self._forks.fork(arguments, env, directory, quiet=not stream_output)
+            return await self._forks.fork(arguments, env, str(cwd or Path.cwd()), quiet=not stream_output)
         except OSError as error:
-            self._logger.warning("%s; the run is a new interpreter", error)
+            self._logger.warning("%s: the run is a new interpreter", error)
             return None
