@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from benchmarks.bench import PROJECT, ZONE, Cloud, Figure, request
 from benchmarks.build import vm_script
@@ -156,7 +157,8 @@ class _Place:
         """
         query = {"flow_runs": {"id": {"any_": runs}}, "limit": 200}
         left = []
-        for run in request("POST", f"{self._api}/flow_runs/filter", query):
+        answer: Any = request("POST", f"{self._api}/flow_runs/filter", query)
+        for run in answer:
             if run["state_type"] in ("FAILED", "CRASHED", "CANCELLED"):
                 raise RuntimeError(f"{run['name']}: {run['state']['message']}")
             if run["state_type"] != "COMPLETED":

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+Logger = logging.Logger | logging.LoggerAdapter[logging.Logger]
+
 _IMPORTED = 300.0
 """Seconds after which a process that has not imported everything never will have."""
 _FORKED = 60.0
@@ -59,7 +61,7 @@ class _WarmProcess:
         logger: is told if it ends before its forks do.
     """
 
-    def __init__(self, logger: logging.Logger) -> None:
+    def __init__(self, logger: Logger) -> None:
         self._logger = logger
         self._forks: dict[int, Fork] = {}
         self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
@@ -173,7 +175,7 @@ class Forks:
         logger: is told of what goes wrong.
     """
 
-    def __init__(self, logger: logging.Logger) -> None:
+    def __init__(self, logger: Logger) -> None:
         self._logger = logger
         self._warm: list[_WarmProcess] = []
         self._starting = asyncio.Lock()

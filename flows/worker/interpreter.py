@@ -74,7 +74,7 @@ def run(arguments: list[str], environment: dict[str, str], directory: str) -> No
     with suppress(OSError):  # for ps and top, which show the command line of the warm process
         Path("/proc/self/comm").write_text(f"run-{environment.get('PREFECT__FLOW_RUN_ID', '')}"[:15])
     warnings.filterwarnings("ignore", "'.*' found in sys.modules", RuntimeWarning, "runpy")  # as all of them are
-    os.execvpe = _exec
+    os.execvpe = _exec  # type: ignore[assignment] # of all that it takes, texts are what is given
     code: int | None = None
     while code is None:
         try:
@@ -147,7 +147,7 @@ def _exec(file: str, command: Sequence[str], environment: Mapping[str, str]) -> 
     """
     arguments = arguments_of(command) if file == sys.executable else None
     if arguments is None or needs_new(environment, os.environ) or _shadows(_new_paths(arguments, environment)):
-        _execvpe(file, command, environment)
+        _execvpe(file, list(command), environment)
     raise _OtherProgram(arguments, dict(environment))
 
 
