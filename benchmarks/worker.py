@@ -12,6 +12,7 @@ import urllib.error
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,7 @@ class _Place:
             "PREFECT_API_URL": self._api,
             "PREFECT_HOME": str(self._home),
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
             "PREFECT_WORKER_QUERY_SECONDS": "1",
             "PREFECT_CLI_PROMPT": "false",
             "NO_PROXY": "127.0.0.1",
@@ -146,8 +148,15 @@ class _Place:
             "timeout": "30m",
         }
         body = {"parameters": {"spec": spec}, "state": {"type": "SCHEDULED"}}
-        found: str = request("POST", f"{self._api}/deployments/{deployment}/create_flow_run", body)["id"]
-        return found
+        while True:
+            try:
+                found: str = request("POST", f"{self._api}/deployments/{deployment}/create_flow_run", body)["id"]
+            except urllib.error.HTTPError as error:
+                if error.code != HTTPStatus.SERVICE_UNAVAILABLE:  # the database is locked: SQLite has one writer
+                    raise
+                time.sleep(1.0)
+            else:
+                return found
 
     def unfinished(self, runs: list[str]) -> list[str]:
         """Those of the runs that are not over.
