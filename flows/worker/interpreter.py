@@ -106,6 +106,7 @@ def _exit_code(arguments: list[str], environment: dict[str, str], directory: str
         traceback.print_exc()
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)
+        return 128 + signal.SIGINT
     except BaseException:
         traceback.print_exc()
         return 1
