@@ -157,6 +157,8 @@ def _shadows(paths: Sequence[str]) -> bool:
     loaded = {name.partition(".")[0] for name in sys.modules}
     for path in paths:
         with suppress(OSError):
-            if loaded & {name.removesuffix(".py") for name in os.listdir(path)}:  # noqa: PTH208 - names alone
-                return True
+            for found in Path(path).iterdir():
+                is_module = found.suffix == ".py" or (found / "__init__.py").exists()
+                if found.stem in loaded and is_module:
+                    return True
     return False

@@ -296,6 +296,19 @@ def test_a_fork_stands_for_this_interpreter_without_options(command: list[str], 
     assert arguments_of(command) == arguments
 
 
+@pytest.mark.parametrize(
+    ("file", "shadows"), [("yaml.py", True), ("yaml/__init__.py", True), ("yaml/data.txt", False), ("mine.py", False)]
+)
+def test_a_module_beside_the_flows_of_the_name_of_an_imported_one_is_seen(
+    tmp_path: Path, file: str, shadows: bool
+) -> None:
+    from cos_customizer.flows.worker import interpreter
+
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).touch()
+    assert interpreter._shadows([str(tmp_path / "none"), str(tmp_path)]) is shadows
+
+
 def test_a_server_which_loads_collections_too_is_spared_the_worker() -> None:
     program = (
         "import sys\n"
