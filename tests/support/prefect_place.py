@@ -98,9 +98,9 @@ class PrefectPlace:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    def start_worker(self, pool: str = POOL) -> "subprocess.Popen[bytes]":
-        """A worker for a pool, in a process group of its own."""
-        return self._begin("worker", "worker", "start", "--pool", pool, "--name", f"worker-{len(self._processes)}")
+    def start_worker(self) -> "subprocess.Popen[bytes]":
+        """A worker for the pool, in a process group of its own."""
+        return self._begin("worker", "worker", "start", "--pool", POOL, "--name", f"worker-{len(self._processes)}")
 
     def have_worker(self) -> None:
         """Start a worker, unless there is one."""
