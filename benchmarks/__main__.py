@@ -6,11 +6,11 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks import build, build_context, container, planning, serial_consoles, start_up, storage_uploads
+from benchmarks import build, build_context, container, planning, serial_consoles, start_up, storage_uploads, worker
 from benchmarks.bench import Cloud, Figure, local_cloud
 
 _CONTEXT_MIB, _FULL_CONTEXT_MIB = 256, 2048
-_ON_DEMAND = {"container"}
+_ON_DEMAND = {"container", "worker"}
 _ROW = "{:<64} {:>12} {:>12}  {}"
 
 
@@ -23,6 +23,7 @@ def figures(cloud: Cloud, only: list[str], context_mib: int) -> Iterator[Figure]
         "storage-uploads": lambda: storage_uploads.measure(cloud, context_mib),
         "serial-consoles": lambda: serial_consoles.measure(cloud),
         "planning": lambda: planning.measure(cloud),
+        "worker": lambda: worker.measure(cloud),
         "container": container.measure,
     }
     for name, measure in parts.items():
@@ -36,7 +37,7 @@ def main() -> int:
     parser.add_argument(
         "part",
         nargs="*",
-        help="build, start-up, build-context, storage-uploads, serial-consoles, planning: all these by default; "
+        help="build, start-up, build-context, storage-uploads, serial-consoles, planning: these by default; worker; "
         "container",
     )
     parser.add_argument("--full", action="store_true", help=f"a build context and an upload of {_FULL_CONTEXT_MIB} MiB")
