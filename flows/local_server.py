@@ -50,6 +50,8 @@ _SERVICES = (
     "TASK_RUN_RECORDER",
     "TRIGGERS",
 )
+_ASKED = ("/flows", "/flow_runs", "/admin", "/events")
+"""Where a build's requests go. FastAPI prepares the routes of one router after the other until it finds a request's."""
 _throw_away: set[str] = set()
 """Addresses of this process's own servers."""
 _STOP_PATIENCE = 5.0
@@ -197,6 +199,8 @@ class LocalServer:
             PREFECT_API_AUTH_STRING=self._credential,  # parameters of runs hold values that are nobody else's business
             PREFECT_LOGGING_SETTINGS_PATH=str(_LOGGING),
             PREFECT_LOGGING_TO_API_ENABLED="false",  # nobody can read it there
+            PREFECT_CLIENT_CSRF_SUPPORT_ENABLED="false",  # the server's is off, and it is of the client's version
+            PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED="false",
             PREFECT_SERVER_ANALYTICS_ENABLED="false",
             DO_NOT_TRACK="1",
         )
@@ -309,9 +313,11 @@ def serve(descriptor: int) -> None:
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     with uncollected():
         import uvicorn
-        from prefect.server.api.server import create_app
+        from prefect.server.api import server
+
+    server.API_ROUTERS = tuple(sorted(server.API_ROUTERS, key=lambda router: router.prefix not in _ASKED))
     with uncollected():  # again: Prefect has all collected that is not frozen, whatever is disabled
-        app = create_app(final=True, webserver_only=True)
+        app = server.create_app(final=True, webserver_only=True)
     config = uvicorn.Config(
         app,
         log_level="warning",
