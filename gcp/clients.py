@@ -155,7 +155,7 @@ def connect(environment: Mapping[str, str] = os.environ) -> Clients:
 
 
 def load() -> None:
-    """Import what a build's clients are, while something else is waited for anyway; each is imported once it is used."""
+    """Import what the clients of a build need, while it waits for something else anyway."""
     for client in ("Images", "Instances", "Disks", "MachineTypes", "ZoneOperations", "GlobalOperations"):
         getattr(compute_v1, f"{client}Client")
     importlib.import_module("cos_customizer.gcp.storage_client")

@@ -29,15 +29,19 @@ import itertools, signal
 import cos_customizer
 from google.cloud.compute_v1.types import compute
 class Interruption(BaseException): pass
-def interrupt(number, frame): raise Interruption
+armed = False
+def interrupt(number, frame):
+    if armed: raise Interruption
 signal.signal(signal.SIGALRM, interrupt)
 times = 0
 for name, tenths in zip(compute.__all__, itertools.cycle(range(1, 8))):
-    signal.setitimer(signal.ITIMER_REAL, tenths / 10_000)
     try:
+        armed = True
+        signal.setitimer(signal.ITIMER_REAL, tenths / 10_000)
         getattr(compute, name)
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        armed = False
     except Interruption:
+        armed = False
         times += 1
 assert times > 20, times
 print(json.dumps(summary(compute)))
