@@ -315,7 +315,8 @@ def serve(descriptor: int) -> None:
         import uvicorn
         from prefect.server.api import server
 
-    server.API_ROUTERS = tuple(sorted(server.API_ROUTERS, key=lambda router: router.prefix not in _ASKED))
+    routers = sorted(server.API_ROUTERS, key=lambda router: router.prefix not in _ASKED)
+    vars(server)["API_ROUTERS"] = tuple(routers)
     with uncollected():  # again: Prefect has all collected that is not frozen, whatever is disabled
         app = server.create_app(final=True, webserver_only=True)
     config = uvicorn.Config(

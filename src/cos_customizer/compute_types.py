@@ -56,7 +56,7 @@ class LazyTypes:
 
     def _is_as_known(self) -> bool:
         """Whether these are messages of proto-plus, derived from nothing else, and that library is as we know it."""
-        import proto
+        import proto  # type: ignore[import-untyped]
         from proto import _file_info
 
         names = vars(self._module)
