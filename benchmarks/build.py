@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from benchmarks.bench import Cloud, Figure
 
 VM_SECONDS = 3.0
-CPU_LIMIT = 4.5
+CPU_LIMIT = 4.2
 """Times of the CPU that one `import prefect.context` takes: both processes of a build import it, and more."""
 _NONCE = {"nonce": {"metadata": "user-data", "pattern": r"(?m)^\s*nonce=(\w+)"}}
 

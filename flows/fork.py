@@ -31,6 +31,7 @@ class Fork:
         environment: all of its variables.
         directory: where it works.
         log: what it prints goes there.
+        keep: the one descriptor that it has open besides; locks that go with others are this process's alone.
 
     Attributes:
         pid: of its process, which leads a session of its own.
@@ -40,7 +41,9 @@ class Fork:
         OSError: there is no process to be had.
     """
 
-    def __init__(self, run: Callable[[], None], environment: dict[str, str], directory: Path, log: BinaryIO) -> None:
+    def __init__(
+        self, run: Callable[[], None], environment: dict[str, str], directory: Path, log: BinaryIO, keep: int
+    ) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         gc.freeze()  # what no collection of the fork's touches, both have once
@@ -52,7 +55,7 @@ class Fork:
             os.close(writing)
             raise
         if self.pid == 0:
-            _be_the_fork(run, environment, directory, (reading, writing, log.fileno()))
+            _be_the_fork(run, environment, directory, (reading, log.fileno(), keep))
         os.close(reading)
         self.stdin: BinaryIO | None = os.fdopen(writing, "wb", buffering=0)
         self._code: int | None = None
@@ -96,11 +99,14 @@ def _be_the_fork(
     try:
         for number in SIGNALS:
             signal.signal(number, signal.SIG_DFL)
-        reading, writing, log = files
+        reading, log, keep = files
         os.setsid()
-        os.close(writing)
         for theirs, ours in ((reading, 0), (log, 1), (log, 2)):
             os.dup2(theirs, ours)
+        for number in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
+            if number > 2 and number != keep:
+                with contextlib.suppress(OSError):
+                    os.close(number)
         sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, closefd=False) for number in (1, 2))
         os.chdir(directory)
         os.environ.clear()

@@ -224,7 +224,7 @@ class LocalServer:
         descriptor = listener.fileno()
         with (self._home / "server.log").open("wb") as log:
             if fork and _import_what_both_need() and may_fork():
-                self._process = Fork(partial(_serve_as_fork, descriptor), environment, self._home, log)
+                self._process = Fork(partial(_serve_as_fork, descriptor), environment, self._home, log, descriptor)
                 return
             self._process = subprocess.Popen(
                 [sys.executable, "-c", f"from cos_customizer.flows.local_server import serve; serve({descriptor})"],

@@ -19,7 +19,8 @@ signal.signal(signal.SIGTERM, lambda number, frame: None)
 print("said before, and once", end=" ")
 def forked(run, **environment):
     with open("log", "ab") as log:
-        return Fork(run, environment, pathlib.Path("place"), log)
+        return Fork(run, environment, pathlib.Path("place"), log, kept)
+kept = os.open("place", os.O_RDONLY)
 """
 CASES = {
     "it works in its place, with its variables, and ends": """
@@ -57,6 +58,26 @@ said before, and once waits
 -9 -9
 the process before it has ended
 --
+""",
+    "it has nothing open but what it is to keep: so a lock ends with the process before it": """
+import fcntl
+lock = os.open("lock", os.O_RDWR | os.O_CREAT)
+fcntl.flock(lock, fcntl.LOCK_EX)
+def run():
+    print([number for number in range(3, 100) if os.path.exists(f"/proc/self/fd/{number}")] == [kept])
+    sys.stdin.read()
+fork = forked(run)
+os.close(lock)
+while not pathlib.Path("log").read_text():  # it is about to close
+    time.sleep(0.01)
+fcntl.flock(os.open("lock", os.O_RDWR), fcntl.LOCK_EX | fcntl.LOCK_NB)
+fork.stdin.close()
+print(fork.wait())
+--
+said before, and once 0
+the process before it has ended
+--
+True
 """,
     "it hears that it is to go": """
 fork = forked(lambda: print(sys.stdin.read() or "nothing more"))
