@@ -55,15 +55,12 @@ class LazyTypes:
         names.update(__getattr__=self.get, __dir__=lambda: sorted({*names, *self._bodies}))
 
     def _is_as_known(self) -> bool:
-        """Whether these are messages of proto-plus, derived from nothing else, and that library is as we know it."""
+        """Whether these are messages of proto-plus, derived from nothing else, and listed where that library looks."""
         import proto  # type: ignore[import-untyped]
-        from proto import _file_info
 
         names = vars(self._module)
         return (
-            hasattr(_file_info, "_FileInfo")
-            and isinstance(getattr(_file_info._FileInfo, "registry", None), dict)  # noqa: SLF001
-            and hasattr(names.get("__protobuf__"), "_replace")
+            hasattr(names.get("__protobuf__"), "_replace")
             and set(names["__protobuf__"].manifest) == set(self._bodies)
             and all(bases == (proto.Message,) and not keywords for _, bases, keywords in self._bodies.values())
         )
