@@ -50,11 +50,13 @@ class Ran:
 
     Attributes:
         seconds: wall clock.
+        cpu: seconds of CPU, its children's included.
         peak_mib: the most memory it held at a time (resident, without its children).
         err: its standard error.
     """
 
     seconds: float
+    cpu: float
     peak_mib: float
     err: str
 
@@ -119,7 +121,7 @@ def run(command: Sequence[str], environment: dict[str, str], directory: Path) ->
         text = err.read()
     if process.returncode:
         raise RuntimeError(f"{shlex.join(command)} exited with {process.returncode}:\n{text}")
-    return Ran(seconds, usage.ru_maxrss / 1024, text)
+    return Ran(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, text)
 
 
 def request(method: str, url: str, body: object = None) -> dict[str, Any]:

@@ -1,11 +1,14 @@
-"""How long a build takes beyond its VM, and how many calls it makes."""
+"""How long a build takes beyond its VM, what CPU and memory it costs, and how many calls it makes."""
 
 import statistics
+import sys
 from collections.abc import Iterator
 
 from benchmarks.bench import Cloud, Figure
 
 VM_SECONDS = 3.0
+CPU_LIMIT = 4.2
+"""Times of the CPU that one `import prefect.context` takes: both processes of a build import it, and more."""
 _NONCE = {"nonce": {"metadata": "user-data", "pattern": r"(?m)^\s*nonce=(\w+)"}}
 
 
@@ -31,13 +34,18 @@ def measure(cloud: Cloud) -> Iterator[Figure]:
     cloud.ask("POST", "scripts", vm_script(VM_SECONDS))
     cloud.steps()
     cold = cloud.finish("cold").seconds
-    warm, calls = [], []
+    warm, prefect, calls = [], [], []
     for number in range(3):
         cloud.steps()
         cloud.ask("DELETE", "calls")
-        warm.append(cloud.finish(f"warm-{number}").seconds)
+        warm.append(cloud.finish(f"warm-{number}"))
+        prefect.append(cloud.run(sys.executable, "-c", "import prefect.context").cpu)
         calls.append(cloud.ask("GET", "calls")["count"])
     name = f"finish-image-build, VM of {VM_SECONDS:g} s"
     yield Figure(f"{name}, empty home", cold, None, "s")
-    yield Figure(f"{name}, warm", statistics.median(warm), 14, "s")
+    yield Figure(f"{name}, warm", statistics.median(each.seconds for each in warm), 14, "s")
+    cpu = statistics.median(each.cpu for each in warm)
+    yield Figure(f"{name}, CPU with its Prefect server", cpu, None, "s")
+    yield Figure(f"{name}, CPU in times of import prefect", cpu / statistics.median(prefect), CPU_LIMIT, "x")
+    yield Figure(f"{name}, memory", max(each.peak_mib for each in warm), 200, "MiB")
     yield Figure(f"{name}, calls to Google", max(calls), 40, "")

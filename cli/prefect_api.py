@@ -37,8 +37,8 @@ def prefect_at_hand(load: Callable[[], Flow], end: float = math.inf) -> Iterator
     Raises:
         CustomizerError: the API does not answer, or fails while the flow runs; endpoints or credentials are wrong.
     """
-    own_server = _start_server()
     with uncollected(), settings_checked():
+        own_server = _start_server()
         flow = load()
         from cos_customizer.gcp.clients import connect
 
@@ -61,7 +61,7 @@ def _start_server() -> local_server.LocalServer | None:
 
     server = local_server.LocalServer()
     atexit.register(server.stop)  # before Prefect registers its own exit hooks, so that they run first
-    server.start()
+    server.start(fork=True)
     return server
 
 

@@ -135,7 +135,9 @@ def _as_exit(error: BaseException) -> BaseException:
 
 def _load_flow() -> "Callable[[BuildSpec], BuildResult]":
     from cos_customizer.flows.build_image import build_image
+    from cos_customizer.gcp import clients
 
+    clients.load()
     return build_image
 
 

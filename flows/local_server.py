@@ -1,8 +1,9 @@
 """A Prefect server of a build's own, for where no API is configured: up beside the imports, gone at the end.
 
-Prefect is not imported here, so that the server can be started and its address be set before anything imports it. Each
-server has a home directory of its own, filled from a migrated database where there is one: migrating takes most of a
-cold start, and two builds on one cold home get in each other's way.
+Prefect is not imported here before the server's address is set. What a command then imports first, its server imports,
+too: so a command that has no threads imports it once, and its server is a fork of it. Each server has a home directory
+of its own, filled from a migrated database where there is one: migrating takes most of a cold start, and two builds on
+one cold home get in each other's way.
 """
 
 import contextlib
@@ -19,6 +20,7 @@ import threading
 import time
 import tomllib
 import zlib
+from functools import partial
 from http.client import HTTPConnection, HTTPException
 from importlib.metadata import version
 from pathlib import Path
@@ -26,6 +28,7 @@ from types import TracebackType
 
 from cos_customizer.customizer import deadline
 from cos_customizer.customizer.errors import CustomizerError, UsageError
+from cos_customizer.flows.fork import Fork, may_fork
 from cos_customizer.quick_imports import uncollected
 
 TEMPLATE_VARIABLE = "COS_CUSTOMIZER_PREFECT_TEMPLATE"
@@ -47,6 +50,8 @@ _SERVICES = (
     "TASK_RUN_RECORDER",
     "TRIGGERS",
 )
+_ASKED = ("/flows", "/flow_runs", "/admin", "/events")
+"""Where a build's requests go. FastAPI prepares the routes of one router after the other until it finds a request's."""
 _throw_away: set[str] = set()
 """Addresses of this process's own servers."""
 _STOP_PATIENCE = 5.0
@@ -127,7 +132,7 @@ class LocalServer:
     """
 
     def __init__(self) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | Fork | None = None
         self._home: Path | None = None
         self._port = 0
         self._cold = False
@@ -153,11 +158,15 @@ class LocalServer:
         """The address of its API."""
         return f"http://127.0.0.1:{self._port}/api"
 
-    def start(self) -> None:
+    def start(self, *, fork: bool = False) -> None:
         """Start the server and point this process's Prefect settings at it; returns before it answers.
 
         Connections that are made before it answers wait. Call it before Prefect is imported, and register `stop` with
         `atexit` before that too: Prefect's own exit hooks talk to the server, so it has to go last.
+
+        Args:
+            fork: import Prefect here, and let the server be a fork of this process, which has half as much to import
+                then. If this process has threads, or Prefect, the server is a program of its own all the same.
 
         Raises:
             CustomizerError: there is no room for its home directory, or no process to be had.
@@ -172,7 +181,7 @@ class LocalServer:
                 self._port = listener.getsockname()[1]
                 self._set_environment()
                 _throw_away.add(self.url)
-                self._spawn(listener)
+                self._spawn(listener, fork)
         except OSError as error:
             self.stop()
             raise CustomizerError(
@@ -190,13 +199,15 @@ class LocalServer:
             PREFECT_API_AUTH_STRING=self._credential,  # parameters of runs hold values that are nobody else's business
             PREFECT_LOGGING_SETTINGS_PATH=str(_LOGGING),
             PREFECT_LOGGING_TO_API_ENABLED="false",  # nobody can read it there
+            PREFECT_CLIENT_CSRF_SUPPORT_ENABLED="false",  # the server's is off, and it is of the client's version
+            PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED="false",
             PREFECT_SERVER_ANALYTICS_ENABLED="false",
             DO_NOT_TRACK="1",
         )
         loopback = ",".join(filter(None, (os.environ.get("no_proxy") or os.environ.get("NO_PROXY"), "127.0.0.1")))
         os.environ.update(no_proxy=loopback, NO_PROXY=loopback)
 
-    def _spawn(self, listener: socket.socket) -> None:
+    def _spawn(self, listener: socket.socket, fork: bool) -> None:
         assert self._home is not None
         settings = {
             "PREFECT_SERVER_DATABASE_MIGRATE_ON_START": str(self._cold),
@@ -210,16 +221,19 @@ class LocalServer:
         }
         environment = {**os.environ, **settings}
         del environment["PREFECT_LOGGING_SETTINGS_PATH"]
-        code = f"from cos_customizer.flows.local_server import serve; serve({listener.fileno()})"
+        descriptor = listener.fileno()
         with (self._home / "server.log").open("wb") as log:
+            if fork and _import_what_both_need() and may_fork():
+                self._process = Fork(partial(_serve_as_fork, descriptor), environment, self._home, log, descriptor)
+                return
             self._process = subprocess.Popen(
-                [sys.executable, "-c", code],
+                [sys.executable, "-c", f"from cos_customizer.flows.local_server import serve; serve({descriptor})"],
                 env=environment,
                 cwd=self._home,
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                pass_fds=[listener.fileno()],
+                pass_fds=[descriptor],
                 start_new_session=True,
             )
 
@@ -299,9 +313,12 @@ def serve(descriptor: int) -> None:
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     with uncollected():
         import uvicorn
-        from prefect.server.api.server import create_app
+        from prefect.server.api import server
 
-        app = create_app(final=True, webserver_only=True)
+    routers = sorted(server.API_ROUTERS, key=lambda router: router.prefix not in _ASKED)
+    vars(server)["API_ROUTERS"] = tuple(routers)
+    with uncollected():  # again: Prefect has all collected that is not frozen, whatever is disabled
+        app = server.create_app(final=True, webserver_only=True)
     config = uvicorn.Config(
         app,
         log_level="warning",
@@ -310,6 +327,30 @@ def serve(descriptor: int) -> None:
         timeout_keep_alive=24 * 3600,  # a build is silent for long, and its client keeps connections
     )
     uvicorn.Server(config).run(sockets=[socket.socket(fileno=descriptor)])
+
+
+def _import_what_both_need() -> bool:
+    """Import what a build and its server have in common, unless Prefect is there already, with settings of its own.
+
+    Returns:
+        Whether it has done so.
+    """
+    if "prefect" in sys.modules or not may_fork():
+        return False
+    with uncollected():
+        import fastapi.encoders  # noqa: F401
+        import prefect.context  # noqa: F401
+    return True
+
+
+def _serve_as_fork(descriptor: int) -> None:
+    """`serve`, where Prefect has been imported with other settings and another logging."""
+    from prefect.context import refresh_global_settings_context
+    from prefect.logging.configuration import PROCESS_LOGGING_CONFIG
+
+    PROCESS_LOGGING_CONFIG.clear()
+    refresh_global_settings_context()
+    serve(descriptor)
 
 
 def _leave_with_parent() -> None:

@@ -1,5 +1,6 @@
 """The one place that builds Google clients: credentials, and nothing else. Where they lead is in `endpoints`."""
 
+import importlib
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,7 +19,6 @@ from requests.adapters import HTTPAdapter
 from cos_customizer.customizer.errors import CustomizerError
 from cos_customizer.gcp.call_counts import counts
 from cos_customizer.gcp.endpoints import Endpoints, look_for_local, pass_by_proxies
-from cos_customizer.gcp.storage_client import storage_client
 
 T = TypeVar("T")
 
@@ -58,58 +58,60 @@ class Clients:
                 session.mount(scheme, self.adapter)
 
     @cached_property
-    def images(self) -> compute_v1.ImagesClient:
+    def images(self) -> "compute_v1.ImagesClient":
         """Images."""
         return self._compute(compute_v1.ImagesClient)
 
     @cached_property
-    def instances(self) -> compute_v1.InstancesClient:
+    def instances(self) -> "compute_v1.InstancesClient":
         """Instances and their serial ports."""
         return self._compute(compute_v1.InstancesClient)
 
     @cached_property
-    def disks(self) -> compute_v1.DisksClient:
+    def disks(self) -> "compute_v1.DisksClient":
         """Disks."""
         return self._compute(compute_v1.DisksClient)
 
     @cached_property
-    def instance_templates(self) -> compute_v1.InstanceTemplatesClient:
+    def instance_templates(self) -> "compute_v1.InstanceTemplatesClient":
         """Instance templates."""
         return self._compute(compute_v1.InstanceTemplatesClient)
 
     @cached_property
-    def projects(self) -> compute_v1.ProjectsClient:
+    def projects(self) -> "compute_v1.ProjectsClient":
         """Projects: which id a number stands for."""
         return self._compute(compute_v1.ProjectsClient)
 
     @cached_property
-    def accelerator_types(self) -> compute_v1.AcceleratorTypesClient:
+    def accelerator_types(self) -> "compute_v1.AcceleratorTypesClient":
         """Which zone has which GPUs."""
         return self._compute(compute_v1.AcceleratorTypesClient)
 
     @cached_property
-    def machine_types(self) -> compute_v1.MachineTypesClient:
+    def machine_types(self) -> "compute_v1.MachineTypesClient":
         """Which zone has which machine types."""
         return self._compute(compute_v1.MachineTypesClient)
 
     @cached_property
-    def zones(self) -> compute_v1.ZonesClient:
+    def zones(self) -> "compute_v1.ZonesClient":
         """Which zones there are."""
         return self._compute(compute_v1.ZonesClient)
 
     @cached_property
-    def zone_operations(self) -> compute_v1.ZoneOperationsClient:
+    def zone_operations(self) -> "compute_v1.ZoneOperationsClient":
         """Operations on zonal resources."""
         return self._compute(compute_v1.ZoneOperationsClient)
 
     @cached_property
-    def global_operations(self) -> compute_v1.GlobalOperationsClient:
+    def global_operations(self) -> "compute_v1.GlobalOperationsClient":
         """Operations on images."""
         return self._compute(compute_v1.GlobalOperationsClient)
 
     @cached_property
     def storage(self) -> Any:
-        """Cloud Storage."""
+        """Cloud Storage, imported here because the first step of a build can do without."""
+        from cos_customizer.gcp.storage_client import storage_client
+
         client = storage_client(self.credentials, self.endpoints.storage)
         self._carry(client._http)  # noqa: SLF001 - as above
         return client
@@ -153,6 +155,13 @@ def connect(environment: Mapping[str, str] = os.environ) -> Clients:
             "an account: `cos-customizer emulator start`.",
         ) from error
     return Clients(endpoints, credentials)
+
+
+def load() -> None:
+    """Import what the clients of a build need, while it waits for something else anyway."""
+    for client in ("Images", "Instances", "Disks", "MachineTypes", "ZoneOperations", "GlobalOperations"):
+        getattr(compute_v1, f"{client}Client")
+    importlib.import_module("cos_customizer.gcp.storage_client")
 
 
 _in_use: ContextVar[Clients | None] = ContextVar("clients", default=None)

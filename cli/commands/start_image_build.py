@@ -76,12 +76,13 @@ def start_image_build(ctx: click.Context, /, **values: Any) -> int:
 
         from cos_customizer.gcp.clients import connect
         from cos_customizer.gcp.images import resolve_source
-        from cos_customizer.gcp.scratch import check_bucket
 
         clients = connect()
         image = resolve_source(clients, source)
         bucket = spec["scratch"]["bucket"]
         if not bucket.endswith(_MADE_LATER):
+            from cos_customizer.gcp.scratch import check_bucket
+
             check_bucket(clients, bucket)
         spec["source"] = {"project": image.project, "name": image.name, "architecture": image.architecture}
         spec["context"] = {"sha256": archive.sha256}

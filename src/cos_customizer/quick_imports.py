@@ -2,17 +2,20 @@
 
 import gc
 import importlib
+import importlib.util
 import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.abc import Loader, MetaPathFinder
+from importlib.abc import Loader, MetaPathFinder, SourceLoader
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 _COMPUTE = "google.cloud.compute_v1"
+_TYPES = f"{_COMPUTE}.types"
+_COMPUTE_TYPES = f"{_TYPES}.compute"
 _SERVICE = re.compile(r"^from \.services\.(\w+) import (\w+)", re.MULTILINE)
 
 
@@ -34,38 +37,64 @@ def uncollected() -> Iterator[None]:
 
 
 class _ComputeLoader(Loader):
-    """Loads Compute Engine's package without its hundred services. Each name is there, once it is asked for.
+    """Loads a package of Compute Engine's library without what it imports. Each name is there, once it is asked for.
 
     Args:
         whole: loads all of it.
-        services: module of each client, by the client's name; everything else is a type.
+        places: module of each name, relative to the package, where it is not the one of all others.
+        others: that one.
     """
 
-    def __init__(self, whole: Loader, services: dict[str, str]) -> None:
+    def __init__(self, whole: Loader, places: dict[str, str], others: str) -> None:
         self._whole = whole
-        self._services = services
+        self._places = places
+        self._others = others
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         return self._whole.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
+        package = module.__name__
+
         def whole() -> ModuleType:
-            del module.__dict__["__getattr__"], module.__dict__["__dir__"]
-            self._whole.exec_module(module)
+            if "__getattr__" in vars(module):
+                del module.__dict__["__getattr__"], module.__dict__["__dir__"]
+                self._whole.exec_module(module)
             return module
 
         def look_up(name: str) -> Any:
             if name in ("__all__", "__version__"):
                 return getattr(whole(), name)
-            place = f"services.{self._services[name]}" if name in self._services else "types"
+            place = self._places.get(name, self._others)
             try:
-                found = getattr(importlib.import_module(f"{_COMPUTE}.{place}"), name)
+                found = getattr(importlib.import_module(f".{place}", package), name)
             except AttributeError:
-                raise AttributeError(f"module {_COMPUTE!r} has no attribute {name!r}") from None
+                if name.startswith("__") or importlib.util.find_spec(f"{package}.{name}") is None:
+                    raise AttributeError(f"module {package!r} has no attribute {name!r}") from None
+                found = importlib.import_module(f".{name}", package)
             setattr(module, name, found)
             return found
 
         module.__dict__.update(__getattr__=look_up, __dir__=lambda: dir(whole()))
+
+
+class _TypesLoader(Loader):
+    """Loads the module of Compute Engine's types without the types."""
+
+    def __init__(self, whole: SourceLoader) -> None:
+        self._whole = whole
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self._whole.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        code = self._whole.get_code(module.__name__)
+        if code is None:
+            self._whole.exec_module(module)
+            return
+        from cos_customizer.compute_types import LazyTypes
+
+        LazyTypes(module, code).load()
 
 
 class _ComputeFinder(MetaPathFinder):
@@ -75,12 +104,20 @@ class _ComputeFinder(MetaPathFinder):
         path: Sequence[str] | None,
         target: ModuleType | None = None,
     ) -> ModuleSpec | None:
-        spec = PathFinder.find_spec(fullname, path, target) if fullname == _COMPUTE else None
-        if spec is None or spec.loader is None or spec.origin is None:
+        if fullname not in (_COMPUTE, _TYPES, _COMPUTE_TYPES):
             return None
-        services = {client: module for module, client in _SERVICE.findall(Path(spec.origin).read_text("utf-8"))}
-        if services:
-            spec.loader = _ComputeLoader(spec.loader, services)
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec is None or spec.origin is None or not isinstance(spec.loader, SourceLoader):
+            return None
+        if fullname == _COMPUTE_TYPES:
+            spec.loader = _TypesLoader(spec.loader)
+        elif fullname == _TYPES:
+            spec.loader = _ComputeLoader(spec.loader, {}, "compute")
+        else:
+            found = _SERVICE.findall(Path(spec.origin).read_text("utf-8"))
+            places = {client: f"services.{module}" for module, client in found}
+            if places:
+                spec.loader = _ComputeLoader(spec.loader, places, "types")
         return spec
 
 

@@ -167,14 +167,22 @@ def refused(url: str) -> bool:
 
 
 FLOW = """
-import atexit, sys, time
+import atexit, sys, time, urllib.request
+from cos_customizer.flows.fork import Fork
 from cos_customizer.flows.local_server import LocalServer
 server = LocalServer()
 atexit.register(server.stop)
-server.start()
+server.start(fork=True)
 from prefect import flow, task
 from prefect.runtime import flow_run
 server.wait()
+assert isinstance(server._process, Fork)
+try:
+    urllib.request.urlopen(f"{server.url}/admin/settings")
+except urllib.error.HTTPError as error:
+    assert error.code == 401  # so it has the settings of a server, and not those of this process
+else:
+    raise AssertionError
 
 @task
 def double(number): return 2 * number
