@@ -1,13 +1,13 @@
 """Keeping image families fresh and clean, as tasks: planning rebuilds, expiring images, sweeping up after builds."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 
 from cos_customizer.customizer.families.image_expiry import Retention
 from cos_customizer.customizer.families.removal import Removal
 from cos_customizer.customizer.spec.model import BuildSpec
-from cos_customizer.gcp import image_expiry, rebuild, sweep
+from cos_customizer.gcp import image_expiry, rebuild, sources, sweep
 from cos_customizer.gcp.clients import clients
 from cos_customizer.gcp.rebuild import RebuildPlan
 from cos_customizer.tasks.operation import operation
@@ -48,3 +48,9 @@ def plan_sweep(scope: sweep.SweepScope, now: float) -> list[sweep.Decision]:
 def delete_leftovers(project: str, decided: list[sweep.Decision], now: float) -> list[Removal]:
     """Delete what is to be deleted; see `gcp.sweep.apply`."""
     return sweep.apply(clients(), project, decided, now)
+
+
+@operation("look at the sources of recipes")
+def look_at_sources(files: Sequence[str], before: Mapping[str, str]) -> sources.Looks:
+    """Look for new source images; see `gcp.sources.look_at_sources`."""
+    return sources.look_at_sources(clients(), files, before)
