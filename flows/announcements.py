@@ -5,23 +5,28 @@ and a server that is away is no failure. A server of the build's own, which nobo
 """
 
 import logging
+from collections.abc import Sequence
 from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 
 from prefect.assets import Asset, AssetProperties
+from prefect.client.orchestration import get_client
 from prefect.context import AssetContext
-from prefect.events import emit_event
+from prefect.events import Event, RelatedResource, Resource, emit_event
+from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Completed, Failed
 from pydantic import ValidationError
 
+from cos_customizer.customizer.reporting import events
 from cos_customizer.customizer.reporting.announcements import Announcement, ImageFailed, ImageReleased, family_key
-from cos_customizer.customizer.reporting.events import Event
 from cos_customizer.flows import local_server
 
 _BY = "cos-customizer"
+_PATIENCE = 5.0
+"""Seconds for an answer to who waits for one."""
 _LOGGER = logging.getLogger("cos_customizer")
 
 
-def announce(event: Event) -> None:
+def announce(event: events.Event) -> None:
     """Send an announcement to Prefect's event feed. A listener; Prefect adds the flow run that it is called in.
 
     Args:
@@ -35,6 +40,30 @@ def announce(event: Event) -> None:
             _materialize(event)
     except Exception as error:  # Prefect's trouble, not the build's
         _LOGGER.warning("no event %s in Prefect's feed: %s", event.event, error)
+
+
+def send(told: Sequence[Announcement]) -> None:
+    """Send announcements outside of a flow run, and see that the server takes them.
+
+    Args:
+        told: What has happened.
+
+    Raises:
+        Exception: it does not, within seconds.
+    """
+    feed = [
+        Event(
+            event=event.event,
+            resource=Resource(event.resource),
+            related=[RelatedResource(each) for each in event.related],
+            payload=event.payload,
+            id=id_of(event),
+        ).model_dump(mode="json")
+        for event in told
+    ]
+    settings = {PREFECT_CLIENT_MAX_RETRIES: 0, PREFECT_API_REQUEST_TIMEOUT: _PATIENCE}
+    with temporary_settings(settings), get_client(sync_client=True) as client:
+        client.request("POST", "/events", json=feed).raise_for_status()
 
 
 def id_of(event: Announcement) -> UUID:

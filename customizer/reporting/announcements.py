@@ -70,7 +70,7 @@ class Announcement:
     """Something that has become of an image or a family, for others to act on. Its attributes are the payload.
 
     Attributes:
-        project: of the image and its family.
+        project: its project.
     """
 
     event: ClassVar[str]
@@ -203,7 +203,7 @@ class ImageFailed(_OfImage):
         hint: what to do about it; may be empty.
         image_id: numeric id of an image of that name that is there all the same; empty if there is none.
         upstream: keys of what it would be made of, as far as that is known.
-        serial_log: gs:// URL of the builder VM's serial log, if it was stored.
+        serial_log: where the VM's serial log is, as a gs:// URL, if it was stored.
     """
 
     event: ClassVar = "cos-customizer.image.failed"

@@ -365,9 +365,7 @@ def test_automations_tell_of_a_failed_build_sweep_after_a_crash_and_rebuild_for_
     CustomWebhookNotificationBlock(name="image-builds", url=hook, json_data=body).save("image-builds")
     for file in (ROOT / "automations").glob("*.yaml"):
         text = file.read_text().replace("slack-webhook/", "custom-webhook/")
-        (tmp_path / file.name).write_text(
-            text.replace("within: 600", "within: 10")
-        )  # no test waits for long
+        (tmp_path / file.name).write_text(text.replace("within: 600", "within: 10"))  # no test waits for long
     applied = apply_automations([f"{tmp_path}/*.yaml"])
     assert {each.outcome for each in applied} == {"created"}, applied
     assert {each.outcome for each in apply_automations([f"{tmp_path}/*.yaml"])} == {"unchanged"}

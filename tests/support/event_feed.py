@@ -1,11 +1,17 @@
-"""What this process sends to Prefect's event feed, as it is sent."""
+"""What is sent to Prefect's event feed: by this process, as it is sent, and by others, as it arrives."""
 
+import asyncio
+import contextvars
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from queue import Queue
 
-from prefect.events.clients import AssertingPassthroughEventsClient
+from prefect.events.clients import AssertingPassthroughEventsClient, get_events_subscriber
+from prefect.events.filters import EventFilter, EventNameFilter
 from prefect.events.schemas.events import Event
 from prefect.events.worker import EventsWorker
+from support.waiting import PATIENCE
 
 OURS = ("cos-customizer.", "prefect.asset.")
 
@@ -47,3 +53,34 @@ def fed() -> Iterator[Feed]:
 def related(event: Event) -> dict[str, str]:
     """Ids of related resources by their roles; the last of each role."""
     return {resource.role: resource.id for resource in event.related}
+
+
+@contextmanager
+def arriving(prefix: str = OURS[0]) -> Iterator["Queue[Event]"]:
+    """What arrives at the configured server from whatever process, as soon as it does; nothing of what was before."""
+    arrived: Queue[Event] = Queue()
+    ready, context = threading.Event(), contextvars.copy_context()
+
+    async def take() -> None:
+        wanted = EventFilter(event=EventNameFilter(prefix=[prefix]))
+        async with get_events_subscriber(filter=wanted) as subscriber:
+            ready.set()
+            async for event in subscriber:
+                arrived.put(event)
+
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(take())
+
+    def run() -> None:
+        with suppress(asyncio.CancelledError):
+            loop.run_until_complete(task)
+        loop.close()
+
+    thread = threading.Thread(target=context.run, args=(run,))
+    thread.start()
+    try:
+        assert ready.wait(PATIENCE)
+        yield arrived
+    finally:
+        loop.call_soon_threadsafe(task.cancel)
+        thread.join()
