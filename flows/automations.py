@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import yaml
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.responses import DeploymentResponse
 from prefect.events.schemas.automations import Automation, AutomationCore
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from pydantic import ValidationError
@@ -148,27 +149,38 @@ def _action_with_ids(client: SyncPrefectClient, action: Any) -> Any:
     for key, name in named.items():
         field, look_up, hint = _LOOK_UP[key]
         try:
-            rest[field] = str(look_up(client, str(name)))
+            found = look_up(client, str(name))
         except ObjectNotFound:
             raise NotFoundError(f"there is no {key} {name!r}", hint) from None
+        rest[field] = str(found.id)
+        if key == "deployment" and rest.get("type") == "run-deployment":
+            _check_parameters(name, found, rest.get("parameters"))
     return rest
+
+
+def _check_parameters(name: str, deployment: DeploymentResponse, given: Any) -> None:
+    """Find out now what would fail each time that the automation acts, which nobody sees but in the event feed."""
+    needed = (deployment.parameter_openapi_schema or {}).get("required", [])
+    if missing := [each for each in needed if each not in {**deployment.parameters, **(given or {})}]:
+        hint = "parameters of the deployment, or of this action, give it."
+        raise UsageError(f"the deployment {name!r} needs {', '.join(missing)}", hint)
 
 
 def _deployment(client: SyncPrefectClient, name: str) -> Any:
     if not all(name.partition("/")):
         raise UsageError(f"{name!r} is no deployment's name", "write it as FLOW/NAME.")
-    return client.read_deployment_by_name(name).id
+    return client.read_deployment_by_name(name)
 
 
 def _block(client: SyncPrefectClient, name: str) -> Any:
     kind, _, block = name.partition("/")
     if not (kind and block):
         raise UsageError(f"{name!r} is no block's name", "write it as TYPE/NAME: slack-webhook/image-builds.")
-    return client.read_block_document_by_name(block, kind, include_secrets=False).id
+    return client.read_block_document_by_name(block, kind, include_secrets=False)
 
 
 def _work_pool(client: SyncPrefectClient, name: str) -> Any:
-    return client.read_work_pool(name).id
+    return client.read_work_pool(name)
 
 
 _LookUp = tuple[str, Callable[[SyncPrefectClient, str], Any], str]

@@ -85,6 +85,21 @@ def test_what_cannot_be_applied_fails_alone(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.usefixtures("prefect_server")
+def test_a_deployment_that_would_not_run_for_want_of_parameters_is_told_now(tmp_path: Path, name: str) -> None:
+    schema = {"type": "object", "properties": {"project": {"type": "string"}}, "required": ["project"]}
+    with get_client(sync_client=True) as client:
+        flow = client.create_flow_from_name(name.replace(" ", "-"))
+        client.create_deployment(flow, "needy", parameter_openapi_schema=schema)
+    action: dict[str, Any] = {"type": "run-deployment", "deployment": f"{name.replace(' ', '-')}/needy"}
+    file = write(tmp_path / "needy.yaml", automation(name, actions=[action]))
+    ran = run("apply-automations", f"-file={file}")
+    assert ran.code == 1
+    assert "needs project (parameters of the deployment, or of this action, give it.)" in ran.err
+    write(file, automation(name, actions=[action | {"parameters": {"project": "my-project"}}]))
+    assert outcomes(run("apply-automations", f"-file={file}")) == ["created"]
+
+
+@pytest.mark.usefixtures("prefect_server")
 @pytest.mark.parametrize(
     ("content", "why"),
     [("name: [", "cannot read "), ("just text", "holds something else than automations"), ("- trigger: {}", "holds")],
