@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import click
 
 from cos_customizer.customizer.reporting.announcements import Announcement
-from cos_customizer.customizer.reporting.events import Event, listening
 from cos_customizer.flows.local_server import configured_api, quiet_prefect
+
+if TYPE_CHECKING:
+    from cos_customizer.customizer.reporting.events import Event
 
 
 @contextmanager
@@ -17,9 +20,11 @@ def announced() -> Iterator[None]:
     Prefect, which takes seconds to import, is imported if there is something to tell, and a server to tell it to. That
     it does not listen is no failure of what was done.
     """
+    from cos_customizer.customizer.reporting.events import listening
+
     told: list[Announcement] = []
 
-    def take_note(event: Event) -> None:
+    def take_note(event: "Event") -> None:
         if isinstance(event, Announcement):
             told.append(event)
 

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 from prefect import flow
 from prefect.types import MAX_VARIABLE_VALUE_LENGTH
 from prefect.variables import Variable
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from cos_customizer.customizer.errors import CustomizerError
-from cos_customizer.customizer.families.sources import TIME_LIMIT, SourceLook, raise_failures
+from cos_customizer.customizer.families.sources import TIME_LIMIT, SourceLook, check_memory, raise_failures
 from cos_customizer.customizer.reporting.events import Note, listening, publish
 from cos_customizer.customizer.spec.values import NonEmpty, PositiveDuration
 from cos_customizer.flows.announcements import announce
@@ -30,7 +30,7 @@ MEMORY = "cos_customizer_sources"
 @flow(name="watch-sources", flow_run_name="watch sources", persist_result=False)
 def watch_sources(
     recipes: Annotated[list[NonEmpty], Field(min_length=1)],
-    memory: Annotated[str, Field(pattern="^[A-Za-z0-9_-]{1,255}$")] = MEMORY,
+    memory: Annotated[str, AfterValidator(check_memory)] = MEMORY,
     timeout: PositiveDuration = TIME_LIMIT,
 ) -> list[SourceLook]:
     """Announce source images that are new: the event `cos-customizer.source.renewed`, by which automations rebuild.

@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cos_customizer.cli.checks import checked
 from cos_customizer.cli.command import FAMILIES, command
 from cos_customizer.cli.flag import Flag
 from cos_customizer.cli.flag_kinds import ListFlag, SwitchFlag
 from cos_customizer.cli.tables import table
 from cos_customizer.cli.time_limit import timeout_flag, within
 from cos_customizer.customizer.errors import UsageError
-from cos_customizer.customizer.families.sources import TIME_LIMIT, raise_failures
+from cos_customizer.customizer.families.sources import TIME_LIMIT, check_memory, raise_failures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -50,21 +51,21 @@ def watch_sources(recipe: list[str], memory: str | None, dry_run: bool, timeout:
     from cos_customizer.gcp.rebuild import recipe_files
 
     files = recipe_files(recipe)
+    given = {"memory": checked("memory", [memory], check_memory)[0]} if memory else {}
     limit = within(timeout, TIME_LIMIT)
     if dry_run:
         from cos_customizer.gcp.clients import connect
         from cos_customizer.gcp.sources import look_at_sources
 
         with limit:
-            rows = look_at_sources(connect(), files, {}).rows
-        return _show(rows, _COLUMNS[1:])  # without what was seen before there is no outcome
+            looks = look_at_sources(connect(), files, {})
+        return _show(looks.rows, _COLUMNS[1:])  # without what was seen before there is no outcome
     from cos_customizer.cli.prefect_api import prefect_at_hand
     from cos_customizer.cli.progress import show_progress
     from cos_customizer.flows.local_server import configured_api
 
     if configured_api() is None:
         raise UsageError("no Prefect server is configured", "set PREFECT_API_URL: it is who is told, and remembers.")
-    given = {"memory": memory} if memory else {}
     with limit, show_progress(time.monotonic()), prefect_at_hand(_load_flow) as flow:
         rows = flow(list(files), timeout=timeout, **given)
     return _show(rows)

@@ -1,5 +1,6 @@
 """Which source images have been replaced by newer ones since somebody looked. Facts in, decisions out."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -10,6 +11,7 @@ from cos_customizer.customizer.reporting.announcements import SourceRenewed, sou
 if TYPE_CHECKING:
     from cos_customizer.customizer.spec.model import SourceImage
 
+_MEMORY = re.compile("[A-Za-z0-9_-]{1,255}")
 TIME_LIMIT = "15m0s"
 """Go duration that looking takes at most, unless it is given another."""
 
@@ -31,6 +33,17 @@ class SourceLook:
     source: str = ""
     image: str = ""
     why: str = ""
+
+
+def check_memory(name: str) -> str:
+    """The name, if a Prefect variable can have it.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    if not _MEMORY.fullmatch(name):
+        raise ValueError(f"{name!r} is no name of a Prefect variable: letters, digits, - and _, at most 255")
+    return name
 
 
 def in_words(source: "SourceImage") -> str:
