@@ -4,8 +4,8 @@ Identifiers are URIs that serve as keys of Prefect's assets, too
 (https://docs.prefect.io/v3/concepts/assets): `gce://PROJECT/FAMILY`, `gce://PROJECT/global/images/IMAGE`.
 """
 
+import os
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def upstream_keys(spec: "BuildSpec", source_name: str = "") -> tuple[str, ...]:
     """
     context = spec.context.path
     image = [image_key(spec.source.project, source_name)] if source_name else []
-    where = context if context.startswith("gs://") else f"file://{Path(context).absolute()}"
+    where = context if context.startswith("gs://") else f"file://{os.path.abspath(context)}"  # noqa: PTH100 - pathlib leaves `..`
     return tuple(dict.fromkeys([source_key(spec.source), *image, where]))
 
 

@@ -369,7 +369,9 @@ def test_automations_tell_of_a_failed_build_sweep_after_a_crash_and_rebuild_for_
     for file in (ROOT / "automations").glob("*.yaml"):
         text = file.read_text().replace("slack-webhook/", "custom-webhook/").replace("# parameters", "parameters")
         if file.stem == "zombie-runs":  # no test waits for long, and no other run of this server is in such a hurry
-            text = text.replace("within: 600", "within: 10").replace("prefect.flow-run.*", *resource.values())
+            text = text.replace("within: 600", "within: 10").replace(
+                "prefect.flow-run.*", resource["prefect.resource.id"]
+            )
         if file.stem == "new-source":  # that it is begun is what counts: its builds would be in other tests' way
             text += "  schedule_after: 9000\n"
         (tmp_path / file.name).write_text(text)
@@ -407,7 +409,8 @@ def test_automations_tell_of_a_failed_build_sweep_after_a_crash_and_rebuild_for_
     assert "In my-project, for family failing, stage steps." in notice["text"]
     assert str(failed) in notice["text"]  # the address of the run
 
-    crashed = wait_for(lambda: (run := client.read_flow_run(zombie.id)) and state_of(run) == "CRASHED" and run)
+    crashed = ended(client, zombie.id)
+    assert state_of(crashed) == "CRASHED"
     assert crashed.state is not None
     assert crashed.state.message == "It has not given a sign of life for ten minutes."
     (sweep_run,) = wait_for(lambda: runs_of(client, "sweep/sweep"))
