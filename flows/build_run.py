@@ -8,7 +8,7 @@ from cos_customizer.customizer.names import BuildNames
 from cos_customizer.customizer.reporting.events import listening
 from cos_customizer.customizer.reporting.result import BuildResult
 from cos_customizer.customizer.spec.model import BuildSpec
-from cos_customizer.flows import artifacts, build, hooks
+from cos_customizer.flows import announcements, artifacts, build, hooks
 from cos_customizer.flows.cloud_logging import logged
 from cos_customizer.flows.output_limit import one_at_a_time
 from cos_customizer.flows.parameters import run_name
@@ -49,7 +49,7 @@ def build_in_run(spec: BuildSpec) -> BuildResult:
     Raises:
         CustomizerError: see `build_image`.
     """
-    with listening(write_to_run_log), in_order():
+    with listening(write_to_run_log), listening(announcements.announce), in_order():
         artifacts.tag_run(spec)
         with one_at_a_time(spec):
             record = Record(spec, BuildNames.of(str(flow_run.id), int(flow_run.run_count or 1)))

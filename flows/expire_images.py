@@ -9,7 +9,9 @@ from pydantic import Field
 from cos_customizer.customizer import deadline
 from cos_customizer.customizer.families.image_expiry import DEFAULT_KEEP_LAST, Retention
 from cos_customizer.customizer.families.removal import TIME_LIMIT, Removal, raise_failures
+from cos_customizer.customizer.reporting.events import listening
 from cos_customizer.customizer.spec.values import PositiveDuration, Project, ResourceName
+from cos_customizer.flows.announcements import announce
 from cos_customizer.flows.prefect_logs import tidy_logs
 from cos_customizer.flows.run_log import report_removals
 from cos_customizer.flows.time_limit import in_time
@@ -50,7 +52,7 @@ def expire_images(
     """
     retention = Retention(project, image_families, keep_last, include_others, disk_projects)
     now = time.time()
-    with in_time(timeout), in_order():
+    with listening(announce), in_time(timeout), in_order():
         with deadline.before_changes():
             decided = families.plan_expiry(retention, now)
         removals = [removal for _, removal in decided]

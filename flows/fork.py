@@ -103,10 +103,10 @@ def _be_the_fork(
         os.setsid()
         for theirs, ours in ((reading, 0), (log, 1), (log, 2)):
             os.dup2(theirs, ours)
-        for number in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
-            if number > 2 and number != keep:
+        for descriptor in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
+            if descriptor > 2 and descriptor != keep:
                 with contextlib.suppress(OSError):
-                    os.close(number)
+                    os.close(descriptor)
         sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, closefd=False) for number in (1, 2))
         os.chdir(directory)
         os.environ.clear()

@@ -18,6 +18,7 @@ from cos_customizer.customizer.names import (
     BuildNames,
 )
 from cos_customizer.customizer.references import ImageRef
+from cos_customizer.customizer.reporting.announcements import ImageReleased, ImageVerified
 from cos_customizer.customizer.reporting.events import Note, publish
 from cos_customizer.flows.guest_vm import GuestVm
 from cos_customizer.flows.record import Record
@@ -42,6 +43,7 @@ class OutputImage:
         self._undoing = undoing
         self._entry: Entry | None = None
         self._replaces = ""
+        self._passed: tuple[str, ...] = ()
         self.ref = ImageRef(record.spec.output.project, name)
         self.image: ResolvedImage | None = None
 
@@ -92,6 +94,7 @@ class OutputImage:
         if image.family and not (same_recipe and image.family == self._spec.output.family):
             labels = {key: value for key, value in image.labels.items() if key not in TEMPORARY_LABELS}
             self.image = image_tasks.release_image(image, image.family, labels, self._record.build)
+            self._announce_release(self.image, same_recipe)
         elif image.family:
             publish(Note("image", f"{image.path} is in its family by a build that has not ended; releasing it"))
         elif same_recipe:
@@ -210,7 +213,19 @@ class OutputImage:
             what = f"it is kept in no family, labelled {STATE_LABEL}={FAILED}" if kept else "it is deleted"
             message = f"image {image.name} is not released, {what}: {error.message}"
             raise BuildFailedError(message, error.hint, error.output) from error
+        self._passed = ("boot", *vm.labels)
         publish(Note("verified", f"{image.name} boots" + (" and passes" if vm.labels else "")))
+        family, scripts = spec.output.family or "", tuple(vm.labels)
+        publish(
+            ImageVerified(
+                project=image.project,
+                image=image.name,
+                image_id=image.id,
+                family=family,
+                build_id=build.id,
+                scripts=scripts,
+            )
+        )
 
     def _keep_failed(self, image: ResolvedImage) -> bool:
         labels = {**self._labels(), STATE_LABEL: FAILED, BUILD_LABEL: self._record.build.id}
@@ -248,6 +263,32 @@ class OutputImage:
         if family or self._spec.verify.asked_for:
             publish(Note("released", f"{image.name} to family {family}" if family else image.name))
         self._keep()
+        self._announce_release(self.image, is_of_recipe=True)
+
+    def _announce_release(self, image: ResolvedImage, is_of_recipe: bool) -> None:
+        """Tell that an image is there for everybody; what it was made of is known if this recipe has made it."""
+        record, source = self._record, self._record.source
+        assert source
+        made_of: dict[str, Any] = {
+            "verified": self._passed,
+            "source_image": source.name,
+            "source_image_id": source.id,
+            "context_sha256": record.context_sha256,
+            "upstream": record.upstream(),
+        }
+        publish(
+            ImageReleased(
+                project=image.project,
+                image=image.name,
+                image_id=image.id,
+                family=image.family,
+                build_id=record.build.id,
+                adopted=not image.made_by(record.build),
+                disk_size_gb=image.disk_size_gb,
+                archive_size_bytes=image.archive_size_bytes,
+                **(made_of if is_of_recipe else {}),
+            )
+        )
 
     def _labels(self) -> dict[str, str]:
         source = self._record.source

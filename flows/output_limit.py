@@ -16,8 +16,9 @@ from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
 from cos_customizer.customizer import deadline
 from cos_customizer.customizer.durations import human_duration
-from cos_customizer.customizer.errors import BuildTimeoutError
+from cos_customizer.customizer.errors import BuildTimeoutError, in_words
 from cos_customizer.customizer.fields import FieldPath, Message
+from cos_customizer.customizer.reporting.announcements import ImageFailed
 from cos_customizer.customizer.reporting.events import Note, publish
 from cos_customizer.customizer.spec.model import BuildSpec
 from cos_customizer.flows import local_server
@@ -59,7 +60,8 @@ def one_at_a_time(spec: BuildSpec) -> Iterator[None]:
         try:
             _make(name)
             _wait(held, name, spec)
-        except (BuildTimeoutError, deadline.TimeUpError):
+        except (BuildTimeoutError, deadline.TimeUpError) as error:
+            publish(ImageFailed.of(spec, error, in_words(error), outcome="timed-out", stage="waiting"))
             raise
         except Exception as error:  # a server that knows no such limits, or does not let us have one
             publish(Note("family", f"other builds of {family} are not kept waiting: {error}", "warning"))

@@ -14,7 +14,7 @@ from prefect.logging.handlers import PrefectConsoleHandler
 
 from cos_customizer.customizer.errors import CustomizerError
 
-_FLOWS = frozenset({"build-image", "build-recipe", "rebuild-images", "expire-images", "sweep"})
+_FLOWS = frozenset({"build-image", "build-recipe", "rebuild-images", "expire-images", "sweep", "watch-sources"})
 _LOGGERS = ("prefect.flow_runs", "prefect.task_runs", "prefect.engine")
 ASKED_BY = ("PREFECT_LOGGING_LEVEL", "PREFECT_LOGGING_SETTINGS_PATH", "PREFECT__FLOW_RUN_ID")
 """Environment variables of those who want to read logs on their terminal; the last one is that of a worker's run."""

@@ -8,6 +8,7 @@ from cos_customizer.customizer.errors import BuildTimeoutError, in_words
 from cos_customizer.customizer.families.existing import made_by
 from cos_customizer.customizer.fields import FieldPath, Message
 from cos_customizer.customizer.names import BuildNames
+from cos_customizer.customizer.reporting.announcements import ImageFailed, upstream_keys
 from cos_customizer.customizer.reporting.events import BuildEnded, PhaseChange, Stage, publish
 from cos_customizer.customizer.reporting.result import BuildResult, MadeBy, Outcome, Phase, StepResult
 from cos_customizer.customizer.spec.model import BuildSpec
@@ -39,6 +40,7 @@ class Record:
         self.serial_logs: dict[Stage, str] = {}
         self.leftovers: list[str] = []
         self.is_undone = False
+        self.failed_in: Phase | None = None
         self.durations: dict[Phase, float] = {}
 
     @property
@@ -56,6 +58,10 @@ class Record:
         assert self.source
         return made_by(image.provenance, self.source.id, recipe)
 
+    def upstream(self) -> tuple[str, ...]:
+        """Keys of what the image is made of, as far as that is known."""
+        return upstream_keys(self.spec, self.source.name if self.source else "")
+
     @contextmanager
     def phase(self, name: Phase) -> Iterator[None]:
         """Note how long the body takes, and tell that it begins and ends."""
@@ -66,6 +72,8 @@ class Record:
             yield
             succeeded = True
         finally:
+            if not succeeded:
+                self.failed_in = self.failed_in or name  # the innermost, and no later one of the clean-up
             self.durations[name] = round(time.monotonic() - began, 3)
             publish(PhaseChange(name, "succeeded" if succeeded else "failed", self.durations[name]))
 
@@ -139,4 +147,19 @@ class Record:
         outcome: Outcome = "failed" if isinstance(error, Exception) else "interrupted"
         if isinstance(error, BuildTimeoutError):
             outcome = "timed-out"
-        publish(BuildEnded(self.result(outcome, in_words(error)), error))
+        result = self.result(outcome, in_words(error))
+        publish(BuildEnded(result, error))
+        publish(
+            ImageFailed.of(
+                self.spec,
+                error,
+                result.error,
+                image=self.output_name,
+                build_id=self.build.id,
+                outcome=outcome,
+                stage=self.failed_in,
+                image_id=result.image_id,
+                upstream=self.upstream(),
+                serial_log=result.serial_log or result.verification_log,
+            )
+        )

@@ -6,6 +6,8 @@ from dataclasses import replace
 from cos_customizer.customizer.families.image_expiry import FamilyImage, Retention, plan_expiry
 from cos_customizer.customizer.families.removal import Removal
 from cos_customizer.customizer.references import ImageRef
+from cos_customizer.customizer.reporting.announcements import ImageExpired
+from cos_customizer.customizer.reporting.events import publish
 from cos_customizer.gcp import deletion
 from cos_customizer.gcp.clients import Clients
 from cos_customizer.gcp.families import current_image, family_images
@@ -68,7 +70,16 @@ def apply(clients: Clients, retention: Retention, decided: Sequence[Decision], n
 
     going = [deletion_of(image, removal) for image, removal in decided if _goes(removal)]
     ended = iter(deletion.delete_all(clients, going))
-    return [next(ended) if _goes(removal) else removal for _, removal in decided]
+    done = [(image, next(ended) if _goes(removal) else removal) for image, removal in decided]
+    for image, removal in done:
+        if removal.action == "deleted":
+            _announce(retention.project, image, removal)
+    return [removal for _, removal in done]
+
+
+def _announce(project: str, image: FamilyImage, removal: Removal) -> None:
+    why = removal.reason
+    publish(ImageExpired(project=project, image=image.name, image_id=image.id, family=image.family, reason=why))
 
 
 def _judge_again(clients: Clients, retention: Retention, image: FamilyImage, removal: Removal, now: float) -> Removal:

@@ -43,6 +43,7 @@ class ResolvedImage:
     family: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     disk_size_gb: int = 0
+    archive_size_bytes: int = 0
     architecture: str = "X86_64"
     status: str = "READY"
     deprecation: str = ""
@@ -98,6 +99,7 @@ def _resolved(project: str, image: compute_v1.Image) -> ResolvedImage:
         family=image.family,
         labels=dict(image.labels),
         disk_size_gb=int(image.disk_size_gb),
+        archive_size_bytes=int(image.archive_size_bytes),
         architecture=image.architecture or by_name,
         status=image.status or "READY",
         deprecation="" if state in ("", "ACTIVE") else state,

@@ -11,6 +11,8 @@ from cos_customizer.customizer.families.image_expiry import FamilyImage
 from cos_customizer.customizer.families.rollback import Rollback, plan_rollback
 from cos_customizer.customizer.fields import FieldPath, Message
 from cos_customizer.customizer.references import ImageRef
+from cos_customizer.customizer.reporting.announcements import ImageRolledBack
+from cos_customizer.customizer.reporting.events import publish
 from cos_customizer.gcp import calls, deprecation
 from cos_customizer.gcp.clients import Clients
 from cos_customizer.gcp.families import current_image, family_images
@@ -66,12 +68,15 @@ def apply(
     body = {"state": "DEPRECATED", "replacement": ImageRef(project, target.name).path}
     if deleted is not None:
         body["deleted"] = datetime.fromtimestamp(round(deleted), UTC).isoformat()
+    undeprecated = False
     if rollback.undeprecate:
         now = _look_again(clients, project, family, target)[target.id]
         if now.deprecation or now.deleted is not None:
             with _saying(f"{incomplete} another image"):
                 _deprecate(clients, project, target, {}, "clear the deprecation of")
             on_change("undeprecated", target)
+            undeprecated = True
+    deprecated: list[str] = []
     for image in rollback.deprecate:
         with _saying(f"{incomplete} {image.name}"):
             there = _look_again(clients, project, family, target)
@@ -81,12 +86,23 @@ def apply(
                 continue
             _deprecate(clients, project, image, body, "deprecate")
         on_change("deprecated", image)
+        deprecated.append(image.name)
     with _saying(f"the rollback to {target.name} is done, but what family {family} gives was not seen"):
         given = current_image(clients, project, family)
     if given != target.id:
         raise ConflictError(
             f"family {family} does not give {target.name}: a newer image has come into it meanwhile",
             "look which it is, and roll back again if need be.",
+        )
+    if undeprecated or deprecated:  # by us, and by nobody else meanwhile
+        publish(
+            ImageRolledBack(
+                project=project,
+                family=family,
+                image=target.name,
+                image_id=target.id,
+                deprecated=tuple(deprecated),
+            )
         )
 
 

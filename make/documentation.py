@@ -22,7 +22,7 @@ from unittest import mock
 import deployment_variants
 from api_methods import api_methods
 from google.cloud import compute_v1
-from reporting_reference import events, results
+from reporting_reference import announcements, events, results
 from support.command_line import run
 from support.compute_clients import Compute
 from support.family_images import DAY, OURS, add_images, built_before
@@ -315,6 +315,7 @@ def produce(block: Block, emulator: Emulator, directory: Path) -> str:
     simple: dict[str, Callable[[str], str]] = {
         "commands": _commands_reference,
         "events": events,
+        "announcements": announcements,
         "fields": _fields,
         "file": _file,
         "flags": _flags,

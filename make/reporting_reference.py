@@ -5,6 +5,7 @@ import inspect
 import re
 from typing import get_args
 
+from cos_customizer.customizer.reporting.announcements import VOCABULARY
 from cos_customizer.customizer.reporting.events import Event
 from cos_customizer.customizer.reporting.result import BuildResult, StepResult
 
@@ -16,13 +17,20 @@ def events(_argument: str) -> str:
     return "\n".join(_event(kind) for kind in get_args(Event))
 
 
-def _event(kind: type) -> str:
-    about, _, attributes = (inspect.getdoc(kind) or "").partition("\nAttributes:\n")
-    meanings = {name: " ".join(text.split()) for name, text in _ATTRIBUTE.findall(attributes)}
+def announcements(_argument: str) -> str:
+    """Every kind of announcement, with its payload."""
+    return "\n".join(_event(kind, f"`{kind.event}`", "In the payload") for kind in VOCABULARY)
+
+
+def _event(kind: type, title: str = "", head: str = "Attribute") -> str:
+    about = (inspect.getdoc(kind) or "").partition("\nAttributes:\n")[0]
+    meanings: dict[str, str] = {}
+    for each in reversed(kind.__mro__):  # one kind can have what another has
+        attributes = (inspect.cleandoc(each.__doc__ or "")).partition("\nAttributes:\n")[2]
+        meanings |= {name: " ".join(text.split()) for name, text in _ATTRIBUTE.findall(attributes)}
     rows = [f"| `{field.name}` | {_sentence(meanings[field.name])} |" for field in dataclasses.fields(kind)]
-    return "\n".join(
-        [f"### {kind.__name__}\n", f"{' '.join(about.split())}\n", "| Attribute | |", "|---|---|", *rows, ""]
-    )
+    title = title or kind.__name__
+    return "\n".join([f"### {title}\n", f"{' '.join(about.split())}\n", f"| {head} | |", "|---|---|", *rows, ""])
 
 
 def results(_argument: str) -> str:

@@ -1,12 +1,12 @@
 """Keeping image families fresh and clean, as tasks: planning rebuilds, expiring images, sweeping up after builds."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from cos_customizer.customizer.errors import CustomizerError
 from cos_customizer.customizer.families.image_expiry import Retention
 from cos_customizer.customizer.families.removal import Removal
 from cos_customizer.customizer.spec.model import BuildSpec, SourceImage
-from cos_customizer.gcp import failure_counts, image_expiry, rebuild_facts, sweep
+from cos_customizer.gcp import failure_counts, image_expiry, rebuild_facts, sources, sweep
 from cos_customizer.gcp.clients import clients
 from cos_customizer.gcp.failure_counts import FailureCount
 from cos_customizer.gcp.images import ResolvedImage
@@ -72,3 +72,9 @@ def plan_sweep(scope: sweep.SweepScope, now: float) -> list[sweep.Decision]:
 def delete_leftovers(project: str, decided: list[sweep.Decision], now: float) -> list[Removal]:
     """Delete what is to be deleted; see `gcp.sweep.apply`."""
     return sweep.apply(clients(), project, decided, now)
+
+
+@operation("look at the sources of recipes")
+def look_at_sources(files: Sequence[str], before: Mapping[str, str]) -> sources.Looks:
+    """Look for new source images; see `gcp.sources.look_at_sources`."""
+    return sources.look_at_sources(clients(), files, before)

@@ -4,6 +4,7 @@ import time
 
 import click
 
+from cos_customizer.cli.announced import announced
 from cos_customizer.cli.checks import checked
 from cos_customizer.cli.command import FAMILIES, command
 from cos_customizer.cli.flag import Flag
@@ -79,7 +80,7 @@ def expire_images(
 
     retention = Retention(project, families, keep_last, include_others, disk_projects)
     now = time.time()
-    with limit:
+    with limit, announced():
         with deadline.before_changes():
             clients = connect()
             decided = image_expiry.plan(clients, retention, now)

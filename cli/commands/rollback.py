@@ -4,6 +4,7 @@ import time
 
 import click
 
+from cos_customizer.cli.announced import announced
 from cos_customizer.cli.checks import checked
 from cos_customizer.cli.command import FAMILIES, command
 from cos_customizer.cli.flag import Flag
@@ -63,7 +64,7 @@ def rollback(
     from cos_customizer.gcp import rollback as changes
     from cos_customizer.gcp.clients import connect
 
-    with limit:
+    with limit, announced():
         with deadline.before_changes():
             clients = connect()
             plan = changes.plan(clients, project, family, time.time(), to)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from cos_customizer.customizer.durations import human_duration
+from cos_customizer.customizer.reporting.announcements import Announcement
 from cos_customizer.customizer.reporting.result import BuildResult, Phase
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ class BuildEnded:
     error: BaseException | None = None
 
 
-Event = Note | BuildBegan | PhaseChange | StepChange | ConsoleOutput | BuildEnded
+Event = Note | BuildBegan | PhaseChange | StepChange | ConsoleOutput | BuildEnded | Announcement
 Listener = Callable[[Event], None]
 
 _listeners: ContextVar[tuple[Listener, ...]] = ContextVar("listeners", default=())

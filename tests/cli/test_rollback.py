@@ -5,9 +5,12 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from support.command_line import run
 from support.compute_clients import PROJECT, Compute
+from support.event_feed import arriving, related
 from support.family_images import DAY, add_images, changes, given_by
+from support.waiting import PATIENCE
 
 from cos_customizer.emulator.faults import Faults
 from cos_customizer.emulator.server import Emulator
@@ -140,3 +143,42 @@ def test_what_is_rolled_back_can_be_given_a_date(compute: Compute) -> None:
     assert before + 29 * DAY < deleted < time.time() + 31 * DAY
     refused = run(*FLAGS, "-delete-in=30 days")
     assert (refused.code, "hint: write a duration as 30d" in refused.err) == (2, True)
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_the_configured_prefect_server_is_told_of_what_was_changed(compute: Compute) -> None:
+    with arriving() as events:
+        assert run(*FLAGS, "-to=image-3").code == 0  # which it gives already
+        assert run(*FLAGS, "-dry-run").code == 0
+        ran = run(*FLAGS)
+        assert (ran.code, ran.err) == (0, "")
+        told = events.get(timeout=PATIENCE)
+        assert run(*FLAGS, "-to=image-3").code == 0
+        back = events.get(timeout=PATIENCE)
+        assert events.empty()
+    assert told.event == "cos-customizer.image.rolled-back"
+    assert told.resource.id == "gce://my-project/my-family"
+    (image_2,) = [image for image in compute.images.list(project=PROJECT) if image.name == "image-2"]
+    assert told.payload == {
+        "project": "my-project",
+        "family": "my-family",
+        "image": "image-2",
+        "image_id": str(image_2.id),
+        "deprecated": ["image-3"],
+    }
+    assert related(told) == {
+        "image": "gce://my-project/global/images/image-2",
+        "deprecated-image": "gce://my-project/global/images/image-3",
+    }
+    assert (back.payload["image"], back.payload["deprecated"]) == ("image-3", ["image-2"])
+
+
+def test_a_prefect_server_that_is_away_costs_a_warning(compute: Compute, monkeypatch: pytest.MonkeyPatch) -> None:
+    nowhere = "http://127.0.0.1:1/api"
+    monkeypatch.setenv("PREFECT_API_URL", nowhere)
+    with temporary_settings({PREFECT_API_URL: nowhere}):  # which this process has read already
+        ran = run(*FLAGS)
+    assert ran.code == 0
+    assert ran.out.endswith("family my-family gives image-2\n")
+    assert ran.err.startswith("cos-customizer: warning: Prefect was not told of it: ")
+    assert given_by(compute) == "image-2"

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
+from prefect.events.worker import EventsWorker
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from support.builds import images
 from support.command_line import run
@@ -83,6 +84,7 @@ def test_a_server_is_waited_for_before_the_run_has_begun_and_hardly_afterwards(
     assert tries(caplog) == {2, 1 + prefect_api._TRIES_LATER}  # for what only the UI shows, and for the rest
     assert ran.out.count("no progress in Prefect's UI: ") == 1  # and then no more of it
     assert ran.out.count("its server does not answer as it should; waiting for it") == 1
+    assert EventsWorker.instance().client_options == (("reconnection_attempts", prefect_api._TRIES_OF_EVENTS),)
 
 
 @pytest.mark.usefixtures("recipe")

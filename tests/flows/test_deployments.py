@@ -1,10 +1,13 @@
 """Builds as deployments, with a Prefect server and a worker: run, cancelled, killed, retried, scheduled."""
 
+import json
 import os
 import signal
+import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, chdir
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -12,6 +15,7 @@ from uuid import UUID
 import pytest
 import yaml
 from google.cloud import compute_v1
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
     ArtifactFilter,
@@ -26,18 +30,25 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import FlowRun, State, TaskRun
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
+from prefect.events.schemas.events import Event, RelatedResource, Resource
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect.states import AwaitingRetry, Cancelling, Crashed, Pending, Scheduled
+from prefect.states import AwaitingRetry, Cancelling, Crashed, Pending, Running, Scheduled
 from support.compute_clients import Compute
+from support.event_feed import fed
+from support.family_images import add_images
 from support.guest_scripts import marker, script, succeeded, succeeding
 from support.leftovers import leftovers
+from support.paths import ROOT
 from support.prefect_place import POOL, PrefectPlace
 from support.waiting import wait_for
 
 from cos_customizer.customizer.names import BuildNames
 from cos_customizer.emulator.server import Emulator
+from cos_customizer.flows.automations import apply_automations
+from cos_customizer.flows.build_image import build_image
 from cos_customizer.flows.output_limit import limit_name
+from cos_customizer.flows.watch_sources import watch_sources
 from cos_customizer.gcp import sweep
 from cos_customizer.gcp.clients import connect
 
@@ -141,7 +152,7 @@ def images(emulator: Emulator) -> list[str]:
 
 
 def test_deployments_check_their_parameters_and_wait_for_their_owner(client: SyncPrefectClient) -> None:
-    for name in ("build-recipe", "build-image", "rebuild-images", "expire-images", "sweep"):
+    for name in ("build-recipe", "build-image", "rebuild-images", "expire-images", "sweep", "watch-sources"):
         deployment = client.read_deployment_by_name(f"{name}/{name}")
         assert deployment.enforce_parameter_schema
         assert "cos-customizer" in deployment.tags
@@ -352,6 +363,100 @@ def test_recipes_are_rebuilt_in_runs_of_their_own_and_a_broken_one_fails_alone(
     (page,) = client.read_artifacts(artifact_filter=wanted)
     assert "**1 built, 1 failed**, of 2 recipes" in str(page.data)
     assert "reads of serial consoles" in str(page.data), "which the build's own process has made"
+
+
+@pytest.fixture
+def notified() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Address of a web hook, and what it was told."""
+    told: list[dict[str, Any]] = []
+
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hook)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/", told
+    server.shutdown()
+    server.server_close()
+
+
+def runs_of(client: SyncPrefectClient, name: str) -> list[FlowRun]:
+    """Runs of a deployment that an automation has started."""
+    deployment = client.read_deployment_by_name(name)
+    runs = FlowRunFilter(deployment_id=FlowRunFilterDeploymentId(any_=[deployment.id]))
+    found = client.read_flow_runs(flow_run_filter=runs)
+    return [run for run in found if run.created_by is not None and run.created_by.type == "AUTOMATION"]
+
+
+def test_automations_tell_of_a_failed_build_sweep_after_a_crash_and_rebuild_for_a_new_source(
+    client: SyncPrefectClient,
+    emulator: Emulator,
+    place: PrefectPlace,
+    notified: tuple[str, list[dict[str, Any]]],
+    tmp_path: Path,
+) -> None:
+    hook, told = notified
+    body = {"text": "{{subject}}: {{body}}"}
+    CustomWebhookNotificationBlock(name="image-builds", url=hook, json_data=body).save("image-builds")
+    zombie = client.create_flow_run(build_image, parameters={"spec": spec("zombie")})
+    client.set_flow_run_state(zombie.id, Running(), force=True)
+    resource = {"prefect.resource.id": f"prefect.flow-run.{zombie.id}"}
+    for file in (ROOT / "automations").glob("*.yaml"):
+        text = file.read_text().replace("slack-webhook/", "custom-webhook/").replace("# parameters", "parameters")
+        if file.stem == "zombie-runs":  # no test waits for long, and no other run of this server is in such a hurry
+            text = text.replace("within: 600", "within: 10").replace(
+                "prefect.flow-run.*", resource["prefect.resource.id"]
+            )
+        if file.stem == "new-source":  # that it is begun is what counts: its builds would be in other tests' way
+            text += "  schedule_after: 9000\n"
+        (tmp_path / file.name).write_text(text)
+    applied = apply_automations([f"{tmp_path}/*.yaml"])
+    assert {each.outcome for each in applied} == {"created"}, applied
+    assert {each.outcome for each in apply_automations([f"{tmp_path}/*.yaml"])} == {"unchanged"}
+
+    # A worker's run fails: who is notified learns why.
+    emulator.scripts.add(script(*FAILS))
+    failed = start(client, "build-image/build-image", spec=spec("failing", family="failing"))
+    # A run that has given a sign of life, and then no more, has crashed; that is swept up after, in time.
+    flow = {"prefect.resource.id": f"prefect.flow.{zombie.flow_id}", "prefect.resource.role": "flow"}
+    event = Event(
+        event="prefect.flow-run.heartbeat",
+        resource=Resource(resource),
+        related=[RelatedResource({**flow, "prefect.resource.name": "build-image"})],
+    )
+    client.request("POST", "/events", json=[event.model_dump(mode="json")]).raise_for_status()
+
+    # Somebody puts a new image into a family that a recipe starts from.
+    compute = Compute(emulator)
+    recipe = spec("renewed", family="renewed") | {"source": {"project": "my-project", "family": "base"}}
+    (place.checkout / "renewed.yaml").write_text(yaml.safe_dump(recipe))
+    add_images(compute, {"base-1": {}}, family="base")
+    with chdir(place.checkout), fed():  # a worker of this process, to this server
+        watch_sources(["renewed.yaml"])
+        add_images(compute, {"base-2": {}}, family="base")
+        watch_sources(["renewed.yaml"])
+    (rebuild,) = wait_for(lambda: runs_of(client, "rebuild-images/rebuild-images"))
+    assert rebuild.parameters["recipes"] == ["renewed.yaml"]
+
+    assert state_of(ended(client, failed)) == "FAILED"
+    (notice,) = wait_for(lambda: told)
+    assert notice["text"].startswith(f"failing: build failed: step 1/1 failed: {LABEL} exited with 3\n")
+    assert "In my-project, for family failing, stage steps." in notice["text"]
+    assert str(failed) in notice["text"]  # the address of the run
+
+    crashed = ended(client, zombie.id)
+    assert state_of(crashed) == "CRASHED"
+    assert crashed.state is not None
+    assert crashed.state.message == "It has not given a sign of life for ten minutes."
+    (sweep_run,) = wait_for(lambda: runs_of(client, "sweep/sweep"))
+    assert sweep_run.expected_start_time is not None
+    assert sweep_run.expected_start_time - datetime.now(UTC) > timedelta(hours=2)
 
 
 def test_a_schedule_fires(client: SyncPrefectClient, emulator: Emulator) -> None:

@@ -15,6 +15,7 @@ from support.output_limits import held
 from support.specifications import SpecMaker
 
 from cos_customizer.customizer.errors import BuildTimeoutError
+from cos_customizer.customizer.reporting.announcements import ImageFailed
 from cos_customizer.customizer.reporting.events import Event, Note, StepChange, listening
 from cos_customizer.emulator.server import Emulator
 from cos_customizer.flows import local_server, output_limit
@@ -92,12 +93,16 @@ def test_the_second_build_waits_for_the_first_and_says_so(emulator: Emulator, ma
 
 
 def test_a_build_waits_no_longer_than_it_may_take(emulator: Emulator, make_spec: SpecMaker) -> None:
+    told: list[Event] = []
     with (
         held("lasting"),
+        listening(told.append),
         pytest.raises(BuildTimeoutError, match="did not begin within the specified timeout") as raised,
     ):
         build_image(make_spec(output={"family": "lasting"}, timeout="1s"))
     assert "another build of family lasting was at work" in raised.value.message
+    (failed,) = [event for event in told if isinstance(event, ImageFailed)]
+    assert (failed.outcome, failed.stage, failed.cause) == ("timed-out", "waiting", raised.value.message)
     assert emulator.calls.count(method="POST") == 0
 
 
