@@ -15,9 +15,9 @@ from cos_customizer.customizer.reporting.events import Note, listening, publish
 from cos_customizer.customizer.spec.values import NonEmpty, PositiveDuration
 from cos_customizer.flows.announcements import announce
 from cos_customizer.flows.prefect_logs import tidy_logs
+from cos_customizer.flows.rebuild_planning import recipe_files
 from cos_customizer.flows.run_log import report_table, write_to_run_log
 from cos_customizer.flows.time_limit import in_time
-from cos_customizer.gcp.rebuild import recipe_files
 from cos_customizer.tasks import families
 from cos_customizer.tasks.operation import in_order
 

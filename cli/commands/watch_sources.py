@@ -48,7 +48,7 @@ def watch_sources(recipe: list[str], memory: str | None, dry_run: bool, timeout:
     time is announced by the event cos-customizer.source.renewed, by which automations start a rebuild. The first time
     that a family or milestone is seen, its image is only remembered.
     """
-    from cos_customizer.gcp.rebuild import recipe_files
+    from cos_customizer.flows.rebuild_planning import recipe_files
 
     files = recipe_files(recipe)
     given = {"memory": checked("memory", [memory], check_memory)[0]} if memory else {}
