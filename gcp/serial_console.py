@@ -11,9 +11,11 @@ from cos_customizer.customizer.references import VmRef
 from cos_customizer.gcp import calls
 from cos_customizer.gcp.clients import Clients
 
-FASTEST_POLL = 1.0
+FASTEST_POLL = 0.5
 SLOWEST_POLL = 4.0
 """Seconds between two reads of one console."""
+_LATENESS = 1 / 30
+"""What a console that has been silent for a while may be read late by, as a share of that while."""
 
 READS_PER_SECOND = 20
 """Reads that this process makes at most, of all consoles together: 1,200 a minute of the 1,500 that a project has for
@@ -69,6 +71,7 @@ class SerialConsole:
         self._clients = clients
         self._where = {"project": vm.project, "zone": vm.zone, "instance": vm.name, "port": port}
         self._doing = f"read serial port {port} of {vm.name}"
+        self._heard = time.monotonic()
         self.next = 0
         self.pause = FASTEST_POLL
 
@@ -88,7 +91,10 @@ class SerialConsole:
         data = answer.contents.encode("utf-8", "replace")
         lost = max(0, answer.start - self.next) if data else 0
         self.next = answer.next_
-        self.pause = FASTEST_POLL if data else min(SLOWEST_POLL, self.pause * 1.25)
+        now = time.monotonic()
+        if data:
+            self._heard = now
+        self.pause = min(SLOWEST_POLL, max(FASTEST_POLL, (now - self._heard) * _LATENESS))
         return Output(data, lost)
 
 

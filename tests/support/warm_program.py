@@ -131,7 +131,7 @@ class WarmProgram:
         tests = str(Path(__file__).parents[1])
         self._process = subprocess.Popen(
             command,
-            env={**environment, "PYTHONPATH": tests},
+            env={**environment, "PYTHONPATH": os.pathsep.join(filter(None, [tests, environment.get("PYTHONPATH")]))},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
