@@ -24,9 +24,10 @@ _SAVED = 10.0
 """Seconds whose reads a console may keep for later, when it speaks."""
 _ASSUMED = 600.0
 """Reads a minute of a region where the project does not tell its quota, until Compute Engine refuses one."""
-_LOOK_EVERY = 15.0
+_FIRST_LOOK, _LAST_LOOK = 15.0, 60.0
 _LOOK_FOR_EACH = 2.0
-"""Seconds after which a build looks again how many there are: all together so look at most every two seconds."""
+"""Seconds after which a build looks again how many there are: later while it finds as many as before, and so that all
+together look at most every two seconds."""
 _READ_LATELY = 60.0
 """Seconds since its last read was due for which a console of this process counts as one that is followed."""
 _FIRST_REST, _LONGEST_REST = 2.0, 60.0
@@ -95,6 +96,8 @@ class Region:
     _rest: float = 0.0
     _resting_until: float = 0.0
     _look_due: float = 0.0
+    _look_pause: float = _FIRST_LOOK
+    _builds_before: int = -1
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def is_look_due(self) -> bool:
@@ -103,7 +106,9 @@ class Region:
             now = self.clock()
             if now < self._look_due:
                 return False
-            self._look_due = now + max(_LOOK_EVERY, _LOOK_FOR_EACH * self.builds)
+            is_same, self._builds_before = self.builds == self._builds_before, self.builds
+            self._look_pause = min(2 * self._look_pause, _LAST_LOOK) if is_same else _FIRST_LOOK
+            self._look_due = now + max(self._look_pause, _LOOK_FOR_EACH * self.builds)
             return True
 
     def rest(self) -> float:
