@@ -3,7 +3,7 @@
 import os
 import shutil
 import statistics
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks.bench import PROGRAM, PROJECT, Cloud, Figure
@@ -25,7 +25,7 @@ def measure(cloud: Cloud, mib: int) -> Iterator[Figure]:
     cloud.ask("DELETE", "scripts")
     cloud.ask("POST", "scripts", vm_script(0))
     large = cloud.directory / "workspace" / "large"
-    yield from _beside_tar(cloud, mib, 400 * mib // 8)
+    yield from _beside_tar(cloud, mib, 50 * mib)
     archive, upload = _peaks(cloud, "context-small")
     write_noise(large, mib)
     try:
@@ -45,10 +45,11 @@ def _beside_tar(cloud: Cloud, mib: int, files: int) -> Iterator[Figure]:
     context.mkdir()
     nothing = statistics.median(cloud.run(*ours).seconds for _ in range(_TIMES))
     yield Figure("start-image-build on nothing", nothing, None, "s")
-    for what, fill, limit in (
+    contents: tuple[tuple[str, Callable[[], None], float], ...] = (
         (f"{mib} MiB of noise", lambda: write_noise(context / "noise", mib), _NOISE_LIMIT),
         (f"{files} small files", lambda: _write_small_files(context, files), _FILES_LIMIT),
-    ):
+    )
+    for what, fill, limit in contents:
         fill()
         took: dict[tuple[str, ...], list[float]] = {ours: [], tar: []}
         for _ in range(_TIMES):

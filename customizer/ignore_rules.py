@@ -65,8 +65,8 @@ class IgnoreRules:
 
 def _any_of(patterns: Iterable[Pattern]) -> re.Pattern[str]:
     """What matches where any of the rules does: each in the form that pathspec gives it, where a group has a name."""
-    asked = [each for each in patterns if isinstance(each, RegexPattern) and each.include is not None]
-    texts = sorted({str(each.regex.pattern).replace("(?P<ps_d>/)", "/") for each in asked})
+    known = [each.regex for each in patterns if isinstance(each, RegexPattern) and each.include is not None]
+    texts = sorted({str(each.pattern).replace("(?P<ps_d>/)", "/") for each in known if each is not None})
     inside = [text.removeprefix(_ANYWHERE) for text in texts if text.startswith(_ANYWHERE)]
     others = [f"(?:{text})" for text in texts if not text.startswith(_ANYWHERE)]
     return re.compile("|".join([f"{_ANYWHERE}(?:{'|'.join(inside)})", *others]))

@@ -135,7 +135,8 @@ class Region:
             return turns.pause(now, self._interval(now), spoke)
 
     def _recovered(self, now: float) -> float:
-        return min(1.0, self._part * _FASTER ** ((now - self._refused) / 60))
+        grown: float = self._part * _FASTER ** ((now - self._refused) / 60)
+        return min(1.0, grown)
 
     def _interval(self, now: float) -> float:
         """Seconds that each console has for a read."""

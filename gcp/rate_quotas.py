@@ -43,5 +43,5 @@ def calls_a_minute(clients: Clients, project: str, metric: str, region: str = ""
     except Exception:  # no permission, no such API here, another answer than expected: none of them ends a command
         return None
     finally:
-        session.close()
+        session.close()  # type: ignore[no-untyped-call]
     return limit if limit >= 0 else math.inf

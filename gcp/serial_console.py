@@ -72,9 +72,12 @@ class SerialConsole:
         while True:
             deadline.pause(self._region.rest())
             try:
-                return calls.call_at_a_rate(self._clients.instances.get_serial_port_output, request, self._doing)
+                method = self._clients.instances.get_serial_port_output
+                answer: compute_v1.SerialPortOutput = calls.call_at_a_rate(method, request, self._doing)
             except calls.RateLimitedError:
                 self._region.refused()
+            else:
+                return answer
 
 
 def await_halt(clients: Clients, vm: VmRef) -> bool:

@@ -81,7 +81,7 @@ def _users(
     clients: Clients, project: str, images: Sequence[Leftover], ignored_disks: Collection[tuple[str, str]] = ()
 ) -> dict[tuple[str, str, str], tuple[str, ...]]:
     """What refers to images, by their keys; those that nothing refers to are not there."""
-    found = {}
+    found: dict[tuple[str, str, str], tuple[str, ...]] = {}
     for where in dict.fromkeys(image.where for image in images):
         ids = {image.name: image.id for image in images if image.where == where}
         used = images_in_use(clients, where, ids, list(dict.fromkeys((project, where))), ignored_disks)
