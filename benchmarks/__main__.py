@@ -6,22 +6,35 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks import build, build_context, container, planning, serial_consoles, start_up, storage_uploads, worker
+from benchmarks import (
+    build,
+    build_context,
+    container,
+    deletions,
+    planning,
+    serial_consoles,
+    start_up,
+    storage_uploads,
+    worker,
+)
 from benchmarks.bench import Cloud, Figure, local_cloud
 
 _CONTEXT_MIB, _FULL_CONTEXT_MIB = 256, 2048
+_IMAGES, _ALL_IMAGES = 300, 900
 _ON_DEMAND = {"container", "worker"}
 _ROW = "{:<64} {:>12} {:>12}  {}"
 
 
-def figures(cloud: Cloud, only: list[str], context_mib: int) -> Iterator[Figure]:
+def figures(cloud: Cloud, only: list[str], full: bool) -> Iterator[Figure]:
     """All that was asked for."""
+    context_mib = _FULL_CONTEXT_MIB if full else _CONTEXT_MIB
     parts: dict[str, Callable[[], Iterator[Figure]]] = {
         "build": lambda: build.measure(cloud),  # the first, while the cache is empty
         "start-up": lambda: start_up.measure(cloud),
         "build-context": lambda: build_context.measure(cloud, context_mib),
         "storage-uploads": lambda: storage_uploads.measure(cloud, context_mib),
         "serial-consoles": lambda: serial_consoles.measure(cloud),
+        "deletions": lambda: deletions.measure(cloud, _ALL_IMAGES if full else _IMAGES),
         "planning": lambda: planning.measure(cloud),
         "worker": lambda: worker.measure(cloud),
         "container": container.measure,
@@ -37,15 +50,15 @@ def main() -> int:
     parser.add_argument(
         "part",
         nargs="*",
-        help="build, start-up, build-context, storage-uploads, serial-consoles, planning: these by default; worker; "
-        "container",
+        help="build, start-up, build-context, storage-uploads, serial-consoles, deletions, planning: these by default; "
+        "worker; container",
     )
-    parser.add_argument("--full", action="store_true", help=f"a build context and an upload of {_FULL_CONTEXT_MIB} MiB")
+    parser.add_argument("--full", action="store_true", help=f"{_FULL_CONTEXT_MIB} MiB, {_ALL_IMAGES} images")
     arguments = parser.parse_args()
     over = 0
     print(_ROW.format("", "measured", "limit", ""))
     with tempfile.TemporaryDirectory(prefix="cos-customizer-") as directory, local_cloud(Path(directory)) as cloud:
-        for figure in figures(cloud, arguments.part, _FULL_CONTEXT_MIB if arguments.full else _CONTEXT_MIB):
+        for figure in figures(cloud, arguments.part, arguments.full):
             measured = f"{figure.measured:.2f}".rstrip("0").rstrip(".")
             limit = "" if figure.limit is None else f"{figure.limit:g} {figure.unit}"
             print(_ROW.format(figure.name, f"{measured} {figure.unit}", limit, figure.verdict).rstrip(), flush=True)

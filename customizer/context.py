@@ -27,13 +27,11 @@ from cos_customizer.customizer.tar_members import (
     TarMember,
     read_members,
 )
+from cos_customizer.customizer.tar_writer import TarWriter
 
 ARCHIVE_SUFFIXES = (".tar.gz", ".tgz")
 """What the name of a file ends with that is a build context's archive, and not a file to archive."""
 
-_EPOCH = 315532800
-"""Modification time of every archived file (1980-01-01): a digest that depends on content alone."""
-_GZIP_FORMAT = 16 + zlib.MAX_WBITS
 _BLOCK = 256 << 10
 """Bytes of an archive that are read at once."""
 
@@ -61,25 +59,6 @@ class ContextArchive:
     sha256: str
     files: tuple[str, ...]
     size: int
-
-
-class _HashingWriter:
-    """Compresses a tar stream as gzip does, without names and times, and takes the digest of what it was before."""
-
-    def __init__(self, target: BinaryIO) -> None:
-        self._target = target
-        self._compressor = zlib.compressobj(level=1, wbits=_GZIP_FORMAT)
-        self.written = 0
-        self.digest = hashlib.sha256()
-
-    def write(self, data: bytes) -> int:
-        self.digest.update(data)
-        self.written += len(data)
-        self._target.write(self._compressor.compress(data))
-        return len(data)
-
-    def finish(self) -> None:
-        self._target.write(self._compressor.flush())
 
 
 class _HashingReader:
@@ -130,21 +109,17 @@ def archive_context(
             if exclude is not None and exclude.exists():
                 left_out.add(_identity(exclude.stat()))
             # Not a GzipFile: since Python 3.12 it keeps what a full disk did not take, and complains of it once more.
-            writer = _HashingWriter(file)
-            with tarfile.open(fileobj=writer, mode="w|", format=tarfile.GNU_FORMAT) as tar:  # type: ignore[call-overload]
-                for path, name, status in _walk(source, left_out):
-                    member = _member(path, name, status)
-                    if member.isreg():
-                        limits.check_expansion(size + status.st_size, size + status.st_size)
-                        _add_file(tar, member, path)
-                        size += member.size
-                    else:
-                        tar.addfile(member)
-                    limits.check_expansion(writer.written, file.tell())
-                    limits.check_members(len(files), 0)
-                    if not member.isdir():
-                        files.append(name)
-                    tar.members.clear()  # which tarfile keeps for readers, and a long list of files would fill memory
+            writer = TarWriter(file)
+            for path, name, status in _walk(source, left_out):
+                if stat.S_ISREG(status.st_mode):
+                    limits.check_expansion(size + status.st_size, size + status.st_size)
+                    size += writer.add_file(name, path, _mode(status))
+                else:
+                    _add_other(writer, path, name, status)
+                limits.check_expansion(writer.written, file.tell())
+                limits.check_members(len(files), 0)
+                if not stat.S_ISDIR(status.st_mode):
+                    files.append(name)
             writer.finish()
     except BaseException as error:
         with suppress(OSError):
@@ -207,7 +182,7 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-_Entry = tuple[Path, str, os.stat_result]
+_Entry = tuple[str, str, os.stat_result]
 """A path, its name in the archive, and what it is."""
 
 
@@ -217,64 +192,53 @@ def _walk(source: Path, left_out: set[tuple[int, int]]) -> Iterator[_Entry]:
     A directory comes when the first of its contents does, or if it is empty: not if all of it is left out.
     """
     if not source.is_dir():
-        yield source, source.name, source.stat()
+        yield str(source), source.name, source.stat()
         return
     rules = IgnoreRules(source)
-    waiting = _entries(source, "")
+    waiting = _entries(str(source), "")
     above: list[_Entry] = []  # directories of which nothing has come yet
     while waiting:
-        path, name = waiting.pop()
-        status = path.lstat()
+        entry, name = waiting.pop()
+        status = entry.stat(follow_symlinks=False)
         is_directory = stat.S_ISDIR(status.st_mode)
         while above and not name.startswith(f"{above[-1][1]}/"):
             above.pop()
         if _identity(status) in left_out or rules.leave_out(name, is_directory):
             continue
-        contents = _entries(path, f"{name}/") if is_directory else []
-        above.append((path, name, status))
+        if not is_directory and not above:  # nearly always
+            yield entry.path, name, status
+            continue
+        contents = _entries(entry.path, f"{name}/") if is_directory else []
+        above.append((entry.path, name, status))
         if not contents:
             yield from above
             above.clear()
         waiting += contents
 
 
-def _entries(directory: Path, prefix: str) -> list[tuple[Path, str]]:
+def _entries(directory: str, prefix: str) -> list[tuple[os.DirEntry[str], str]]:
     """What a directory holds, the last first; in the order of bytes, which no locale changes."""
-    found = sorted(directory.iterdir(), key=lambda path: os.fsencode(path.name), reverse=True)
-    return [(path, f"{prefix}{path.name}") for path in found]
+    with os.scandir(directory) as entries:
+        found = sorted(entries, key=lambda entry: os.fsencode(entry.name), reverse=True)
+    return [(entry, prefix + entry.name) for entry in found]
 
 
-def _member(path: Path, name: str, status: os.stat_result) -> tarfile.TarInfo:
-    # Not TarFile.gettarinfo: it makes links of files that share an inode, and takes owners and times over.
-    member = tarfile.TarInfo(name)
-    # As Git has it: the rest is a matter of the umask, and a setuid bit would be root's on the builder VM.
-    member.mode = 0o755 if status.st_mode & stat.S_IXUSR else 0o644
-    member.mtime = _EPOCH
+def _mode(status: os.stat_result) -> int:
+    """As Git has it: the rest is a matter of the umask, and a setuid bit would be root's on the builder VM."""
+    return 0o755 if status.st_mode & stat.S_IXUSR else 0o644
+
+
+def _add_other(writer: TarWriter, path: str, name: str, status: os.stat_result) -> None:
+    """Add what is no regular file."""
     if stat.S_ISDIR(status.st_mode):
-        member.type = tarfile.DIRTYPE
-        member.mode = 0o755
+        writer.add(name, tarfile.DIRTYPE, 0o755)
     elif stat.S_ISLNK(status.st_mode):
-        member.type = tarfile.SYMTYPE
-        member.mode = 0o777
-        member.linkname = str(path.readlink())
-    elif not stat.S_ISREG(status.st_mode):
+        writer.add(name, tarfile.SYMTYPE, 0o777, str(Path(path).readlink()))
+    else:
         raise UsageError(
-            Message("{}: {} is neither a file, a directory nor a symbolic link", _PATH, quoted(str(path))),
+            Message("{}: {} is neither a file, a directory nor a symbolic link", _PATH, quoted(path)),
             "remove it from the build context, or choose a context without it.",
         )
-    return member
-
-
-def _add_file(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
-    """Add a file with the size that it has when it is opened: what is written to it later is left out."""
-    with path.open("rb") as content:
-        member.size = os.fstat(content.fileno()).st_size
-        try:
-            tar.addfile(member, content)
-        except OSError as error:
-            if error.errno is None:  # tarfile's own: the file has ended before that size
-                raise OSError(errno.EIO, "it became shorter while it was read", str(path)) from error
-            raise
 
 
 def read_archive(archive: Path, name: str, limits: Limits = LIMITS) -> ContextArchive:

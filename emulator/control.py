@@ -7,6 +7,7 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from cos_customizer.emulator.compute.engine import ComputeEngine
+from cos_customizer.emulator.compute.rate_quotas import PREFIX
 from cos_customizer.emulator.errors import ApiError
 from cos_customizer.emulator.faults import Faults
 from cos_customizer.emulator.machines.scripted import ScriptedBackend, Transcripts
@@ -110,15 +111,19 @@ def _export() -> Response:
 
 @control_api.route("/quotas", methods=["GET", "POST"])
 def _quotas() -> Response:
-    quotas = _engine().quotas
+    quotas, rates = _engine().quotas, _engine().rates
     if request.method == "POST":
         body = json_object()
         try:
-            quotas.set_limit(str(body.get("region", "")), str(body["metric"]), float(body["limit"]))
-        except (KeyError, TypeError, ValueError) as error:
+            metric, limit = str(body["metric"]), float(body["limit"])
+            if metric.startswith(PREFIX):
+                rates.set_limit(metric, limit)
+            else:
+                quotas.set_limit(str(body.get("region", "")), metric, limit)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             example = '{"region": "us-west1", "metric": "NVIDIA_T4_GPUS", "limit": 0}'
             raise ApiError(400, "invalid", f"Send {example} ({error!r}).") from None
-    return answer({"limits": quotas.limits()})
+    return answer({"limits": [*quotas.limits(), *rates.limits()]})
 
 
 @control_api.route("/calls", methods=["GET", "DELETE"])

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from cos_customizer.emulator.http_server import ComputeHandler, HttpServer
 
 _COMPUTE = re.compile(
-    r"/(?:compute/.*|batch(?:/compute/.*)?|emulator/.*|ui(?:/.*)?|healthz|v1/.*|v2/.*|projects/.*)?", re.DOTALL
+    r"/(?:compute/.*|batch(?:/compute/.*)?|emulator/.*|ui(?:/.*)?|healthz|v(?:1|1beta1|2)/.*|projects/.*)?", re.DOTALL
 )
 _REGISTRY = re.compile(r"/v2/?|/v2/_catalog|/v2/.+/(?:manifests|blobs|tags|referrers)/.*", re.DOTALL)
 _LONGEST_LINE = 65537

@@ -42,7 +42,7 @@ FOR_BROWSERS = {
 }
 """Headers of each answer: a browser that shows it all the same runs nothing in it."""
 
-_SERVICES = {"/v1/": "secretmanager", "/v2/": "logging"}
+_SERVICES = {"/v1/": "secretmanager", "/v1beta1/": "serviceusage", "/v2/": "logging"}
 """Whose paths begin how; Compute Engine's begin in many ways."""
 
 Record = Callable[[str, str, str, int, float], None]

@@ -12,6 +12,8 @@ from cos_customizer.emulator.compute.api import compute_api
 from cos_customizer.emulator.compute.batch import batch_api
 from cos_customizer.emulator.compute.engine import ComputeEngine
 from cos_customizer.emulator.compute.quotas import Quotas
+from cos_customizer.emulator.compute.rate_quotas import RateQuotas
+from cos_customizer.emulator.compute.service_usage import service_usage_api
 from cos_customizer.emulator.compute.store import Resource
 from cos_customizer.emulator.control import Controls, control_api, health_api
 from cos_customizer.emulator.errors import EmulatorError
@@ -41,7 +43,9 @@ from cos_customizer.emulator.turnstile import Turnstile
 from cos_customizer.emulator.web import Context, application
 from cos_customizer.emulator.whole_state import WholeState
 
-_APP = application(compute_api, batch_api, logging_api, secret_manager_api, control_api, health_api, page)
+_APP = application(
+    compute_api, batch_api, logging_api, secret_manager_api, service_usage_api, control_api, health_api, page
+)
 _APP_FOR_GUESTS = application(secret_manager_api)
 _APP_FOR_GUESTS.before_request(check_access)
 _LOOPBACK, _EVERYWHERE = "127.0.0.1", "0.0.0.0"  # noqa: S104 (where the user asks for it)
@@ -199,6 +203,11 @@ class Emulator(WholeState):
     def quotas(self) -> Quotas:
         """The limits of how many GPUs may run."""
         return self._engine.quotas
+
+    @property
+    def rates(self) -> RateQuotas:
+        """The limits of how many requests a project may make in a minute."""
+        return self._engine.rates
 
     @property
     def scripts(self) -> Transcripts:

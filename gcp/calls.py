@@ -58,10 +58,21 @@ def is_transient(error: BaseException) -> bool:
     Excess calls get 403 with reason `rateLimitExceeded`: https://cloud.google.com/compute/api-quota#best-practices.
     """
     if isinstance(error, exceptions.Forbidden):
-        return any(reason in _RATE_REASONS for reason in _reasons(error))
+        return is_rate_limited(error)
     if isinstance(error, auth_exceptions.GoogleAuthError) and error.retryable:
         return True
     return isinstance(error, _TRANSIENT)
+
+
+def is_rate_limited(error: BaseException) -> bool:
+    """Whether the project has made more calls of this kind than it may; see `is_transient`."""
+    if isinstance(error, exceptions.TooManyRequests):
+        return True
+    return isinstance(error, exceptions.Forbidden) and any(reason in _RATE_REASONS for reason in _reasons(error))
+
+
+class RateLimitedError(QuotaError):
+    """The project has made more calls of this kind than it may in a minute."""
 
 
 RETRY = retry.Retry(predicate=is_transient, initial=0.3, maximum=10.0, multiplier=2.0, timeout=_RETRY_BOUND)
@@ -91,6 +102,24 @@ def call(method: Callable[..., Any], request: Any, doing: str) -> Any:
     try:
         return method(request=request, **patience())
     except Exception as error:
+        raise translated(error, doing) from error
+
+
+def call_at_a_rate(method: Callable[..., Any], request: Any, doing: str) -> Any:
+    """Make a call as `call` does, for whoever slows down by himself.
+
+    Raises:
+        RateLimitedError: the project has made too many such calls; this one was not tried again.
+        CustomizerError: as `call`.
+    """
+    deadline.check(doing)
+    try:
+        arguments = patience()
+        again = arguments["retry"].with_predicate(lambda error: is_transient(error) and not is_rate_limited(error))
+        return method(request=request, **{**arguments, "retry": again})
+    except Exception as error:
+        if is_rate_limited(error):
+            raise RateLimitedError(f"could not {doing}: too many calls a minute in this project") from error
         raise translated(error, doing) from error
 
 

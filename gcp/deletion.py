@@ -1,5 +1,8 @@
-"""Deleting things: each is judged and begun, then all are waited for; one that fails does not stop the others."""
+"""Deleting things side by side: each is judged, begun and waited for; one that fails does not stop the others."""
 
+import math
+import queue
+import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -14,9 +17,16 @@ from cos_customizer.customizer.families.removal import Removal
 from cos_customizer.customizer.references import ImageRef, VmRef
 from cos_customizer.gcp import calls
 from cos_customizer.gcp.clients import Clients
+from cos_customizer.gcp.pace import Pace
+from cos_customizer.gcp.rate_quotas import IMAGE_CHANGES, calls_a_minute
+from cos_customizer.gcp.side_by_side import AT_ONCE, work_off
 
 BUSY_PATIENCE = 180.0
 """Seconds for which a build tries again to delete what is busy: still being made, or something is still made of it."""
+_SHARE = 0.5
+"""Of a project's quota, what deletions take: the rest is for builds, which make and label images within the same."""
+_FEW = 50
+"""Deletions for which nobody asks for the quota."""
 _FINAL = (NotFoundError, PermissionDeniedError, deadline.TimeUpError)
 """Errors that another try does not get past."""
 
@@ -77,7 +87,7 @@ def disk(clients: Clients, disk: VmRef, removal: Removal, judge: Judge | None = 
 
 
 def delete_all(clients: Clients, deletions: Sequence[Deletion], patience: float = 0.0) -> list[Removal]:
-    """Delete things of one kind, all at once.
+    """Delete things of one kind, side by side; images no faster than at half of their project's quota.
 
     Args:
         clients: Google's clients.
@@ -89,8 +99,9 @@ def delete_all(clients: Clients, deletions: Sequence[Deletion], patience: float 
     """
     end, pause = time.monotonic() + deadline.left(patience), 1.0
     ended: dict[int, Removal] = {}
+    pace = _pace_of(clients, deletions)
     while left := [number for number in range(len(deletions)) if number not in ended]:
-        refused = _delete_once(clients, {number: deletions[number] for number in left}, ended)
+        refused = _Attempt(clients, {number: deletions[number] for number in left}, ended, pace).make()
         for number, error in refused.items():
             if isinstance(error, _FINAL) or time.monotonic() + pause >= end:
                 ended[number] = _failure(deletions[number].removal, error)
@@ -100,31 +111,108 @@ def delete_all(clients: Clients, deletions: Sequence[Deletion], patience: float 
     return [ended[number] for number in range(len(deletions))]
 
 
-def _delete_once(
-    clients: Clients, deletions: dict[int, Deletion], ended: dict[int, Removal]
-) -> dict[int, CustomizerError]:
-    """Begin all deletions, then wait for them: `ended` gets what has come to its end; returns why others have not."""
-    begun: dict[int, compute_v1.Operation] = {}
-    refused: dict[int, CustomizerError] = {}
-    for number, deletion in deletions.items():
-        deletion.request.request_id = str(uuid.uuid4())  # a new one for each try: a refusal is remembered with its id
+def _pace_of(clients: Clients, deletions: Sequence[Deletion]) -> Pace | None:
+    """The pace of many deletions of images: builds make theirs within the same quota."""
+    requests = [each.request for each in deletions if isinstance(each.request, compute_v1.DeleteImageRequest)]
+    if len(requests) <= _FEW:
+        return None
+    limit = calls_a_minute(clients, requests[0].project, IMAGE_CHANGES)
+    return Pace(_SHARE * limit) if limit and math.isfinite(limit) else None
+
+
+class _Attempt:
+    """One attempt to delete things: threads that judge and begin, and as many that wait for what was begun.
+
+    Args:
+        clients: Google's clients.
+        deletions: What to delete, by number.
+        ended: Gets what has come to its end.
+        pace: Of the beginnings.
+    """
+
+    def __init__(
+        self, clients: Clients, deletions: dict[int, Deletion], ended: dict[int, Removal], pace: Pace | None
+    ) -> None:
+        self._clients, self._deletions, self._ended, self._pace = clients, deletions, ended, pace
+        self._refused: dict[int, CustomizerError] = {}
+        self._waiting = iter(deletions.items())
+        self._begun: dict[int, float] = {}
+        self._operations: queue.SimpleQueue[tuple[int, compute_v1.Operation] | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+
+    def make(self) -> dict[int, CustomizerError]:
+        """Make it; why things are not deleted that it has not brought to their end."""
+        if len(self._deletions) == 1:  # nothing to do beside it
+            self._begin_all(threading.Event())
+            self._await_all(threading.Event())
+            return self._refused
+        threads = min(AT_ONCE, len(self._deletions))
         try:
-            deadline.check(deletion.doing)
-            if deletion.judge is not None and (verdict := deletion.judge()).action != "delete":
-                ended[number] = verdict
-                continue
-            begun[number] = calls.call(deletion.method, deletion.request, deletion.doing)
-        except CustomizerError as error:
-            refused[number] = error
-    with calls.at_most(calls.OPERATION_PATIENCE):  # for all of them: they go on side by side
-        for number, operation in begun.items():
+            work_off([self._begin_all] * threads + [self._await_all] * threads)
+        except deadline.TimeUpError as error:  # a call has not kept to the time: what is known is told all the same
+            with self._lock:
+                return self._unfinished(error)
+        return self._refused
+
+    def _unfinished(self, error: deadline.TimeUpError) -> dict[int, CustomizerError]:
+        refused = dict(self._refused)
+        for number, deletion in self._deletions.items():
+            if number in self._begun and number not in self._ended and number not in refused:
+                what = f"could not {deletion.doing}: it was begun, and there was no time left to see it end"
+                refused[number] = deadline.TimeUpError(what)
+            elif number not in self._ended and number not in refused:
+                refused[number] = deadline.TimeUpError(f"could not {deletion.doing}: {error.message}")
+        self._ended, self._refused = {}, {}  # a thread that is late changes nothing any more
+        return refused
+
+    def _begin_all(self, stop: threading.Event) -> None:
+        try:
+            while not stop.is_set():
+                with self._lock:
+                    number, deletion = next(self._waiting, (None, None))
+                if number is None or deletion is None:
+                    return
+                try:
+                    self._begin(number, deletion, stop)
+                except CustomizerError as error:
+                    with self._lock:
+                        self._refused[number] = error
+        finally:
+            self._operations.put(None)
+
+    def _begin(self, number: int, deletion: Deletion, stop: threading.Event) -> None:
+        if self._pace is not None:
+            self._pace.wait()
+        deletion.request.request_id = str(uuid.uuid4())  # a new one for each try: a refusal is remembered with its id
+        deadline.check(deletion.doing)
+        if deletion.judge is not None and (verdict := deletion.judge()).action != "delete":
+            with self._lock:
+                self._ended[number] = verdict
+            return
+        if stop.is_set():
+            return
+        self._begun[number] = time.monotonic()
+        try:
+            operation = calls.call(deletion.method, deletion.request, deletion.doing)
+        except BaseException:
+            del self._begun[number]
+            raise
+        self._operations.put((number, operation))
+
+    def _await_all(self, stop: threading.Event) -> None:
+        while (next_one := self._operations.get()) is not None and not stop.is_set():
+            number, operation = next_one
+            deletion = self._deletions[number]
             try:
-                calls.wait(clients, operation, deletions[number].doing)
+                # Where nothing else limits the time: so long for each, from its own beginning.
+                with calls.at_most(self._begun[number] + calls.OPERATION_PATIENCE - time.monotonic()):
+                    calls.wait(self._clients, operation, deletion.doing)
             except CustomizerError as error:
-                refused[number] = error
+                with self._lock:
+                    self._refused[number] = error
             else:
-                ended[number] = deletions[number].removal.ended("deleted")
-    return refused
+                with self._lock:
+                    self._ended[number] = deletion.removal.ended("deleted")
 
 
 def _failure(removal: Removal, error: CustomizerError) -> Removal:

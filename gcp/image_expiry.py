@@ -11,8 +11,10 @@ from cos_customizer.customizer.reporting.events import publish
 from cos_customizer.gcp import deletion
 from cos_customizer.gcp.clients import Clients
 from cos_customizer.gcp.families import current_image, family_images
+from cos_customizer.gcp.fresh_reading import FreshReading
 from cos_customizer.gcp.image_users import images_in_use
 from cos_customizer.gcp.images import find_image
+from cos_customizer.gcp.side_by_side import do_all
 
 Decision = tuple[FamilyImage, Removal]
 
@@ -42,7 +44,8 @@ def _families(clients: Clients, retention: Retention) -> tuple[list[FamilyImage]
     """The images of the families, and the id of the one that each gives."""
     images = family_images(clients, retention.project, retention.families)
     there = sorted({image.family for image in images})
-    return images, {family: current_image(clients, retention.project, family) for family in there}
+    current = do_all(lambda family: current_image(clients, retention.project, family), there)
+    return images, dict(zip(there, current, strict=True))
 
 
 def _users(clients: Clients, retention: Retention, images: Sequence[FamilyImage]) -> dict[str, str]:
@@ -54,6 +57,8 @@ def _users(clients: Clients, retention: Retention, images: Sequence[FamilyImage]
 def apply(clients: Clients, retention: Retention, decided: Sequence[Decision], now: float) -> list[Removal]:
     """Delete what is to be deleted: each is judged again right before, by all that it was judged by.
 
+    What is read for that, images share that are deleted within the same two seconds.
+
     Args:
         clients: Google's clients.
         retention: as for `plan`.
@@ -63,13 +68,18 @@ def apply(clients: Clients, retention: Retention, decided: Sequence[Decision], n
     Returns:
         What came of every image, in the same order.
     """
+    going = [(image, removal) for image, removal in decided if _goes(removal)]
+    readings = FreshReading([image for image, _ in going], lambda images: _read_again(clients, retention, images, now))
 
-    def deletion_of(image: FamilyImage, removal: Removal) -> deletion.Deletion:
-        ref = ImageRef(retention.project, image.id)
-        return deletion.image(clients, ref, removal, lambda: _judge_again(clients, retention, image, removal, now))
+    def deletion_of(number: int, image: FamilyImage, removal: Removal) -> deletion.Deletion:
+        def judge() -> Removal:
+            verdict = readings.about(number).get(image.id)
+            return verdict or _not_in_family(clients, retention.project, image, removal)
 
-    going = [deletion_of(image, removal) for image, removal in decided if _goes(removal)]
-    ended = iter(deletion.delete_all(clients, going))
+        return deletion.image(clients, ImageRef(retention.project, image.id), removal, judge)
+
+    deletions = [deletion_of(number, image, removal) for number, (image, removal) in enumerate(going)]
+    ended = iter(deletion.delete_all(clients, deletions))
     done = [(image, next(ended) if _goes(removal) else removal) for image, removal in decided]
     for image, removal in done:
         if removal.action == "deleted":
@@ -82,14 +92,18 @@ def _announce(project: str, image: FamilyImage, removal: Removal) -> None:
     publish(ImageExpired(project=project, image=image.name, image_id=image.id, family=image.family, reason=why))
 
 
-def _judge_again(clients: Clients, retention: Retention, image: FamilyImage, removal: Removal, now: float) -> Removal:
-    """What is to become of an image by what is there now. What takes longest to read is read first."""
-    used = _users(clients, retention, [image])
-    images, current = _families(clients, replace(retention, families=[image.family]))
-    for found, verdict in plan_expiry(images, current, used, retention, now):
-        if found.id == image.id:
-            return verdict
-    if find_image(clients, ImageRef(retention.project, image.id)) is None:
+def _read_again(
+    clients: Clients, retention: Retention, images: Sequence[FamilyImage], now: float
+) -> dict[str, Removal]:
+    """What is to become of images by what is there now, by id. What takes longest to read is read first."""
+    used = _users(clients, retention, images)
+    families = list(dict.fromkeys(image.family for image in images))
+    found, current = _families(clients, replace(retention, families=families))
+    return {image.id: verdict for image, verdict in plan_expiry(found, current, used, retention, now)}
+
+
+def _not_in_family(clients: Clients, project: str, image: FamilyImage, removal: Removal) -> Removal:
+    if find_image(clients, ImageRef(project, image.id)) is None:
         return removal.ended("gone", "somebody else has deleted it")
     return removal.ended("keep", f"not in family {image.family} any more")
 

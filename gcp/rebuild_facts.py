@@ -15,8 +15,6 @@ from cos_customizer.gcp.clients import Clients
 from cos_customizer.gcp.images import ResolvedImage, list_images, resolve_source
 from cos_customizer.gcp.side_by_side import side_by_side
 
-_CALLS_AT_ONCE = 8
-
 
 class ProjectImages:
     """The images of a project as they were listed, so that recipes are compared without another call.
@@ -76,7 +74,7 @@ def find_sources(
     Returns:
         By what was looked for, the image or why it cannot be used.
     """
-    return side_by_side(partial(resolve_source, clients), sources, _CALLS_AT_ONCE)
+    return side_by_side(partial(resolve_source, clients), sources)
 
 
 def list_output_images(clients: Clients, projects: Collection[str]) -> dict[str, ProjectImages | CustomizerError]:
@@ -89,7 +87,7 @@ def list_output_images(clients: Clients, projects: Collection[str]) -> dict[str,
     Returns:
         By project, its images or why they cannot be listed.
     """
-    return side_by_side(lambda project: ProjectImages(list_images(clients, project)), projects, _CALLS_AT_ONCE)
+    return side_by_side(lambda project: ProjectImages(list_images(clients, project)), projects)
 
 
 def digest_contexts(clients: Clients, builds: Mapping[str, BuildSpec]) -> dict[str, str | CustomizerError]:

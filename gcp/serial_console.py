@@ -1,47 +1,20 @@
-"""Following a VM's serial console: a cursor, the ring's losses, the pace of polling."""
+"""Following a VM's serial console: a cursor, the ring's losses, reads that are refused."""
 
-import threading
 import time
 from dataclasses import dataclass
 
 from google.cloud import compute_v1
 
+from cos_customizer.customizer import deadline
 from cos_customizer.customizer.errors import CustomizerError
 from cos_customizer.customizer.references import VmRef
-from cos_customizer.gcp import calls
+from cos_customizer.gcp import calls, console_pace, console_quota
 from cos_customizer.gcp.clients import Clients
-
-FASTEST_POLL = 1.0
-SLOWEST_POLL = 4.0
-"""Seconds between two reads of one console."""
-
-READS_PER_SECOND = 20
-"""Reads that this process makes at most, of all consoles together: 1,200 a minute of the 1,500 that a project has for
-reads (https://cloud.google.com/compute/api-quota)."""
-
 
 HALTED = b"reboot: System halted"
 """The kernel's last words on the console, after services are stopped and file systems unmounted."""
 _CONSOLE = 1
 _HALT_PATIENCE = 90.0
-
-
-class _Pace:
-    """Spaces the reads of a process, whichever console or thread they are of."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._free = 0.0
-
-    def wait(self) -> None:
-        """Wait for the next read's turn."""
-        with self._lock:
-            turn = max(time.monotonic(), self._free)
-            self._free = turn + 1 / READS_PER_SECOND
-        time.sleep(max(0.0, turn - time.monotonic()))
-
-
-_PACE = _Pace()
 
 
 @dataclass(frozen=True)
@@ -67,10 +40,12 @@ class SerialConsole:
 
     def __init__(self, clients: Clients, vm: VmRef, port: int) -> None:
         self._clients = clients
+        self._vm = vm
+        self._region = console_pace.region_of(vm)
         self._where = {"project": vm.project, "zone": vm.zone, "instance": vm.name, "port": port}
         self._doing = f"read serial port {port} of {vm.name}"
         self.next = 0
-        self.pause = FASTEST_POLL
+        self.pause = console_pace.FASTEST_POLL
 
     def read(self) -> Output:
         """Read what has come since the last read.
@@ -82,14 +57,27 @@ class SerialConsole:
             NotFoundError: the VM is gone.
             CustomizerError: the API does not answer, for minutes.
         """
-        _PACE.wait()
-        request = compute_v1.GetSerialPortOutputInstanceRequest(**self._where, start=self.next)
-        answer = calls.call(self._clients.instances.get_serial_port_output, request, self._doing)
+        if self._region.is_look_due():
+            console_quota.look(self._clients, self._region, self._vm)
+        answer = self._ask()
         data = answer.contents.encode("utf-8", "replace")
         lost = max(0, answer.start - self.next) if data else 0
         self.next = answer.next_
-        self.pause = FASTEST_POLL if data else min(SLOWEST_POLL, self.pause * 1.25)
+        self.pause = self._region.pause(self._vm, bool(data))
         return Output(data, lost)
+
+    def _ask(self) -> compute_v1.SerialPortOutput:
+        """Read until Compute Engine does not refuse to, as it does when the project has read too much."""
+        request = compute_v1.GetSerialPortOutputInstanceRequest(**self._where, start=self.next)
+        while True:
+            deadline.pause(self._region.rest())
+            try:
+                method = self._clients.instances.get_serial_port_output
+                answer: compute_v1.SerialPortOutput = calls.call_at_a_rate(method, request, self._doing)
+            except calls.RateLimitedError:
+                self._region.refused()
+            else:
+                return answer
 
 
 def await_halt(clients: Clients, vm: VmRef) -> bool:
@@ -115,5 +103,5 @@ def await_halt(clients: Clients, vm: VmRef) -> bool:
             return False
         if HALTED in seen:
             return True
-        time.sleep(min(console.pause, 1.0))
+        time.sleep(console.pause)
     return False

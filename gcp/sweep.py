@@ -15,8 +15,10 @@ from cos_customizer.customizer.names import BUILD_LABEL, STATE_LABEL, UNRELEASED
 from cos_customizer.customizer.references import ImageRef, Link, VmRef
 from cos_customizer.gcp import calls, deletion
 from cos_customizer.gcp.clients import Clients
+from cos_customizer.gcp.fresh_reading import FreshReading
 from cos_customizer.gcp.image_users import aggregated, images_in_use
 from cos_customizer.gcp.images import ResolvedImage, find_image, list_images
+from cos_customizer.gcp.side_by_side import do_all
 
 Decision = tuple[Leftover, Removal]
 
@@ -65,18 +67,26 @@ def plan(clients: Clients, scope: SweepScope, now: float) -> list[Decision]:
         return decided
     # Disks that are to go as well keep no image: the test VM's, above all.
     disks = {(thing.where, thing.name) for thing, removal in decided if _goes(thing, removal, "disk")}
-    return plan_sweep([_with_users(clients, scope.project, thing, now, disks) for thing in things], now)
+    used = _users(
+        clients, scope.project, [thing for thing, removal in decided if _goes(thing, removal, "image")], disks
+    )
+    return plan_sweep([replace(thing, users=used.get(_key(thing), thing.users)) for thing in things], now)
 
 
-def _with_users(
-    clients: Clients, project: str, thing: Leftover, now: float, ignored_disks: Collection[tuple[str, str]] = ()
-) -> Leftover:
-    """A thing as it is; an image that would go with what refers to it."""
-    if thing.kind != "image" or decide(thing, now).action != "delete":
-        return thing
-    projects = list(dict.fromkeys((project, thing.where)))
-    used = images_in_use(clients, thing.where, {thing.name: thing.id}, projects, ignored_disks)
-    return replace(thing, users=tuple(used.values()))
+def _key(thing: Leftover) -> tuple[str, str, str]:
+    return thing.kind, thing.where, thing.id
+
+
+def _users(
+    clients: Clients, project: str, images: Sequence[Leftover], ignored_disks: Collection[tuple[str, str]] = ()
+) -> dict[tuple[str, str, str], tuple[str, ...]]:
+    """What refers to images, by their keys; those that nothing refers to are not there."""
+    found: dict[tuple[str, str, str], tuple[str, ...]] = {}
+    for where in dict.fromkeys(image.where for image in images):
+        ids = {image.name: image.id for image in images if image.where == where}
+        used = images_in_use(clients, where, ids, list(dict.fromkeys((project, where))), ignored_disks)
+        found |= {("image", where, image_id): (user,) for image_id, user in used.items()}
+    return found
 
 
 def plan_machines(clients: Clients, project: str, zones: Collection[str], now: float) -> list[Decision]:
@@ -198,35 +208,57 @@ def _goes(thing: Leftover, removal: Removal, kind: str) -> bool:
     return removal.action == "delete" and thing.kind == kind
 
 
+@dataclass(frozen=True)
+class _Images:
+    """What was read of images.
+
+    Attributes:
+        users: What refers to them, by their keys.
+        unreleased: Those in the state `unreleased`, by their keys.
+    """
+
+    users: dict[tuple[str, str, str], tuple[str, ...]]
+    unreleased: dict[tuple[str, str, str], Leftover]
+
+
 class _Sweeper:
     def __init__(self, clients: Clients, project: str, now: float) -> None:
         self._clients, self._project, self._now = clients, project, now
 
     def sweep(self, things: Sequence[Leftover]) -> list[Removal]:
-        """Delete things of one kind; what came of each."""
+        """Delete things of one kind, side by side; what came of each."""
         if things and things[0].kind == "object":
-            return [self._delete_object(thing) for thing in things]
-        return deletion.delete_all(self._clients, [self._deletion(thing) for thing in things])
+            return do_all(self._delete_object, things)
+        readings = FreshReading(things, self._read_images)
+        deletions = [self._deletion(number, thing, readings) for number, thing in enumerate(things)]
+        return deletion.delete_all(self._clients, deletions)
 
-    def _deletion(self, thing: Leftover) -> deletion.Deletion:
+    def _deletion(self, number: int, thing: Leftover, readings: FreshReading[Leftover, "_Images"]) -> deletion.Deletion:
         removal = decide(thing, self._now)
 
         def judge() -> Removal:
-            return self._judge_again(thing, removal)
+            images = readings.about(number) if thing.kind == "image" else _Images({}, {})
+            return self._judge_again(thing, removal, images)
 
         if thing.kind == "image":
             return deletion.image(self._clients, ImageRef(thing.where, thing.id), removal, judge)
         make = deletion.vm if thing.kind == "VM" else deletion.disk
         return make(self._clients, VmRef(self._project, thing.where, thing.id), removal, judge)
 
-    def _judge_again(self, thing: Leftover, before: Removal) -> Removal:
-        """What is to become of a thing as it is now. What uses an image is read first: it costs most."""
-        users = _with_users(self._clients, self._project, thing, self._now).users if thing.kind == "image" else ()
-        again = self._read(thing)
+    def _read_images(self, images: Sequence[Leftover]) -> "_Images":
+        """What uses images, and what they are now; the former first: it costs most."""
+        users = _users(self._clients, self._project, images)
+        projects = dict.fromkeys(image.where for image in images)
+        now = [image for project in projects for image in _images(self._clients, project)]
+        return _Images(users, {_key(image): image for image in now})
+
+    def _judge_again(self, thing: Leftover, before: Removal, images: "_Images") -> Removal:
+        """What is to become of a thing as it is now."""
+        again = images.unreleased.get(_key(thing)) or self._read(thing)
         if again is None or again.id != thing.id:  # a disk goes with its VM
             return before.ended("deleted") if thing.users else before.ended("gone", "somebody else has deleted it")
         verdict = decide(again, self._now)
-        users = users or again.users
+        users = images.users.get(_key(thing)) or again.users
         return in_use(again, verdict, users) if verdict.action == "delete" and users else verdict
 
     def _read(self, thing: Leftover) -> Leftover | None:

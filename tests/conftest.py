@@ -57,7 +57,7 @@ def emulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulat
     with Emulator(tmp_path / "emulator", "scripted", projects=("my-project",)) as running:
         for name, value in running.environment().items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setattr("cos_customizer.gcp.serial_console.FASTEST_POLL", 0.05)  # the emulator has no quota
+        monkeypatch.setattr("cos_customizer.gcp.console_pace.FASTEST_POLL", 0.05)  # the emulator has no quota
         yield running
 
 

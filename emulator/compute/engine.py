@@ -14,6 +14,7 @@ from cos_customizer.emulator.compute.operations import Operations
 from cos_customizer.emulator.compute.policies import Policies
 from cos_customizer.emulator.compute.project_metadata import ProjectMetadata
 from cos_customizer.emulator.compute.quotas import Quotas
+from cos_customizer.emulator.compute.rate_quotas import RateQuotas
 from cos_customizer.emulator.compute.recovery import recover
 from cos_customizer.emulator.compute.references import path_of_link
 from cos_customizer.emulator.compute.shared import SharedParts
@@ -85,6 +86,7 @@ class ComputeEngine:
         self.snapshots = Snapshots(shared)
         self.templates = Templates(shared)
         self.quotas = Quotas(store, backend.most_machines)
+        self.rates = RateQuotas(store, clock)
         self.policies = Policies(shared)
         self.project_metadata = ProjectMetadata(shared)
         self.instances = Instances(

@@ -83,16 +83,23 @@ def test_a_sweep_s_table_says_what_was_done_begun_and_not_begun(compute: Compute
     assert MORE_TIME in ran.err
 
 
+@pytest.mark.parametrize(
+    ("path", "method", "skip", "why"),
+    [
+        ("/operations/[^/]*/wait", "POST", 1, "it was begun, and there was no time left to see it end"),
+        ("/images/family/", "GET", 1, "the time was up"),  # while it is judged again
+    ],
+)
 def test_images_that_were_not_deleted_in_time_are_named_and_go_the_next_time(
-    compute: Compute, clock: CommandClock
+    compute: Compute, clock: CommandClock, path: str, method: str, skip: int, why: str
 ) -> None:
     three_images(compute)
     compute.emulator.faults.add("operation", method="delete", path="/images/", seconds=1e9, count=0)
-    with time_up_during(compute.emulator, clock, r"/images/[0-9]+($|\?)", method="DELETE"):
+    with time_up_during(compute.emulator, clock, path, method=method, skip=skip):
         ran = run(*EXPIRE)
     assert (ran.code, ran.out.splitlines()[-1]) == (1, "1 kept, 2 failed")
-    assert "could not delete image old-2: it was begun, and there was no time left to see it end" in ran.out
-    assert "could not delete image old-1: the time was up" in ran.out
+    for name in ("old-1", "old-2"):
+        assert f"could not delete image {name}: {why}" in ran.out
     clock.start_anew()
     compute.emulator.faults.clear()
     compute.emulator.clock.advance(2e9)

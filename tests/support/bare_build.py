@@ -12,9 +12,9 @@ from cos_customizer.customizer.names import BuildNames
 from cos_customizer.customizer.spec.model import parse_spec
 from cos_customizer.flows.build import run_in_time
 from cos_customizer.flows.record import Record
-from cos_customizer.gcp import serial_console
+from cos_customizer.gcp import console_pace
 
-serial_console.FASTEST_POLL = 0.02  # the emulator has no quota
+console_pace.FASTEST_POLL = 0.02  # the emulator has no quota
 
 
 def main(arguments: Sequence[str]) -> int:

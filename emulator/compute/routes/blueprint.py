@@ -64,6 +64,15 @@ def _name_by_id() -> None:
         args["rest"] = engine().named(f"projects/{args['project']}/{args['rest']}").split("/", 2)[2]
 
 
+@compute_api.before_request
+def _count() -> None:
+    """Count the request for its rate quota; a fault that is to come of it has come before."""
+    args: dict[str, Any] = request.view_args or {}
+    if project := args.get("project", ""):
+        path = request.path.partition("/projects/")[2].partition("/")[2]
+        engine().rates.count(project, request.method, f"/{path}")
+
+
 @compute_api.after_request
 def _only_what_is_wanted(response: Response) -> Response:
     """Answer a part of the answer, if a request asks for one (`fields`)."""
