@@ -8,6 +8,8 @@ import time
 from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
+from cos_customizer.quick_imports import complete
+
 _AGAIN = 3.0
 """Seconds after which an interruption comes again: Python drops an exception that is raised in a finalizer, and a
 library may pass over one."""
@@ -137,6 +139,7 @@ class Interrupts:
     def __enter__(self) -> "Interrupts":
         if threading.current_thread() is not threading.main_thread():
             return self
+        complete()
         handlers = {int(number): signal.getsignal(number) for number in (signal.SIGALRM, *SIGNALS)}
         self._before = {
             number: handler

@@ -19,6 +19,7 @@ from requests.adapters import HTTPAdapter
 from cos_customizer.customizer.errors import CustomizerError
 from cos_customizer.gcp.call_counts import counts
 from cos_customizer.gcp.endpoints import Endpoints, look_for_local, pass_by_proxies
+from cos_customizer.quick_imports import complete
 
 T = TypeVar("T")
 
@@ -162,6 +163,7 @@ def load() -> None:
     for client in ("Images", "Instances", "Disks", "MachineTypes", "ZoneOperations", "GlobalOperations"):
         getattr(compute_v1, f"{client}Client")
     importlib.import_module("cos_customizer.gcp.storage_client")
+    complete()
 
 
 _in_use: ContextVar[Clients | None] = ContextVar("clients", default=None)

@@ -21,7 +21,8 @@ Job = Callable[[threading.Event], None]
 def work_off(jobs: Sequence[Job]) -> None:
     """Do jobs side by side, each in a thread with a copy of this context.
 
-    Whoever interrupts this waits for nothing: jobs begin nothing any more, and what they have begun goes on.
+    Whoever interrupts this waits for nothing, nor does a job's error: jobs begin nothing any more, and what they have
+    begun goes on.
 
     Args:
         jobs: To do.
@@ -46,11 +47,11 @@ def work_off(jobs: Sequence[Job]) -> None:
             threading.Thread(target=run_here, args=(run, job), name="side-by-side", daemon=True).start()
         for _ in jobs:
             ended.acquire()
+            if errors:
+                raise errors[0]
     except BaseException:
         stop.set()
         raise
-    if errors:
-        raise errors[0]
 
 
 def attempt_all(function: Callable[[T], R], items: Sequence[T], threads: int = AT_ONCE) -> list[R | CustomizerError]:

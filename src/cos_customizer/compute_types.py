@@ -3,6 +3,9 @@
 The types are proto-plus messages. That library gives a module one descriptor of all its messages, once the last of
 them is there. Here the module has no list of them (no manifest), so that each message has a descriptor of its own, or
 one with those that it refers to in a circle.
+
+What proto-plus has half done, it cannot do again: so whoever lets signals interrupt what it does, and goes on after
+that, makes all of them before (`quick_imports.complete`).
 """
 
 import builtins
@@ -68,8 +71,6 @@ class LazyTypes:
     def get(self, name: str) -> Any:
         """A type by name, with all that it refers to.
 
-        A thread makes it, which no signal interrupts: what proto-plus has half done, it cannot do again.
-
         Args:
             name: Of the type.
 
@@ -80,17 +81,13 @@ class LazyTypes:
             if name in vars(self._module):  # another thread has made it meanwhile
                 return vars(self._module)[name]
             raise AttributeError(f"module {self._module.__name__!r} has no attribute {name!r}")
-        if threading.current_thread() is threading.main_thread():
-            maker = threading.Thread(target=self._finish, args=[name], name="compute-types")
-            try:
-                maker.start()
-            except RuntimeError:  # the interpreter is about to end
-                self._finish(name)
-            else:
-                maker.join()
-        else:
-            self._finish(name)
+        self._finish(name)
         return vars(self._module)[name]
+
+    def complete(self) -> None:
+        """Make all types that are not there yet."""
+        for name in list(self._bodies):
+            self._finish(name)
 
     def _finish(self, name: str) -> None:
         """Make a type and those that it refers to, and let all of them be seen at once."""

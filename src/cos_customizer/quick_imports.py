@@ -5,7 +5,7 @@ import importlib
 import importlib.util
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.abc import Loader, MetaPathFinder, SourceLoader
 from importlib.machinery import ModuleSpec, PathFinder
@@ -16,6 +16,8 @@ from typing import Any
 _COMPUTE = "google.cloud.compute_v1"
 _TYPES = f"{_COMPUTE}.types"
 _COMPUTE_TYPES = f"{_TYPES}.compute"
+_incomplete: list[Callable[[], None]] = []
+"""What completes the modules that are there in part."""
 _SERVICE = re.compile(r"^from \.services\.(\w+) import (\w+)", re.MULTILINE)
 
 
@@ -94,7 +96,9 @@ class _TypesLoader(Loader):
             return
         from cos_customizer.compute_types import LazyTypes
 
-        LazyTypes(module, code).load()
+        types = LazyTypes(module, code)
+        types.load()
+        _incomplete.append(types.complete)
 
 
 class _ComputeFinder(MetaPathFinder):
@@ -125,3 +129,15 @@ def install() -> None:
     """Let Compute Engine's library be loaded by parts from now on; where it is loaded already, it stays as it is."""
     if not any(isinstance(finder, _ComputeFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _ComputeFinder())
+
+
+def complete() -> None:
+    """Make what is put off of Compute Engine's types, and put off no more of them.
+
+    Call it before signals may interrupt, and be survived: a type that is half made stays so.
+    """
+    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _ComputeFinder)]
+    with uncollected():
+        while _incomplete:
+            _incomplete[-1]()
+            _incomplete.pop()
