@@ -114,6 +114,8 @@ def _be_the_fork(
         gc.enable()
         contextvars.Context().run(run)
         code = 0
+    except SystemExit as end:  # who asks for it has said why
+        code = end.code if isinstance(end.code, int) else 1
     except BaseException:
         traceback.print_exc()
     finally:
