@@ -112,6 +112,7 @@ class _Showing:
                 self._due = time.monotonic() + _UPDATE_INTERVAL
         elif isinstance(event, BuildEnded):
             self._works = False  # it is over
+            _try("count of calls", lambda: _tell_calls(self._record))
             _try("summary", lambda: self._summarize(event.result, getattr(event.error, "output", ())))
 
     @property
@@ -154,7 +155,6 @@ class _Showing:
                 _deprecations(self._spec, result),
                 f"images of family {self._spec.output.family} that {result.image} replaces",
             )
-        _tell_calls(self._record)
         if result.source_image:
             _add_tags(summary.tags(self._spec, result.source_image.rpartition("/")[2]))
 
