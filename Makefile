@@ -17,7 +17,7 @@ help: ## list these targets
 demo: ## build the README's example on a real VM on this machine, and boot the result
 	@make/demo.sh
 
-test: venv test-packages ## run the tests that start no VM and no container: five to seven minutes on two cores
+test: venv test-packages ## run the tests that start no VM and no container: some ten minutes on two cores
 	$(VENV)/bin/pytest -m "not vm and not container" $(SIDE_BY_SIDE)
 
 test-all: host-packages test test-container test-vm ## run all tests: `make test`, then containers and VMs
