@@ -195,3 +195,12 @@ class TextsFlag(_RepeatedFlag):
     def sum(self, values: Iterable[str]) -> list[str]:
         """All texts."""
         return list(values)
+
+
+RECIPES_FLAG = ListFlag(
+    "recipe",
+    "Files of recipes, or patterns such as recipes/*.yaml. Required.",
+    value="FILE,…",
+    names_file=True,
+    example="-recipe='recipes/*.yaml'",
+)

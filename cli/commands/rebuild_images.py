@@ -8,7 +8,7 @@ import click
 
 from cos_customizer.cli.command import FAMILIES, command
 from cos_customizer.cli.flag import Flag
-from cos_customizer.cli.flag_kinds import IntegerFlag, ListFlag, SwitchFlag
+from cos_customizer.cli.flag_kinds import RECIPES_FLAG, IntegerFlag, SwitchFlag
 from cos_customizer.cli.tables import table
 from cos_customizer.cli.time_limit import timeout_flag, within
 from cos_customizer.customizer.errors import UsageError
@@ -21,13 +21,7 @@ if TYPE_CHECKING:
     from cos_customizer.customizer.families.rebuild import Rebuild
 
 FLAGS = (
-    ListFlag(
-        "recipe",
-        "Files of recipes, or patterns such as recipes/*.yaml. Required.",
-        value="FILE,…",
-        names_file=True,
-        example="-recipe='recipes/*.yaml'",
-    ),
+    RECIPES_FLAG,
     SwitchFlag("force", "Build all of them, changed or not, and those that -after-failures would leave alone."),
     Flag(
         "deployment",

@@ -8,7 +8,7 @@ import click
 from cos_customizer.cli.checks import checked
 from cos_customizer.cli.command import FAMILIES, command
 from cos_customizer.cli.flag import Flag
-from cos_customizer.cli.flag_kinds import ListFlag, SwitchFlag
+from cos_customizer.cli.flag_kinds import RECIPES_FLAG, SwitchFlag
 from cos_customizer.cli.tables import table
 from cos_customizer.cli.time_limit import timeout_flag, within
 from cos_customizer.customizer.errors import UsageError
@@ -20,13 +20,7 @@ if TYPE_CHECKING:
     from cos_customizer.customizer.families.sources import SourceLook
 
 FLAGS = (
-    ListFlag(
-        "recipe",
-        "Files of recipes, or patterns such as recipes/*.yaml. Required.",
-        value="FILE,…",
-        names_file=True,
-        example="-recipe='recipes/*.yaml'",
-    ),
+    RECIPES_FLAG,
     Flag(
         "memory",
         "Name of the Prefect variable that remembers what was seen. By default cos_customizer_sources.",

@@ -25,8 +25,6 @@ from prefect.client.schemas.filters import (
     FlowRunFilterDeploymentId,
     FlowRunFilterId,
     FlowRunFilterName,
-    LogFilter,
-    LogFilterFlowRunId,
 )
 from prefect.client.schemas.objects import FlowRun, State, TaskRun
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
@@ -37,6 +35,7 @@ from prefect.states import AwaitingRetry, Cancelling, Crashed, Pending, Running,
 from support.compute_clients import Compute
 from support.event_feed import fed
 from support.family_images import add_images
+from support.flow_runs import ended, log_of, start, state_of
 from support.guest_scripts import marker, script, succeeded, succeeding
 from support.leftovers import leftovers
 from support.paths import ROOT
@@ -116,31 +115,6 @@ def spec(image: str, **output: Any) -> dict[str, Any]:
         "output": {"project": "my-project", "name": image, **output},
         "timeout": "5m",
     }
-
-
-def start(client: SyncPrefectClient, name: str, **parameters: Any) -> UUID:
-    deployment = client.read_deployment_by_name(name)
-    return client.create_flow_run_from_deployment(deployment.id, parameters=parameters).id
-
-
-def ended(client: SyncPrefectClient, run_id: UUID) -> FlowRun:
-    """A flow run, once it is over."""
-
-    def over() -> FlowRun | None:
-        run = client.read_flow_run(run_id)
-        return run if run.state is not None and run.state.is_final() else None
-
-    return wait_for(over)
-
-
-def state_of(run: FlowRun) -> str:
-    assert run.state is not None
-    return run.state.type.value
-
-
-def log_of(client: SyncPrefectClient, run_id: UUID) -> str:
-    logs = client.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run_id])))
-    return "\n".join(record.message for record in logs)
 
 
 def script_runs(emulator: Emulator) -> bool:

@@ -12,10 +12,9 @@ from uuid import UUID
 import pytest
 import yaml
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
-from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling
+from support.flow_runs import ended, log_of, start, state_of
 from support.guest_scripts import marker, script, succeeding
 from support.leftovers import leftovers
 from support.prefect_place import POOL, PrefectPlace
@@ -115,11 +114,6 @@ def client(place: PrefectPlace) -> Iterator[SyncPrefectClient]:
         yield client
 
 
-def start(client: SyncPrefectClient, name: str, **parameters: Any) -> UUID:
-    deployment = client.read_deployment_by_name(name)
-    return client.create_flow_run_from_deployment(deployment.id, parameters=parameters).id
-
-
 def start_build(client: SyncPrefectClient, image: str) -> UUID:
     spec = {
         "source": {"project": "cos-cloud", "family": "cos-125-lts"},
@@ -131,26 +125,6 @@ def start_build(client: SyncPrefectClient, image: str) -> UUID:
         "timeout": "5m",
     }
     return start(client, "build-image/build-image", spec=spec)
-
-
-def ended(client: SyncPrefectClient, run_id: UUID) -> FlowRun:
-    """A flow run, once it is over."""
-
-    def over() -> FlowRun | None:
-        run = client.read_flow_run(run_id)
-        return run if run.state is not None and run.state.is_final() else None
-
-    return wait_for(over)
-
-
-def state_of(run: FlowRun) -> str:
-    assert run.state is not None
-    return run.state.type.value
-
-
-def log_of(client: SyncPrefectClient, run_id: UUID) -> str:
-    logs = client.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run_id])))
-    return "\n".join(record.message for record in logs)
 
 
 def found_by(said: Path, what: str) -> dict[str, Any]:
