@@ -19,20 +19,16 @@ import tempfile
 import threading
 import time
 import tomllib
-import zlib
 from functools import partial
 from http.client import HTTPConnection, HTTPException
-from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 
 from cos_customizer.customizer import deadline
 from cos_customizer.customizer.errors import CustomizerError, UsageError
+from cos_customizer.flows import database_template
 from cos_customizer.flows.fork import Fork, may_fork
 from cos_customizer.quick_imports import uncollected
-
-TEMPLATE_VARIABLE = "COS_CUSTOMIZER_PREFECT_TEMPLATE"
-"""Environment variable with the path of a migrated database (a container image brings one along)."""
 
 _LARGEST_PROFILES = 1 << 20
 """Characters of a file of profiles that are read."""
@@ -174,7 +170,7 @@ class LocalServer:
         self._environment = dict(os.environ)
         try:
             self._home = Path(tempfile.mkdtemp(prefix="cos-customizer-prefect-"))
-            self._cold = not _copy_template(self._home / "prefect.db")
+            self._cold = not database_template.copy_to(self._home / "prefect.db")
             with socket.socket() as listener:
                 listener.bind(("127.0.0.1", 0))
                 listener.listen(128)
@@ -257,7 +253,7 @@ class LocalServer:
             connection.close()
         if self._cold:
             with contextlib.suppress(OSError, RuntimeError, sqlite3.Error):  # that it cannot be kept is no harm
-                self.keep_template(_cached_template().expanduser())
+                self.keep_template(database_template.cached().expanduser())
 
     def keep_template(self, template: Path) -> None:
         """Copy the server's migrated database, whole or not at all, for servers to come.
@@ -270,7 +266,7 @@ class LocalServer:
             sqlite3.Error: the database cannot be read.
         """
         assert self._home is not None, "the server is not running"
-        _copy_database(self._home / "prefect.db", template)
+        database_template.keep(self._home / "prefect.db", template)
 
     def _failure(self, error: Exception) -> LocalServerError:
         tail: tuple[str, ...] = ()
@@ -359,49 +355,6 @@ def _leave_with_parent() -> None:
         pass
     shutil.rmtree(os.environ["PREFECT_HOME"], ignore_errors=True)
     os._exit(0)
-
-
-def _database_version() -> int:
-    """What marks a database as migrated for the installed Prefect."""
-    return zlib.crc32(version("prefect").encode()) & 0x7FFFFFFF
-
-
-def _cached_template() -> Path:
-    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(cache, "cos-customizer", f"prefect-{version('prefect')}.db")
-
-
-def _copy_template(database: Path) -> bool:
-    """Begin with a migrated database, if there is one."""
-    baked = os.environ.get(TEMPLATE_VARIABLE)
-    for template in (*([Path(baked)] if baked else []), _cached_template()):
-        with contextlib.suppress(OSError, RuntimeError, sqlite3.Error):
-            shutil.copyfile(template.expanduser(), database)
-            with contextlib.closing(sqlite3.connect(database)) as connection:
-                if connection.execute("PRAGMA user_version").fetchone()[0] == _database_version():
-                    return True
-        database.unlink(missing_ok=True)
-    return False
-
-
-def _copy_database(database: Path, template: Path) -> None:
-    """Copy a live database, whole or not at all."""
-    template.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{template.name}.", dir=template.parent)
-    os.close(descriptor)
-    try:
-        with (
-            contextlib.closing(sqlite3.connect(database)) as source,
-            contextlib.closing(sqlite3.connect(name)) as target,
-        ):
-            source.backup(target)
-            target.execute(f"PRAGMA user_version = {_database_version()}")
-            target.execute("PRAGMA journal_mode = DELETE")
-            target.commit()
-        Path(name).replace(template)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def main() -> None:

@@ -113,18 +113,19 @@ def prefect_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _programs_start_their_servers_warm(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """As in the container image. Tests of a cold start say so."""
     if request.node.get_closest_marker("slow"):
-        from cos_customizer.flows.local_server import TEMPLATE_VARIABLE
+        from cos_customizer.flows import database_template
 
-        monkeypatch.setenv(TEMPLATE_VARIABLE, str(request.getfixturevalue("prefect_template")))
+        monkeypatch.setenv(database_template.VARIABLE, str(request.getfixturevalue("prefect_template")))
 
 
 @pytest.fixture(scope="session")
 def session_server(prefect_template: Path) -> Iterator[dict[str, str]]:
     """A Prefect server for the builds of this session, in this process and others; gives the environment of those."""
-    from cos_customizer.flows.local_server import TEMPLATE_VARIABLE, LocalServer
+    from cos_customizer.flows import database_template
+    from cos_customizer.flows.local_server import LocalServer
 
     before = dict(os.environ)
-    os.environ[TEMPLATE_VARIABLE] = str(prefect_template)
+    os.environ[database_template.VARIABLE] = str(prefect_template)
     with LocalServer():
         # Prefect read its settings when a test module imported it.
         from prefect.context import refresh_global_settings_context

@@ -20,7 +20,7 @@ from support.waiting import PATIENCE, wait_for
 
 from cos_customizer.customizer import deadline
 from cos_customizer.customizer.errors import UsageError
-from cos_customizer.flows import local_server
+from cos_customizer.flows import database_template
 from cos_customizer.flows.local_server import LocalServer, LocalServerError, configured_api
 
 URL = "http://127.0.0.1:4200/api"
@@ -96,20 +96,20 @@ def test_prefect_is_not_imported_for_it() -> None:
 
 def test_a_template_of_another_version_is_not_taken(clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     template, database = clean / "template.db", clean / "prefect.db"
-    monkeypatch.setenv(local_server.TEMPLATE_VARIABLE, str(template))
+    monkeypatch.setenv(database_template.VARIABLE, str(template))
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    assert not local_server._copy_template(database)
+    assert not database_template.copy_to(database)
     template.write_text("this is no database, however long it may be" * 10)
-    assert not local_server._copy_template(database)
+    assert not database_template.copy_to(database)
     template.unlink()
     with sqlite3.connect(template) as connection:
         connection.execute("CREATE TABLE flow (name)")
-    assert not local_server._copy_template(database)
+    assert not database_template.copy_to(database)
     assert not database.exists()
     with sqlite3.connect(template) as connection:
-        connection.execute(f"PRAGMA user_version = {local_server._database_version()}")
+        connection.execute(f"PRAGMA user_version = {database_template._mark()}")
     connection.close()
-    assert local_server._copy_template(database)
+    assert database_template.copy_to(database)
     assert database.exists()
 
 
@@ -156,7 +156,7 @@ def warm(clean: Path, monkeypatch: pytest.MonkeyPatch, prefect_template: Path) -
     temporary.mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
-    monkeypatch.setenv(local_server.TEMPLATE_VARIABLE, str(prefect_template))
+    monkeypatch.setenv(database_template.VARIABLE, str(prefect_template))
     yield temporary
     assert list(temporary.iterdir()) == []
 

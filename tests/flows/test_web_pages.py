@@ -17,7 +17,7 @@ from support.waiting import PATIENCE
 from cos_customizer.emulator.machines.backend import MachineSpec
 from cos_customizer.emulator.machines.metadata_server import MetadataServer
 from cos_customizer.emulator.server import Emulator
-from cos_customizer.flows import local_server
+from cos_customizer.flows import database_template
 from cos_customizer.flows.local_server import LocalServer
 
 pytestmark = [
@@ -39,7 +39,7 @@ def metadata_port() -> Iterator[int]:
 @pytest.fixture
 def prefect(prefect_template: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalServer]:
     """A build's own server, with a flow run that has a secret among its parameters."""
-    monkeypatch.setenv(local_server.TEMPLATE_VARIABLE, str(prefect_template))
+    monkeypatch.setenv(database_template.VARIABLE, str(prefect_template))
     with LocalServer() as server:
         flow = ask(server, "/flows/", {"name": "f"})["id"]
         ask(server, "/flow_runs/", {"flow_id": flow, "parameters": {"env": {"TOKEN": SECRET}}})

@@ -22,7 +22,8 @@ from support.warm_program import ColdProgram, Started, WarmProgram
 
 from cos_customizer.customizer.names import BuildNames
 from cos_customizer.emulator.server import Emulator
-from cos_customizer.flows.local_server import TEMPLATE_VARIABLE, LocalServer
+from cos_customizer.flows import database_template
+from cos_customizer.flows.local_server import LocalServer
 from cos_customizer.gcp import sweep
 from cos_customizer.gcp.clients import connect
 
@@ -332,7 +333,7 @@ def kinds(things: set[str]) -> set[str]:
 
 @pytest.fixture
 def without_template(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(TEMPLATE_VARIABLE)
+    monkeypatch.delenv(database_template.VARIABLE)
 
 
 @pytest.mark.usefixtures("without_template")
