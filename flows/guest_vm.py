@@ -25,7 +25,8 @@ from cos_customizer.guest.protocol import PORT
 from cos_customizer.tasks import vm as vm_tasks
 
 _LAST_READ = 5.0
-"""Seconds for reading what a VM has said last: what costs money does not wait for what informs."""
+"""Seconds for reading what a VM has said last, of a third of what there are: what costs money does not wait for what
+informs."""
 _SERIAL_LOG_LIFE = 30 * 24 * 3600
 _PHASES: dict[Stage, tuple[Phase, Phase, Phase]] = {
     "build": ("builder VM", "boot", "steps"),
@@ -156,7 +157,7 @@ class GuestVm:
     def _delete(self, vm: VmRef) -> list[Removal]:
         """Delete the VM, once what it has said is read: its serial console dies with it."""
         if console := self.record.consoles.get(self.stage):
-            with suppress(CustomizerError), deadline.until(time.monotonic() + _LAST_READ):
+            with suppress(CustomizerError), deadline.until(time.monotonic() + min(_LAST_READ, deadline.left() / 3)):
                 console.read()
         return vm_tasks.delete_vm(self.what, vm)
 
