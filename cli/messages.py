@@ -126,6 +126,9 @@ def _facts(error: BaseException) -> list[str]:
     if log := result.verification_log or result.serial_log:
         facts.append(f"full serial log: {log}")
         facts += [f"to read it: {line}"] if (line := to_read(log)) else []
+    if kept := result.kept:
+        facts.append(f"kept: {kept.in_words}")
+        facts += [f"to get in: {kept.get_in}", f"its console: {kept.read_console}", f"to delete it: {kept.delete}"]
     if result.leftovers:
         facts.append(f"left behind: {', '.join(result.leftovers)}")
     return facts

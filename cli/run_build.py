@@ -143,14 +143,17 @@ def _load_flow() -> "Callable[[BuildSpec], BuildResult]":
 
 def _result_of(error: BaseException, spec: "BuildSpec") -> "BuildResult":
     """The result of a build whose flow has published none."""
+    from cos_customizer.customizer.reporting.failure import Failure
     from cos_customizer.customizer.reporting.result import BuildResult
 
+    failure = Failure.of(error)
     outcome = "interrupted" if not isinstance(error, Exception) else "failed"
     return BuildResult(
         outcome="timed-out" if isinstance(error, BuildTimeoutError) else outcome,
         project=spec.output.project,
         image=spec.output.name or "",
-        error=in_words(error),
+        error=failure.message,
+        failure=failure,
     )
 
 

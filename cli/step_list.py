@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from cos_customizer.cli.messages import printable
 from cos_customizer.customizer.durations import human_duration
 from cos_customizer.customizer.reporting.events import ConsoleOutput, Event, Note, PhaseChange, StepChange
-from cos_customizer.customizer.reporting.result import Phase
+from cos_customizer.customizer.reporting.failure import Phase
 
 if TYPE_CHECKING:
     from cos_customizer.customizer.spec.model import BuildSpec

@@ -1,5 +1,7 @@
 """What can go wrong: one base exception, raised with a message and a hint for people."""
 
+from typing import Self
+
 from cos_customizer.customizer.fields import Naming, named
 
 
@@ -42,6 +44,14 @@ class PermissionDeniedError(CustomizerError):
     """The credentials in use may not do this."""
 
 
+class CredentialsError(CustomizerError):
+    """The Google credentials do not work, whatever they would permit."""
+
+
+class PolicyError(PermissionDeniedError):
+    """A policy of the organization forbids this, whoever asks."""
+
+
 class StockOutError(CustomizerError):
     """A zone has no capacity for the builder VM at the moment; another zone may have."""
 
@@ -54,8 +64,14 @@ class ConflictError(CustomizerError):
     """The resource changed, or is in use, since it was looked at."""
 
 
+class UnavailableError(CustomizerError):
+    """Google Cloud has not answered, or has had an error of its own."""
+
+
 class BuildFailedError(CustomizerError):
     """The build ran and did not succeed.
+
+    Of this very class it is where the guest has failed outside of its steps: it cannot fetch the build context, say.
 
     Attributes:
         output: the last lines that the failed step printed, oldest first.
@@ -64,6 +80,30 @@ class BuildFailedError(CustomizerError):
     def __init__(self, message: str, hint: str = "", output: tuple[str, ...] = ()) -> None:
         super().__init__(message, hint)
         self.output = output
+
+    def retold(self, message: str) -> Self:
+        """The same failure, of which more is known.
+
+        Args:
+            message: in place of its own.
+        """
+        return type(self)(message, self.hint, self.output)
+
+
+class StepFailedError(BuildFailedError):
+    """A step has failed on the builder VM."""
+
+
+class VerificationFailedError(BuildFailedError):
+    """The image does not boot, or a script that verifies it has failed."""
+
+
+class LostVmError(BuildFailedError):
+    """A VM of the build has stopped by itself, or somebody has stopped or deleted it."""
+
+
+class PreemptedError(LostVmError):
+    """Compute Engine has taken a spot VM back."""
 
 
 class BuildTimeoutError(BuildFailedError):

@@ -28,7 +28,8 @@ from cos_customizer.customizer.reporting.events import (
     listening,
     publish,
 )
-from cos_customizer.customizer.reporting.result import BuildResult, Phase
+from cos_customizer.customizer.reporting.failure import Phase
+from cos_customizer.customizer.reporting.result import BuildResult
 from cos_customizer.customizer.spec.model import BuildSpec
 from cos_customizer.flows import local_server
 from cos_customizer.flows.dry_run import DryRun

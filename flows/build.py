@@ -65,6 +65,10 @@ def _run_and_undo(record: Record, interrupts: Interrupts, limit: TimeLimit) -> O
                     outcome = _run(record, undoing)
             finally:
                 interrupts.shield(limit.end_of_undoing())
+        except BaseException as error:
+            cause = interrupts.behind(error)
+            record.may_keep_builder = isinstance(cause, Exception) or _is_time_up(cause)
+            raise
         finally:
             interrupts.shield(limit.end_of_undoing())  # again: an interruption can come just before it is up
             _undo(record, undoing, interrupts, limit)
@@ -206,7 +210,14 @@ def _create_image(record: Record, undoing: Undoing, source: ResolvedImage, plan:
     layout = request_bodies.layout_of(spec, source)
     grows = layout is not None and layout.disk_size is not None
     request = request_bodies.VmRequest(
-        spec, build, source.path, source.architecture, plan.user_data, plan.secret_manager, grows
+        spec,
+        build,
+        source.path,
+        source.architecture,
+        plan.user_data,
+        plan.secret_manager,
+        grows,
+        spec.builder.keep_on_failure,
     )
     now = time.time()
     vm = builder.create(plan.zones, lambda zone: request_bodies.builder_vm(request, zone, now))
@@ -246,6 +257,10 @@ def _undo(record: Record, undoing: Undoing, interrupts: Interrupts, limit: TimeL
         interrupts.stand_down()
     record.leftovers = undoing.leftovers
     record.is_undone = True  # as far as its time went
+    if record.kept:
+        publish(Note("kept", record.kept.in_words, "warning"))
+        publish(Note("to get in", record.kept.get_in))
+        publish(Note("to delete it", record.kept.delete))
     if undoing.removed:
         publish(Note("cleaned up", undoing.summary()))
     for log in record.serial_logs.values():

@@ -9,8 +9,8 @@ from cos_customizer.customizer import deadline
 from cos_customizer.customizer.durations import format_duration
 from cos_customizer.customizer.errors import CustomizerError
 from cos_customizer.customizer.families.build_queue import Attempt, BuildQueue, Job
-from cos_customizer.customizer.families.causes import cause_of
 from cos_customizer.customizer.families.existing import in_words
+from cos_customizer.customizer.reporting.causes import cause_of
 from cos_customizer.customizer.reporting.events import BuildBegan, Note, publish
 from cos_customizer.customizer.reporting.result import BuildResult
 from cos_customizer.customizer.spec.model import BuildSpec
@@ -81,7 +81,7 @@ def _attempt(spec: BuildSpec) -> Attempt:
         failure, cause = _another_ones(build_image(bounded)), None
     except CustomizerError as error:
         failure, cause = error.message, cause_of(error)
-        if cause == "time" and spec.timeout_seconds > deadline.left():
+        if cause == "timeout" and spec.timeout_seconds > deadline.left():
             cause = "late"
     attempt = Attempt(began, time.time(), failure, cause)
     return replace(attempt, cause="other") if failure and cause is None else attempt

@@ -26,8 +26,8 @@ from prefect.states import Cancelling
 from cos_customizer.customizer.deadline import TimeUpError
 from cos_customizer.customizer.errors import UsageError
 from cos_customizer.customizer.families.build_queue import Attempt, BuildQueue, Job
-from cos_customizer.customizer.families.causes import cause_in
 from cos_customizer.customizer.reporting.calls_a_minute import from_text
+from cos_customizer.customizer.reporting.causes import cause_in
 from cos_customizer.customizer.reporting.events import Note, publish
 from cos_customizer.flows.artifacts import CALLS_LABEL, REBUILD_TAG
 from cos_customizer.flows.builds_here import NOT_BEGUN, in_time, told_again
@@ -175,7 +175,7 @@ class _Window:
             if run is not None and (run.state is None or not run.state.is_final()):
                 continue
             del self._runs[run_id]
-            self._end(job, self._attempt(run) if run is not None else Attempt(0.0, time.time(), _GONE, "lost"))
+            self._end(job, self._attempt(run) if run is not None else Attempt(0.0, time.time(), _GONE, "lost-run"))
             if run is not None and run.state is not None:
                 publish(Note("run", f"{job.recipe}: {run.name} is {str(run.state.name).lower()}"))
             if run is not None and run.start_time is not None and run.expected_start_time is not None:
@@ -195,9 +195,9 @@ class _Window:
             return ended
         message = state.message or "no reason was given"
         if not state.is_failed():
-            return replace(ended, failure=f"{state.name}: {message}", cause="lost")
+            return replace(ended, failure=f"{state.name}: {message}", cause="lost-run")
         cause, words = cause_in(message)
-        is_late = cause == "time" and run.id in self._cut_short
+        is_late = cause == "timeout" and run.id in self._cut_short
         return replace(ended, failure=words, cause="late" if is_late else cause)
 
     def _read(self, wanted: Collection[UUID]) -> Iterator[FlowRun]:

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from cos_customizer.customizer.errors import CustomizerError, in_words
-from cos_customizer.customizer.families.causes import NOT_THE_RECIPES
 from cos_customizer.customizer.families.rebuild import Rebuild
+from cos_customizer.customizer.reporting.causes import NOT_THE_RECIPES
 from cos_customizer.customizer.reporting.events import Note, publish
 from cos_customizer.gcp.failure_counts import FailureCount, place_of
 from cos_customizer.gcp.rebuild import RebuildPlan

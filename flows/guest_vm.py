@@ -13,7 +13,8 @@ from cos_customizer.customizer.errors import CustomizerError, StockOutError
 from cos_customizer.customizer.families.removal import Removal
 from cos_customizer.customizer.references import ObjectRef, VmRef
 from cos_customizer.customizer.reporting.events import Note, Stage, publish
-from cos_customizer.customizer.reporting.result import Phase
+from cos_customizer.customizer.reporting.failure import Phase
+from cos_customizer.customizer.reporting.result import KeptVm
 from cos_customizer.customizer.spec.disk_layout import DiskLayout
 from cos_customizer.flows.record import Record
 from cos_customizer.flows.undoing import Undoing
@@ -88,8 +89,9 @@ class GuestVm:
     def _create_in_turn(self, zones: list[str], body_in: Callable[[str], dict[str, Any]]) -> VmRef:
         for zone in zones:
             vm, body = self.ref(zone), body_in(zone)
-            what, undo = f"{self.what} {vm.name} in {zone}", partial(self._delete, vm)
-            life = human_duration(request_bodies.life_of_builder_vm(self.record.spec.timeout_seconds))
+            seconds = request_bodies.life_in(body)
+            what, undo = f"{self.what} {vm.name} in {zone}", partial(self._delete, vm, time.time() + seconds)
+            life = human_duration(seconds)
             taker = f"Compute Engine deletes it {life} after its creation"
             self.undoing.add(what, undo, taker)
             try:
@@ -154,12 +156,35 @@ class GuestVm:
         self.undoing.add_last(partial(_keep_serial_log, self.what, console))
         return console
 
-    def _delete(self, vm: VmRef) -> list[Removal]:
-        """Delete the VM, once what it has said is read: its serial console dies with it."""
+    def _delete(self, vm: VmRef, end: float) -> list[Removal]:
+        """Delete the VM, once what it has said is read: its serial console dies with it. Or keep it to be looked at.
+
+        Args:
+            vm: It.
+            end: Unix time at which Compute Engine deletes it by itself.
+        """
         if console := self.record.consoles.get(self.stage):
             with suppress(CustomizerError), deadline.until(time.monotonic() + min(_LAST_READ, deadline.left() / 3)):
                 console.read()
+        if self._is_to_stay(vm):
+            self.record.kept = KeptVm.of(vm, end, tunnel=not self.record.spec.builder.external_ip)
+            return []
         return vm_tasks.delete_vm(self.what, vm)
+
+    def _is_to_stay(self, vm: VmRef) -> bool:
+        """Whether it is left: a builder VM on which something has gone wrong, and which its own clock ends: it runs."""
+        record, console = self.record, self.record.consoles.get(self.stage)
+        if self.stage != "build" or not (record.may_keep_builder and record.spec.builder.keep_on_failure):
+            return False
+        if console is None or console.progress.succeeded:
+            return False
+        try:
+            status = instances.vm_status(clients(), vm)
+        except CustomizerError:
+            return False
+        if status not in ("", "RUNNING"):
+            publish(Note("kept", f"nothing: the {self.what} does not run (its status is {status})", "warning"))
+        return status == "RUNNING"
 
     def _store_serial_log(self, log: IO[bytes]) -> None:
         """Keep what the console has said: it dies with the VM."""

@@ -212,7 +212,7 @@ class OutputImage:
                 self._discard(image)
             what = f"it is kept in no family, labelled {STATE_LABEL}={FAILED}" if kept else "it is deleted"
             message = f"image {image.name} is not released, {what}: {error.message}"
-            raise BuildFailedError(message, error.hint, error.output) from error
+            raise error.retold(message) from error
         self._passed = ("boot", *vm.labels)
         publish(Note("verified", f"{image.name} boots" + (" and passes" if vm.labels else "")))
         family, scripts = spec.output.family or "", tuple(vm.labels)

@@ -16,10 +16,11 @@ from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
 from cos_customizer.customizer import deadline
 from cos_customizer.customizer.durations import human_duration
-from cos_customizer.customizer.errors import BuildTimeoutError, in_words
+from cos_customizer.customizer.errors import BuildTimeoutError
 from cos_customizer.customizer.fields import FieldPath, Message
 from cos_customizer.customizer.reporting.announcements import ImageFailed
 from cos_customizer.customizer.reporting.events import Note, publish
+from cos_customizer.customizer.reporting.failure import Failure
 from cos_customizer.customizer.spec.model import BuildSpec
 from cos_customizer.flows import local_server
 from cos_customizer.flows.time_limit import command_started
@@ -61,7 +62,7 @@ def one_at_a_time(spec: BuildSpec) -> Iterator[None]:
             _make(name)
             _wait(held, name, spec)
         except (BuildTimeoutError, deadline.TimeUpError) as error:
-            publish(ImageFailed.of(spec, error, in_words(error), outcome="timed-out", stage="waiting"))
+            publish(ImageFailed.of(spec, Failure.of(error, phase="waiting"), outcome="timed-out"))
             raise
         except Exception as error:  # a server that knows no such limits, or does not let us have one
             publish(Note("family", f"other builds of {family} are not kept waiting: {error}", "warning"))

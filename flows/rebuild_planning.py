@@ -8,8 +8,8 @@ from glob import glob, has_magic
 from pathlib import Path
 
 from cos_customizer.customizer.errors import CustomizerError, UsageError
-from cos_customizer.customizer.families.causes import cause_of
 from cos_customizer.customizer.families.rebuild import NOTHING, Rebuild
+from cos_customizer.customizer.reporting.causes import cause_of
 from cos_customizer.customizer.reporting.events import Note, publish
 from cos_customizer.customizer.spec.model import BuildSpec
 from cos_customizer.customizer.spec.recipe import read_recipe

@@ -3,14 +3,17 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
 
-from cos_customizer.customizer.errors import BuildTimeoutError, in_words
+from cos_customizer.customizer.errors import BuildTimeoutError
 from cos_customizer.customizer.families.existing import made_by
 from cos_customizer.customizer.fields import FieldPath, Message
 from cos_customizer.customizer.names import BuildNames
 from cos_customizer.customizer.reporting.announcements import ImageFailed, upstream_keys
 from cos_customizer.customizer.reporting.events import BuildEnded, PhaseChange, Stage, publish
-from cos_customizer.customizer.reporting.result import BuildResult, MadeBy, Outcome, Phase, StepResult
+from cos_customizer.customizer.reporting.failure import Failure, Phase
+from cos_customizer.customizer.reporting.result import BuildResult, KeptVm, MadeBy, Outcome, StepResult
 from cos_customizer.customizer.spec.model import BuildSpec
 from cos_customizer.customizer.spec.steps.kinds import Step
 from cos_customizer.gcp.guest_console import GuestConsole
@@ -38,6 +41,8 @@ class Record:
         self.consoles: dict[Stage, GuestConsole] = {}
         self.deprecated: list[str] = []
         self.serial_logs: dict[Stage, str] = {}
+        self.may_keep_builder = False
+        self.kept: KeptVm | None = None
         self.leftovers: list[str] = []
         self.is_undone = False
         self.failed_in: Phase | None = None
@@ -77,12 +82,12 @@ class Record:
             self.durations[name] = round(time.monotonic() - began, 3)
             publish(PhaseChange(name, "succeeded" if succeeded else "failed", self.durations[name]))
 
-    def result(self, outcome: Outcome, error: str = "") -> BuildResult:
+    def result(self, outcome: Outcome, failure: Failure | None = None) -> BuildResult:
         """The build's result.
 
         Args:
             outcome: one of `BuildResult.outcome`.
-            error: why the build has not succeeded.
+            failure: why the build has not succeeded.
         """
         output, source = self.output, self.source
         return BuildResult(
@@ -102,8 +107,10 @@ class Record:
             deprecated=tuple(self.deprecated),
             serial_log=self.serial_logs.get("build", ""),
             verification_log=self.serial_logs.get("verify", ""),
+            kept=self.kept,
             leftovers=tuple(self.leftovers),
-            error=error,
+            error=failure.message if failure else "",
+            failure=failure,
         )
 
     def _went(self, stage: Stage, steps: Sequence[Step]) -> tuple[StepResult, ...]:
@@ -147,19 +154,28 @@ class Record:
         outcome: Outcome = "failed" if isinstance(error, Exception) else "interrupted"
         if isinstance(error, BuildTimeoutError):
             outcome = "timed-out"
-        result = self.result(outcome, in_words(error))
+        failure = self._failure(error)
+        result = self.result(outcome, failure)
         publish(BuildEnded(result, error))
         publish(
             ImageFailed.of(
                 self.spec,
-                error,
-                result.error,
+                failure,
                 image=self.output_name,
                 build_id=self.build.id,
                 outcome=outcome,
-                stage=self.failed_in,
                 image_id=result.image_id,
                 upstream=self.upstream(),
                 serial_log=result.serial_log or result.verification_log,
             )
         )
+
+    def _failure(self, error: BaseException) -> Failure:
+        """The failure that an error is, with the step in which it came."""
+        steps = (console.progress.unfinished for console in self.consoles.values())
+        step = next(filter(None, steps), None)
+        known: dict[str, Any] = {"phase": self.failed_in or ""}
+        if step is not None:
+            known |= {"step": step.number, "step_label": step.label, "exit_code": step.exit_code}
+            known |= asdict(step.place) if step.place else {}
+        return Failure.of(error, **known)

@@ -16,11 +16,14 @@ from cos_customizer.customizer import deadline
 from cos_customizer.customizer.errors import (
     AlreadyExistsError,
     ConflictError,
+    CredentialsError,
     CustomizerError,
     NotFoundError,
     PermissionDeniedError,
+    PolicyError,
     QuotaError,
     StockOutError,
+    UnavailableError,
 )
 from cos_customizer.customizer.fields import FieldPath, Message
 from cos_customizer.customizer.spec.options import ZONES
@@ -49,6 +52,8 @@ _TRANSIENT = (
 )
 _OPERATION = re.compile(r"projects/(?P<project>[^/]+)/(zones/(?P<zone>[^/]+)|global)/operations/")
 _ZONE_NOT_FOUND = re.compile(r"projects/([^/']+)/zones/[^/']+' was not found")
+_OWN_ERRORS = ("INTERNAL_ERROR", "BACKEND_ERROR", "SERVICE_UNAVAILABLE")
+"""Codes of operations that Google Cloud itself has failed in."""
 _RATE_REASONS = ("rateLimitExceeded", "userRateLimitExceeded", "RATE_LIMIT_EXCEEDED")
 
 
@@ -278,7 +283,9 @@ def operation_error(code: str, message: str, doing: str) -> CustomizerError:
     if code in ("PERMISSIONS_ERROR", "SERVICE_ACCOUNT_ACCESS_DENIED"):
         return PermissionDeniedError(text, "docs/google-cloud.md lists the IAM roles that a build needs.")
     if code == "CONDITION_NOT_MET":
-        return PermissionDeniedError(text, organization_policies.hint_for(text))
+        return PolicyError(text, organization_policies.hint_for(text))
+    if code in _OWN_ERRORS:
+        return UnavailableError(text, request_fields.hint_for(text))
     return CustomizerError(text, request_fields.hint_for(text))
 
 
@@ -336,12 +343,12 @@ def translated(error: Exception, doing: str) -> CustomizerError:
     if isinstance(error, exceptions.GoogleAPICallError):
         return _translated_answer(error, doing)
     if isinstance(error, auth_exceptions.GoogleAuthError):
-        return CustomizerError(
+        return CredentialsError(
             f"could not {doing}: the Google credentials do not work ({error})",
             "run `gcloud auth application-default login`, or check the service account.",
         )
     if isinstance(error, requests.exceptions.RequestException):
-        return CustomizerError(
+        return UnavailableError(
             f"could not {doing}: no answer from the API ({_shortly(error)})",
             "is the network up? For a local Compute Engine: `cos-customizer emulator status`.",
         )
@@ -370,7 +377,7 @@ def _translated_answer(error: exceptions.GoogleAPICallError, doing: str) -> Cust
         return ConflictError(text)
     if isinstance(error, exceptions.PreconditionFailed):
         if "conditionNotMet" in reasons and "onstraint" in text:
-            return PermissionDeniedError(text, organization_policies.hint_for(text))
+            return PolicyError(text, organization_policies.hint_for(text))
         return ConflictError(text, "someone else changed it at the same time; try again.")
     if isinstance(error, exceptions.Unauthorized):
         return PermissionDeniedError(text, "run `gcloud auth application-default login`, or check the service account.")
@@ -384,4 +391,6 @@ def _translated_answer(error: exceptions.GoogleAPICallError, doing: str) -> Cust
         if any(reason in _RATE_REASONS for reason in reasons):
             return QuotaError(text, "too many calls a minute in this project; try again later.")
         return PermissionDeniedError(text, "docs/google-cloud.md lists the IAM roles that a build needs.")
+    if isinstance(error, exceptions.ServerError):
+        return UnavailableError(text, request_fields.hint_for(text))
     return CustomizerError(text, request_fields.hint_for(text))

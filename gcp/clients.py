@@ -16,7 +16,7 @@ from google.cloud import compute_v1
 from requests import Session
 from requests.adapters import HTTPAdapter
 
-from cos_customizer.customizer.errors import CustomizerError
+from cos_customizer.customizer.errors import CredentialsError
 from cos_customizer.gcp.call_counts import counts
 from cos_customizer.gcp.endpoints import Endpoints, look_for_local, pass_by_proxies
 from cos_customizer.quick_imports import complete
@@ -150,7 +150,7 @@ def connect(environment: Mapping[str, str] = os.environ) -> Clients:
     try:
         credentials, _ = google.auth.default(scopes=_SCOPES)
     except (google.auth.exceptions.GoogleAuthError, OSError) as error:
-        raise CustomizerError(
+        raise CredentialsError(
             f"no usable Google credentials were found: {str(error).rstrip('.')}",
             "run `gcloud auth application-default login`, set GOOGLE_APPLICATION_CREDENTIALS, or try a build without "
             "an account: `cos-customizer emulator start`.",

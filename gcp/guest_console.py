@@ -9,7 +9,16 @@ from dataclasses import dataclass
 from typing import IO
 
 from cos_customizer.customizer.durations import human_duration
-from cos_customizer.customizer.errors import BuildFailedError, ConflictError, CustomizerError, NotFoundError
+from cos_customizer.customizer.errors import (
+    BuildFailedError,
+    ConflictError,
+    CustomizerError,
+    LostVmError,
+    NotFoundError,
+    PreemptedError,
+    StepFailedError,
+    VerificationFailedError,
+)
 from cos_customizer.customizer.fields import FieldPath, Message
 from cos_customizer.customizer.reporting.events import Event, Note, Stage, StepChange, publish
 from cos_customizer.customizer.spec.options import SPOT
@@ -149,9 +158,8 @@ class GuestConsole:
         if result.state == "succeeded":
             return
         self._follow_until(lambda: self.progress.over)  # the guest's last word has the reason
-        raise self.failure() or BuildFailedError(
-            f"step {number} ({result.label}) {result.state}", "", tuple(self.progress.tail)
-        )
+        failed = VerificationFailedError if self._verifies else StepFailedError
+        raise self.failure() or failed(f"step {number} ({result.label}) {result.state}", "", tuple(self.progress.tail))
 
     def follow_end(self) -> None:
         """Follow the guest until it has cleaned up and says that the build has succeeded.
@@ -252,7 +260,7 @@ class GuestConsole:
         if self.progress.heard or time.monotonic() < self._silence_due:
             return
         if self._verifies:
-            raise BuildFailedError(
+            raise VerificationFailedError(
                 f"the image does not boot: in {human_duration(BOOT_PATIENCE)} the test VM has run nothing",
                 Message(
                     "the serial log of port 1 says how far it came; {} keeps the image to look at.",
@@ -269,18 +277,18 @@ class GuestConsole:
             )
         )
 
-    def _stopped(self, what: str) -> BuildFailedError:
+    def _stopped(self, what: str) -> LostVmError:
         number = self.progress.current
         where = f"during {self.progress.label(number)}" if number else "before the first step"
         if self.progress.succeeded:
             where = "after its last step"
         if self._preempted():
-            return BuildFailedError(
+            return PreemptedError(
                 f"the {self._vm} was preempted {where}: Compute Engine has taken the spot VM back",
                 Message("build again; without {}, it keeps its VM.", FieldPath(SPOT.path, True)),
                 tuple(self.progress.tail),
             )
-        return BuildFailedError(
+        return LostVmError(
             f"the {self._vm} {what} {where}",
             "a script that powers the VM off, a crash of the VM, or somebody who stopped it.",
             tuple(self.progress.tail),
@@ -305,8 +313,10 @@ class GuestConsole:
         hint = next((known.hint for known in _HINTS for line in reversed(said) if known.text in line), "")
         if failed.step is None:
             what = "verification" if self._verifies else "build"
-            return BuildFailedError(f"the {what} failed on the {self._vm}: {failed.reason}", hint, output)
+            outside = VerificationFailedError if self._verifies else BuildFailedError
+            return outside(f"the {what} failed on the {self._vm}: {failed.reason}", hint, output)
         labels = self.progress.results()
         label = labels[failed.step - 1].label if failed.step <= len(labels) else "?"
-        what = "verification" if self._verifies else f"step {failed.step}/{len(labels)}"
-        return BuildFailedError(f"{what} failed: {label} {failed.reason}", hint, output)
+        if self._verifies:
+            return VerificationFailedError(f"verification failed: {label} {failed.reason}", hint, output)
+        return StepFailedError(f"step {failed.step}/{len(labels)} failed: {label} {failed.reason}", hint, output)

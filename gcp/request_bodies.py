@@ -3,7 +3,7 @@
 Source: https://cloud.google.com/compute/docs/reference/rest/v1/instances/insert.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +40,15 @@ def life_of_builder_vm(timeout: float) -> int:
         timeout: the build's time limit in seconds.
     """
     return min(max(SHORTEST_LIFE, round(timeout) + _LIFE_BEYOND_TIMEOUT), LONGEST_LIFE)
+
+
+def life_in(body: Mapping[str, Any]) -> int:
+    """Seconds after which Compute Engine deletes a VM by itself.
+
+    Args:
+        body: of `instances.insert`.
+    """
+    return int(body["scheduling"]["maxRunDuration"]["seconds"])
 
 
 def expiry(timeout: float, now: float) -> float:
@@ -189,6 +198,7 @@ class VmRequest:
         user_data: The cloud-config with its plan.
         secret_manager: Where the VM finds Secret Manager; None: where it is unless one says otherwise.
         grows_later: Whether the boot disk gets the size that is asked for when it is laid out anew.
+        may_stay: Seconds for which it may be left when the build has failed.
     """
 
     spec: BuildSpec
@@ -198,6 +208,12 @@ class VmRequest:
     user_data: str
     secret_manager: str | None = None
     grows_later: bool = False
+    may_stay: int = 0
+
+    @property
+    def seconds(self) -> float:
+        """How long it may be needed."""
+        return self.spec.timeout_seconds + self.may_stay
 
 
 def test_vm(request: VmRequest, zone: str, now: float) -> dict[str, Any]:
@@ -227,7 +243,7 @@ def builder_vm(request: VmRequest, zone: str, now: float) -> dict[str, Any]:
     """
     spec, build = request.spec, request.build
     builder = spec.builder
-    labels = {**builder.labels, **build.labels(expiry(spec.timeout_seconds, now))}
+    labels = {**builder.labels, **build.labels(expiry(request.seconds, now))}
     disk: dict[str, Any] = {
         "boot": True,
         "autoDelete": True,
@@ -259,7 +275,7 @@ def builder_vm(request: VmRequest, zone: str, now: float) -> dict[str, Any]:
                 *({"key": key, "value": value} for key, value in builder.metadata.items()),
             ]
         },
-        "scheduling": _scheduling(spec),
+        "scheduling": _scheduling(spec, request.seconds),
     }
     if request.secret_manager:
         body["metadata"]["items"].append({"key": SECRETS_ENDPOINT, "value": request.secret_manager})
@@ -277,14 +293,14 @@ def builder_vm(request: VmRequest, zone: str, now: float) -> dict[str, Any]:
     return body
 
 
-def _scheduling(spec: BuildSpec) -> dict[str, Any]:
+def _scheduling(spec: BuildSpec, seconds: float) -> dict[str, Any]:
     """How long the VM runs, and what may end it before.
 
     Source: https://cloud.google.com/compute/docs/instances/create-use-spot: what happens at host maintenance cannot be
     chosen for a spot VM.
     """
     scheduling: dict[str, Any] = {
-        "maxRunDuration": {"seconds": str(life_of_builder_vm(spec.timeout_seconds))},
+        "maxRunDuration": {"seconds": str(life_of_builder_vm(seconds))},
         "instanceTerminationAction": "DELETE",
     }
     if spec.builder.spot:

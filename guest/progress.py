@@ -55,6 +55,7 @@ class GuestProgress:
         self.heard = False
         self.lays_out_disk = False
         self.disk_wanted: int | None = None
+        self._places: dict[int, events.ScriptPlace] = {}
 
     def consume(self, said: Sequence[protocol.Event]) -> list[events.Event]:
         """Take note of events on the serial port.
@@ -121,10 +122,16 @@ class GuestProgress:
             for number, (label, state) in enumerate(zip(self._labels, self._states, strict=True), start=1)
         )
 
+    @property
+    def unfinished(self) -> events.StepChange | None:
+        """What is known of the step that has failed, or still runs; None if there is none."""
+        return next((state for state in self._states if state and state.state != "succeeded"), None)
+
     def _marker(self, event: protocol.Event) -> list[events.Event]:
         if isinstance(event, protocol.DiskPhase | protocol.DiskWanted):
             return self._disk_marker(event)
         if isinstance(event, protocol.StepStarted):
+            self._places.pop(event.step, None)
             if self.succeeded:
                 self.succeeded = False
                 self.failure = protocol.BuildFailed(None, None, "the VM restarted by itself after the steps were done")
@@ -135,18 +142,22 @@ class GuestProgress:
             return news + self._change(event.step, "started")
         if isinstance(event, protocol.StepSucceeded):
             return self._assume_succeeded(event.step - 1) + self._change(event.step, "succeeded", event.seconds)
+        if isinstance(event, protocol.StepPlace):
+            self._places[event.step] = events.ScriptPlace(event.file, event.line, event.command)
+            return []
         if isinstance(event, protocol.StepFailed):
-            return self._assume_succeeded(event.step - 1) + self._change(event.step, "failed", None, event.reason)
+            return self._fail(event.step, event.exit_code, event.reason)
         if isinstance(event, protocol.BuildSucceeded):
             self.failure = self.failure or self._unreported()
             self.succeeded = self.failure is None
             return []
         if isinstance(event, protocol.BuildFailed):
             self.failure = self.failure or event
-            if event.step is None:
-                return []
-            return self._assume_succeeded(event.step - 1) + self._change(event.step, "failed", None, event.reason)
+            return [] if event.step is None else self._fail(event.step, event.exit_code, event.reason)
         return []
+
+    def _fail(self, number: int, exit_code: int | None, reason: str) -> list[events.Event]:
+        return self._assume_succeeded(number - 1) + self._change(number, "failed", None, reason, exit_code)
 
     def _disk_marker(self, event: protocol.DiskPhase | protocol.DiskWanted) -> list[events.Event]:
         self.lays_out_disk = True
@@ -180,6 +191,7 @@ class GuestProgress:
         state: Literal["started", "succeeded", "failed"],
         seconds: float | None = None,
         reason: str = "",
+        exit_code: int | None = None,
     ) -> list[events.Event]:
         if not 1 <= number <= len(self._labels):
             return []
@@ -198,6 +210,8 @@ class GuestProgress:
             seconds,
             reason,
             self._stage,
+            exit_code,
+            self._places.get(number) if state == "failed" else None,
         )
         self._states[number - 1] = change
         return [change]

@@ -6,6 +6,7 @@ bear the build's nonce, so that no script output can pass for one:
     BuildStep[nonce]: 1 started run-script preload.sh
     BuildStep[nonce]: 1 succeeded 12.3
     BuildStep[nonce]: 2 started run-script install.sh
+    BuildStep[nonce]: 2 at 12<TAB>lib/tools.sh<TAB>cp app /opt
     BuildStep[nonce]: 2 failed exit 3
     BuildFailed[nonce]: step 2 exit 3
 
@@ -14,6 +15,8 @@ step, over as many reboots as it takes, and asks for a larger disk (in bytes), a
 
     BuildDisk[nonce]: copying the root file system to its other partition
     BuildDisk[nonce]: wants 12884901888
+
+`at` says where a script has failed, if that is known: line, file, command; `-` is a line that is not known.
 
 Instead of an exit code there may be a reason in words: `2 failed <reason>`,
 `step 2 <reason>`, or a reason alone for what belongs to no step. The guest writes each marker as `\n<marker>\n`, in one
@@ -36,8 +39,9 @@ _USER_PREFIX = b"BuildStatus: "
 _MARKER = re.compile(
     r"(?P<kind>BuildStep|BuildDisk|BuildSucceeded|BuildFailed)\[(?P<nonce>[^\]]*)\]:(?: (?P<rest>.*))?", re.DOTALL
 )
-_STEP = re.compile(r"(?P<step>[0-9]{1,9}) (?P<what>started|succeeded|failed)(?: (?P<detail>.*))?", re.DOTALL)
+_STEP = re.compile(r"(?P<step>[0-9]{1,9}) (?P<what>started|succeeded|failed|at)(?: (?P<detail>.*))?", re.DOTALL)
 _SECONDS = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?")
+_PLACE = re.compile(r"(-|[0-9]{1,9})\t([^\t]+)\t(.*)", re.DOTALL)
 _EXIT = re.compile(r"exit ([0-9]{1,3})")
 _WANTS = re.compile(r"wants ([0-9]{1,18})")
 _OF_STEP = re.compile(r"step ([0-9]{1,9}) (.+)", re.DOTALL)
@@ -94,6 +98,16 @@ class StepFailed:
 
 
 @dataclass(frozen=True)
+class StepPlace:
+    """Where the script of step `step`, which fails, has failed: a file of the build context, its line, its command."""
+
+    step: int
+    file: str
+    line: int | None
+    command: str
+
+
+@dataclass(frozen=True)
 class BuildSucceeded:
     """All steps are done and the machine is clean; it halts, and then its disk can be taken.
 
@@ -118,7 +132,17 @@ class BuildFailed:
     reason: str
 
 
-Event = OutputLine | DiskPhase | DiskWanted | StepStarted | StepSucceeded | StepFailed | BuildSucceeded | BuildFailed
+Event = (
+    OutputLine
+    | DiskPhase
+    | DiskWanted
+    | StepStarted
+    | StepSucceeded
+    | StepFailed
+    | StepPlace
+    | BuildSucceeded
+    | BuildFailed
+)
 
 
 class SerialParser:
@@ -223,9 +247,14 @@ def readable(raw: bytes) -> str:
 def _marker(raw: bytes, nonce: str) -> Event | None:
     """The event that a line stands for, or None if it is no well-formed marker with this nonce."""
     try:
-        match = _MARKER.fullmatch(raw.decode())
+        return _marker_in(raw.decode(), nonce)
     except UnicodeDecodeError:
-        return None
+        marker = _marker_in(raw.decode(errors="replace"), nonce)
+        return marker if isinstance(marker, StepPlace) else None  # names and commands may be in any encoding
+
+
+def _marker_in(text: str, nonce: str) -> Event | None:
+    match = _MARKER.fullmatch(text)
     if match is None or match["nonce"] != nonce:
         return None
     rest: str = match["rest"] or ""
@@ -252,7 +281,18 @@ def _step_event(rest: str) -> Event | None:
         return StepStarted(step, readable(detail.encode()))
     if what == "failed":
         return StepFailed(step, *_outcome(detail))
+    if what == "at":
+        return _place(step, detail)
     return StepSucceeded(step, float(detail)) if _SECONDS.fullmatch(detail) else None
+
+
+def _place(step: int, detail: str) -> StepPlace | None:
+    """Line, file and command between tabs."""
+    match = _PLACE.fullmatch(detail)
+    if match is None:
+        return None
+    line, file, command = match.groups()
+    return StepPlace(step, readable(file.encode()), None if line == "-" else int(line), readable(command.encode()))
 
 
 def _outcome(detail: str) -> tuple[int | None, str]:

@@ -159,12 +159,16 @@ print_output_of() {
   return "$code"
 }
 
-# explain <exit code> <function> <argument>…: says why a step failed, if its kind can tell.
+# explain <exit code> <function> <argument>…: says why a step failed, if its kind can tell. A line that begins with a tab is
+# the place, for programs: see protocol.py.
 explain() {
-  local line
+  local line place=$'BuildStatus: \t'
   declare -F "explain_${2#step_}" >/dev/null || return 0
-  while read -r line; do
-    send "$line"
+  while LC_ALL=C IFS= read -r line; do # byte by byte: a command may be in any encoding
+    case $line in
+      "$place"*) mark_step "$number" "at ${line#"$place"}" ;;
+      *) send "$line" ;;
+    esac
   done < <(("explain_${2#step_}" "$1" "${@:3}") 2>/dev/null | LC_ALL=C sed -f <(frame_output))
 }
 

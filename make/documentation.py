@@ -22,7 +22,7 @@ from unittest import mock
 import deployment_variants
 from api_methods import api_methods
 from google.cloud import compute_v1
-from reporting_reference import announcements, events, results
+from reporting_reference import announcements, causes, events, results
 from support.command_line import run
 from support.compute_clients import Compute
 from support.family_images import DAY, OURS, add_images, built_before
@@ -313,6 +313,7 @@ def produce(block: Block, emulator: Emulator, directory: Path) -> str:
         directory: an empty one.
     """
     simple: dict[str, Callable[[str], str]] = {
+        "causes": causes,
         "commands": _commands_reference,
         "events": events,
         "announcements": announcements,

@@ -6,8 +6,10 @@ import re
 from typing import get_args
 
 from cos_customizer.customizer.reporting.announcements import VOCABULARY
+from cos_customizer.customizer.reporting.causes import IN_WORDS
 from cos_customizer.customizer.reporting.events import Event
-from cos_customizer.customizer.reporting.result import BuildResult, StepResult
+from cos_customizer.customizer.reporting.failure import Failure
+from cos_customizer.customizer.reporting.result import BuildResult, KeptVm, StepResult
 
 _ATTRIBUTE = re.compile(r"^(?: {4})?(\w+): (.*(?:\n {6,}.*)*)", re.MULTILINE)
 
@@ -36,12 +38,18 @@ def _event(kind: type, title: str = "", head: str = "Attribute") -> str:
 def results(_argument: str) -> str:
     """The fields of a build's result, and of its steps' results."""
     rows = ["| Field | Meaning |", "|---|---|"]
-    for prefix, model in (("", BuildResult), ("steps[].", StepResult)):
+    for prefix, model in (("", BuildResult), ("failure.", Failure), ("kept.", KeptVm), ("steps[].", StepResult)):
         for name, field in model.model_fields.items():
             values = ", ".join(f"`{value}`" for value in get_args(field.annotation) if isinstance(value, str))
             text = " ".join(part for part in (field.description, f"One of {values}." if values else "") if part)
             rows.append(f"| `{prefix}{name}` | {text or 'How each step went.'} |")
     return "\n".join(rows) + "\n"
+
+
+def causes(_argument: str) -> str:
+    """Every cause of a failure."""
+    rows = [f"| `{cause}` | {_sentence(words)} |" for cause, words in IN_WORDS.items()]
+    return "\n".join(["| Cause | |", "|---|---|", *rows]) + "\n"
 
 
 def _sentence(text: str) -> str:

@@ -120,6 +120,7 @@ FLAGS = (
         example="-confidential-vm=SEV",
     ),
     SwitchFlag("spot", OPTIONS["builder.spot"]),
+    SecondsFlag("keep-builder-on-failure", OPTIONS["builder.keep_on_failure"], example="-keep-builder-on-failure=2h"),
     Flag("network", OPTIONS["builder.network"], value="NETWORK", example="-network=my-network"),
     Flag("subnet", OPTIONS["builder.subnet"], value="SUBNET", example="-subnet=my-subnet"),
     NegatingFlag("no-external-ip", OPTIONS["builder.external_ip"]),
@@ -169,9 +170,10 @@ FLAGS = (
 def finish_image_build(ctx: click.Context, /, **values: Any) -> int:
     """Build the image: boot a builder VM, run the steps on it, make an image of its disk.
 
-    The builder VM, its disk and the build context in Cloud Storage are removed at the end, whatever happens; the VM's
-    serial log is kept there. The local state is removed too, but for a line on how the build ended, unless no VM was
-    made: then the command can be given again. An output image that is there already is a success: see -on-existing.
+    The builder VM, its disk and the build context in Cloud Storage are removed at the end, whatever happens, unless
+    -keep-builder-on-failure says otherwise; the VM's serial log is kept there. The local state is removed too, but for
+    a line on how the build ended, unless no VM was made: then the command can be given again. An output image that is
+    there already is a success: see -on-existing.
     """
     started = ctx.obj if isinstance(ctx.obj, float) else time.monotonic()
     directory = StateDirectory.named(workdir_of(ctx, values["local_state_workdir"]))

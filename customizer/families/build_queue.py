@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from cos_customizer.customizer.families.causes import FOR_NOW, Cause
 from cos_customizer.customizer.reporting.calls_a_minute import CallsByMinute
+from cos_customizer.customizer.reporting.causes import FOR_NOW, Cause
 
 if TYPE_CHECKING:
     from cos_customizer.customizer.spec.model import BuildSpec

@@ -7,9 +7,9 @@ from statistics import median
 
 from cos_customizer.customizer.durations import human_duration
 from cos_customizer.customizer.families.build_queue import Attempt, Job, Wait
-from cos_customizer.customizer.families.causes import IN_WORDS
 from cos_customizer.customizer.families.rebuild import NOTHING, Rebuild
 from cos_customizer.customizer.reporting.calls_a_minute import CallsByMinute, peaks, summed
+from cos_customizer.customizer.reporting.causes import IN_WORDS
 from cos_customizer.customizer.reporting.markdown import as_text, table
 
 _NAMED = 5

@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cos_customizer.customizer.errors import BuildFailedError
 from cos_customizer.customizer.families.build_queue import Job, Wait
-from cos_customizer.customizer.families.causes import Cause
 from cos_customizer.customizer.families.provenance import Provenance
+from cos_customizer.customizer.reporting.causes import Cause
 
 NOTHING = "nothing has changed"
 """Why an image that is as it would be made now is not."""

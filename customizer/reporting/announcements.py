@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
+    from cos_customizer.customizer.reporting.failure import Failure
     from cos_customizer.customizer.spec.model import BuildSpec, SourceImage
 
 LONGEST_TEXT = 4000
@@ -201,6 +202,8 @@ class ImageFailed(_OfImage):
             build of the family; empty if in none of them.
         cause: why, in words.
         hint: what to do about it; may be empty.
+        failure: the same in parts, as the result's `failure`: the kind of cause in one word, phase, step, exit code.
+            The word is a label of the resource, too: `cos-customizer.cause`.
         image_id: numeric id of an image of that name that is there all the same; empty if there is none.
         upstream: keys of what it would be made of, as far as that is known.
         serial_log: where the VM's serial log is, as a gs:// URL, if it was stored.
@@ -210,6 +213,7 @@ class ImageFailed(_OfImage):
 
     outcome: str
     cause: str
+    failure: dict[str, Any]
     build_id: str = ""
     stage: str = ""
     hint: str = ""
@@ -218,29 +222,33 @@ class ImageFailed(_OfImage):
     serial_log: str = ""
 
     @classmethod
-    def of(cls, spec: "BuildSpec", error: BaseException, cause: str, **known: Any) -> "ImageFailed":
+    def of(cls, spec: "BuildSpec", failure: "Failure", **known: Any) -> "ImageFailed":
         """The failure of a build.
 
         Args:
             spec: of the build.
-            error: what has ended it.
-            cause: that, in words.
+            failure: why it has not succeeded.
             known: the other attributes.
         """
-        output = spec.output
+        output, parts = spec.output, failure.model_dump(mode="json")
+        parts |= {name: parts[name][:LONGEST_TEXT] for name in ("message", "hint")}
         facts = {
             "image": output.name or f"*{output.suffix}",
             "outcome": "failed",
             "upstream": upstream_keys(spec),
-            "hint": str(getattr(error, "hint", ""))[:LONGEST_TEXT],
+            "stage": parts["phase"],
+            "cause": parts["message"],
+            "hint": parts["hint"],
+            "failure": parts,
         }
         known = facts | {name: value for name, value in known.items() if value}
-        return cls(project=output.project, family=output.family or "", cause=cause[:LONGEST_TEXT], **known)
+        return cls(project=output.project, family=output.family or "", **known)
 
     @property
     def resource(self) -> Resource:
-        """The image, and how its build has ended."""
-        return {**super().resource, "cos-customizer.outcome": self.outcome}
+        """The image, and how and why its build has ended."""
+        ending = {"cos-customizer.outcome": self.outcome, "cos-customizer.cause": self.failure["cause"]}
+        return {**super().resource, **ending}
 
     @property
     def related(self) -> list[Resource]:

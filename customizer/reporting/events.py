@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 from cos_customizer.customizer.durations import human_duration
 from cos_customizer.customizer.reporting.announcements import Announcement
-from cos_customizer.customizer.reporting.result import BuildResult, Phase
+from cos_customizer.customizer.reporting.failure import Phase
+from cos_customizer.customizer.reporting.result import BuildResult
 
 if TYPE_CHECKING:
     from cos_customizer.customizer.spec.model import BuildSpec
@@ -71,6 +72,21 @@ class PhaseChange:
 
 
 @dataclass(frozen=True)
+class ScriptPlace:
+    """Where a script has failed, as far as its bash could tell.
+
+    Attributes:
+        file: the script, or a file that it sources; relative to the build context.
+        line: of the file; None if it may be one of several, or is not known.
+        command: on that line; may be empty.
+    """
+
+    file: str
+    line: int | None = None
+    command: str = ""
+
+
+@dataclass(frozen=True)
 class StepChange:
     """A customization step has started or ended.
 
@@ -82,6 +98,8 @@ class StepChange:
         seconds: how long it took, once it has ended and where that is known.
         reason: why it failed.
         stage: `build`: it customizes the builder VM; `verify`: it tries the image on the test VM.
+        exit_code: of its script, if that has failed and has exited.
+        place: where its script has failed, if that is known.
     """
 
     number: int
@@ -91,6 +109,8 @@ class StepChange:
     seconds: float | None = None
     reason: str = ""
     stage: Stage = "build"
+    exit_code: int | None = None
+    place: ScriptPlace | None = None
 
     @property
     def summary(self) -> str:

@@ -138,7 +138,9 @@ def _step(event: StepChange) -> dict[str, Any]:
 
 
 def _step_change(event: StepChange) -> dict[str, Any]:
-    more = {"seconds": event.seconds, "reason": event.reason or None}
+    more: dict[str, Any] = {"seconds": event.seconds, "reason": event.reason or None, "exit_code": event.exit_code}
+    if event.place is not None:
+        more |= {"file": event.place.file, "line": event.place.line, "command": event.place.command or None}
     return {
         "message": event.summary,
         "event": "step",

@@ -1,28 +1,16 @@
 """What a build has come to: the flow's return value and the content of the output file."""
 
+from datetime import UTC, datetime
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from cos_customizer.customizer.durations import human_time
+from cos_customizer.customizer.references import VmRef
+from cos_customizer.customizer.reporting.failure import Failure
+
 Outcome = Literal["built", "exists", "failed", "timed-out", "interrupted"]
 """`exists`: the output image was there already, nothing was done."""
-Phase = Literal[
-    "prepare",
-    "builder VM",
-    "boot",
-    "disk",
-    "steps",
-    "halt",
-    "image",
-    "test VM",
-    "test boot",
-    "verify",
-    "release",
-    "clean-up",
-]
-"""A part of a build, in their order: `boot` is until a VM begins its first step, with the build context on its disk;
-`disk` is what comes before that step if partitions move."""
-
 
 MadeBy = Literal["this-recipe", "another-source", "another-recipe", "other-means", "unknown"]
 """Who has made an image that was there: this recipe of the same source image, this or another recipe of another source
@@ -38,6 +26,46 @@ class StepResult(BaseModel):
     label: str = Field(description="For example `run-script preload.sh`.")
     state: Literal["succeeded", "failed", "interrupted", "not-run"]
     seconds: float | None = Field(None, description="How long it took, where that is known.")
+
+
+class KeptVm(BaseModel):
+    """A builder VM that is left because its build has failed."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str = Field(description="Of the builder VM; its disk has the same.")
+    project: str = Field(description="Its project.")
+    zone: str = Field(description="Its zone.")
+    until: datetime = Field(description="When Compute Engine deletes both by itself (RFC 3339).")
+    get_in: str = Field(description="The command that opens a shell on it.")
+    read_console: str = Field(description="The command that prints what the build's steps have said.")
+    delete: str = Field(description="The command that deletes both before that.")
+
+    @classmethod
+    def of(cls, vm: VmRef, until: float, *, tunnel: bool) -> "KeptVm":
+        """A VM that is left.
+
+        Args:
+            vm: it.
+            until: Unix time of its deletion.
+            tunnel: it has no external address: the shell goes through Identity-Aware Proxy.
+        """
+        where = f"{vm.name} --project={vm.project} --zone={vm.zone}"
+        return cls(
+            name=vm.name,
+            project=vm.project,
+            zone=vm.zone,
+            until=datetime.fromtimestamp(int(until), UTC),
+            get_in=f"gcloud compute ssh {where}{' --tunnel-through-iap' if tunnel else ''}",
+            read_console=f"gcloud compute instances get-serial-port-output {where} --port=3",
+            delete=f"gcloud compute instances delete {where}",
+        )
+
+    @property
+    def in_words(self) -> str:
+        """For people: what is left, and until when."""
+        until = human_time(self.until.timestamp())
+        return f"builder VM {self.name} in {self.zone}, until {until}, when Compute Engine deletes it"
 
 
 class BuildResult(BaseModel):
@@ -70,5 +98,7 @@ class BuildResult(BaseModel):
     deprecated: tuple[str, ...] = Field((), description="Names of the family's images that were deprecated.")
     serial_log: str = Field("", description="gs:// URL of the builder VM's whole serial log, if it was stored.")
     verification_log: str = Field("", description="gs:// URL of the test VM's whole serial log, if it was stored.")
+    kept: KeptVm | None = Field(None, description="The builder VM, if it was left to be looked at.")
     leftovers: tuple[str, ...] = Field((), description="What could not be removed.")
     error: str = Field("", description="Why the build has not succeeded.")
+    failure: Failure | None = Field(None, description="The same in parts. Null if the build has succeeded.")

@@ -7,6 +7,8 @@ from typing import Any
 
 from cos_customizer.customizer.durations import human_duration
 from cos_customizer.customizer.reporting import console_links
+from cos_customizer.customizer.reporting.causes import IN_WORDS
+from cos_customizer.customizer.reporting.failure import Failure
 from cos_customizer.customizer.reporting.markdown import as_text, table
 from cos_customizer.customizer.reporting.result import BuildResult, StepResult
 from cos_customizer.customizer.spec.model import BuildSpec
@@ -69,12 +71,16 @@ def markdown(
         *(("", *_quoted(result.error)) if result.error else ()),
         "",
         *table(("Build", result.build_id), _facts(spec, result, _link if in_google_cloud else _unlinked)),
+        *_failure(result.failure),
         *_block("Last lines", last_lines),
         *(_block("To use it", _creation_of_vm(spec, result)) if result.image_id and not result.error else ()),
         *_steps("Steps", result.steps),
         *_steps("Verification", result.verification),
         *_durations(result),
     ]
+    if kept := result.kept:
+        lines += ["", "## Kept", "", f"{as_text(kept.in_words)}."]
+        lines += _block("To get in, read its console, delete it", [kept.get_in, kept.read_console, kept.delete])
     if result.leftovers:
         lines += ["", "## Left behind", "", *(f"- {as_text(leftover)}" for leftover in result.leftovers)]
     lines += _block("Specification", json.dumps(_given(spec), indent=2, ensure_ascii=False).splitlines(), "json")
@@ -128,6 +134,25 @@ def _facts(spec: BuildSpec, result: BuildResult, link: Callable[[str, str], str]
     if result.zone:
         facts.append(("Zone", as_text(result.zone)))
     return facts
+
+
+def _failure(failure: Failure | None) -> list[str]:
+    """A section with what is known of why the build has not succeeded."""
+    if failure is None:
+        return []
+    place = f"{failure.file}{'' if failure.line is None else f', line {failure.line}'}" if failure.file else ""
+    step = "" if failure.step is None else f"{failure.step}: {failure.step_label}"
+    facts = {
+        "Cause": f"{failure.cause}: {IN_WORDS[failure.cause]}",
+        "Phase": failure.phase,
+        "Step": step,
+        "Exit code": "" if failure.exit_code is None else str(failure.exit_code),
+        "Failed at": place,
+        "Command": failure.command,
+        "What to do": failure.hint,
+    }
+    rows = [(what, as_text(" ".join(text.split()))) for what, text in facts.items() if text]
+    return ["", "## Why", "", *table(("What", "Which"), rows)]
 
 
 def _steps(title: str, steps: Sequence[StepResult]) -> list[str]:

@@ -58,6 +58,7 @@ from cos_customizer.customizer.spec.values import (
 )
 from cos_customizer.customizer.spec.verification import Verification
 
+_LONGEST_KEEPING = 30 * 24 * 3600
 _CENTURY = 100 * 365 * 24 * 3600
 
 
@@ -122,6 +123,7 @@ class BuilderVm(Model):
     confidential_vm: Literal["SEV", "SEV_SNP", "TDX"] | None = field(OPTIONS["builder.confidential_vm"])
     spot: bool = field(OPTIONS["builder.spot"])
     kms_key: KmsKey | None = field(OPTIONS["builder.kms_key"])
+    keep_on_failure: Seconds = field(OPTIONS["builder.keep_on_failure"], ge=0, le=_LONGEST_KEEPING)
 
     @model_validator(mode="after")
     def _goes_together(self) -> "BuilderVm":

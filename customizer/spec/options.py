@@ -18,6 +18,7 @@ DISK_SIZE = FieldPath("builder.disk_size_gb")
 OEM_SIZE = FieldPath("builder.oem_size")
 VERIFY_SCRIPTS = FieldPath("verify.scripts")
 CONFIDENTIAL_VM, SCOPES = FieldPath("builder.confidential_vm"), FieldPath("builder.scopes")
+KEEP_ON_FAILURE = FieldPath("builder.keep_on_failure")
 MACHINE_TYPE, SPOT = FieldPath("builder.machine_type"), FieldPath("builder.spot")
 
 OPTIONS = by_path(
@@ -147,6 +148,16 @@ OPTIONS = by_path(
         SPOT.path,
         "Take a spot VM, which costs less. Compute Engine may take it back at any time, and the build fails then.",
         False,
+    ),
+    Option(
+        KEEP_ON_FAILURE.path,
+        Message(
+            "If the build fails on its builder VM, or runs out of time there, leave the VM and its disk to be looked "
+            "at, for at least so many seconds, or a duration (2h, 1d). Compute Engine deletes both when {}, this time "
+            "and five minutes are over. After a success, and when somebody interrupts the build, nothing is left.",
+            FieldPath("timeout"),
+        ),
+        0,
     ),
     Option("builder.kms_key", "Cloud KMS key that encrypts the builder VM's disk and the output image."),
     Option("output.project", "Project of the output image.", required=True),

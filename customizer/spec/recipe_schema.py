@@ -43,11 +43,10 @@ def recipe_schema() -> Schema:
             },
         ],
     }
-    ttl = parts["OutputImage"]["properties"]["old_image_ttl"]
-    parts["OutputImage"]["properties"]["old_image_ttl"] = {
-        **{key: value for key, value in ttl.items() if key in ("default", "description")},
-        **SECONDS_SCHEMA,
-    }
+    for part, name in (("OutputImage", "old_image_ttl"), ("BuilderVm", "keep_on_failure")):
+        fields = parts[part]["properties"]
+        about = {key: value for key, value in fields[name].items() if key in ("default", "description")}
+        fields[name] = {**about, **SECONDS_SCHEMA}
     parts["Verification"] |= {
         "if": _is("keep_failed_image", {"const": True}),
         "then": {"anyOf": [_is("boot", {"const": True}), _is("scripts", {"minItems": 1})]},

@@ -38,7 +38,7 @@ explain_failure() {
   name_code
   if ((code == 2)) && ! said=$(/bin/bash -O extglob -n "$state/context/$script" 2>&1 </dev/null); then
     said=${said%%$'\n'*}
-    printf 'failed at %s\n' "${said#"$state/context/"}"
+    print_syntax_error "${said#"$state/context/"}"
   elif ((${#ended[@]} > 6)); then
     take_end
     print_place
@@ -47,7 +47,21 @@ explain_failure() {
     print_place
   elif ((code > 128)); then
     printf 'failed at %s: %s\n' "$script" "$how"
+    name_place "$script"
   fi
+}
+
+# print_syntax_error <bash's words>: `preload.sh: line 3: syntax error …`.
+print_syntax_error() {
+  printf 'failed at %s\n' "$1"
+  [[ $1 =~ ^(.+):\ line\ ([0-9]+):\  ]] || return 0
+  name_place "${BASH_REMATCH[1]}" "${BASH_REMATCH[2]}"
+}
+
+# name_place <file> [<line> [<command>]]: for programs. A line of nobody is -.
+name_place() {
+  [[ $1 && $1 != *[$'\t\n']* ]] || return 0
+  printf '\t%s\t%s\t%s\n' "${2:--}" "$1" "${3-}"
 }
 
 # name_code: `code` into `how`.
@@ -244,6 +258,8 @@ print_place() {
     how=${command:-$how}
   fi
   printf 'failed at %s%s: %s%s\n' "$name" "$at" "$how" "$called"
+  ((${#found[@]} == 1)) || found=(-)
+  name_place "$name" "${found[0]}" "$command"
   # shellcheck disable=SC2016 # not a command
   ! is_question || printf 'standard input is empty: nobody can answer a `read`\n'
 }

@@ -18,6 +18,7 @@ step_seal_oem() {
   uuid=$(blkid -p -s PART_ENTRY_UUID -o value "$oem")
   [[ $uuid =~ ^[0-9A-Fa-f-]{36}$ ]] || give_up "blkid does not know the PARTUUID of $oem"
   set_apart "$oem"
+  printf '%s: making the hash tree of %s MiB\n' "$kind" $((oem_blocks / 256))
   salt=$(od -An -v -tx1 -N32 /dev/urandom)
   salt=${salt//[[:space:]]/}
   hash=$(make_tree "$oem" "$salt") || give_up "${hash:-the hash tree could not be made}"

@@ -125,7 +125,26 @@ def test_a_failed_step_shows_its_last_lines(started: Path, emulator: Emulator) -
     assert "\x1b" not in ran.out + ran.err
     assert "Traceback" not in ran.err
     assert [file.name for file in started.iterdir()] == ["ended.txt"]
-    assert json.loads(Path("out.json").read_text())["outcome"] == "failed"
+    result = json.loads(Path("out.json").read_text())
+    assert result["outcome"] == "failed"
+    assert (result["failure"]["cause"], result["failure"]["step"], result["failure"]["exit_code"]) == (
+        "step-failed",
+        1,
+        6,
+    )
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_builder_vm_that_is_kept_is_told_with_the_commands_for_it(started: Path, emulator: Emulator) -> None:
+    emulator.scripts.add(script(marker(f"BuildStep: 1 started {LABEL}"), marker("BuildFailed: step 1 exit 6")))
+    ran = run(*FINISH[len(PROGRAM) :], "-keep-builder-on-failure=2h", "-output-file=out.json")
+    assert ran.code == 1
+    kept = json.loads(Path("out.json").read_text())["kept"]
+    lines = ran.err.splitlines()
+    assert any(line.startswith(f"  kept: builder VM {kept['name']} in us-west1-b, until 20") for line in lines)
+    assert f"  to get in: {kept['get_in']}" in lines
+    assert f"  its console: {kept['read_console']}" in lines
+    assert f"  to delete it: {kept['delete']}" in lines
 
 
 @pytest.mark.slow

@@ -5,17 +5,27 @@ from collections.abc import Callable
 import pytest
 from support.specifications import SpecMaker
 
+from cos_customizer.customizer import errors
 from cos_customizer.customizer.deadline import TimeUpError
 from cos_customizer.customizer.errors import (
+    AlreadyExistsError,
     BuildFailedError,
     BuildTimeoutError,
+    CleanUpError,
     ConflictError,
+    CredentialsError,
     CustomizerError,
+    LostVmError,
     NotFoundError,
     PermissionDeniedError,
+    PolicyError,
+    PreemptedError,
     QuotaError,
+    StepFailedError,
     StockOutError,
+    UnavailableError,
     UsageError,
+    VerificationFailedError,
 )
 from cos_customizer.customizer.families.build_queue import (
     AGAIN_AFTER,
@@ -25,7 +35,7 @@ from cos_customizer.customizer.families.build_queue import (
     BuildQueue,
     Job,
 )
-from cos_customizer.customizer.families.causes import Cause, cause_in, cause_of
+from cos_customizer.customizer.reporting.causes import FOR_NOW, IN_WORDS, Cause, cause_in, cause_of
 from cos_customizer.customizer.spec.model import BuildSpec
 
 Queue = Callable[..., BuildQueue]
@@ -51,7 +61,7 @@ def next_of(queue: BuildQueue, now: float, *taken: str) -> str:
     return job.recipe if job else ""
 
 
-def failed(job: Job, cause: Cause = "capacity") -> None:
+def failed(job: Job, cause: Cause = "stock-out") -> None:
     job.attempts.append(Attempt(1.0, 2.0, "it has failed", cause))
 
 
@@ -101,7 +111,7 @@ def test_want_of_capacity_is_tried_again_later_elsewhere_and_not_for_ever(queue:
     assert job.waits == {"capacity": now}
 
 
-@pytest.mark.parametrize("cause", ["step", "time", "recipe", "permissions", "lost", "late", "other"])
+@pytest.mark.parametrize("cause", sorted(set(IN_WORDS) - FOR_NOW))
 def test_another_failure_is_not_tried_again(queue: Queue, cause: Cause) -> None:
     builds = queue("a")
     job = begun(builds, 0)
@@ -120,15 +130,25 @@ def test_what_has_not_begun_is_given_up_together(queue: Queue) -> None:
 
 
 CAUSES: list[tuple[CustomizerError, Cause]] = [
-    (StockOutError("no capacity: none, in two zones"), "capacity"),
+    (StockOutError("no capacity: none, in two zones"), "stock-out"),
     (QuotaError("no quota"), "quota"),
-    (BuildFailedError("step 1/2 failed:\nit has two lines"), "step"),
-    (BuildTimeoutError("too slow"), "time"),
+    (PreemptedError("taken back"), "preempted"),
+    (StepFailedError("step 1/2 failed:\nit has two lines"), "step-failed"),
+    (VerificationFailedError("no"), "verification"),
+    (BuildFailedError("no context"), "guest-failed"),
+    (LostVmError("it was deleted"), "lost-vm"),
+    (BuildTimeoutError("too slow"), "timeout"),
     (UsageError("wrong"), "recipe"),
     (NotFoundError("not there"), "recipe"),
-    (PermissionDeniedError("not allowed"), "permissions"),
+    (PermissionDeniedError("not allowed"), "permission"),
+    (CredentialsError("expired"), "permission"),
+    (PolicyError("forbidden"), "policy"),
     (TimeUpError("the time was up"), "late"),
-    (ConflictError("in use"), "other"),
+    (ConflictError("in use"), "conflict"),
+    (AlreadyExistsError("it is there"), "conflict"),
+    (UnavailableError("no answer"), "unavailable"),
+    (CleanUpError("something is left"), "clean-up"),
+    (CustomizerError("odd"), "other"),
 ]
 
 
@@ -139,6 +159,16 @@ def test_the_cause_of_a_failure_is_the_same_from_prefect_s_words_as_from_the_err
     told = f"Flow run encountered an exception: {type(error).__name__}: {error}"
     assert cause_of(error) == cause
     assert cause_in(told) == (cause, error.message)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(143)], ids=repr)
+def test_a_signal_is_a_cause_too(error: BaseException) -> None:
+    assert cause_of(error) == "interrupted"
+
+
+def test_every_kind_of_error_has_a_cause() -> None:
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, CustomizerError)]
+    assert {kind.__name__ for kind in kinds if cause_of(kind("no")) == "other"} == {"CustomizerError"}
 
 
 def test_words_of_prefect_s_own_have_no_cause_of_ours() -> None:

@@ -5,7 +5,14 @@ from typing import Any
 
 import pytest
 
-from cos_customizer.customizer.reporting.events import BuildEnded, ConsoleOutput, Event, Note, StepChange
+from cos_customizer.customizer.reporting.events import (
+    BuildEnded,
+    ConsoleOutput,
+    Event,
+    Note,
+    ScriptPlace,
+    StepChange,
+)
 from cos_customizer.customizer.reporting.log_entries import LONGEST, BuildFacts, EventEntries, LogEntry, source_path
 from cos_customizer.customizer.reporting.result import BuildResult, StepResult
 from cos_customizer.customizer.spec.model import SourceImage
@@ -73,6 +80,21 @@ def change(state: Any, **more: Any) -> StepChange:
                 "reason": "exited with 3",
                 **STEP,
                 "stage": "verify",
+            },
+        ),
+        (
+            change("failed", reason="exited with 3", exit_code=3, place=ScriptPlace("lib/b.sh", 12, "cp a b")),
+            "ERROR",
+            {
+                "event": "step",
+                "message": "step 1/2: run-script a.sh failed: exited with 3",
+                "step_state": "failed",
+                "reason": "exited with 3",
+                "exit_code": 3,
+                "file": "lib/b.sh",
+                "line": 12,
+                "command": "cp a b",
+                **STEP,
             },
         ),
         (

@@ -16,7 +16,9 @@ BUILT = [
 ]
 FAILED = [
     Rebuild(recipe="a.yaml", outcome="failed", why="there is no bucket b", cause="recipe"),
-    Rebuild(recipe="b.yaml", outcome="failed", why="step 1/1 failed: run-script x|y.sh exited with 3", cause="step"),
+    Rebuild(
+        recipe="b.yaml", outcome="failed", why="step 1/1 failed: run-script x|y.sh exited with 3", cause="step-failed"
+    ),
     Rebuild(recipe="c.yaml", outcome="failed", why="there is no bucket b", cause="recipe"),
 ]
 ROLLED_BACK = Rebuild(recipe="r.yaml", outcome="up-to-date", why=f"{NOTHING}; rolled back: the family gives r-1")
@@ -39,7 +41,7 @@ def test_failures_stand_together_by_their_cause_and_equal_words_are_said_once() 
     assert heads == [
         "# Rebuilt images",
         "## Failed (3)",
-        "### A step or the verification failed (1)",
+        "### A step failed (1)",
         "### The recipe, or what it names, is not right (2)",
     ]
     assert r"| b.yaml | step 1/1 failed: run-script x\|y.sh exited with 3 |" in lines

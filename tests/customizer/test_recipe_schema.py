@@ -93,6 +93,7 @@ BEYOND = {
     "output.labels: an image that is verified has room for 61",
     "output.labels: 'cos-customizer-state' is cos-customizer's own",
     "builder.service_account",
+    "builder.keep_on_failure: input should be less",
     "steps.0.env: the environment has",
     "steps.0.env_secrets: UID cannot be set",
     "A is in both steps.0.env and",

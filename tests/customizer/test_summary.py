@@ -8,6 +8,7 @@ import pytest
 from support.specifications import SpecMaker
 
 from cos_customizer.customizer.reporting import console_links
+from cos_customizer.customizer.reporting.failure import Failure
 from cos_customizer.customizer.reporting.result import BuildResult, StepResult
 from cos_customizer.customizer.reporting.summary import artifact_key, markdown, tags
 from cos_customizer.customizer.spec.model import parse_spec
@@ -113,7 +114,30 @@ def test_a_page_of_a_failure_tells_why_and_what_is_left(make_spec: SpecMaker) ->
         error="step 1/2 failed: run-script *.sh exited with 3",
         leftovers=("VM x in zone y (forbidden)",),
     )
-    page = markdown(make_spec(), result)
+    assert "## Why" not in markdown(make_spec(), result)
+    why = Failure(
+        cause="step-failed",
+        phase="steps",
+        step=1,
+        step_label="run-script *.sh",
+        exit_code=3,
+        file="a.sh",
+        line=4,
+        command="cp a|b",
+        message=result.error,
+        hint="look at it.",
+    )
+    page = markdown(make_spec(), result.model_copy(update={"failure": why}))
+    assert page.partition("## Why\n\n")[2].startswith(
+        "| What | Which |\n| --- | --- |\n"
+        "| Cause | step-failed: A step failed |\n"
+        "| Phase | steps |\n"
+        "| Step | 1: run-script \\*.sh |\n"
+        "| Exit code | 3 |\n"
+        "| Failed at | a.sh, line 4 |\n"
+        "| Command | cp a\\|b |\n"
+        "| What to do | look at it. |\n"
+    )
     assert r"> step 1/2 failed: run-script \*.sh exited with 3" in page
     assert "## Left behind\n\n- VM x in zone y (forbidden)\n" in page
     assert "| Image |" not in page

@@ -149,6 +149,8 @@ def test_a_failed_build_says_where_why_and_what_to_do(emulator: Emulator, make_s
     assert payload["stage"] == "steps"
     assert payload["cause"] == error.value.message == "step 1/2 failed: run-script first.sh exited with 3"
     assert payload["hint"] == str(error.value.hint)
+    assert failed.resource["cos-customizer.cause"] == payload["failure"]["cause"] == "step-failed"
+    assert (payload["failure"]["step"], payload["failure"]["message"]) == (1, payload["cause"])
     assert payload["image_id"] == ""
     assert payload["serial_log"].startswith("gs://my-project_cloudbuild/work/cos-customizer/")
     assert payload["upstream"] == list(upstream_keys(spec))

@@ -102,9 +102,10 @@ def test_a_failed_script_is_an_error_there(emulator: Emulator, make_spec: SpecMa
         build_image(make_spec(cloud_logging=True))
     failed, ended = logged("severity>=ERROR")
     assert failed.payload["message"] == "step 1/2: run-script first.sh failed: exited with 3"
-    assert (failed.payload["step"], failed.payload["step_state"]) == (1, "failed")
+    assert (failed.payload["step"], failed.payload["step_state"], failed.payload["exit_code"]) == (1, "failed", 3)
     assert ended.payload["message"].startswith("the build of my-image failed: step 1/2 failed: run-script first.sh")
     assert ended.payload["outcome"] == "failed"
+    assert messages('jsonPayload.result.failure.cause="step-failed"') == [ended.payload["message"]]
     assert messages('jsonPayload.serial_port=3 AND jsonPayload.step_label:"first.sh"') == ["out of luck"]
 
 

@@ -168,7 +168,7 @@ def test_want_of_capacity_puts_a_build_behind_the_others_and_into_another_zone(m
 def test_want_of_capacity_is_a_failure_in_the_end(make_spec: SpecMaker) -> None:
     with worker("none-left", lambda _run: Failed(message=NO_CAPACITY)) as played:
         (job,) = built(queue_of(make_spec, "n0"), played.name)
-    assert (job.cause, job.failure) == ("capacity", "could not create builder VM: no capacity")
+    assert (job.cause, job.failure) == ("stock-out", "could not create builder VM: no capacity")
     assert len(job.attempts) == len(played.seen) == build_queue.TRIES
 
 
@@ -187,9 +187,9 @@ def test_each_way_in_which_a_run_can_end_is_told(make_spec: SpecMaker) -> None:
         done = built(queue_of(make_spec, "good", "crashed", "bad", "gone"), played.name)
     assert {job.recipe: (job.cause, job.failure) for job in done} == {
         "good.yaml": (None, ""),
-        "crashed.yaml": ("lost", "Crashed: killed"),
+        "crashed.yaml": ("lost-run", "Crashed: killed"),
         "bad.yaml": ("other", "no exception"),
-        "gone.yaml": ("lost", "its run is gone from the Prefect server"),
+        "gone.yaml": ("lost-run", "its run is gone from the Prefect server"),
     }
     assert summed(job.attempts[0].calls for job in done) == {7: {"reads": 9}}
 

@@ -196,7 +196,7 @@ ANSWERS: dict[str, tuple[Answer, type[errors.CustomizerError], str, str]] = {
     ),
     "organization policy": (
         fault(412, POLICY, "conditionNotMet"),
-        errors.PermissionDeniedError,
+        errors.PolicyError,
         POLICY.rstrip("."),
         "builder.external_ip: false",
     ),
@@ -276,13 +276,14 @@ def test_no_connection_at_all_is_told_shortly(api: Api) -> None:
 
 
 RAISED: list[tuple[Exception, bool, type[errors.CustomizerError]]] = [
-    (requests.exceptions.ReadTimeout("timed out"), True, errors.CustomizerError),
-    (requests.exceptions.ChunkedEncodingError("cut"), True, errors.CustomizerError),
-    (auth_exceptions.TransportError("metadata server"), True, errors.CustomizerError),  # type: ignore[no-untyped-call]
-    (auth_exceptions.RefreshError("once more", retryable=True), True, errors.CustomizerError),  # type: ignore[no-untyped-call]
-    (auth_exceptions.RefreshError("invalid_grant"), False, errors.CustomizerError),  # type: ignore[no-untyped-call]
+    (requests.exceptions.ReadTimeout("timed out"), True, errors.UnavailableError),
+    (requests.exceptions.ChunkedEncodingError("cut"), True, errors.UnavailableError),
+    (auth_exceptions.TransportError("metadata server"), True, errors.CredentialsError),  # type: ignore[no-untyped-call]
+    (auth_exceptions.RefreshError("once more", retryable=True), True, errors.CredentialsError),  # type: ignore[no-untyped-call]
+    (auth_exceptions.RefreshError("invalid_grant"), False, errors.CredentialsError),  # type: ignore[no-untyped-call]
     (exceptions.Forbidden("no"), False, errors.PermissionDeniedError),  # type: ignore[no-untyped-call]
     (exceptions.Unauthorized("no"), False, errors.PermissionDeniedError),  # type: ignore[no-untyped-call]
+    (exceptions.ServiceUnavailable("no"), True, errors.UnavailableError),  # type: ignore[no-untyped-call]
     (exceptions.NotFound("no"), False, errors.NotFoundError),  # type: ignore[no-untyped-call]
     (errors.StockOutError("full", "hint"), False, errors.StockOutError),
     (ValueError("odd"), False, errors.CustomizerError),
@@ -311,8 +312,8 @@ CODES = [
     ("RESOURCE_IN_USE_BY_ANOTHER_RESOURCE", errors.ConflictError, ""),
     ("RESOURCE_NOT_READY", errors.ConflictError, ""),
     ("PERMISSIONS_ERROR", errors.PermissionDeniedError, ROLES),
-    ("CONDITION_NOT_MET", errors.PermissionDeniedError, "organization policy"),
-    ("INTERNAL_ERROR", errors.CustomizerError, ""),
+    ("CONDITION_NOT_MET", errors.PolicyError, "organization policy"),
+    ("INTERNAL_ERROR", errors.UnavailableError, ""),
     ("", errors.CustomizerError, ""),
 ]
 

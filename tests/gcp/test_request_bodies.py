@@ -277,6 +277,18 @@ def test_a_builder_vm_lives_a_little_longer_than_the_build_and_as_long_as_comput
     assert request_bodies.SHORTEST_LIFE <= seconds <= request_bodies.LONGEST_LIFE
 
 
+def test_only_a_builder_vm_that_may_stay_lives_longer_and_expires_later() -> None:
+    spec, image = parse_spec(MINIMAL), "projects/p/global/images/i"
+    stays = VmRequest(spec, BUILD, image, "X86_64", "the plan", may_stay=7200)
+    plain = VmRequest(spec, BUILD, image, "X86_64", "the plan")
+    assert request_bodies.life_in(request_bodies.builder_vm(stays, ZONE, NOW)) == 3600 + 300 + 7200
+    expiries = [
+        int(request_bodies.builder_vm(each, ZONE, NOW)["labels"]["cos-customizer-expires"]) for each in (plain, stays)
+    ]
+    assert expiries[1] - expiries[0] == 7200
+    assert request_bodies.life_in(request_bodies.test_vm(plain, ZONE, NOW)) == 3600 + 300
+
+
 def test_a_time_to_live_may_be_as_long_as_the_specification_allows() -> None:
     field = BuildSpec.model_fields["output"].annotation
     longest = next(rule.le for rule in field.model_fields["old_image_ttl"].metadata if hasattr(rule, "le"))  # type: ignore[union-attr]

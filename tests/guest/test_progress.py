@@ -2,7 +2,7 @@
 
 import pytest
 
-from cos_customizer.customizer.reporting.events import ConsoleOutput, Note, StepChange
+from cos_customizer.customizer.reporting.events import ConsoleOutput, Note, ScriptPlace, StepChange
 from cos_customizer.guest.progress import LINES_OF_FAILED_STEP, GuestProgress
 from cos_customizer.guest.protocol import (
     BuildFailed,
@@ -12,6 +12,7 @@ from cos_customizer.guest.protocol import (
     Event,
     OutputLine,
     StepFailed,
+    StepPlace,
     StepStarted,
     StepSucceeded,
 )
@@ -96,7 +97,7 @@ def test_people_are_told_of_each_change_once_in_order() -> None:
         StepChange(1, 3, LABELS[0], "started"),
         StepChange(1, 3, LABELS[0], "succeeded", 1.5),
         StepChange(2, 3, LABELS[1], "started"),
-        StepChange(2, 3, LABELS[1], "failed", None, "exited with 3"),
+        StepChange(2, 3, LABELS[1], "failed", None, "exited with 3", exit_code=3),
     ]
 
 
@@ -105,8 +106,20 @@ def test_the_time_of_a_step_that_fails_is_taken_here() -> None:
     progress = GuestProgress(LABELS, clock=lambda: next(times))
     for said in (A, B[:1]):
         progress.consume(said)
-    assert progress.consume([FAILED_IN_B]) == [StepChange(2, 3, LABELS[1], "failed", 2.5, "exited with 3")]
+    assert progress.consume([FAILED_IN_B]) == [StepChange(2, 3, LABELS[1], "failed", 2.5, "exited with 3", exit_code=3)]
     assert [step.seconds for step in progress.results()] == [1.5, 2.5, None]
+
+
+def test_where_a_script_has_failed_is_told_with_the_failure_of_its_step() -> None:
+    progress = GuestProgress(LABELS)
+    progress.consume([*A, B[0]])
+    running = progress.unfinished
+    assert running
+    assert (running.number, running.state, running.place) == (2, "started", None)
+    progress.consume([StepPlace(2, "b.sh", 7, "cp a b"), FAILED_IN_B])
+    failed = progress.unfinished
+    assert failed
+    assert (failed.exit_code, failed.place) == (3, ScriptPlace("b.sh", 7, "cp a b"))
 
 
 def test_a_step_whose_end_was_lost_is_told_as_done_without_a_time() -> None:

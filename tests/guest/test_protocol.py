@@ -19,6 +19,7 @@ from cos_customizer.guest.protocol import (
     OutputLine,
     SerialParser,
     StepFailed,
+    StepPlace,
     StepStarted,
     StepSucceeded,
 )
@@ -46,6 +47,14 @@ CASES: dict[str, tuple[bytes, list[Event]]] = {
     "a step fails for a reason": (
         b"BuildStep[n0nce]: 2 failed was interrupted by a reboot\n",
         [StepFailed(2, None, "was interrupted by a reboot")],
+    ),
+    "a place": (
+        b"BuildStep[n0nce]: 2 at 12\tlib/a b.sh\tcp x\ty\n\nBuildStep[n0nce]: 2 at -\ta.sh\t\n",
+        [StepPlace(2, "lib/a b.sh", 12, "cp x\ty"), StepPlace(2, "a.sh", None, "")],
+    ),
+    "no place": (
+        b"BuildStep[n0nce]: 2 at 12 a.sh\nBuildStep[n1]: 2 at 1\ta\tb\n",
+        [OutputLine("BuildStep[n0nce]: 2 at 12 a.sh"), OutputLine("BuildStep[n1]: 2 at 1\ta\tb")],
     ),
     "the disk is laid out": (
         b"BuildDisk[n0nce]: moving STATE\n\nBuildDisk[n0nce]: wants 11811160064\n",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support.bash_guest import Guest, bash_guest, texts
 
-from cos_customizer.guest.protocol import BuildFailed, BuildSucceeded
+from cos_customizer.guest.protocol import BuildFailed, BuildSucceeded, Event, StepFailed, StepPlace
 
 
 @pytest.fixture
@@ -18,13 +18,18 @@ def machine(tmp_path: Path) -> Iterator[Guest]:
         yield guest
 
 
-def fail(machine: Guest, script: str, files: dict[str, str] | None = None) -> list[str]:
-    """Run it as `mid.sh`, and give what the build's log has of it, from our first word on."""
+def run(machine: Guest, script: str, files: dict[str, str] | None = None) -> list[Event]:
+    """Run it as `mid.sh`, beside other files."""
     for name, text in (files or {}).items():
         machine.write(name, text)
     events = machine.build(machine.write("mid.sh", script))
     assert isinstance(events[-1], BuildFailed), texts(events)
-    lines = texts(events)
+    return events
+
+
+def fail(machine: Guest, script: str, files: dict[str, str] | None = None) -> list[str]:
+    """Run it, and give what the build's log has of it, from our first word on."""
+    lines = texts(run(machine, script, files))
     begin = next((number for number, line in enumerate(lines) if line.startswith("failed at ")), len(lines))
     return lines[begin:]
 
@@ -135,6 +140,29 @@ MORE = {
 def test_so_it_does_in_other_ways(script: str, said: str, machine: Guest) -> None:
     (line,) = fail(machine, script, LIBRARIES)
     assert line.partition(": ")[2] == said
+
+
+PLACES: dict[str, tuple[str, StepPlace | None]] = {
+    "a pipe": (
+        "set -eo pipefail\ncat /nowhere |\n  sort\n",
+        StepPlace(1, "mid.sh", 2, "cat /nowhere | sort"),
+    ),
+    "a sourced file": ("set -e\n. lib/common.sh\n", StepPlace(1, "lib/common.sh", 2, "test -d /nowhere")),
+    "one of two lines": ("[[ -d / ]] || exit 4\n[[ -d /x ]] || exit 4\n", StepPlace(1, "mid.sh", None, "exit 4")),
+    "bad syntax": ("echo a\nif true; then\n", StepPlace(1, "mid.sh", 3, "")),
+    "killed": ("kill -KILL $$\n", StepPlace(1, "mid.sh", None, "")),
+    "no UTF-8": ("set -e\ntest -f /\udce9\n", StepPlace(1, "mid.sh", 2, "test -f /\ufffd")),
+    "a tab": ("set -e\ntest -f\t/nowhere\n", StepPlace(1, "mid.sh", 2, "test -f /nowhere")),
+    "not known": ("false\nexec bash -c 'exit 3'\n", None),
+}
+
+
+@pytest.mark.parametrize(("script", "place"), PLACES.values(), ids=PLACES)
+def test_the_place_is_told_in_parts_before_the_failure(script: str, place: StepPlace | None, machine: Guest) -> None:
+    events = run(machine, script, LIBRARIES)
+    told = [event for event in events if isinstance(event, StepPlace | StepFailed)]
+    assert told[:-1] == ([place] if place else [])
+    assert isinstance(told[-1], StepFailed)
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from cos_customizer.guest.protocol import (
     BuildSucceeded,
     OutputLine,
     StepFailed,
+    StepPlace,
     StepStarted,
     StepSucceeded,
 )
@@ -391,7 +392,7 @@ def test_a_driver_s_installation_that_succeeds_after_a_reset_is_done(machine: Gu
 
 def test_sigterm_waits_for_the_script(machine: Guest) -> None:
     step = machine.write("a.sh", "kill $PPID; sleep 0.3; echo done; exit 4")
-    *_, output, _, failed, _ = machine.build(step)
+    *_, output, _, _, failed, _ = machine.build(step)
     assert (output, failed) == (OutputLine("done"), StepFailed(1, 4, "exited with 4"))
 
 
@@ -504,4 +505,5 @@ def test_where_a_script_failed_is_said_without_its_secret(cloud: Cloud, machine:
     script = 'set -e\ntrap "cat {0}/run/failed >{0}/seen" EXIT\neval "false a $TOKEN"\n'
     events = machine.build(with_secret(machine.write("a.sh", script.format(machine.folder))), cloud=cloud)
     assert texts(events)[-1] == 'failed at a.sh: line 3: eval "false a $TOKEN": exit 1'
+    assert StepPlace(1, "a.sh", 3, 'eval "false a $TOKEN"') in events
     assert b"hunter2" not in (machine.folder / "seen").read_bytes()

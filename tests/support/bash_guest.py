@@ -83,7 +83,7 @@ class Guest:
     def write(self, name: str, script: str) -> GuestStep:
         path = self.folder / "state" / "context" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(script)
+        path.write_text(script, errors="surrogateescape")
         return script_step(name, {"FROM_ENV": "it's\n$here"})
 
 
