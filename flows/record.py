@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from cos_customizer.customizer.contents.inventory import Contents
 from cos_customizer.customizer.errors import BuildTimeoutError, in_words
 from cos_customizer.customizer.families.existing import made_by
 from cos_customizer.customizer.fields import FieldPath, Message
@@ -31,6 +32,7 @@ class Record:
         self.started = time.monotonic()
         self.source: ResolvedImage | None = None
         self.context_sha256 = ""
+        self.contents: Contents | None = None
         self.output_name = ""
         self.output: ResolvedImage | None = None
         self.made_by: MadeBy | None = None
@@ -101,6 +103,7 @@ class Record:
             durations={**self.durations, "total": round(time.monotonic() - self.started, 3)},
             deprecated=tuple(self.deprecated),
             serial_log=self.serial_logs.get("build", ""),
+            contents=output.recorded_contents if output else "",
             verification_log=self.serial_logs.get("verify", ""),
             leftovers=tuple(self.leftovers),
             error=error,
