@@ -100,6 +100,8 @@ class RecordedContents:
             hint = Message("without {}, the image is made all the same.", FieldPath(RECORD_CONTENTS.path, True))
             raise BuildFailedError(why, error.hint or hint) from error
         publish(Note("contents", f"{why}; the image is made without", "warning"))
+        if failed := [removal for removal in self._undo() if removal.action == "failed"]:
+            publish(Note("contents", f"{self._target.url} is left behind: {failed[0].reason}", "warning"))
 
 
 def spec_with_room(record: Record, source: ResolvedImage, provenance: Provenance) -> BuildSpec:

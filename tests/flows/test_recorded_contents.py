@@ -171,6 +171,7 @@ def test_a_build_that_records_by_default_warns_and_goes_on(emulator: Emulator, m
     (warning,) = warnings
     assert why in warning
     assert warning.endswith("; the image is made without")
+    assert "contents.tar.gz" not in objects()
     assert leftovers(emulator) == []
 
 
