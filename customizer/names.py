@@ -286,6 +286,10 @@ class BuildNames:
         """The object in Cloud Storage that tells what is in the build's image, and lives as long as that."""
         return self.scratch(workdir) + "contents.tar.gz"
 
+    def difference(self, workdir: str) -> str:
+        """The object in Cloud Storage that tells what has changed in the build's image."""
+        return self.scratch(workdir) + "difference.json"
+
     def labels(self, expires: float) -> dict[str, str]:
         """The labels of everything temporary.
 
