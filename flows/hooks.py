@@ -88,7 +88,7 @@ def _builds_of(flow_run: FlowRun) -> list[BuildNames]:
             now = client.read_flow_run(flow_run.id)
     except Exception:  # the server may be gone; most runs have one attempt
         return [BuildNames.of(str(flow_run.id), number + 1) for number in range(attempts)]
-    at_work = now.state is not None and (now.state.is_running() or now.state.is_pending())
+    at_work = now.state is not None and (now.state.is_running() or now.state.is_pending() or now.state.is_paused())
     attempts = max(attempts, now.run_count - at_work)  # a new attempt is not to be undone
     return [BuildNames.of(str(flow_run.id), number + 1) for number in range(attempts)]
 
