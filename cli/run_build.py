@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cos_customizer.cli.colours import coloured
-from cos_customizer.cli.messages import complain
+from cos_customizer.cli.messages import complain, printable
 from cos_customizer.cli.next_steps import to_look_at
 from cos_customizer.cli.output_file import OutputFile
 from cos_customizer.cli.prefect_api import prefect_at_hand
@@ -89,6 +89,8 @@ def run_build(
     output_file.write(last.result)
     summary = _summary(last.result, time.monotonic() - started, startup)
     click.echo(coloured(summary, "good" if last.result.outcome == "built" else "warning", sys.stdout))
+    if last.result.changes:
+        click.echo(f"against {last.result.compared_with}: {printable(last.result.changes)}")
     if line := to_look_at(last.result.image):
         click.echo(f"to look at it:\n  {line}")
     return last.result

@@ -35,6 +35,8 @@ _DOING: dict[Phase, str] = {
     "test VM": "waiting for Compute Engine to create the test VM",
     "test boot": "waiting for the test VM to boot",
     "verify": "waiting for the test VM to finish",
+    "changes": "looking at what has changed",
+    "approval": "waiting for a person to approve the image",
     "release": "releasing the image",
     "clean-up": "cleaning up",
 }

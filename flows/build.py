@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from cos_customizer.customizer import deadline
-from cos_customizer.customizer.errors import CleanUpError
+from cos_customizer.customizer.errors import BuildFailedError, CleanUpError
 from cos_customizer.customizer.families.provenance import Provenance, fingerprint
 from cos_customizer.customizer.references import ObjectRef
 from cos_customizer.customizer.reporting.events import BuildEnded, Note, publish
@@ -13,7 +13,7 @@ from cos_customizer.customizer.reporting.result import BuildResult, Outcome
 from cos_customizer.customizer.scratch_directory import ScratchDirectory
 from cos_customizer.customizer.spec import gpu_drivers
 from cos_customizer.customizer.spec.model import BuildSpec
-from cos_customizer.flows import contents, existing_image
+from cos_customizer.flows import approval, changes, contents, existing_image
 from cos_customizer.flows.guest_vm import GuestVm
 from cos_customizer.flows.interrupts import DeadlinePassed, Interrupts, UndoingEnded
 from cos_customizer.flows.output_image import OutputImage
@@ -62,7 +62,11 @@ def _run_and_undo(record: Record, interrupts: Interrupts, limit: TimeLimit) -> O
         try:
             try:
                 with deadline.until(limit.work):
-                    outcome = _run(record, undoing)
+                    output, outcome = _make(record, undoing)
+                if outcome == "built":
+                    _await_approval(record, undoing, output, interrupts, limit)
+                    with deadline.until(limit.work):
+                        _release(record, output)
             finally:
                 interrupts.shield(limit.end_of_undoing())
         finally:
@@ -84,7 +88,8 @@ def _run_and_undo(record: Record, interrupts: Interrupts, limit: TimeLimit) -> O
         raise cause from None
 
 
-def _run(record: Record, undoing: Undoing) -> Outcome:
+def _make(record: Record, undoing: Undoing) -> tuple[OutputImage, Outcome]:
+    """Make the image and judge it, unless it is there already."""
     spec = record.spec
     replaces = spec.output.on_existing == "replace"
     with record.phase("prepare"):
@@ -94,7 +99,7 @@ def _run(record: Record, undoing: Undoing) -> Outcome:
         output.look_up()
         if output.image is not None and output.is_released() and not replaces:
             existing_image.accept(record, undoing, output.image)
-            return _complete(record, output)
+            return output, _complete(record, output)
         plan = _prepare(record, undoing, source)
         recipe = plan.provenance.recipe
         output.adopt(recipe)
@@ -103,18 +108,42 @@ def _run(record: Record, undoing: Undoing) -> Outcome:
             record.output_name = output.ref.name
         if output.image is not None and output.is_released():
             existing_image.accept(record, undoing, output.image, recipe)
-            return _complete(record, output)
+            return output, _complete(record, output)
+        approval.check(record)
+        changes.look_ahead(record)
         _upload_context(record, undoing, plan.archive)
     if output.image is None:
         _create_image(record, undoing, source, plan, output)
     if not output.is_released():
         if spec.verify.asked_for:
             output.verify(plan.zones, plan.test_user_data, plan.secret_manager)
+        changes.judge(record, output)
+    return output, "built"
+
+
+def _await_approval(
+    record: Record, undoing: Undoing, output: OutputImage, interrupts: Interrupts, limit: TimeLimit
+) -> None:
+    """Wait for a person to approve the image if that is required; one that is in its family was approved."""
+    if not record.spec.verify.require_approval or record.rehearsed or output.is_released() or output.seen().family:
+        return
+    undoing.run_parts()  # no VM is to run, and to be paid for, meanwhile
+    with record.phase("approval"), limit.waiting(record.spec.verify.patience + approval.OVERTIME):
+        interrupts.postpone(limit.work - time.monotonic())
+        try:
+            approval.await_approval(record)
+        except BuildFailedError as error:
+            raise output.refused(error) from error
+    interrupts.postpone(limit.work - time.monotonic())
+    output.passed("approval")
+
+
+def _release(record: Record, output: OutputImage) -> None:
+    if not output.is_released():
         with record.phase("release"):
             output.release()
     record.output = output.image
     output.deprecate_older()
-    return "built"
 
 
 def _complete(record: Record, output: OutputImage) -> Outcome:

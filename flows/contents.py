@@ -55,7 +55,7 @@ class RecordedContents:
         if not record.spec.output.records_contents:
             return None
         output.goes_with(undoing.add(self._target.url, self._undo, SWEEP_TAKES_IT))
-        expires = request_bodies.expiry(record.spec.timeout_seconds, time.time())
+        expires = request_bodies.expiry(record.spec.longest_seconds, time.time())
         metadata = {**build.labels(expires), IMAGE_KEY: f"{output.ref.project}/{output.ref.name}"}
         self._address = contents_tasks.begin_upload(self._target, metadata)
         return self._address

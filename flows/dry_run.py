@@ -52,7 +52,7 @@ def dry_run(spec: BuildSpec) -> DryRun:
     if spec.cloud_logging:
         real.endpoints.check_logging()
     build = BuildNames("0000000000", nonce="0" * 16, test_nonce="0" * 16)
-    record = Record(spec, build)
+    record = Record(spec, build, rehearsed=True)
 
     sent = empty_contents()
 

@@ -87,7 +87,8 @@ def fingerprint(spec: BuildSpec, source_id: str, context_sha256: str) -> str:
     """What sets an image apart from one that the same recipe made before: everything that can change its content.
 
     That is the source image, the build context, steps and their environment, metadata, sizes of disk and OEM, key,
-    licences, labels, description, features, UEFI keys, storage location, and what the image is verified by. Where and
+    licences, labels, description, features, UEFI keys, storage location, and what the image is verified by: scripts,
+    changes that may be, an approval. Where and
     how it is built (zone, machine, network, time limit), and what it is called, do not count.
 
     Args:
@@ -103,7 +104,7 @@ def fingerprint(spec: BuildSpec, source_id: str, context_sha256: str) -> str:
         "source": source_id,
         "context": context_sha256,
         "steps": [step.model_dump(mode="json") for step in spec.steps],
-        "verify": spec.verify.model_dump(mode="json", exclude={"keep_failed_image"}),
+        "verify": spec.verify.model_dump(mode="json", include={"boot", "scripts"}),
         "disk_size_gb": spec.builder.disk_size_gb,
         "kms_key": spec.builder.kms_key,
         "labels": output.labels,
@@ -116,6 +117,8 @@ def fingerprint(spec: BuildSpec, source_id: str, context_sha256: str) -> str:
         "metadata": spec.builder.metadata,
         "description": output.description,
         "guest_os_features": output.guest_os_features,
+        "changes": spec.verify.changes and spec.verify.changes.model_dump(mode="json"),
+        "require_approval": spec.verify.require_approval,
         "uefi_keys": [(key.part, key.path) for key in output.uefi_keys],
     }
     facts |= {name: value for name, value in newer.items() if value}

@@ -18,11 +18,13 @@ Phase = Literal[
     "test VM",
     "test boot",
     "verify",
+    "changes",
+    "approval",
     "release",
     "clean-up",
 ]
 """A part of a build, in their order: `boot` is until a VM begins its first step, with the build context on its disk;
-`disk` is what comes before that step if partitions move."""
+`disk` is what comes before that step if partitions move. `approval` does not count against the time limit."""
 
 
 MadeBy = Literal["this-recipe", "another-source", "another-recipe", "other-means", "unknown"]
@@ -66,8 +68,11 @@ class BuildResult(BaseModel):
     durations: dict[str, float] = Field(
         default_factory=dict,
         description="Seconds by phase: prepare, builder VM, boot, disk (if partitions move), steps, halt, image, "
-        "test VM, test boot, verify, release, clean-up; and in all: total.",
+        "test VM, test boot, verify, changes, approval, release, clean-up; and in all: total.",
     )
+    changes: str = Field("", description="What has changed, in one line, where contents are recorded.")
+    compared_with: str = Field("", description="The image that it has changed against, as project/image.")
+    difference: str = Field("", description="gs:// URL of the whole difference (JSON), if it was stored.")
     deprecated: tuple[str, ...] = Field((), description="Names of the family's images that were deprecated.")
     contents: str = Field("", description="gs:// URL of what is recorded of the image's contents, if it is.")
     serial_log: str = Field("", description="gs:// URL of the builder VM's whole serial log, if it was stored.")

@@ -26,7 +26,9 @@ from cos_customizer.customizer.spec.options import (
     OPTIONS,
     OUTPUT_LABELS,
     OUTPUT_SUFFIX,
+    RECORD_CONTENTS,
     SCOPES,
+    VERIFY_CHANGES,
 )
 from cos_customizer.customizer.spec.scopes import CLOUD_PLATFORM
 from cos_customizer.customizer.spec.steps.kinds import STEP_KINDS, Step
@@ -261,6 +263,15 @@ class BuildSpec(Model):
             raise ValueError(Message("{}: a VM that reads secrets needs cloud-platform", SCOPES))
         return self
 
+    @model_validator(mode="after")
+    def _records_what_it_compares(self) -> "BuildSpec":
+        if self.verify.changes is not None and not self.output.records_contents:
+            needed = FieldPath(RECORD_CONTENTS.path, True)
+            raise ValueError(
+                Message("{} needs {}: without recorded contents nothing can be compared", VERIFY_CHANGES, needed)
+            )
+        return self
+
     @property
     def gpu_driver(self) -> Driver | None:
         """The GPU driver that a step installs, if one does."""
@@ -303,6 +314,11 @@ class BuildSpec(Model):
     def timeout_seconds(self) -> float:
         """The build's time limit in seconds."""
         return parse_duration(self.timeout)
+
+    @property
+    def longest_seconds(self) -> float:
+        """Seconds within which the build is over, the wait for a person included."""
+        return self.timeout_seconds + self.verify.patience
 
     def masked(self) -> "BuildSpec":
         """The specification as it may be printed: values of environment variables are hidden."""

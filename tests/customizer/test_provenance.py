@@ -80,6 +80,8 @@ CHANGES: dict[str, dict[str, Any]] = {
     "a key for another use": {"output": {"uefi_key_exchange_keys": ["pk.der"]}},
     "some of the source's labels": {"output": {"inherit_labels": ["a"]}},
     "a test before the release": {"verify": {"scripts": ["first.sh"]}},
+    "nothing that may change": {"output": {"record_contents": True}, "verify": {"changes": {}}},
+    "an approval": {"verify": {"require_approval": True}},
 }
 SAME: dict[str, dict[str, Any]] = {
     "another zone": {"builder": {"zones": ["us-west1-a"]}},
@@ -87,6 +89,7 @@ SAME: dict[str, dict[str, Any]] = {
     "a confidential spot VM": {"builder": {"confidential_vm": "SEV", "spot": True, "scopes": ["cloud-platform"]}},
     "another name": {"output": {"name": "other"}},
     "a longer time limit": {"timeout": "2h"},
+    "more time for an approval": {"verify": {"approval_timeout": 60}},
 }
 
 

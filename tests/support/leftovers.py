@@ -15,6 +15,7 @@ DEAD, ALIVE, STUDIED = BuildNames("dddddddddd"), BuildNames("aaaaaaaaaa"), Build
 EXPIRED, RUNNING = DEAD.labels(NOW - 1), ALIVE.labels(NOW + 3600)
 """Labels of a build that is long over at `NOW`, and of one that runs."""
 UNRELEASED = {STATE_LABEL: "unreleased"}
+_KEPT = ("serial.log", "/difference.json")
 
 
 def labelled(labels: dict[str, str], **more: Any) -> dict[str, Any]:
@@ -108,7 +109,7 @@ def bystanders(compute: Compute, bucket: Bucket, alive: dict[str, str] = RUNNING
 
 
 def leftovers(emulator: Emulator) -> list[str]:
-    """Everything temporary that is still there, apart from serial logs, and contents of images that are there too."""
+    """Everything temporary that is still there, apart from logs, differences, and contents of images that are there."""
     from cos_customizer.gcp.clients import connect
 
     zonal = [
@@ -119,4 +120,4 @@ def leftovers(emulator: Emulator) -> list[str]:
     blobs = connect().storage.list_blobs("my-project_cloudbuild")
     there = {f"my-project/{image['name']}" for image in emulator.list("projects/my-project/global/images")}
     kept = [blob for blob in blobs if (blob.metadata or {}).get(IMAGE_KEY) not in there]
-    return zonal + [blob.name for blob in kept if not blob.name.endswith("serial.log")]
+    return zonal + [blob.name for blob in kept if not blob.name.endswith(_KEPT)]
