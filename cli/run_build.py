@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cos_customizer.cli.colours import coloured
-from cos_customizer.cli.messages import complain
+from cos_customizer.cli.messages import complain, printable
 from cos_customizer.cli.next_steps import to_look_at
 from cos_customizer.cli.output_file import OutputFile
 from cos_customizer.cli.prefect_api import prefect_at_hand
@@ -20,7 +20,7 @@ from cos_customizer.customizer.reporting.events import BuildEnded, Event, listen
 from cos_customizer.flows.interrupts import ignore_signals
 from cos_customizer.flows.time_limit import counting_from
 
-_OF_VMS = ("builder VM", "boot", "disk", "steps", "halt", "image", "test VM", "test boot", "verify")
+_OF_VMS = ("builder VM", "boot", "disk", "steps", "halt", "contents", "image", "test VM", "test boot", "verify")
 
 if TYPE_CHECKING:
     from cos_customizer.customizer.reporting.result import BuildResult
@@ -89,6 +89,8 @@ def run_build(
     output_file.write(last.result)
     summary = _summary(last.result, time.monotonic() - started, startup)
     click.echo(coloured(summary, "good" if last.result.outcome == "built" else "warning", sys.stdout))
+    if last.result.changes:
+        click.echo(f"against {last.result.compared_with}: {printable(last.result.changes)}")
     if line := to_look_at(last.result.image):
         click.echo(f"to look at it:\n  {line}")
     return last.result

@@ -98,6 +98,14 @@ class VerificationFailedError(BuildFailedError):
     """The image does not boot, or a script that verifies it has failed."""
 
 
+class UnexpectedChangesError(BuildFailedError):
+    """More has changed in the image than may, or there is no telling."""
+
+
+class NotApprovedError(BuildFailedError):
+    """Nobody has approved the image, or somebody has refused it."""
+
+
 class LostVmError(BuildFailedError):
     """A VM of the build has stopped by itself, or somebody has stopped or deleted it."""
 

@@ -18,6 +18,8 @@ STATE_LABEL = "cos-customizer-state"
 """Label of an image that is not to be used: `UNRELEASED` or `FAILED`. An image without it is what it seems."""
 TEMPORARY_LABELS = (BUILD_LABEL, EXPIRY_LABEL, STATE_LABEL)
 """What an image that is to be verified bears beside the labels that were asked for."""
+IMAGE_KEY = "cos-customizer-image"
+"""Of an object's metadata: `project/name` of the image that it tells of, and as long as which it stays."""
 UNRELEASED, FAILED = "unreleased", "failed"
 """An image before it is verified, which `sweep` deletes past its expiry; one that has failed and is kept by choice."""
 
@@ -279,6 +281,14 @@ class BuildNames:
     def context_archive(self, workdir: str) -> str:
         """The object in Cloud Storage that is the build context."""
         return self.scratch(workdir) + "context.tar.gz"
+
+    def contents(self, workdir: str) -> str:
+        """The object in Cloud Storage that tells what is in the build's image, and lives as long as that."""
+        return self.scratch(workdir) + "contents.tar.gz"
+
+    def difference(self, workdir: str) -> str:
+        """The object in Cloud Storage that tells what has changed in the build's image."""
+        return self.scratch(workdir) + "difference.json"
 
     def labels(self, expires: float) -> dict[str, str]:
         """The labels of everything temporary.

@@ -14,12 +14,15 @@ from prefect.artifacts import create_markdown_artifact, create_progress_artifact
 from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext, SettingsContext, get_settings_context
 
+from cos_customizer.customizer.contents.difference_markdown import markdown
+from cos_customizer.customizer.contents.difference_text import summary as one_line
 from cos_customizer.customizer.durations import human_time
 from cos_customizer.customizer.reporting import console_links, summary
 from cos_customizer.customizer.reporting.calls_a_minute import to_text
 from cos_customizer.customizer.reporting.dry_run_page import dry_run_page
 from cos_customizer.customizer.reporting.events import (
     BuildEnded,
+    ContentsCompared,
     Event,
     Note,
     PhaseChange,
@@ -43,6 +46,7 @@ REBUILD_TAG = "rebuild"
 """Of a run that `rebuild-images` has started."""
 CALLS_LABEL = "cos-customizer.calls"
 """Of such a run: what `calls_a_minute.to_text` says of its calls."""
+_LONGEST_LINE = 500
 _UPDATE_INTERVAL = 2.0
 """Seconds between two updates of the progress: a build may have many quick steps."""
 _BOOTS: dict[Phase, Stage] = {"boot": "build", "test boot": "verify"}
@@ -111,6 +115,8 @@ class _Showing:
             if time.monotonic() >= self._due:
                 self._works = _try("progress", lambda: self._show_progress(event))
                 self._due = time.monotonic() + _UPDATE_INTERVAL
+        elif isinstance(event, ContentsCompared):
+            _try("page of changes", lambda: self._show_changes(event))
         elif isinstance(event, BuildEnded):
             self._works = False  # it is over
             _try("count of calls", lambda: _tell_calls(self._record))
@@ -144,6 +150,14 @@ class _Showing:
             self._progress = made
         else:
             update_progress_artifact(self._progress, percent, text)
+
+    def _show_changes(self, event: ContentsCompared) -> None:
+        page = markdown(event.compared)
+        if event.difference:
+            page += f"\nThe whole difference, for programs: {event.difference}\n"
+        create_markdown_artifact(
+            page, summary.artifact_key(self._spec, "changes"), one_line(event.compared.difference)[:_LONGEST_LINE]
+        )
 
     def _summarize(self, result: BuildResult, last_lines: Sequence[str]) -> None:
         if self._progress is not None and result.outcome == "built":

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from cos_customizer.customizer import deadline
-from cos_customizer.customizer.errors import CleanUpError
+from cos_customizer.customizer.errors import BuildFailedError, CleanUpError
 from cos_customizer.customizer.families.provenance import Provenance, fingerprint
 from cos_customizer.customizer.references import ObjectRef
 from cos_customizer.customizer.reporting.events import BuildEnded, Note, publish
@@ -13,7 +13,7 @@ from cos_customizer.customizer.reporting.result import BuildResult, Outcome
 from cos_customizer.customizer.scratch_directory import ScratchDirectory
 from cos_customizer.customizer.spec import gpu_drivers
 from cos_customizer.customizer.spec.model import BuildSpec
-from cos_customizer.flows import existing_image
+from cos_customizer.flows import approval, changes, contents, existing_image
 from cos_customizer.flows.guest_vm import GuestVm
 from cos_customizer.flows.interrupts import DeadlinePassed, Interrupts, UndoingEnded
 from cos_customizer.flows.output_image import OutputImage
@@ -62,7 +62,11 @@ def _run_and_undo(record: Record, interrupts: Interrupts, limit: TimeLimit) -> O
         try:
             try:
                 with deadline.until(limit.work):
-                    outcome = _run(record, undoing)
+                    output, outcome = _make(record, undoing)
+                if outcome == "built":
+                    _await_approval(record, undoing, output, interrupts, limit)
+                    with deadline.until(limit.work):
+                        _release(record, output)
             finally:
                 interrupts.shield(limit.end_of_undoing())
         except BaseException as error:
@@ -88,7 +92,8 @@ def _run_and_undo(record: Record, interrupts: Interrupts, limit: TimeLimit) -> O
         raise cause from None
 
 
-def _run(record: Record, undoing: Undoing) -> Outcome:
+def _make(record: Record, undoing: Undoing) -> tuple[OutputImage, Outcome]:
+    """Make the image and judge it, unless it is there already."""
     spec = record.spec
     replaces = spec.output.on_existing == "replace"
     with record.phase("prepare"):
@@ -98,7 +103,7 @@ def _run(record: Record, undoing: Undoing) -> Outcome:
         output.look_up()
         if output.image is not None and output.is_released() and not replaces:
             existing_image.accept(record, undoing, output.image)
-            return _complete(record, output)
+            return output, _complete(record, output)
         plan = _prepare(record, undoing, source)
         recipe = plan.provenance.recipe
         output.adopt(recipe)
@@ -107,18 +112,42 @@ def _run(record: Record, undoing: Undoing) -> Outcome:
             record.output_name = output.ref.name
         if output.image is not None and output.is_released():
             existing_image.accept(record, undoing, output.image, recipe)
-            return _complete(record, output)
+            return output, _complete(record, output)
+        approval.check(record)
+        changes.look_ahead(record)
         _upload_context(record, undoing, plan.archive)
     if output.image is None:
         _create_image(record, undoing, source, plan, output)
     if not output.is_released():
         if spec.verify.asked_for:
             output.verify(plan.zones, plan.test_user_data, plan.secret_manager)
+        changes.judge(record, output)
+    return output, "built"
+
+
+def _await_approval(
+    record: Record, undoing: Undoing, output: OutputImage, interrupts: Interrupts, limit: TimeLimit
+) -> None:
+    """Wait for a person to approve the image if that is required; one that is in its family was approved."""
+    if not record.spec.verify.require_approval or record.rehearsed or output.is_released() or output.seen().family:
+        return
+    undoing.run_parts()  # no VM is to run, and to be paid for, meanwhile
+    with record.phase("approval"), limit.waiting(record.spec.verify.patience + approval.OVERTIME):
+        interrupts.postpone(limit.work - time.monotonic())
+        try:
+            approval.await_approval(record)
+        except BuildFailedError as error:
+            raise output.refused(error) from error
+    interrupts.postpone(limit.work - time.monotonic())
+    output.passed("approval")
+
+
+def _release(record: Record, output: OutputImage) -> None:
+    if not output.is_released():
         with record.phase("release"):
             output.release()
     record.output = output.image
     output.deprecate_older()
-    return "built"
 
 
 def _complete(record: Record, output: OutputImage) -> Outcome:
@@ -165,10 +194,12 @@ def _prepare(record: Record, undoing: Undoing, source: ResolvedImage) -> _Plan:
         steps = [*spec.steps, *spec.verify.scripts]
         archive = scratch_tasks.archive_context(spec.context, steps, directory.path, spec.output.uefi_keys)
     record.context_sha256 = archive.sha256
+    provenance = Provenance(build.id, source.id, fingerprint(spec, source.id, archive.sha256))
+    spec = record.spec = contents.spec_with_room(record, source, provenance)
     return _Plan(
         zones,
         archive,
-        Provenance(build.id, source.id, fingerprint(spec, source.id, archive.sha256)),
+        provenance,
         # Rendered now: what does not fit into instance metadata fails before a VM is paid for.
         request_bodies.user_data(spec, build, archive.sha256, source),
         request_bodies.test_user_data(spec, build, archive.sha256),
@@ -206,6 +237,8 @@ def _upload_context(record: Record, undoing: Undoing, archive: Archive) -> None:
 def _create_image(record: Record, undoing: Undoing, source: ResolvedImage, plan: _Plan, output: OutputImage) -> None:
     """Run the steps on a builder VM and make the output image of its disk."""
     spec, build = record.spec, record.build
+    recorded = contents.RecordedContents(record)
+    contents_address = recorded.begin(undoing, output)
     builder = GuestVm(record, undoing.part(), "build", [step.label for step in spec.steps])
     layout = request_bodies.layout_of(spec, source)
     grows = layout is not None and layout.disk_size is not None
@@ -218,6 +251,7 @@ def _create_image(record: Record, undoing: Undoing, source: ResolvedImage, plan:
         plan.secret_manager,
         grows,
         spec.builder.keep_on_failure,
+        contents_address,
     )
     now = time.time()
     vm = builder.create(plan.zones, lambda zone: request_bodies.builder_vm(request, zone, now))
@@ -227,9 +261,10 @@ def _create_image(record: Record, undoing: Undoing, source: ResolvedImage, plan:
         console.check_for_restart()
         if not halted:
             vm_tasks.stop_vm(builder.what, vm, build)
+    provenance = recorded.collect(console, plan.provenance)
     with record.phase("image"):
         state = plan.archive.initial_state
-        body = image_bodies.image(spec, plan.provenance, vm, source, output.ref.name, time.time(), state)
+        body = image_bodies.image(spec, provenance, vm, source, output.ref.name, time.time(), state)
         output.create(body, vm_runs=halted)
     if spec.verify.asked_for:
         builder.undoing.run()  # its quota, of GPUs above all, may be what the test VM needs

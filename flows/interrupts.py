@@ -1,5 +1,6 @@
 """Ways out of a build that come from outside: its deadline and the signals that end a process."""
 
+import math
 import os
 import signal
 import sys
@@ -181,6 +182,18 @@ class Interrupts:
     def ends_program(self) -> bool:
         """Whether a signal that interrupts ends the program too."""
         return any(_ends_program(handler) for handler in self._before.values())
+
+    def postpone(self, seconds: float) -> None:
+        """Raise DeadlinePassed at another time than was said at first, unless something has interrupted already.
+
+        An alarm that was set before this context is not put off.
+
+        Args:
+            seconds: from now until DeadlinePassed is raised.
+        """
+        if self._before and not self._shielded and self._cause is None:
+            around = math.inf if self._outer_deadline is None else self._outer_deadline - time.monotonic()
+            signal.setitimer(signal.ITIMER_REAL, max(0.001, min(seconds, around)), _AGAIN)
 
     def shield(self, end: float) -> None:
         """From here on nothing interrupts any more, but for what ends the undoing. May be called again.

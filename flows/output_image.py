@@ -42,10 +42,19 @@ class OutputImage:
         self._spec = record.spec
         self._undoing = undoing
         self._entry: Entry | None = None
+        self._with_it: list[Entry] = []
         self._replaces = ""
         self._passed: tuple[str, ...] = ()
         self.ref = ImageRef(record.spec.output.project, name)
         self.image: ResolvedImage | None = None
+
+    def goes_with(self, entry: Entry) -> None:
+        """Let something stay if the image stays, and be undone else."""
+        self._with_it.append(entry)
+
+    def _keep_what_goes_with_it(self) -> None:
+        for entry in self._with_it:
+            entry.cancel()
 
     def is_released(self) -> bool:
         """Whether it is there for people to use."""
@@ -121,7 +130,7 @@ class OutputImage:
         Args:
             fingerprint: Of this build's recipe.
         """
-        image, base = self._seen(), self.ref.name
+        image, base = self.seen(), self.ref.name
         day = datetime.now(UTC).date()
         name = image_tasks.name_of_successor(self.ref.project, base, fingerprint, day)
         self._replaces = base if name != base else ""
@@ -135,7 +144,7 @@ class OutputImage:
 
     def _renew_expiry(self, image: ResolvedImage) -> None:
         """Renew its expiry, so that no sweep deletes it while it is verified."""
-        later = int(request_bodies.expiry(self._spec.timeout_seconds, time.time()))
+        later = int(request_bodies.expiry(self._spec.longest_seconds, time.time()))
         try:
             self.image = image_tasks.label_image(image, {**image.labels, EXPIRY_LABEL: str(later)})
         except (ConflictError, NotFoundError):  # its own build was not dead, and has released or deleted it
@@ -163,9 +172,12 @@ class OutputImage:
         """Delete it, unless it is in its family: then it was verified, and somebody may have got it."""
         build = self._record.build
         removals = image_tasks.delete_unfinished(self.ref, build)
+        if any(removal.action == "failed" for removal in removals):
+            self._keep_what_goes_with_it()  # `sweep` takes both, or the next build releases it
         if not removals:
             left = images.find_image(clients(), self.ref)
             if left is not None and left.made_by(build):
+                self._keep_what_goes_with_it()
                 family = f", it is in family {left.family}" if left.family else ""
                 publish(Note("image", f"{left.path} stays{family}"))
                 self._record.output = left
@@ -175,10 +187,11 @@ class OutputImage:
         """Let it stay when the build ends. Who keeps an image: `create`, `release` and `_keep_failed`."""
         if self._entry is not None:
             self._entry.cancel()
+        self._keep_what_goes_with_it()
 
     def is_ours_and_current(self) -> bool:
         """Whether it was made by this tool, for the family that is asked for, and has not been replaced since."""
-        image = self._seen()
+        image = self.seen()
         ours = image.provenance is not None and image.family == (self._spec.output.family or "")
         return ours and not image.deprecation
 
@@ -195,7 +208,7 @@ class OutputImage:
                 the specification says.
             CustomizerError: It could not be tried.
         """
-        image = self._seen()
+        image = self.seen()
         if image.family:
             return
         spec, build = self._spec, self._record.build
@@ -207,13 +220,10 @@ class OutputImage:
             vm.follow(test_vm)
         except BuildFailedError as error:
             vm.undoing.run()
-            kept = spec.verify.keep_failed_image and self._keep_failed(image)
-            if not kept:
-                self._discard(image)
-            what = f"it is kept in no family, labelled {STATE_LABEL}={FAILED}" if kept else "it is deleted"
-            message = f"image {image.name} is not released, {what}: {error.message}"
-            raise error.retold(message) from error
-        self._passed = ("boot", *vm.labels)
+            raise self.refused(error) from error
+        if spec.verify.require_approval:
+            vm.undoing.run()  # nothing is to run, and to be paid for, while somebody looks
+        self.passed("boot", *vm.labels)
         publish(Note("verified", f"{image.name} boots" + (" and passes" if vm.labels else "")))
         family, scripts = spec.output.family or "", tuple(vm.labels)
         publish(
@@ -226,6 +236,27 @@ class OutputImage:
                 scripts=scripts,
             )
         )
+
+    def passed(self, *what: str) -> None:
+        """Note what the image has passed in this build: `boot`, a script's label, `changes`, `approval`."""
+        self._passed += what
+
+    def refused(self, error: BuildFailedError) -> BuildFailedError:
+        """Let it stay unreleased: kept and labelled if the specification says so, else deleted when the build ends.
+
+        Args:
+            error: Why.
+
+        Returns:
+            What to raise.
+        """
+        image = self.seen()
+        kept = self._spec.verify.keep_failed_image and self._keep_failed(image)
+        if not kept:
+            self._discard(image)
+        what = f"it is kept in no family, labelled {STATE_LABEL}={FAILED}" if kept else "it is deleted"
+        message = f"image {image.name} is not released, {what}: {error.message}"
+        return error.retold(message)
 
     def _keep_failed(self, image: ResolvedImage) -> bool:
         labels = {**self._labels(), STATE_LABEL: FAILED, BUILD_LABEL: self._record.build.id}
@@ -250,7 +281,7 @@ class OutputImage:
         Raises:
             CustomizerError: It could not be released.
         """
-        image, family = self._seen(), self._spec.output.family or ""
+        image, family = self.seen(), self._spec.output.family or ""
         try:
             self.image = image_tasks.release_image(image, family, self._labels(), self._record.build)
             self._record.output = self.image  # it stays, whatever else goes wrong
@@ -271,6 +302,7 @@ class OutputImage:
         assert source
         made_of: dict[str, Any] = {
             "verified": self._passed,
+            "changes": record.changes,
             "source_image": source.name,
             "source_image_id": source.id,
             "context_sha256": record.context_sha256,
@@ -301,7 +333,7 @@ class OutputImage:
         Raises:
             CustomizerError: One could not be deprecated.
         """
-        output, image = self._spec.output, self._seen()
+        output, image = self._spec.output, self.seen()
         if self._replaces:
             self._deprecate_replaced()
         if not output.deprecate_old_images or not output.family:
@@ -318,7 +350,7 @@ class OutputImage:
         publish(Note("deprecated", ", ".join(deprecated) or f"no older image in family {output.family}"))
 
     def _deprecate_replaced(self) -> None:
-        image = self._seen()
+        image = self.seen()
         body = image_bodies.deprecation(image.path, self._spec.output.old_image_ttl, time.time())
         try:
             replaced = image_tasks.replace_older(self._replaces, image, body, self._record.build)
@@ -334,6 +366,7 @@ class OutputImage:
             why = f"its family would give no image without it, for {image.name} is not in that"
             publish(Note("replaced", f"{name} is not deprecated: {why}", "warning"))
 
-    def _seen(self) -> ResolvedImage:
+    def seen(self) -> ResolvedImage:
+        """The image, where it is there."""
         assert self.image, "it was neither found nor created"
         return self.image

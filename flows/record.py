@@ -6,6 +6,9 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
+from cos_customizer.customizer.contents.compared import Compared
+from cos_customizer.customizer.contents.difference_text import summary
+from cos_customizer.customizer.contents.inventory import Contents
 from cos_customizer.customizer.errors import BuildTimeoutError
 from cos_customizer.customizer.families.existing import made_by
 from cos_customizer.customizer.fields import FieldPath, Message
@@ -26,16 +29,21 @@ class Record:
     Args:
         spec: the build's specification.
         build: the build's names.
+        rehearsed: it is a dry run: nothing that it makes is there, and nobody is asked about it.
     """
 
-    def __init__(self, spec: BuildSpec, build: BuildNames) -> None:
+    def __init__(self, spec: BuildSpec, build: BuildNames, rehearsed: bool = False) -> None:
         self.spec = spec
         self.build = build
+        self.rehearsed = rehearsed
         self.started = time.monotonic()
         self.source: ResolvedImage | None = None
         self.context_sha256 = ""
+        self.contents: Contents | None = None
         self.output_name = ""
         self.output: ResolvedImage | None = None
+        self.compared: Compared | None = None
+        self.difference = ""
         self.made_by: MadeBy | None = None
         self.zones: dict[Stage, str] = {}
         self.consoles: dict[Stage, GuestConsole] = {}
@@ -52,6 +60,11 @@ class Record:
     def zone(self) -> str:
         """The builder VM's, or the test VM's if there is no other; empty before there is one."""
         return self.zones.get("build") or self.zones.get("verify", "")
+
+    @property
+    def changes(self) -> str:
+        """What has changed in the output image, in one line; empty if that is not known."""
+        return summary(self.compared.difference) if self.compared else ""
 
     def maker_of(self, image: ResolvedImage, recipe: str) -> MadeBy:
         """Who has made an image that has the output image's name.
@@ -104,8 +117,12 @@ class Record:
             steps=self._went("build", self.spec.steps),
             verification=self._went("verify", self.spec.verify.scripts),
             durations={**self.durations, "total": round(time.monotonic() - self.started, 3)},
+            changes=self.changes,
+            compared_with=self.compared.before.path if self.compared else "",
+            difference=self.difference,
             deprecated=tuple(self.deprecated),
             serial_log=self.serial_logs.get("build", ""),
+            contents=output.recorded_contents if output else "",
             verification_log=self.serial_logs.get("verify", ""),
             kept=self.kept,
             leftovers=tuple(self.leftovers),

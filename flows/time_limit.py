@@ -21,9 +21,9 @@ _GRACE = 5.0
 """Seconds after which a call is cut off that has not kept to the time that was left."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class TimeLimit:
-    """What a build may take: its work so long, and all of it, undoing included, so long. Known before it begins.
+    """What a build may take: its work so long, and all of it, undoing included, so long.
 
     Attributes:
         work: value of `time.monotonic()` by which the work ends.
@@ -45,6 +45,24 @@ class TimeLimit:
         around = deadline.left()
         end = min(end, time.monotonic() + around)
         return cls(end - min(_MOST_UNDOING, 0.1 * min(timeout, around)), end)
+
+    @contextmanager
+    def waiting(self, at_most: float) -> Iterator[None]:
+        """Let what is done in this context not count: both moments come later by what it takes.
+
+        Args:
+            at_most: seconds that it takes, by which both come later while the context lasts.
+        """
+        began = time.monotonic()
+        self._put_off(at_most)
+        try:
+            yield
+        finally:
+            self._put_off(time.monotonic() - began - at_most)
+
+    def _put_off(self, seconds: float) -> None:
+        self.work += seconds
+        self.end += seconds
 
     def end_of_undoing(self) -> float:
         """Value of `time.monotonic()` by which an undoing ends that begins now."""

@@ -77,6 +77,11 @@ class Undoing:
         self.add("", part._run_entries)
         return part
 
+    def run_parts(self) -> None:
+        """Do the work of all parts now; what is registered beside them stays for the end."""
+        for part in reversed(self._parts):
+            part.run()
+
     def forget(self, entry: Entry) -> None:
         """Remove an entry, if it is still there."""
         if entry in self._entries:

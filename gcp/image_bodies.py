@@ -84,7 +84,7 @@ def image(
         "sourceDisk": f"projects/{vm.project}/zones/{vm.zone}/disks/{vm.name}",
     }
     labels = labels_of(output, source.labels)
-    labels |= {STATE_LABEL: UNRELEASED, **build.labels(expiry(spec.timeout_seconds, now))}
+    labels |= {STATE_LABEL: UNRELEASED, **build.labels(expiry(spec.longest_seconds, now))}
     if len(labels) > MOST_LABELS:
         raise UsageError(
             Message("{}: until it is released, the image would have {} labels", INHERIT_LABELS, len(labels))

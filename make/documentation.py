@@ -33,6 +33,7 @@ from support.storage_clients import anonymous_bucket
 import cos_customizer
 from cos_customizer.cli.main import program
 from cos_customizer.cli.reference import FlagReference, commands
+from cos_customizer.customizer.contents import difference_json
 from cos_customizer.customizer.names import BuildNames
 from cos_customizer.customizer.spec.recipe_schema import recipe_schema, schema_text
 from cos_customizer.customizer.spec.steps.kinds import STEP_KINDS
@@ -46,6 +47,7 @@ PROGRAM = "cos-customizer"
 EXAMPLE = ROOT / "examples" / "minimal"
 RECIPES = ROOT / "examples" / "recipes"
 SCHEMA = RECIPES / "recipe.schema.json"
+DIFFERENCE_SCHEMA = ROOT / "docs" / "difference.schema.json"
 FINISH = (
     "finish-image-build",
     "-zone=us-west1-b",
@@ -145,10 +147,15 @@ def _commands_reference(_argument: str) -> str:
 
 
 def _fields(path: str) -> str:
-    """The fields of a part of a recipe: `source`, or a kind of step."""
-    schema = recipe_schema()
+    """The fields of a part of a recipe: `source`, `verify.changes`, or a kind of step."""
+    schema = part = recipe_schema()
     kind = STEP_KINDS.get(path)
-    part = schema["$defs"][kind.__name__ if kind else schema["properties"][path]["$ref"].rpartition("/")[2]]
+    if kind:
+        part = schema["$defs"][kind.__name__]
+    for field in [] if kind else path.split("."):
+        about = part["properties"][field]
+        (reference,) = (each["$ref"] for each in (about, *about.get("anyOf", [])) if "$ref" in each)
+        part = schema["$defs"][reference.rpartition("/")[2]]
     rows = ["| Field | Value | Default | Meaning |", "|---|---|---|---|"]
     for field, about in part["properties"].items():
         default = about.get("default")
@@ -166,6 +173,8 @@ def _value_of(about: dict[str, Any]) -> str:
     (about,) = kinds
     if "enum" in about or "const" in about:
         return ", ".join(f"`{word}`" for word in about.get("enum", [about.get("const")]))
+    if "$ref" in about:
+        return "mapping"
     kind = about.get("type")
     simple = {"boolean": "`true` or `false`", "integer": "whole number", "array": "list", "object": "mapping of texts"}
     return simple.get(kind, "text") if isinstance(kind, str) else "text"
@@ -347,6 +356,7 @@ def main() -> None:
     What differs only in ids and times stays.
     """
     SCHEMA.write_text(schema_text())
+    DIFFERENCE_SCHEMA.write_text(difference_json.schema_text())
     deployment_variants.write()
     for document in DOCUMENTS:
         text = document.read_text()

@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cos_customizer.cli.changes_flag import ChangesFlag
 from cos_customizer.cli.command import BUILD_STEPS, command
 from cos_customizer.cli.dry_run import FULL_FLAG
 from cos_customizer.cli.flag import Flag, spec_fields
 from cos_customizer.cli.flag_kinds import (
     ChoiceFlag,
+    DecidingFlag,
     DelimitedMapFlag,
     DurationFlag,
     IntegerFlag,
@@ -49,6 +51,7 @@ FLAGS = (
     ),
     Flag("image-suffix", OPTIONS["output.suffix"], value="SUFFIX", example="-image-suffix=-custom"),
     Flag("image-family", OPTIONS["output.family"], value="FAMILY", example="-image-family=my-family"),
+    DecidingFlag("record-contents", OPTIONS["output.record_contents"]),
     SwitchFlag("deprecate-old-images", OPTIONS["output.deprecate_old_images"]),
     SecondsFlag("old-image-ttl", OPTIONS["output.old_image_ttl"], value="SECONDS", example="-old-image-ttl=30d"),
     Flag("description", OPTIONS["output.description"], value="TEXT", example="-description='Web servers of the shop'"),
@@ -142,6 +145,18 @@ FLAGS = (
     MapFlag("builder-labels", OPTIONS["builder.labels"], value="KEY=VALUE,…", example="-builder-labels=team=images"),
     ListFlag("verify-script", OPTIONS["verify.scripts"], value="PATH,…", example="-verify-script=smoke_test.sh"),
     SwitchFlag("verify-boot", OPTIONS["verify.boot"]),
+    ChangesFlag(
+        "verify-changes",
+        OPTIONS["verify.changes"],
+        also="Each is written as KIND:PATTERN with the kind paths, packages, containers, units, kernel_arguments, "
+        "partitions, verity, modules or system; a path needs no kind; none: nothing may have changed.",
+        value="PATTERN,…",
+        example="-verify-changes='/var/lib/app/**,units:app.service'",
+    ),
+    SwitchFlag("require-approval", OPTIONS["verify.require_approval"]),
+    SecondsFlag(
+        "approval-timeout", OPTIONS["verify.approval_timeout"], value="DURATION", example="-approval-timeout=3d"
+    ),
     SwitchFlag("keep-failed-image", OPTIONS["verify.keep_failed_image"]),
     DurationFlag(
         "timeout",

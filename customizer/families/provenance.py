@@ -8,12 +8,18 @@ import hashlib
 import json
 import re
 from dataclasses import asdict, dataclass
+from urllib.parse import quote, unquote
 
+from cos_customizer.customizer.references import ObjectRef
 from cos_customizer.customizer.spec.model import BuildSpec
 
 _LINE = re.compile(r"^cos-customizer: (.+)$", re.MULTILINE)
 _SOURCE = re.compile(r"^(?:Derivative of )?(projects/[^/\s]+/global/images/[a-z0-9-]+)", re.MULTILINE)
 _FIELDS = ("build", "source_id", "recipe")
+_OPTIONAL = ("contents", "contents_sha256")
+_OF_CONTENTS = re.compile(r"gs://([^/\s]+)/(\S+)")
+LONGEST_DESCRIPTION = 2048
+"""Characters of an image's description."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +30,21 @@ class Provenance:
         build: id of the build that made it.
         source_id: numeric id of the source image; another image of the same name has another.
         recipe: fingerprint of the recipe; see `fingerprint`.
+        contents: where its contents are recorded, as `contents_url` writes it; empty if they are not.
+        contents_sha256: digest of that object.
     """
 
     build: str
     source_id: str
     recipe: str
+    contents: str = ""
+    contents_sha256: str = ""
+
+    @property
+    def recorded_contents(self) -> ObjectRef | None:
+        """The object in which its contents are recorded; None if they are not."""
+        found = _OF_CONTENTS.fullmatch(self.contents)
+        return ObjectRef(found[1], unquote(found[2])) if found else None
 
     def description(self, source_image: str, text: str | None = None) -> str:
         """The image's description: what the user says of it, what it was made of (as the original says it), our line.
@@ -37,7 +53,7 @@ class Provenance:
             source_image: `projects/{project}/global/images/{image}`.
             text: the user's.
         """
-        fields = " ".join(f"{name}={value}" for name, value in asdict(self).items())
+        fields = " ".join(f"{name}={value}" for name, value in asdict(self).items() if value)
         return "\n".join([*filter(None, [text]), f"Derivative of {source_image}.", f"cos-customizer: {fields}"])
 
     @classmethod
@@ -49,7 +65,7 @@ class Provenance:
         fields = dict(item.split("=", 1) for item in line.split() if "=" in item)
         if not all(fields.get(name) for name in _FIELDS):
             return None
-        return cls(**{name: fields[name] for name in _FIELDS})
+        return cls(**{name: fields.get(name, "") for name in (*_FIELDS, *_OPTIONAL)})
 
     @staticmethod
     def source_in(description: str) -> str:
@@ -58,11 +74,21 @@ class Provenance:
         return str(path)
 
 
+def contents_url(target: ObjectRef) -> str:
+    """`gs://bucket/object` as one word: an object's name may have spaces in it.
+
+    Args:
+        target: the object.
+    """
+    return f"gs://{target.bucket}/{quote(target.name)}"
+
+
 def fingerprint(spec: BuildSpec, source_id: str, context_sha256: str) -> str:
     """What sets an image apart from one that the same recipe made before: everything that can change its content.
 
     That is the source image, the build context, steps and their environment, metadata, sizes of disk and OEM, key,
-    licences, labels, description, features, UEFI keys, storage location, and what the image is verified by. Where and
+    licences, labels, description, features, UEFI keys, storage location, and what the image is verified by: scripts,
+    changes that may be, an approval. Where and
     how it is built (zone, machine, network, time limit), and what it is called, do not count.
 
     Args:
@@ -78,7 +104,7 @@ def fingerprint(spec: BuildSpec, source_id: str, context_sha256: str) -> str:
         "source": source_id,
         "context": context_sha256,
         "steps": [step.model_dump(mode="json") for step in spec.steps],
-        "verify": spec.verify.model_dump(mode="json", exclude={"keep_failed_image"}),
+        "verify": spec.verify.model_dump(mode="json", include={"boot", "scripts"}),
         "disk_size_gb": spec.builder.disk_size_gb,
         "kms_key": spec.builder.kms_key,
         "labels": output.labels,
@@ -91,6 +117,8 @@ def fingerprint(spec: BuildSpec, source_id: str, context_sha256: str) -> str:
         "metadata": spec.builder.metadata,
         "description": output.description,
         "guest_os_features": output.guest_os_features,
+        "changes": spec.verify.changes and spec.verify.changes.model_dump(mode="json"),
+        "require_approval": spec.verify.require_approval,
         "uefi_keys": [(key.part, key.path) for key in output.uefi_keys],
     }
     facts |= {name: value for name, value in newer.items() if value}

@@ -155,8 +155,10 @@ class ImageReleased(_OfImage):
         image_id: its numeric id.
         build_id: of the build that has released it.
         adopted: an earlier build has made the image, and could not release it.
-        verified: what it has passed in this build: `boot`, and labels of scripts; empty if nothing was asked for, or an
-            earlier build has seen to that.
+        verified: what it has passed in this build: `boot`, labels of scripts, `changes`, `approval`; empty if nothing
+            was asked for, or an earlier build has seen to that.
+        changes: what has changed against the image that its family gave before, or its source image, in one line; empty
+            where contents are not recorded.
         source_image: name of the image that it was made from; empty if another recipe has made it.
         source_image_id: the numeric id of that.
         context_sha256: digest of the build context's uncompressed tar stream; as `source_image`.
@@ -172,6 +174,7 @@ class ImageReleased(_OfImage):
     build_id: str
     adopted: bool = False
     verified: tuple[str, ...] = ()
+    changes: str = ""
     source_image: str = ""
     source_image_id: str = ""
     context_sha256: str = ""

@@ -6,6 +6,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from cos_customizer.customizer.contents.compared import Compared
 from cos_customizer.customizer.durations import human_duration
 from cos_customizer.customizer.reporting.announcements import Announcement
 from cos_customizer.customizer.reporting.failure import Phase
@@ -137,6 +138,19 @@ class ConsoleOutput:
 
 
 @dataclass(frozen=True)
+class ContentsCompared:
+    """It is known what has changed in an image that is to be released.
+
+    Attributes:
+        compared: It, and what it was compared with.
+        difference: Where the whole difference is, as a gs:// URL; empty if it could not be stored.
+    """
+
+    compared: Compared
+    difference: str = ""
+
+
+@dataclass(frozen=True)
 class BuildEnded:
     """The build is over and undone; for those who do not get the flow's return value (a signal has ended it, say).
 
@@ -149,7 +163,7 @@ class BuildEnded:
     error: BaseException | None = None
 
 
-Event = Note | BuildBegan | PhaseChange | StepChange | ConsoleOutput | BuildEnded | Announcement
+Event = Note | BuildBegan | PhaseChange | StepChange | ConsoleOutput | ContentsCompared | BuildEnded | Announcement
 Listener = Callable[[Event], None]
 
 _listeners: ContextVar[tuple[Listener, ...]] = ContextVar("listeners", default=())

@@ -14,15 +14,18 @@ Phase = Literal[
     "disk",
     "steps",
     "halt",
+    "contents",
     "image",
     "test VM",
     "test boot",
     "verify",
+    "changes",
+    "approval",
     "release",
     "clean-up",
 ]
 """A part of a build, in their order: `boot` is until a VM begins its first step, with the build context on its disk;
-`disk` is what comes before that step if partitions move."""
+`disk` is what comes before that step if partitions move. `approval` does not count against the time limit."""
 
 
 class Failure(BaseModel):

@@ -93,9 +93,13 @@ class BuildResult(BaseModel):
     durations: dict[str, float] = Field(
         default_factory=dict,
         description="Seconds by phase: prepare, builder VM, boot, disk (if partitions move), steps, halt, image, "
-        "test VM, test boot, verify, release, clean-up; and in all: total.",
+        "test VM, test boot, verify, changes, approval, release, clean-up; and in all: total.",
     )
+    changes: str = Field("", description="What has changed, in one line, where contents are recorded.")
+    compared_with: str = Field("", description="The image that it has changed against, as project/image.")
+    difference: str = Field("", description="gs:// URL of the whole difference (JSON), if it was stored.")
     deprecated: tuple[str, ...] = Field((), description="Names of the family's images that were deprecated.")
+    contents: str = Field("", description="gs:// URL of what is recorded of the image's contents, if it is.")
     serial_log: str = Field("", description="gs:// URL of the builder VM's whole serial log, if it was stored.")
     verification_log: str = Field("", description="gs:// URL of the test VM's whole serial log, if it was stored.")
     kept: KeptVm | None = Field(None, description="The builder VM, if it was left to be looked at.")

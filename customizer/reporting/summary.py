@@ -129,6 +129,13 @@ def _facts(spec: BuildSpec, result: BuildResult, link: Callable[[str, str], str]
     for what, log in (("Serial log", result.serial_log), ("Serial log of the test VM", result.verification_log)):
         if log:
             facts.append((what, link(log, console_links.storage_object(log, project))))
+    if result.changes:
+        against = f" (against {as_text(result.compared_with)})"
+        facts.append(("Changes", as_text(result.changes) + against))
+    if result.difference:
+        facts.append(
+            ("Whole difference", link(result.difference, console_links.storage_object(result.difference, project)))
+        )
     if result.deprecated:
         facts.append(("Deprecated", as_text(", ".join(result.deprecated))))
     if result.zone:

@@ -26,7 +26,9 @@ from cos_customizer.customizer.spec.options import (
     OPTIONS,
     OUTPUT_LABELS,
     OUTPUT_SUFFIX,
+    RECORD_CONTENTS,
     SCOPES,
+    VERIFY_CHANGES,
 )
 from cos_customizer.customizer.spec.scopes import CLOUD_PLATFORM
 from cos_customizer.customizer.spec.steps.kinds import STEP_KINDS, Step
@@ -160,6 +162,7 @@ class OutputImage(Model):
     uefi_key_exchange_keys: list[ContextFile] = field(OPTIONS["output.uefi_key_exchange_keys"])
     uefi_signature_database: list[ContextFile] = field(OPTIONS["output.uefi_signature_database"])
     uefi_forbidden_database: list[ContextFile] = field(OPTIONS["output.uefi_forbidden_database"])
+    record_contents: bool | None = field(OPTIONS["output.record_contents"])
     deprecate_old_images: bool = field(OPTIONS["output.deprecate_old_images"])
     old_image_ttl: Seconds = field(OPTIONS["output.old_image_ttl"], ge=0, le=_CENTURY)
 
@@ -173,6 +176,11 @@ class OutputImage(Model):
         if self.old_image_ttl and not self.deprecate_old_images:
             raise ValueError(Message("{} needs {}", FieldPath("old_image_ttl"), deprecation))
         return self
+
+    @property
+    def records_contents(self) -> bool:
+        """Whether the build records what is in the image: as it is told to, else if the image has a family."""
+        return self.family is not None if self.record_contents is None else self.record_contents
 
     @property
     def uefi_keys(self) -> list[KeyFile]:
@@ -257,6 +265,15 @@ class BuildSpec(Model):
             raise ValueError(Message("{}: a VM that reads secrets needs cloud-platform", SCOPES))
         return self
 
+    @model_validator(mode="after")
+    def _records_what_it_compares(self) -> "BuildSpec":
+        if self.verify.changes is not None and not self.output.records_contents:
+            needed = FieldPath(RECORD_CONTENTS.path, True)
+            raise ValueError(
+                Message("{} needs {}: without recorded contents nothing can be compared", VERIFY_CHANGES, needed)
+            )
+        return self
+
     @property
     def gpu_driver(self) -> Driver | None:
         """The GPU driver that a step installs, if one does."""
@@ -299,6 +316,11 @@ class BuildSpec(Model):
     def timeout_seconds(self) -> float:
         """The build's time limit in seconds."""
         return parse_duration(self.timeout)
+
+    @property
+    def longest_seconds(self) -> float:
+        """Seconds within which the build is over, the wait for a person included."""
+        return self.timeout_seconds + self.verify.patience
 
     def masked(self) -> "BuildSpec":
         """The specification as it may be printed: values of environment variables are hidden."""

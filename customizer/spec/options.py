@@ -14,9 +14,11 @@ OUTPUT_NAME, ON_EXISTING = FieldPath("output.name"), FieldPath("output.on_existi
 OUTPUT_LABELS, INHERIT_LABELS = FieldPath("output.labels"), FieldPath("output.inherit_labels")
 ON_EXISTING_CHOICES = ("skip", "fail", "replace")
 DEPRECATE_OLD_IMAGES = FieldPath("output.deprecate_old_images")
+RECORD_CONTENTS = FieldPath("output.record_contents")
 DISK_SIZE = FieldPath("builder.disk_size_gb")
 OEM_SIZE = FieldPath("builder.oem_size")
 VERIFY_SCRIPTS = FieldPath("verify.scripts")
+VERIFY_CHANGES, REQUIRE_APPROVAL = FieldPath("verify.changes"), FieldPath("verify.require_approval")
 CONFIDENTIAL_VM, SCOPES = FieldPath("builder.confidential_vm"), FieldPath("builder.scopes")
 KEEP_ON_FAILURE = FieldPath("builder.keep_on_failure")
 MACHINE_TYPE, SPOT = FieldPath("builder.machine_type"), FieldPath("builder.spot")
@@ -232,6 +234,15 @@ OPTIONS = by_path(
         list,
     ),
     Option(
+        RECORD_CONTENTS.path,
+        Message(
+            "Record what is in the source and in the output image (packages, containers, files, units, kernel line, "
+            "partitions), in an object beside the serial log that lives as long as the image. A build that is told to "
+            "fails if it cannot. By default, an image with {} is recorded if that succeeds, and no other.",
+            OUTPUT_FAMILY,
+        ),
+    ),
+    Option(
         DEPRECATE_OLD_IMAGES.path,
         Message(
             "Deprecate the other images of the output image's family that have no deprecation status. Needs {}.",
@@ -264,6 +275,58 @@ OPTIONS = by_path(
         "Keep an image that fails its verification, in no family and labelled cos-customizer-state=failed, to look at "
         "it. Otherwise it is deleted.",
         False,
+    ),
+    Option(
+        VERIFY_CHANGES.path,
+        Message(
+            "Release the image only if nothing has changed but what these patterns name. It is compared with the "
+            "image that its family gives; the first one of a family, and one without a family, with its source image: "
+            "then what the build itself has done is judged. Anything else that has changed is a failed verification. "
+            "Needs recorded contents: {}.",
+            RECORD_CONTENTS,
+        ),
+    ),
+    Option(
+        "verify.changes.paths",
+        "Patterns of paths of files. `*` stands for characters within a directory, `**` for any; `/var/lib/app/**` is "
+        "the directory and all below it.",
+        list,
+    ),
+    Option("verify.changes.packages", "Patterns of packages' names: `net-misc/curl`, `python3*`, `*`.", list),
+    Option(
+        "verify.changes.containers",
+        "Patterns of container images' references, with their tags: `us-docker.pkg.dev/my-project/app/*`.",
+        list,
+    ),
+    Option("verify.changes.units", "Patterns of names of systemd's units: `app-*.service`.", list),
+    Option(
+        "verify.changes.kernel_arguments",
+        "Patterns of names of kernel arguments, without what follows the equals sign: `console`.",
+        list,
+    ),
+    Option("verify.changes.partitions", "Patterns of partitions' labels: `OEM`, `STATE`.", list),
+    Option("verify.changes.verity", "Patterns of names of devices under dm-verity: `vroot`, `oemroot`.", list),
+    Option(
+        "verify.changes.modules",
+        "Patterns of names of kernel modules that are no part of the system: `nvidia`.",
+        list,
+    ),
+    Option("verify.changes.system", "Patterns of names of variables in /etc/os-release: `VERSION*`.", list),
+    Option(
+        REQUIRE_APPROVAL.path,
+        "Release the image only after a person has looked at what has changed: the run pauses in Prefect until "
+        "somebody resumes it there, and says whether the image may be released. No VM runs meanwhile. Needs a Prefect "
+        "server.",
+        False,
+    ),
+    Option(
+        "verify.approval_timeout",
+        Message(
+            "How long to wait for that, in seconds or as a duration (30d, 1h30m); it does not count against {}. An "
+            "image that nobody has approved by then has failed its verification.",
+            FieldPath("timeout"),
+        ),
+        24 * 3600,
     ),
     Option(
         "timeout",

@@ -49,7 +49,19 @@ def recipe_schema() -> Schema:
         fields[name] = {**about, **SECONDS_SCHEMA}
     parts["Verification"] |= {
         "if": _is("keep_failed_image", {"const": True}),
-        "then": {"anyOf": [_is("boot", {"const": True}), _is("scripts", {"minItems": 1})]},
+        "then": {
+            "anyOf": [
+                _is("boot", {"const": True}),
+                _is("scripts", {"minItems": 1}),
+                _given("changes"),
+                _is("require_approval", {"const": True}),
+            ]
+        },
+    }
+    waits = parts["Verification"]["properties"]["approval_timeout"]
+    parts["Verification"]["properties"]["approval_timeout"] = {
+        **{key: value for key, value in waits.items() if key in ("default", "description")},
+        **SECONDS_SCHEMA,
     }
     for kind in STEP_KINDS.values():
         kind.refine_schema(parts[kind.__name__])

@@ -121,6 +121,12 @@ def _refuse_ours(labels: dict[str, str]) -> dict[str, str]:
     return labels
 
 
+def _check_path_pattern(pattern: str) -> str:
+    if not pattern.startswith("/"):
+        raise ValueError(f"{pattern!r} is no pattern of paths: it begins with a slash, as in /var/lib/app/**")
+    return pattern
+
+
 def _each_once(zones: list[str]) -> list[str]:
     return list(dict.fromkeys(zones))
 
@@ -205,6 +211,7 @@ def _check_context_path(path: str) -> str:
 
 
 NonEmpty = Annotated[str, StringConstraints(min_length=1)]
+PathPattern = Annotated[str, AfterValidator(_check_path_pattern), WithJsonSchema({"type": "string", "pattern": "^/"})]
 ResourceName = Annotated[str, AfterValidator(names.check_resource_name), _spelled(names.RESOURCE_NAME)]
 Labels = Annotated[
     dict[str, str],

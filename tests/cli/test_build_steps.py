@@ -308,6 +308,8 @@ FIELDS: list[tuple[str, str, Any]] = [
     ),
     ("-licenses=", "output.licenses", []),
     ("-storage-location=eu", "output.storage_location", "eu"),
+    ("-record-contents", "output.record_contents", True),
+    ("-record-contents=false", "output.record_contents", False),
     (
         "-kms-key=projects/p/locations/l/keyRings/r/cryptoKeys/k",
         "builder.kms_key",
@@ -325,6 +327,8 @@ FIELDS: list[tuple[str, str, Any]] = [
     ("-service-account=me@x", "builder.service_account", "me@x"),
     ("-builder-labels=team=images", "builder.labels", {"team": "images"}),
     ("-verify-boot", "verify.boot", True),
+    ("-require-approval", "verify.require_approval", True),
+    ("-approval-timeout=2d", "verify.approval_timeout", 172800),
     ("-timeout=90m", "timeout", "1h30m0s"),
 ]
 
@@ -335,6 +339,23 @@ def test_a_flag_sets_its_field(started: StateDirectory, flag: str, field: str, e
     for part in field.split("."):
         value = getattr(value, part)
     assert value == expected
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (["-verify-changes=none"], {}),
+        (["-verify-changes=/var/lib/app/**,paths:/etc/app"], {"paths": ["/var/lib/app/**", "/etc/app"]}),
+        (
+            ["-verify-changes=units:app.service,containers:gcr.io/p/app:*", "-verify-changes=packages:*"],
+            {"units": ["app.service"], "containers": ["gcr.io/p/app:*"], "packages": ["*"]},
+        ),
+    ],
+)
+def test_a_flag_says_what_may_change(started: StateDirectory, flags: list[str], expected: dict[str, Any]) -> None:
+    changes = finish(started.read(), *REQUIRED, "-image-family=f", *flags).verify.changes
+    assert changes is not None
+    assert changes.model_dump(exclude_defaults=True) == expected
 
 
 SETTERS = [flag for step in program.commands_in(BUILD_STEPS) for flag in step.flags() if flag.field]
@@ -353,7 +374,8 @@ def test_a_flag_names_a_field_that_there_is(flag: Flag) -> None:
 
 def test_every_option_has_one_flag_which_takes_its_words() -> None:
     options = OPTIONS | script_checks.OPTIONS | gpu_drivers.OPTIONS | kernel_arguments.OPTIONS
-    assert sorted(flag.field for flag in SETTERS) == sorted(options.keys() - {"context.sha256"})
+    parts = {path for path in options if path.startswith("verify.changes.")}  # which one flag sets
+    assert sorted(flag.field for flag in SETTERS) == sorted(options.keys() - parts - {"context.sha256"})
     local = ("build-context", "deps-dir")  # which are relative to the working directory
     same = [flag for flag in SETTERS if not isinstance(flag, NegatingFlag) and flag.flag not in local]
     assert [flag.flag for flag in same if options[flag.field].text not in flag.about] == []
@@ -378,6 +400,14 @@ BAD_FINISHES = [
     ([*REQUIRED, "-output-file=/"], "-output-file: '/' is a directory"),
     ([*REQUIRED, "-oem-size=1T"], "-oem-size (builder.oem_size): '1T' is no size: write a number with G, M, K or B"),
     ([*REQUIRED, "-oem-size=15M"], "-oem-size (builder.oem_size): '15M' is less than 16M"),
+    (
+        [*REQUIRED, "-verify-changes=unit:a", "-image-family=f"],
+        "-verify-changes: 'unit:a' does not say what may change",
+    ),
+    ([*REQUIRED, "-verify-changes=a", "-image-family=f"], "-verify-changes: 'a' does not say what may change"),
+    ([*REQUIRED, "-verify-changes=paths:a", "-image-family=f"], "'a' is no pattern of paths"),
+    ([*REQUIRED, "-verify-changes=none,/a", "-image-family=f"], "-verify-changes: 'none' does not say what may change"),
+    ([*REQUIRED, "-approval-timeout=-1"], "-approval-timeout (verify.approval_timeout)"),
     ([*REQUIRED, "-sbom-input-path=a.json"], "-sbom-input-path is not there yet"),
 ]
 

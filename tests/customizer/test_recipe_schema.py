@@ -48,6 +48,7 @@ WRITTEN = [
     "steps: [{type: run-script, script: a.sh}, {type: install-gpu, version: 390.40}]",
     "verify: {scripts: [a.sh, {script: b.sh, env: {A: b}}], keep_failed_image: true}",
     "verify: {boot: true, keep_failed_image: true}",
+    "verify: {require_approval: true, approval_timeout: 3d, keep_failed_image: true}",
     "context: {path: 'gs://bucket/a.tar.gz'}",
     "output: {project: p1-images, name: i, inherit_labels: yes}",
     "output: {project: p1-images, name: i, inherit_labels: true, guest_os_features: [GVNIC], description: 5}",
@@ -98,6 +99,8 @@ BEYOND = {
     "steps.0.env_secrets: UID cannot be set",
     "A is in both steps.0.env and",
     "builder.machine_type: n1-standard-4 cannot hold",
+    "verify.changes needs output.record_contents",
+    "verify.approval_timeout: input should be",
     "timeout: '90'",  # of YAML it is a number
     "timeout: a build needs some time",
     "timeout: '2880h0m1s'",
