@@ -365,7 +365,7 @@ def test_an_upload_of_a_machine_that_has_restarted_since_is_not_mixed_with_anoth
 
 
 def test_the_list_of_noise_is_the_one_that_is_documented() -> None:
-    text = (ROOT / "docs" / "contents.md").read_text().partition("<!-- noise -->")[2].partition("<!-- end -->")[0]
+    text = (ROOT / "docs" / "contents.md").read_text().partition("empties:\n\n")[2].partition("\n\n")[0]
     documented = [word.strip("`, \n") for word in text.split("`,")]
     script = f"""
         directory={FOLDER} state=/var/lib/.cos-customizer
