@@ -49,8 +49,8 @@ def judge(record: Record, output: OutputImage) -> None:
         output: The image.
 
     Raises:
-        UnexpectedChangesError: Something has changed that may not, or there is no telling. The image is left to undoing,
-            or kept and labelled, as the specification says.
+        UnexpectedChangesError: Something has changed that may not, or there is no telling. The image is left to
+            undoing, or kept and labelled, as the specification says.
     """
     image, expected = output.seen(), record.spec.verify.changes
     if (
