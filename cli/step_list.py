@@ -34,6 +34,7 @@ _DOING: dict[Phase, str] = {
     "test VM": "waiting for Compute Engine to create the test VM",
     "test boot": "waiting for the test VM to boot",
     "verify": "waiting for the test VM to finish",
+    "papers": "writing the image's documents",
     "release": "releasing the image",
     "clean-up": "cleaning up",
 }

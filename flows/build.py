@@ -17,6 +17,7 @@ from cos_customizer.flows import existing_image
 from cos_customizer.flows.guest_vm import GuestVm
 from cos_customizer.flows.interrupts import DeadlinePassed, Interrupts, UndoingEnded
 from cos_customizer.flows.output_image import OutputImage
+from cos_customizer.flows.papers import Papers
 from cos_customizer.flows.record import Record
 from cos_customizer.flows.time_limit import TimeLimit
 from cos_customizer.flows.undoing import SWEEP_TAKES_IT, Undoing
@@ -110,8 +111,11 @@ def _run(record: Record, undoing: Undoing) -> Outcome:
     if not output.is_released():
         if spec.verify.asked_for:
             output.verify(plan.zones, plan.test_user_data, plan.secret_manager)
+        assert output.image
+        plan.papers.write(output.image)
         with record.phase("release"):
             output.release()
+        plan.papers.keep()
     record.output = output.image
     output.deprecate_older()
     return "built"
@@ -136,6 +140,7 @@ class _Plan:
         user_data: The builder VM's.
         test_user_data: The test VM's.
         secret_manager: Where the VMs are to be told that Secret Manager is, if they are.
+        papers: The image's documents.
     """
 
     zones: list[str]
@@ -144,6 +149,7 @@ class _Plan:
     user_data: str
     test_user_data: str
     secret_manager: str | None
+    papers: Papers
 
 
 def _prepare(record: Record, undoing: Undoing, source: ResolvedImage) -> _Plan:
@@ -161,6 +167,8 @@ def _prepare(record: Record, undoing: Undoing, source: ResolvedImage) -> _Plan:
         steps = [*spec.steps, *spec.verify.scripts]
         archive = scratch_tasks.archive_context(spec.context, steps, directory.path, spec.output.uefi_keys)
     record.context_sha256 = archive.sha256
+    papers = Papers(record, undoing)
+    papers.prepare(archive)
     return _Plan(
         zones,
         archive,
@@ -169,6 +177,7 @@ def _prepare(record: Record, undoing: Undoing, source: ResolvedImage) -> _Plan:
         request_bodies.user_data(spec, build, archive.sha256, source),
         request_bodies.test_user_data(spec, build, archive.sha256),
         secret_manager,
+        papers,
     )
 
 

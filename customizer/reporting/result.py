@@ -17,6 +17,7 @@ Phase = Literal[
     "test VM",
     "test boot",
     "verify",
+    "papers",
     "release",
     "clean-up",
 ]
@@ -65,7 +66,7 @@ class BuildResult(BaseModel):
     durations: dict[str, float] = Field(
         default_factory=dict,
         description="Seconds by phase: prepare, builder VM, boot, disk (if partitions move), steps, halt, image, "
-        "test VM, test boot, verify, release, clean-up; and in all: total.",
+        "test VM, test boot, verify, papers (documents of the image), release, clean-up; and in all: total.",
     )
     deprecated: tuple[str, ...] = Field((), description="Names of the family's images that were deprecated.")
     serial_log: str = Field("", description="gs:// URL of the builder VM's whole serial log, if it was stored.")

@@ -51,6 +51,8 @@ from cos_customizer.customizer.spec.values import (
     Scopes,
     Seconds,
     ServiceAccount,
+    SigningKey,
+    StorageDirectory,
     StorageLocation,
     Timeout,
     Workdir,
@@ -160,6 +162,9 @@ class OutputImage(Model):
     uefi_forbidden_database: list[ContextFile] = field(OPTIONS["output.uefi_forbidden_database"])
     deprecate_old_images: bool = field(OPTIONS["output.deprecate_old_images"])
     old_image_ttl: Seconds = field(OPTIONS["output.old_image_ttl"], ge=0, le=_CENTURY)
+    sbom_input_path: ContextFile | None = field(OPTIONS["output.sbom_input_path"])
+    sbom_output_path: StorageDirectory | None = field(OPTIONS["output.sbom_output_path"])
+    attestation_key: SigningKey | None = field(OPTIONS["output.attestation_key"])
 
     @model_validator(mode="after")
     def _goes_together(self) -> "OutputImage":
@@ -170,6 +175,9 @@ class OutputImage(Model):
             raise ValueError(Message("{} needs {}", deprecation, FieldPath("family")))
         if self.old_image_ttl and not self.deprecate_old_images:
             raise ValueError(Message("{} needs {}", FieldPath("old_image_ttl"), deprecation))
+        if (self.sbom_input_path is None) != (self.sbom_output_path is None):
+            both = FieldPath("sbom_input_path"), FieldPath("sbom_output_path")
+            raise ValueError(Message("{} and {} must both be set, or neither", *both))
         return self
 
     @property

@@ -378,7 +378,23 @@ BAD_FINISHES = [
     ([*REQUIRED, "-output-file=/"], "-output-file: '/' is a directory"),
     ([*REQUIRED, "-oem-size=1T"], "-oem-size (builder.oem_size): '1T' is no size: write a number with G, M, K or B"),
     ([*REQUIRED, "-oem-size=15M"], "-oem-size (builder.oem_size): '15M' is less than 16M"),
-    ([*REQUIRED, "-sbom-input-path=a.json"], "-sbom-input-path is not there yet"),
+    (
+        [*REQUIRED, "-sbom-input-path=a.json"],
+        "-sbom-input-path and -sbom-output-path must both be set, or neither",
+    ),
+    (
+        [*REQUIRED, "-sbom-output-path=gs://my-bucket/sboms"],
+        "-sbom-input-path and -sbom-output-path must both be set, or neither",
+    ),
+    (
+        [*REQUIRED, "-sbom-input-path=a.json", "-sbom-output-path=my-bucket/sboms"],
+        "-sbom-output-path (output.sbom_output_path): 'my-bucket/sboms' is not in Cloud Storage",
+    ),
+    (
+        [*REQUIRED, "-sbom-input-path=a.json", "-sbom-output-path=gs://my-bucket/sboms"],
+        "-sbom-input-path: there is no 'a.json' in the build context",
+    ),
+    ([*REQUIRED, "-attestation-key=my-key"], "-attestation-key (output.attestation_key): 'my-key' is not the version"),
 ]
 
 
