@@ -160,6 +160,7 @@ class OutputImage(Model):
     uefi_key_exchange_keys: list[ContextFile] = field(OPTIONS["output.uefi_key_exchange_keys"])
     uefi_signature_database: list[ContextFile] = field(OPTIONS["output.uefi_signature_database"])
     uefi_forbidden_database: list[ContextFile] = field(OPTIONS["output.uefi_forbidden_database"])
+    record_contents: bool | None = field(OPTIONS["output.record_contents"])
     deprecate_old_images: bool = field(OPTIONS["output.deprecate_old_images"])
     old_image_ttl: Seconds = field(OPTIONS["output.old_image_ttl"], ge=0, le=_CENTURY)
     sbom_input_path: ContextFile | None = field(OPTIONS["output.sbom_input_path"])
@@ -179,6 +180,11 @@ class OutputImage(Model):
             both = FieldPath("sbom_input_path"), FieldPath("sbom_output_path")
             raise ValueError(Message("{} and {} must both be set, or neither", *both))
         return self
+
+    @property
+    def records_contents(self) -> bool:
+        """Whether the build records what is in the image: as it is told to, else if the image has a family."""
+        return self.family is not None if self.record_contents is None else self.record_contents
 
     @property
     def uefi_keys(self) -> list[KeyFile]:
