@@ -18,6 +18,8 @@ STATE_LABEL = "cos-customizer-state"
 """Label of an image that is not to be used: `UNRELEASED` or `FAILED`. An image without it is what it seems."""
 TEMPORARY_LABELS = (BUILD_LABEL, EXPIRY_LABEL, STATE_LABEL)
 """What an image that is to be verified bears beside the labels that were asked for."""
+IMAGE_KEY = "cos-customizer-image"
+"""Of an object's metadata: `project/name` of the image that it tells of. It stays as long as that, whatever its expiry."""
 UNRELEASED, FAILED = "unreleased", "failed"
 """An image before it is verified, which `sweep` deletes past its expiry; one that has failed and is kept by choice."""
 

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from cos_customizer.customizer.contents.inventory import Contents
 from cos_customizer.customizer.errors import BuildTimeoutError, in_words
 from cos_customizer.customizer.families.existing import made_by
 from cos_customizer.customizer.fields import FieldPath, Message
@@ -33,6 +34,7 @@ class Record:
         self.context_sha256 = ""
         self.output_name = ""
         self.output: ResolvedImage | None = None
+        self.contents: Contents | None = None
         self.made_by: MadeBy | None = None
         self.zones: dict[Stage, str] = {}
         self.consoles: dict[Stage, GuestConsole] = {}

@@ -203,6 +203,11 @@ class GuestConsole:
         """
         self._store(self._log)
 
+    def digest(self) -> str:
+        """SHA-256 of the whole log, as far as it was read."""
+        self._log.seek(0)
+        return hashlib.file_digest(self._log, "sha256").hexdigest()  # type: ignore[arg-type]
+
     def read(self) -> bool:
         """Read what there is now; says whether there was anything.
 

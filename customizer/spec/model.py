@@ -179,12 +179,17 @@ class OutputImage(Model):
         if (self.sbom_input_path is None) != (self.sbom_output_path is None):
             both = FieldPath("sbom_input_path"), FieldPath("sbom_output_path")
             raise ValueError(Message("{} and {} must both be set, or neither", *both))
+        if self.attestation_key is not None and self.record_contents is False:
+            recording = FieldPath("record_contents", False)
+            raise ValueError(Message("{} signs what {} leaves out", FieldPath("attestation_key"), recording))
         return self
 
     @property
     def records_contents(self) -> bool:
         """Whether the build records what is in the image: as it is told to, else if the image has a family."""
-        return self.family is not None if self.record_contents is None else self.record_contents
+        if self.record_contents is None:
+            return self.family is not None or self.attestation_key is not None
+        return self.record_contents
 
     @property
     def uefi_keys(self) -> list[KeyFile]:
