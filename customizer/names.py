@@ -280,6 +280,10 @@ class BuildNames:
         """The object in Cloud Storage that is the build context."""
         return self.scratch(workdir) + "context.tar.gz"
 
+    def contents(self, workdir: str) -> str:
+        """The object in Cloud Storage that tells what is in the build's image, and lives as long as that."""
+        return self.scratch(workdir) + "contents.tar.gz"
+
     def labels(self, expires: float) -> dict[str, str]:
         """The labels of everything temporary.
 

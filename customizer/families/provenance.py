@@ -8,12 +8,18 @@ import hashlib
 import json
 import re
 from dataclasses import asdict, dataclass
+from urllib.parse import quote, unquote
 
+from cos_customizer.customizer.references import ObjectRef
 from cos_customizer.customizer.spec.model import BuildSpec
 
 _LINE = re.compile(r"^cos-customizer: (.+)$", re.MULTILINE)
 _SOURCE = re.compile(r"^(?:Derivative of )?(projects/[^/\s]+/global/images/[a-z0-9-]+)", re.MULTILINE)
 _FIELDS = ("build", "source_id", "recipe")
+_OPTIONAL = ("contents", "contents_sha256")
+_OF_CONTENTS = re.compile(r"gs://([^/\s]+)/(\S+)")
+LONGEST_DESCRIPTION = 2048
+"""Characters of an image's description."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +30,21 @@ class Provenance:
         build: id of the build that made it.
         source_id: numeric id of the source image; another image of the same name has another.
         recipe: fingerprint of the recipe; see `fingerprint`.
+        contents: where its contents are recorded, as `contents_url` writes it; empty if they are not.
+        contents_sha256: digest of that object.
     """
 
     build: str
     source_id: str
     recipe: str
+    contents: str = ""
+    contents_sha256: str = ""
+
+    @property
+    def recorded_contents(self) -> ObjectRef | None:
+        """The object in which its contents are recorded; None if they are not."""
+        found = _OF_CONTENTS.fullmatch(self.contents)
+        return ObjectRef(found[1], unquote(found[2])) if found else None
 
     def description(self, source_image: str, text: str | None = None) -> str:
         """The image's description: what the user says of it, what it was made of (as the original says it), our line.
@@ -37,7 +53,7 @@ class Provenance:
             source_image: `projects/{project}/global/images/{image}`.
             text: the user's.
         """
-        fields = " ".join(f"{name}={value}" for name, value in asdict(self).items())
+        fields = " ".join(f"{name}={value}" for name, value in asdict(self).items() if value)
         return "\n".join([*filter(None, [text]), f"Derivative of {source_image}.", f"cos-customizer: {fields}"])
 
     @classmethod
@@ -49,13 +65,22 @@ class Provenance:
         fields = dict(item.split("=", 1) for item in line.split() if "=" in item)
         if not all(fields.get(name) for name in _FIELDS):
             return None
-        return cls(**{name: fields[name] for name in _FIELDS})
+        return cls(**{name: fields.get(name, "") for name in (*_FIELDS, *_OPTIONAL)})
 
     @staticmethod
     def source_in(description: str) -> str:
         """The source image that an image's description names, as a path; empty if it names none."""
         *_, path = ["", *_SOURCE.findall(description)]
         return str(path)
+
+
+def contents_url(target: ObjectRef) -> str:
+    """`gs://bucket/object` as one word: an object's name may have spaces in it.
+
+    Args:
+        target: the object.
+    """
+    return f"gs://{target.bucket}/{quote(target.name)}"
 
 
 def fingerprint(spec: BuildSpec, source_id: str, context_sha256: str) -> str:

@@ -14,6 +14,7 @@ OURS = {
     "cos-update-strategy": "no update may change the VM under the scripts",
     "storage-endpoint": "the VM sends its token there",
     "secretmanager-endpoint": "the VM sends its token there",
+    "contents-upload": "the VM sends there what is in the image",
 }
 """The keys that cannot be given, and why."""
 

@@ -158,6 +158,7 @@ class OutputImage(Model):
     uefi_key_exchange_keys: list[ContextFile] = field(OPTIONS["output.uefi_key_exchange_keys"])
     uefi_signature_database: list[ContextFile] = field(OPTIONS["output.uefi_signature_database"])
     uefi_forbidden_database: list[ContextFile] = field(OPTIONS["output.uefi_forbidden_database"])
+    record_contents: bool | None = field(OPTIONS["output.record_contents"])
     deprecate_old_images: bool = field(OPTIONS["output.deprecate_old_images"])
     old_image_ttl: Seconds = field(OPTIONS["output.old_image_ttl"], ge=0, le=_CENTURY)
 
@@ -171,6 +172,11 @@ class OutputImage(Model):
         if self.old_image_ttl and not self.deprecate_old_images:
             raise ValueError(Message("{} needs {}", FieldPath("old_image_ttl"), deprecation))
         return self
+
+    @property
+    def records_contents(self) -> bool:
+        """Whether the build records what is in the image: as it is told to, else if the image has a family."""
+        return self.family is not None if self.record_contents is None else self.record_contents
 
     @property
     def uefi_keys(self) -> list[KeyFile]:

@@ -14,6 +14,7 @@ OUTPUT_NAME, ON_EXISTING = FieldPath("output.name"), FieldPath("output.on_existi
 OUTPUT_LABELS, INHERIT_LABELS = FieldPath("output.labels"), FieldPath("output.inherit_labels")
 ON_EXISTING_CHOICES = ("skip", "fail", "replace")
 DEPRECATE_OLD_IMAGES = FieldPath("output.deprecate_old_images")
+RECORD_CONTENTS = FieldPath("output.record_contents")
 DISK_SIZE = FieldPath("builder.disk_size_gb")
 OEM_SIZE = FieldPath("builder.oem_size")
 VERIFY_SCRIPTS = FieldPath("verify.scripts")
@@ -219,6 +220,15 @@ OPTIONS = by_path(
         "output.uefi_forbidden_database",
         "The certificates and signatures that may not (dbx), likewise.",
         list,
+    ),
+    Option(
+        RECORD_CONTENTS.path,
+        Message(
+            "Record what is in the source and in the output image (packages, containers, files, units, kernel line, "
+            "partitions), in an object beside the serial log that lives as long as the image. A build that is told to "
+            "fails if it cannot. By default, an image with {} is recorded if that succeeds, and no other.",
+            OUTPUT_FAMILY,
+        ),
     ),
     Option(
         DEPRECATE_OLD_IMAGES.path,
