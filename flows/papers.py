@@ -1,19 +1,29 @@
 """The documents of an output image: what they need is seen to before a VM is paid for; its release comes after them."""
 
+import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
+from importlib.metadata import version
 
-from cos_customizer.customizer.contents import spdx
+from cos_customizer.customizer.contents import places, spdx
+from cos_customizer.customizer.contents.inventory import Contents
 from cos_customizer.customizer.contents.sbom_input import SbomInput
+from cos_customizer.customizer.contents.signing import PublicKey
+from cos_customizer.customizer.contents.statement import CONTENTS, SERIAL_LOG, Making, Stored, statement
+from cos_customizer.customizer.errors import CustomizerError
+from cos_customizer.customizer.families.provenance import Provenance
 from cos_customizer.customizer.families.removal import Removal
+from cos_customizer.customizer.fields import Message
+from cos_customizer.customizer.names import BUILD_LABEL, IMAGE_KEY
 from cos_customizer.customizer.references import ObjectRef
 from cos_customizer.customizer.reporting.events import Note, publish
-from cos_customizer.customizer.spec.options import SBOM_OUTPUT
+from cos_customizer.customizer.spec.options import ATTESTATION_KEY, SBOM_OUTPUT
 from cos_customizer.flows.record import Record
 from cos_customizer.flows.undoing import Entry, Undoing
 from cos_customizer.gcp import images, papers
 from cos_customizer.gcp.clients import clients
-from cos_customizer.gcp.context import Archive
+from cos_customizer.gcp.context import Archive, script_digests
 from cos_customizer.gcp.images import ResolvedImage
 from cos_customizer.gcp.scratch import check_bucket
 from cos_customizer.tasks import papers as paper_tasks
@@ -32,7 +42,9 @@ class Papers:
         self._output = record.spec.output
         self._undoing = undoing
         self._entries: list[Entry] = []
+        self._archive: Archive | None = None
         self._input: SbomInput | None = None
+        self._key: PublicKey | None = None
 
     def prepare(self, archive: Archive) -> None:
         """See whether they can be written.
@@ -41,9 +53,13 @@ class Papers:
             archive: The build context.
 
         Raises:
-            UsageError: What a document is to be made of is not there, or cannot be right; or there is no such bucket.
+            UsageError: What a document is to be made of is not there, or cannot be right; there is no such bucket, or
+                the key is not enabled.
+            CustomizerError: There is no such key, or it may not be used.
         """
-        output = self._output
+        output, self._archive = self._output, archive
+        if output.attestation_key is not None:
+            self._key = paper_tasks.check_key(output.attestation_key)
         if output.sbom_input_path is not None:
             self._input = paper_tasks.read_sbom_input(archive, output.sbom_input_path)
             check_bucket(clients(), self._target("").bucket, SBOM_OUTPUT)
@@ -55,12 +71,26 @@ class Papers:
             image: It, which is not released yet.
 
         Raises:
-            CustomizerError: One could not be written.
+            CustomizerError: One that was asked for could not be written.
         """
-        if self._input is None:
+        made = image.provenance
+        recorded = made.recorded_contents if made else None
+        if self._input is None and self._key is None and recorded is None:
             return
         with self._record.phase("papers"):
-            self._write_asked_for(self._input, image)
+            if self._input is not None:
+                self._write_asked_for(self._input, image)
+            if made is not None and recorded is not None:
+                try:
+                    self._write_recorded(image, made, recorded)
+                except CustomizerError as error:
+                    if self._key is not None or self._output.record_contents:
+                        raise
+                    publish(Note("documents", f"not all are written: {error.message}", "warning"))  # nobody asked
+            elif self._key is not None:
+                raise CustomizerError(
+                    Message("{}: nothing can be signed, because the image's contents are not recorded", ATTESTATION_KEY)
+                )
 
     def keep(self) -> None:
         """Let them stay: their image does."""
@@ -71,24 +101,43 @@ class Papers:
         """Write the bill of materials that the user has given the input of."""
         source = self._record.source
         assert source
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        document = given.document(image.name, paper_tasks.bill_of_source(source.ref), now)
-        self._store(self._target(given.document_name(image.name)), document, spdx.MEDIA_TYPE, image)
+        document = given.document(image.name, paper_tasks.bill_of_source(source.ref), _rfc3339(time.time()))
+        target = self._target(given.document_name(image.name))
+        if not papers.is_there(clients(), target):  # else there is nothing to go back to: another build's is lost
+            self._undo(target, image)
+        paper_tasks.store(target, document, spdx.MEDIA_TYPE)
+        publish(Note("document", target.url))
 
     def _target(self, name: str) -> ObjectRef:
         """An object where the user wants the bill of materials."""
         bucket, _, directory = (self._output.sbom_output_path or "").removeprefix("gs://").partition("/")
         return ObjectRef(bucket, f"{directory}/{name}".lstrip("/"))
 
-    def _store(self, target: ObjectRef, content: bytes, kind: str, image: ResolvedImage) -> None:
-        if not papers.is_there(clients(), target):  # else there is nothing to go back to: another build's is lost
-            self._entries.append(self._undoing.add(target.url, partial(self._delete, target, image)))
-        paper_tasks.store(target, content, kind)
-        publish(Note("document", target.url))
+    def _write_recorded(self, image: ResolvedImage, made: Provenance, recorded: ObjectRef) -> None:
+        """Write what follows from the image's recorded contents."""
+        target = places.beside(recorded, places.PROVENANCE)
+        if not image.made_by(self._record.build):
+            self._see_to_earlier(image, target)
+            return
+        contents = self._record.contents
+        if contents is None:
+            raise CustomizerError(f"the recorded contents of {image.name} were not read")
+        for document in places.DOCUMENTS:
+            self._undo(places.beside(recorded, document), image)
+        metadata = {BUILD_LABEL: made.build, IMAGE_KEY: f"{image.project}/{image.name}"}
+        subject = papers.subject_of(image, version("cos-customizer"))
+        bills = paper_tasks.write_bills(contents, subject, recorded, metadata)
+        made_of = self._making(image, made, contents, Stored(CONTENTS, recorded.url, made.contents_sha256, _ARCHIVE))
+        wanted = statement(made_of(bills))
+        paper_tasks.write_provenance(wanted, self._key, target, metadata)
+        signed = f"signed by {self._key.name}" if self._key else "not signed"
+        publish(Note("documents", f"{', '.join(each.url for each in bills)}, {target.url} ({signed})"))
 
-    def _delete(self, target: ObjectRef, image: ResolvedImage) -> list[Removal]:
-        """Delete a document, unless its image stays."""
-        there = images.find_image(clients(), image.ref)
-        if there is not None and there.id == image.id and not images.is_unfinished(there):
-            return []
-        return paper_tasks.delete(target)
+    def _see_to_earlier(self, image: ResolvedImage, target: ObjectRef) -> None:
+        """See whether the build that has made the image has written of it: this one does not know how it was made."""
+        if papers.is_there(clients(), target):
+            return
+        what = f"image {image.name} was made by a build that has not ended, and nothing says how"
+        if self._key is not None:
+            raise CustomizerError(what, "delete the image, and start the build again: it is made anew then.")
+        publish(Note("documents", what, "warning"))

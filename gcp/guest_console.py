@@ -1,5 +1,6 @@
 """Following what the guest of a build's VM says on its serial port."""
 
+import hashlib
 import os
 import tempfile
 import time
@@ -205,8 +206,11 @@ class GuestConsole:
 
     def digest(self) -> str:
         """SHA-256 of the whole log, as far as it was read."""
+        digest = hashlib.sha256()
         self._log.seek(0)
-        return hashlib.file_digest(self._log, "sha256").hexdigest()  # type: ignore[arg-type]
+        while part := self._log.read(_LOG_IN_MEMORY):
+            digest.update(part)
+        return digest.hexdigest()
 
     def read(self) -> bool:
         """Read what there is now; says whether there was anything.

@@ -1,9 +1,15 @@
 """The documents of an output image, as tasks."""
 
+from collections.abc import Mapping
+
+from cos_customizer.customizer.contents.bill import Subject
+from cos_customizer.customizer.contents.inventory import Contents
 from cos_customizer.customizer.contents.sbom_input import OtherBill, SbomInput
+from cos_customizer.customizer.contents.signing import PublicKey
+from cos_customizer.customizer.contents.statement import Stored
 from cos_customizer.customizer.families.removal import Removal
 from cos_customizer.customizer.references import ImageRef, ObjectRef
-from cos_customizer.gcp import context, papers, scratch
+from cos_customizer.gcp import context, kms, papers, scratch
 from cos_customizer.gcp.clients import clients
 from cos_customizer.gcp.context import Archive
 from cos_customizer.tasks.operation import operation
@@ -21,10 +27,30 @@ def read_sbom_input(archive: Archive, path: str) -> SbomInput:
     return context.sbom_input_in(archive, path)
 
 
+@operation("check the key that signs")
+def check_key(name: str) -> PublicKey:
+    """See whether a key of Cloud KMS may sign; see `gcp.kms.check`."""
+    return kms.check(clients(), name)
+
+
 @operation("write {target.url}")
 def store(target: ObjectRef, content: bytes, kind: str) -> None:
     """Store a document; see `gcp.papers.store`."""
     papers.store(clients(), target, content, kind)
+
+
+@operation("write the bills of materials")
+def write_bills(
+    contents: Contents, subject: Subject, recorded: ObjectRef, metadata: Mapping[str, str]
+) -> list[Stored]:
+    """Write what the image is made of, in both formats; see `gcp.papers.write_bills`."""
+    return papers.write_bills(clients(), contents, subject, recorded, metadata)
+
+
+@operation("write the provenance")
+def write_provenance(statement: bytes, key: PublicKey | None, target: ObjectRef, metadata: Mapping[str, str]) -> None:
+    """Write how the image was made, signed if there is a key; see `gcp.papers.write_provenance`."""
+    papers.write_provenance(clients(), statement, key, target, metadata)
 
 
 @operation("delete {target.url}", always=True)

@@ -10,7 +10,7 @@ from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
 from spdx_tools.spdx.parser.jsonlikedict.json_like_dict_parser import JsonLikeDictParser
 from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
-from support.inventories import AFTER, BEFORE, CONTENTS, COS, DEBIAN, SHA, SUBJECT
+from support.recorded_image import AFTER, BEFORE, CONTENTS, COS, DEBIAN, SHA, SUBJECT
 
 from cos_customizer.customizer.contents import bill as bills
 from cos_customizer.customizer.contents import package_urls
