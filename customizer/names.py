@@ -19,7 +19,7 @@ STATE_LABEL = "cos-customizer-state"
 TEMPORARY_LABELS = (BUILD_LABEL, EXPIRY_LABEL, STATE_LABEL)
 """What an image that is to be verified bears beside the labels that were asked for."""
 IMAGE_KEY = "cos-customizer-image"
-"""Of an object's metadata: `project/name` of the image that it tells of. It stays as long as that, whatever its expiry."""
+"""Of an object's metadata: `project/name` of the image that it tells of, and as long as which it stays."""
 UNRELEASED, FAILED = "unreleased", "failed"
 """An image before it is verified, which `sweep` deletes past its expiry; one that has failed and is kept by choice."""
 
@@ -285,6 +285,10 @@ class BuildNames:
     def contents(self, workdir: str) -> str:
         """The object in Cloud Storage that tells what is in the build's image, and lives as long as that."""
         return self.scratch(workdir) + "contents.tar.gz"
+
+    def serial_log(self, workdir: str) -> str:
+        """The object in Cloud Storage that has what the builder VM has said."""
+        return self.scratch(workdir) + "serial.log"
 
     def labels(self, expires: float) -> dict[str, str]:
         """The labels of everything temporary.

@@ -62,7 +62,7 @@ class Emulator(WholeState):
         state_dir: where everything is kept; it goes on from what an earlier emulator has left there.
         backend: the machines, or the name of their kind.
         projects: their buckets `<project>_cloudbuild` exist from the beginning.
-        port: port of the Compute Engine API, and of Cloud Logging's, Secret Manager's and Cloud KMS'; 0 takes a free one.
+        port: port of the Compute Engine API, and of Cloud Logging's, Secret Manager's and Cloud KMS'; 0: a free one.
         storage_port: port of Cloud Storage; 0 takes a free one.
         registry_port: port of the registry; 0 takes a free one.
         cache_dir: where the stand-in image is kept from one state directory to another (`qemu` only).

@@ -28,6 +28,8 @@ from cos_customizer.gcp.images import ResolvedImage
 from cos_customizer.gcp.scratch import check_bucket
 from cos_customizer.tasks import papers as paper_tasks
 
+_CONTENTS_TYPE = "application/gzip"
+
 
 class Papers:
     """The documents of one output image.
@@ -127,9 +129,8 @@ class Papers:
         metadata = {BUILD_LABEL: made.build, IMAGE_KEY: f"{image.project}/{image.name}"}
         subject = papers.subject_of(image, version("cos-customizer"))
         bills = paper_tasks.write_bills(contents, subject, recorded, metadata)
-        made_of = self._making(image, made, contents, Stored(CONTENTS, recorded.url, made.contents_sha256, _ARCHIVE))
-        wanted = statement(made_of(bills))
-        paper_tasks.write_provenance(wanted, self._key, target, metadata)
+        making = self._making(image, made, contents, recorded, bills)
+        paper_tasks.write_provenance(statement(making), self._key, target, metadata)
         signed = f"signed by {self._key.name}" if self._key else "not signed"
         publish(Note("documents", f"{', '.join(each.url for each in bills)}, {target.url} ({signed})"))
 
@@ -141,3 +142,49 @@ class Papers:
         if self._key is not None:
             raise CustomizerError(what, "delete the image, and start the build again: it is made anew then.")
         publish(Note("documents", what, "warning"))
+
+    def _making(
+        self, image: ResolvedImage, made: Provenance, contents: Contents, recorded: ObjectRef, bills: list[Stored]
+    ) -> Making:
+        record, now = self._record, time.time()
+        assert self._archive
+        return Making(
+            subject=papers.subject_of(image, version("cos-customizer")),
+            spec=record.spec,
+            build=record.build.id,
+            recipe=made.recipe,
+            zone=record.zones.get("build", ""),
+            context_sha256=record.context_sha256,
+            scripts=script_digests(self._archive, [*record.spec.steps, *record.spec.verify.scripts]),
+            contents=contents,
+            recorded=Stored(CONTENTS, recorded.url, made.contents_sha256, _CONTENTS_TYPE),
+            byproducts=[*bills, *self._serial_log()],
+            started=_rfc3339(now - (time.monotonic() - record.started)),
+            finished=_rfc3339(now),
+            versions={"cos-customizer": version("cos-customizer"), "prefect": version("prefect")},
+        )
+
+    def _serial_log(self) -> list[Stored]:
+        """What the builder VM has said, as it is stored when the build ends: the VM has halted, and says no more."""
+        console = self._record.consoles.get("build")
+        if console is None:
+            return []
+        with suppress(CustomizerError):  # the VM may be gone already: then all was read
+            console.read()
+        workdir = self._record.spec.scratch.workdir
+        target = ObjectRef(self._record.spec.scratch.bucket, self._record.build.serial_log(workdir))
+        return [Stored(SERIAL_LOG, target.url, console.digest(), "text/plain")]
+
+    def _undo(self, target: ObjectRef, image: ResolvedImage) -> None:
+        self._entries.append(self._undoing.add(target.url, partial(self._delete, target, image)))
+
+    def _delete(self, target: ObjectRef, image: ResolvedImage) -> list[Removal]:
+        """Delete a document, unless its image stays."""
+        there = images.find_image(clients(), image.ref)
+        if there is not None and there.id == image.id and not images.is_unfinished(there):
+            return []
+        return paper_tasks.delete(target)
+
+
+def _rfc3339(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,5 +1,6 @@
 """The build context as one archive, wherever it comes from."""
 
+import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -29,6 +30,9 @@ from cos_customizer.customizer.spec.uefi_keys import MOST_BYTES, KeyFile, check_
 from cos_customizer.customizer.spelling import quoted
 from cos_customizer.gcp import scratch
 from cos_customizer.gcp.clients import Clients
+
+_LARGEST_SCRIPT = 64 << 20
+"""Bytes of a script whose digest is taken."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +155,22 @@ def initial_state_in(
     """
     check_key_files(keys, found.files, context.path)
     return initial_state(keys, read_files(archive, [key.path for key in keys], MOST_BYTES + 1)) if keys else {}
+
+
+def script_digests(archive: Archive, steps: Iterable[Step]) -> dict[str, str]:
+    """SHA-256 of the scripts of some steps, by their names; those of more than 64 MiB are left out.
+
+    Args:
+        archive: Of the build context.
+        steps: Whose scripts are read.
+    """
+    scripts = dict.fromkeys(script for step in steps for script in step.scripts)
+    contents = read_files(archive.path, scripts, _LARGEST_SCRIPT + 1) if scripts else {}
+    return {
+        name: hashlib.sha256(content).hexdigest()
+        for name, content in contents.items()
+        if len(content) <= _LARGEST_SCRIPT
+    }
 
 
 def sbom_input_in(archive: Archive, path: str) -> SbomInput:

@@ -93,7 +93,7 @@ def upload(
         content: a file to stream: its path, or open for reading and from then on ours to move in.
         metadata: custom metadata of the object.
         expires: Unix time after which it may be deleted; becomes the object's custom time, on which a bucket's
-            lifecycle rule can act (https://cloud.google.com/storage/docs/lifecycle#dayssincecustomtime). None: it stays.
+            lifecycle rule can act (https://cloud.google.com/storage/docs/lifecycle#dayssincecustomtime). None: none.
         kind: its media type; by default that of an archive for a path, and that of a text for an open file.
 
     Raises:

@@ -40,9 +40,7 @@ def store(target: ObjectRef, content: bytes, kind: str) -> None:
 
 
 @operation("write the bills of materials")
-def write_bills(
-    contents: Contents, subject: Subject, recorded: ObjectRef, metadata: Mapping[str, str]
-) -> list[Stored]:
+def write_bills(contents: Contents, subject: Subject, recorded: ObjectRef, metadata: Mapping[str, str]) -> list[Stored]:
     """Write what the image is made of, in both formats; see `gcp.papers.write_bills`."""
     return papers.write_bills(clients(), contents, subject, recorded, metadata)
 

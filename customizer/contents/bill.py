@@ -121,8 +121,7 @@ def _parts_but_files(inventory: Inventory) -> list[Part]:
         key = ":".join(filter(None, [package.kind, package.name, package.architecture, package.version]))
         purl = package_urls.of_package(package, system)
         found.append(Part(key, "package", package.name, package.version, supplier, purl))
-    for container in sorted(inventory.containers):
-        found.append(_container(container))
+    found += [_container(container) for container in sorted(inventory.containers)]
     for name, version in sorted(inventory.modules.items()):
         purl = package_urls.generic(name, version)
         found.append(Part(f"module:{name}:{version}", "driver", name, version, purl=purl))

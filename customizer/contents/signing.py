@@ -75,7 +75,9 @@ class PublicKey:
         try:
             key = load_pem_public_key(pem.encode())
         except (ValueError, UnsupportedAlgorithm):
-            raise UsageError(f"{name} is no public key in PEM form", "it begins with -----BEGIN PUBLIC KEY-----.") from None
+            raise UsageError(
+                f"{name} is no public key in PEM form", "it begins with -----BEGIN PUBLIC KEY-----."
+            ) from None
         if isinstance(key, rsa.RSAPublicKey):
             return cls(name, pem, (_PSS_256, _PKCS1_256, _PSS_512, _PKCS1_512))
         curve = key.curve.name if isinstance(key, ec.EllipticCurvePublicKey) else ""

@@ -197,7 +197,7 @@ def facts(payload: bytes, known: Known) -> list[Fact]:
     """
     value, subject = _read(payload), known.subject
     definition, run = _at(value, "predicate", "buildDefinition"), _at(value, "predicate", "runDetails")
-    kinds = tuple(_at(value, key) for key in ("_type", "predicateType")) + (_at(definition, "buildType"),)
+    kinds = (_at(value, "_type"), _at(value, "predicateType"), _at(definition, "buildType"))
     found = [
         Fact("kind", kinds == (STATEMENT_TYPE, PREDICATE_TYPE, BUILD_TYPE), f"{kinds[1]} of {kinds[2]}"),
         _same("image", _digest_of(_at(value, "subject"), "name", subject.self_link, IMAGE_ID), subject.id),

@@ -56,9 +56,7 @@ def public_part(pem: str) -> str:
     """Return the public key of a key, in PEM form."""
     public = _loaded(pem).public_key()
     return str(
-        public.public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        ).decode()
+        public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
     )
 
 

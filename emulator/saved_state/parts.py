@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 from cos_customizer.emulator.clock import Clock
 from cos_customizer.emulator.compute.store import Store as ComputeStore
 from cos_customizer.emulator.errors import EmulatorError
+from cos_customizer.emulator.kms.store import Keys
 from cos_customizer.emulator.logging.entries import LogEntries
 from cos_customizer.emulator.registry.errors import RegistryError
 from cos_customizer.emulator.registry.names import is_tag, repository
@@ -21,7 +22,6 @@ from cos_customizer.emulator.registry.store import Manifest
 from cos_customizer.emulator.registry.store import Store as ContainerImages
 from cos_customizer.emulator.saved_state.archive import ArchiveReader, ArchiveWriter, Member, Reader
 from cos_customizer.emulator.saved_state.disk_files import check_disk_file, disk_files
-from cos_customizer.emulator.kms.store import Keys
 from cos_customizer.emulator.secret_manager.store import Secrets
 from cos_customizer.emulator.storage.store import Store as ObjectStore
 

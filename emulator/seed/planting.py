@@ -143,7 +143,9 @@ class Planting:
             self._ask(self.port, "POST", f"{place}?keyRingId={ring}", b"{}", _JSON)
         body = {"purpose": "ASYMMETRIC_SIGN", "versionTemplate": {"algorithm": key.algorithm}}
         with suppress(_ThereError):
-            self._ask(self.port, "POST", f"{place}/{ring}/cryptoKeys?cryptoKeyId={name}", json.dumps(body).encode(), _JSON)
+            self._ask(
+                self.port, "POST", f"{place}/{ring}/cryptoKeys?cryptoKeyId={name}", json.dumps(body).encode(), _JSON
+            )
 
     def _storage(self, method: str, target: str, body: object = None) -> None:
         content = json.dumps(body).encode() if body is not None else b""
