@@ -43,7 +43,11 @@ def cyclonedx_document(bill: Bill, subject: Subject) -> bytes:
         component=image,
         properties=[Property(name=f"{_PROPERTY}left-out", value=each) for each in bill.left_out],
     )
-    parts = [_component(part) for part in bill.parts]
+    parts = [_component(part) for part in bill.parts if part.kind != "file"]
+    if files := [_component(part) for part in bill.parts if part.kind == "file"]:
+        # Below a component of their own: for each one of its own components the library looks at all others.
+        about = "What the build has brought, or left with other bytes."
+        parts.append(Component(type=ComponentType.FILE, bom_ref="files", name="/", description=about, components=files))
     bom = Bom(serial_number=subject.uuid("cyclonedx"), metadata=metadata, components=parts)
     bom.register_dependency(image, parts)
     return (JsonV1Dot7(bom).output_as_string(indent=1) + "\n").encode()

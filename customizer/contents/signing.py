@@ -117,9 +117,8 @@ class Sealed:
         from securesystemslib.exceptions import FormatError
 
         try:
-            base64.b64decode(value["payload"], validate=True)  # the library would pass over what is not base64
-            for signature in value["signatures"]:
-                base64.b64decode(signature["sig"], validate=True)
+            for text in (value["payload"], *(signature["sig"] for signature in value["signatures"])):
+                _check_base64(text)
             envelope = Envelope.from_dict(value)
         except (KeyError, TypeError, AttributeError, binascii.Error, ValueError, FormatError) as error:
             raise ValueError(f"{_NEITHER}: {type(error).__name__}") from None
@@ -168,6 +167,12 @@ def enveloped(statement: bytes, signatures: Sequence[tuple[str, bytes]]) -> byte
 
     signed = {name: Signature(name, signature.hex()) for name, signature in signatures}
     return (json.dumps(Envelope(statement, PAYLOAD_TYPE, signed).to_dict(), indent=1) + "\n").encode()
+
+
+def _check_base64(text: str) -> None:
+    """Refuse what the library would pass over: other characters among those of base64, and bits that say nothing."""
+    if base64.b64encode(base64.b64decode(text, validate=True)).decode() != text:
+        raise ValueError("it is no base64")
 
 
 def _object(content: bytes) -> dict[str, Any]:

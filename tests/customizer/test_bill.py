@@ -152,7 +152,13 @@ def _spdx(value: dict[str, Any]) -> set[tuple[str, str, str]]:
 
 
 def _cyclonedx(value: dict[str, Any]) -> set[tuple[str, str, str]]:
-    return {(each["name"], each.get("version", ""), each.get("purl", "")) for each in value["components"]}
+    return {(each["name"], each.get("version", ""), each.get("purl", "")) for each in _components(value)}
+
+
+def _components(value: dict[str, Any]) -> list[dict[str, Any]]:
+    """All of them, files out of the component that holds them."""
+    nested = [each for component in value["components"] for each in component.get("components", [])]
+    return [*(component for component in value["components"] if "components" not in component), *nested]
 
 
 def test_both_formats_say_the_same_whole_and_every_time() -> None:
@@ -170,7 +176,7 @@ def test_digests_and_the_source_image_are_in_both() -> None:
     spdx, cyclonedx = json.loads(spdx_document(bill, SUBJECT)), json.loads(cyclonedx_document(bill, SUBJECT))
     (hello,) = [each for each in spdx["packages"] if each["name"] == "/var/lib/hello"]
     assert hello["checksums"] == [{"algorithm": "SHA256", "checksumValue": SHA}]
-    (hello,) = [each for each in cyclonedx["components"] if each["name"] == "/var/lib/hello"]
+    (hello,) = [each for each in _components(cyclonedx) if each["name"] == "/var/lib/hello"]
     assert hello["hashes"] == [{"alg": "SHA-256", "content": SHA}]
     assert {
         "spdxElementId": "SPDXRef-image",
