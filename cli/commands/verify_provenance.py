@@ -117,9 +117,8 @@ def _signature(verdict: "Verdict") -> str:
         return "nobody has signed it"
     if verdict.signature == "bad":
         return f"not by {verdict.key}, or changed since"
-    return f"by {verdict.key}" + (
-        "" if verdict.key_is_given else ", which the provenance itself names; -key names yours"
-    )
+    whose = "" if verdict.key_is_given else ", which the provenance itself names: -key names the one that you trust"
+    return f"by {verdict.key}{whose}"
 
 
 def _print(verdict: "Verdict") -> None:

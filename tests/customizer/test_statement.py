@@ -11,6 +11,11 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from google.protobuf import json_format
+from in_toto_attestation.predicates.provenance.v1 import provenance_pb2
+from in_toto_attestation.predicates.provenance.v1.provenance import Provenance
+from in_toto_attestation.v1 import statement_pb2
+from in_toto_attestation.v1.statement import Statement
 from support.recorded_image import CONTENTS, SUBJECT
 from support.specifications import SECRET, changed
 
@@ -94,22 +99,16 @@ def test_no_value_of_the_environment_is_in_it_and_no_secret() -> None:
 
 
 def test_in_toto_s_own_library_takes_the_statement() -> None:
-    library = pytest.importorskip("in_toto_attestation.v1.statement")
-    from google.protobuf import json_format
-    from in_toto_attestation.v1 import statement_pb2
-
     parsed = json_format.Parse(statement(MAKING), statement_pb2.Statement())
-    library.Statement.copy_from_pb(parsed).validate()
-    provenance = pytest.importorskip("in_toto_attestation.predicates.provenance.v1.provenance")
-    from in_toto_attestation.predicates.provenance.v1 import provenance_pb2
-
+    Statement.copy_from_pb(parsed).validate()
+    assert parsed.subject[0].digest == {"gceImageId": "4711"}
     predicate = json_format.Parse(json_format.MessageToJson(parsed.predicate), provenance_pb2.Provenance())
-    provenance.Provenance.copy_from_pb(predicate).validate()
-    other = json_format.Parse(
-        statement(MAKING).replace(b"https://in-toto.io", b"https://other"), statement_pb2.Statement()
-    )
+    Provenance.copy_from_pb(predicate).validate()
+    assert predicate.build_definition.resolved_dependencies[0].digest == {"gceImageId": "815"}
+    of_another_kind = statement(MAKING).replace(b"https://in-toto.io", b"https://other")
+    other = json_format.Parse(of_another_kind, statement_pb2.Statement())
     with pytest.raises(ValueError, match="type"):
-        library.Statement.copy_from_pb(other).validate()
+        Statement.copy_from_pb(other).validate()
 
 
 def test_what_a_statement_says_holds_for_its_image() -> None:

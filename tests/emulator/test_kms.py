@@ -9,6 +9,7 @@ from typing import Any
 
 import google_crc32c
 import pytest
+from google.cloud.kms_v1 import KeyManagementServiceClient
 from support.compute_clients import PROJECT, call
 
 from cos_customizer.emulator.clock import Clock
@@ -60,8 +61,7 @@ def test_openssl_takes_a_signature(emulator: Emulator, tmp_path: Path, algorithm
 
 
 def test_google_s_client_makes_a_key_and_signs_with_it(emulator: Emulator) -> None:
-    kms = pytest.importorskip("google.cloud.kms_v1")
-    client = LocalProject(emulator, PROJECT).client(kms.KeyManagementServiceClient)
+    client = LocalProject(emulator, PROJECT).client(KeyManagementServiceClient)
     ring = client.create_key_ring(parent=PLACE, key_ring_id="images", key_ring={})
     assert ring.name == RING
     template = {"algorithm": "EC_SIGN_P256_SHA256"}
