@@ -169,6 +169,8 @@ class Emulator(WholeState):
         """Open the services on what is in the state directory."""
         given = self._given_backend
         self._backend = make_backend(given, self._state_dir, self._cache_dir) if isinstance(given, str) else given
+        if isinstance(self._backend, ScriptedBackend):
+            self._backend.send = lambda address, content: self._storage.send(address, content)
         return open_services(
             self._state_dir,
             self.clock,

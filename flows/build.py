@@ -13,7 +13,7 @@ from cos_customizer.customizer.reporting.result import BuildResult, Outcome
 from cos_customizer.customizer.scratch_directory import ScratchDirectory
 from cos_customizer.customizer.spec import gpu_drivers
 from cos_customizer.customizer.spec.model import BuildSpec
-from cos_customizer.flows import existing_image
+from cos_customizer.flows import contents, existing_image
 from cos_customizer.flows.guest_vm import GuestVm
 from cos_customizer.flows.interrupts import DeadlinePassed, Interrupts, UndoingEnded
 from cos_customizer.flows.output_image import OutputImage
@@ -106,16 +106,15 @@ def _run(record: Record, undoing: Undoing) -> Outcome:
             existing_image.accept(record, undoing, output.image, recipe)
             return _complete(record, output)
         _upload_context(record, undoing, plan.archive)
+    plan.papers.begin(undoing, output)
     if output.image is None:
         _create_image(record, undoing, source, plan, output)
     if not output.is_released():
         if spec.verify.asked_for:
             output.verify(plan.zones, plan.test_user_data, plan.secret_manager)
-        assert output.image
-        plan.papers.write(output.image)
+        plan.papers.write(output)
         with record.phase("release"):
             output.release()
-        plan.papers.keep()
     record.output = output.image
     output.deprecate_older()
     return "built"
@@ -167,12 +166,14 @@ def _prepare(record: Record, undoing: Undoing, source: ResolvedImage) -> _Plan:
         steps = [*spec.steps, *spec.verify.scripts]
         archive = scratch_tasks.archive_context(spec.context, steps, directory.path, spec.output.uefi_keys)
     record.context_sha256 = archive.sha256
-    papers = Papers(record, undoing)
+    provenance = Provenance(build.id, source.id, fingerprint(spec, source.id, archive.sha256))
+    contents.check_description(record, source, provenance)
+    papers = Papers(record)
     papers.prepare(archive)
     return _Plan(
         zones,
         archive,
-        Provenance(build.id, source.id, fingerprint(spec, source.id, archive.sha256)),
+        provenance,
         # Rendered now: what does not fit into instance metadata fails before a VM is paid for.
         request_bodies.user_data(spec, build, archive.sha256, source),
         request_bodies.test_user_data(spec, build, archive.sha256),
@@ -211,11 +212,13 @@ def _upload_context(record: Record, undoing: Undoing, archive: Archive) -> None:
 def _create_image(record: Record, undoing: Undoing, source: ResolvedImage, plan: _Plan, output: OutputImage) -> None:
     """Run the steps on a builder VM and make the output image of its disk."""
     spec, build = record.spec, record.build
+    recorded = contents.RecordedContents(record)
+    contents_address = recorded.begin(undoing, output)
     builder = GuestVm(record, undoing.part(), "build", [step.label for step in spec.steps])
     layout = request_bodies.layout_of(spec, source)
     grows = layout is not None and layout.disk_size is not None
     request = request_bodies.VmRequest(
-        spec, build, source.path, source.architecture, plan.user_data, plan.secret_manager, grows
+        spec, build, source.path, source.architecture, plan.user_data, plan.secret_manager, grows, contents_address
     )
     now = time.time()
     vm = builder.create(plan.zones, lambda zone: request_bodies.builder_vm(request, zone, now))
@@ -225,9 +228,10 @@ def _create_image(record: Record, undoing: Undoing, source: ResolvedImage, plan:
         console.check_for_restart()
         if not halted:
             vm_tasks.stop_vm(builder.what, vm, build)
+    provenance = recorded.collect(console, plan.provenance)
     with record.phase("image"):
         state = plan.archive.initial_state
-        body = image_bodies.image(spec, plan.provenance, vm, source, output.ref.name, time.time(), state)
+        body = image_bodies.image(spec, provenance, vm, source, output.ref.name, time.time(), state)
         output.create(body, vm_runs=halted)
     if spec.verify.asked_for:
         builder.undoing.run()  # its quota, of GPUs above all, may be what the test VM needs

@@ -1,10 +1,13 @@
 """A dry run: the build itself, over clients that read for real and record what would be sent."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from cos_customizer.customizer.contents.reading import empty_contents
 from cos_customizer.customizer.names import BuildNames
+from cos_customizer.customizer.references import ObjectRef
 from cos_customizer.customizer.reporting.result import BuildResult
 from cos_customizer.customizer.spec.model import BuildSpec
 from cos_customizer.flows.build import run_in_time
@@ -12,7 +15,7 @@ from cos_customizer.flows.record import Record
 from cos_customizer.gcp import request_bodies
 from cos_customizer.gcp.clients import clients, using
 from cos_customizer.gcp.rehearsal import PlannedRequest, Rehearsal
-from cos_customizer.guest.protocol import transcript_of_success
+from cos_customizer.guest.protocol import ContentsSent, transcript_of_success
 
 
 @dataclass(frozen=True)
@@ -51,15 +54,19 @@ def dry_run(spec: BuildSpec) -> DryRun:
     build = BuildNames("0000000000", nonce="0" * 16, test_nonce="0" * 16)
     record = Record(spec, build)
 
+    sent = empty_contents()
+
     def builder_says() -> str:
         layout = request_bodies.layout_of(spec, record.source) if record.source else None
         wanted = layout.disk_size if layout else None
-        return transcript_of_success(build.nonce, [step.label for step in spec.steps], wanted)
+        contents = ContentsSent(len(sent), hashlib.sha256(sent).hexdigest()) if spec.output.records_contents else None
+        return transcript_of_success(build.nonce, [step.label for step in spec.steps], wanted, contents)
 
     def test_vm_says() -> str:
         return transcript_of_success(build.test_nonce, [script.label for script in spec.verify.scripts])
 
-    rehearsal = Rehearsal({build.builder_vm: builder_says, build.test_vm: test_vm_says})
+    target = ObjectRef(spec.scratch.bucket, build.contents(spec.scratch.workdir))
+    rehearsal = Rehearsal({build.builder_vm: builder_says, build.test_vm: test_vm_says}, {target: sent})
     with using(replace(real, adapter=rehearsal)):
         result = run_in_time(record)
     masked = spec.masked()

@@ -22,6 +22,7 @@ from cos_customizer.customizer.spec.model import BuildSpec
 from cos_customizer.flows.parameters import spec_of
 from cos_customizer.flows.record import Record
 from cos_customizer.flows.undoing import Undoing
+from cos_customizer.gcp import contents as recorded
 from cos_customizer.gcp import images, instances, scratch
 from cos_customizer.gcp.clients import clients
 
@@ -95,9 +96,12 @@ def _builds_of(flow_run: FlowRun) -> list[BuildNames]:
 def _register(undoing: Undoing, spec: BuildSpec, build: BuildNames) -> None:
     target = ObjectRef(spec.scratch.bucket, build.context_archive(spec.scratch.workdir))
     undoing.add(target.url, partial(scratch.delete, clients(), target))
+    project = spec.output.project
+    if spec.output.records_contents:
+        contents = ObjectRef(spec.scratch.bucket, build.contents(spec.scratch.workdir))
+        undoing.add(contents.url, partial(recorded.discard_unused, clients(), contents, build))
     for zone in spec.builder.zones:
         for name in (build.builder_vm, build.test_vm):
             vm = VmRef(spec.builder.project, zone, name)
             undoing.add(f"VM {name} in {zone}", partial(instances.delete_vm, clients(), vm))
-    project = spec.output.project
     undoing.add(f"unfinished image in {project}", partial(images.delete_unfinished_images, clients(), project, build))

@@ -42,10 +42,19 @@ class OutputImage:
         self._spec = record.spec
         self._undoing = undoing
         self._entry: Entry | None = None
+        self._with_it: list[Entry] = []
         self._replaces = ""
         self._passed: tuple[str, ...] = ()
         self.ref = ImageRef(record.spec.output.project, name)
         self.image: ResolvedImage | None = None
+
+    def goes_with(self, entry: Entry) -> None:
+        """Let something stay if the image stays, and be undone else."""
+        self._with_it.append(entry)
+
+    def _keep_what_goes_with_it(self) -> None:
+        for entry in self._with_it:
+            entry.cancel()
 
     def is_released(self) -> bool:
         """Whether it is there for people to use."""
@@ -163,9 +172,12 @@ class OutputImage:
         """Delete it, unless it is in its family: then it was verified, and somebody may have got it."""
         build = self._record.build
         removals = image_tasks.delete_unfinished(self.ref, build)
+        if any(removal.action == "failed" for removal in removals):
+            self._keep_what_goes_with_it()  # `sweep` takes both, or the next build releases it
         if not removals:
             left = images.find_image(clients(), self.ref)
             if left is not None and left.made_by(build):
+                self._keep_what_goes_with_it()
                 family = f", it is in family {left.family}" if left.family else ""
                 publish(Note("image", f"{left.path} stays{family}"))
                 self._record.output = left
@@ -175,6 +187,7 @@ class OutputImage:
         """Let it stay when the build ends. Who keeps an image: `create`, `release` and `_keep_failed`."""
         if self._entry is not None:
             self._entry.cancel()
+        self._keep_what_goes_with_it()
 
     def is_ours_and_current(self) -> bool:
         """Whether it was made by this tool, for the family that is asked for, and has not been replaced since."""

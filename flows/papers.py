@@ -15,13 +15,14 @@ from cos_customizer.customizer.errors import CustomizerError
 from cos_customizer.customizer.families.provenance import Provenance
 from cos_customizer.customizer.families.removal import Removal
 from cos_customizer.customizer.fields import Message
-from cos_customizer.customizer.names import BUILD_LABEL, IMAGE_KEY
+from cos_customizer.customizer.names import IMAGE_KEY
 from cos_customizer.customizer.references import ObjectRef
 from cos_customizer.customizer.reporting.events import Note, publish
 from cos_customizer.customizer.spec.options import ATTESTATION_KEY, SBOM_OUTPUT
+from cos_customizer.flows.output_image import OutputImage
 from cos_customizer.flows.record import Record
-from cos_customizer.flows.undoing import Entry, Undoing
-from cos_customizer.gcp import images, papers
+from cos_customizer.flows.undoing import SWEEP_TAKES_IT, Undoing
+from cos_customizer.gcp import papers, request_bodies
 from cos_customizer.gcp.clients import clients
 from cos_customizer.gcp.context import Archive, script_digests
 from cos_customizer.gcp.images import ResolvedImage
@@ -36,17 +37,15 @@ class Papers:
 
     Args:
         record: Notes on the build.
-        undoing: Takes them back if the image does not stay.
     """
 
-    def __init__(self, record: Record, undoing: Undoing) -> None:
+    def __init__(self, record: Record) -> None:
         self._record = record
         self._output = record.spec.output
-        self._undoing = undoing
-        self._entries: list[Entry] = []
         self._archive: Archive | None = None
         self._input: SbomInput | None = None
         self._key: PublicKey | None = None
+        self._begun: set[ObjectRef] = set()
 
     def prepare(self, archive: Archive) -> None:
         """See whether they can be written.
@@ -64,17 +63,41 @@ class Papers:
             self._key = paper_tasks.check_key(output.attestation_key)
         if output.sbom_input_path is not None:
             self._input = paper_tasks.read_sbom_input(archive, output.sbom_input_path)
-            check_bucket(clients(), self._target("").bucket, SBOM_OUTPUT)
+            check_bucket(clients(), self._asked_for("").bucket, SBOM_OUTPUT)
 
-    def write(self, image: ResolvedImage) -> None:
+    def begin(self, undoing: Undoing, output: OutputImage) -> None:
+        """Let them go if the image does not stay. The image is not made yet: so they go after it.
+
+        Args:
+            undoing: Of the build.
+            output: The image.
+        """
+        wanted = []
+        if self._input is not None:
+            target = self._asked_for(self._input.document_name(output.ref.name))
+            if not papers.is_there(clients(), target):  # else another build's would be lost
+                wanted.append(target)
+        if self._output.records_contents:
+            build, scratch = self._record.build, self._record.spec.scratch
+            recorded = ObjectRef(scratch.bucket, build.contents(scratch.workdir))
+            wanted += [places.beside(recorded, document) for document in places.DOCUMENTS]
+        for target in wanted:
+            output.goes_with(undoing.add(target.url, partial(self._undo, target), SWEEP_TAKES_IT))
+
+    def _undo(self, target: ObjectRef) -> list[Removal]:
+        return paper_tasks.delete(target) if target in self._begun else []
+
+    def write(self, output: OutputImage) -> None:
         """Write those that are wanted.
 
         Args:
-            image: It, which is not released yet.
+            output: The image, which is there and not released yet.
 
         Raises:
             CustomizerError: One that was asked for could not be written.
         """
+        image = output.image
+        assert image
         made = image.provenance
         recorded = made.recorded_contents if made else None
         if self._input is None and self._key is None and recorded is None:
@@ -88,45 +111,38 @@ class Papers:
                 except CustomizerError as error:
                     if self._key is not None or self._output.record_contents:
                         raise
-                    publish(Note("documents", f"not all are written: {error.message}", "warning"))  # nobody asked
+                    publish(Note("documents", f"not all are written: {error.message}", "warning"))  # nobody has asked
             elif self._key is not None:
                 raise CustomizerError(
                     Message("{}: nothing can be signed, because the image's contents are not recorded", ATTESTATION_KEY)
                 )
-
-    def keep(self) -> None:
-        """Let them stay: their image does."""
-        for entry in self._entries:
-            entry.cancel()
 
     def _write_asked_for(self, given: SbomInput, image: ResolvedImage) -> None:
         """Write the bill of materials that the user has given the input of."""
         source = self._record.source
         assert source
         document = given.document(image.name, paper_tasks.bill_of_source(source.ref), _rfc3339(time.time()))
-        target = self._target(given.document_name(image.name))
-        if not papers.is_there(clients(), target):  # else there is nothing to go back to: another build's is lost
-            self._undo(target, image)
+        target = self._asked_for(given.document_name(image.name))
+        self._begun.add(target)
         paper_tasks.store(target, document, spdx.MEDIA_TYPE)
         publish(Note("document", target.url))
 
-    def _target(self, name: str) -> ObjectRef:
+    def _asked_for(self, name: str) -> ObjectRef:
         """An object where the user wants the bill of materials."""
         bucket, _, directory = (self._output.sbom_output_path or "").removeprefix("gs://").partition("/")
         return ObjectRef(bucket, f"{directory}/{name}".lstrip("/"))
 
     def _write_recorded(self, image: ResolvedImage, made: Provenance, recorded: ObjectRef) -> None:
         """Write what follows from the image's recorded contents."""
-        target = places.beside(recorded, places.PROVENANCE)
-        if not image.made_by(self._record.build):
+        target, build = places.beside(recorded, places.PROVENANCE), self._record.build
+        if not image.made_by(build):
             self._see_to_earlier(image, target)
             return
         contents = self._record.contents
-        if contents is None:
-            raise CustomizerError(f"the recorded contents of {image.name} were not read")
-        for document in places.DOCUMENTS:
-            self._undo(places.beside(recorded, document), image)
-        metadata = {BUILD_LABEL: made.build, IMAGE_KEY: f"{image.project}/{image.name}"}
+        assert contents is not None, "the description of an image that this build has made names them"
+        self._begun |= {places.beside(recorded, document) for document in places.DOCUMENTS}
+        expires = request_bodies.expiry(self._record.spec.timeout_seconds, time.time())
+        metadata = {**build.labels(expires), IMAGE_KEY: f"{image.project}/{image.name}"}
         subject = papers.subject_of(image, version("cos-customizer"))
         bills = paper_tasks.write_bills(contents, subject, recorded, metadata)
         making = self._making(image, made, contents, recorded, bills)
@@ -174,16 +190,6 @@ class Papers:
         workdir = self._record.spec.scratch.workdir
         target = ObjectRef(self._record.spec.scratch.bucket, self._record.build.serial_log(workdir))
         return [Stored(SERIAL_LOG, target.url, console.digest(), "text/plain")]
-
-    def _undo(self, target: ObjectRef, image: ResolvedImage) -> None:
-        self._entries.append(self._undoing.add(target.url, partial(self._delete, target, image)))
-
-    def _delete(self, target: ObjectRef, image: ResolvedImage) -> list[Removal]:
-        """Delete a document, unless its image stays."""
-        there = images.find_image(clients(), image.ref)
-        if there is not None and there.id == image.id and not images.is_unfinished(there):
-            return []
-        return paper_tasks.delete(target)
 
 
 def _rfc3339(moment: float) -> str:

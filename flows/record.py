@@ -32,9 +32,9 @@ class Record:
         self.started = time.monotonic()
         self.source: ResolvedImage | None = None
         self.context_sha256 = ""
+        self.contents: Contents | None = None
         self.output_name = ""
         self.output: ResolvedImage | None = None
-        self.contents: Contents | None = None
         self.made_by: MadeBy | None = None
         self.zones: dict[Stage, str] = {}
         self.consoles: dict[Stage, GuestConsole] = {}
@@ -103,6 +103,7 @@ class Record:
             durations={**self.durations, "total": round(time.monotonic() - self.started, 3)},
             deprecated=tuple(self.deprecated),
             serial_log=self.serial_logs.get("build", ""),
+            contents=output.recorded_contents if output else "",
             verification_log=self.serial_logs.get("verify", ""),
             leftovers=tuple(self.leftovers),
             error=error,

@@ -17,15 +17,14 @@ from cos_customizer.customizer import deadline
 from cos_customizer.customizer.contents.inventory import Contents
 from cos_customizer.customizer.contents.reading import MOST_PACKED, read_contents
 from cos_customizer.customizer.errors import CustomizerError, NotFoundError
-from cos_customizer.customizer.families.provenance import Provenance
 from cos_customizer.customizer.families.removal import Removal
 from cos_customizer.customizer.fields import FieldPath, Message
-from cos_customizer.customizer.names import BUILD_LABEL, BuildNames
-from cos_customizer.customizer.references import ObjectRef
+from cos_customizer.customizer.names import BUILD_LABEL, IMAGE_KEY, PROJECT, RESOURCE_NAME, BuildNames
+from cos_customizer.customizer.references import ImageRef, ObjectRef
 from cos_customizer.customizer.spec.options import RECORD_CONTENTS
-from cos_customizer.gcp import calls
+from cos_customizer.gcp import calls, contents_removal
 from cos_customizer.gcp.clients import Clients
-from cos_customizer.gcp.images import ResolvedImage
+from cos_customizer.gcp.images import ResolvedImage, find_image
 
 _IN_MEMORY = 16 << 20
 
@@ -127,8 +126,33 @@ def contents_of(clients: Clients, image: ResolvedImage) -> Contents:
     return fetch(clients, source, provenance.contents_sha256)
 
 
-def discard(clients: Clients, target: ObjectRef, build: BuildNames) -> list[Removal]:
-    """Delete the recorded contents of a build; an object that another has made stays.
+def image_named_in(metadata: Mapping[str, str]) -> ImageRef | None:
+    """The image that recorded contents tell of; None if their metadata name none.
+
+    Args:
+        metadata: of the object.
+    """
+    project, _, name = metadata.get(IMAGE_KEY, "").partition("/")
+    return ImageRef(project, name) if PROJECT.fullmatch(project) and RESOURCE_NAME.fullmatch(name) else None
+
+
+def image_told_of(clients: Clients, metadata: Mapping[str, str]) -> ResolvedImage | None:
+    """The image that recorded contents tell of, if it is there, and not another one of its name.
+
+    Args:
+        clients: Google's clients.
+        metadata: of the object.
+
+    Raises:
+        CustomizerError: the API does not say whether it is there.
+    """
+    named = image_named_in(metadata)
+    image = find_image(clients, named) if named else None
+    return image if image and image.made_by(BuildNames(metadata.get(BUILD_LABEL, ""))) else None
+
+
+def discard_unused(clients: Clients, target: ObjectRef, build: BuildNames) -> list[Removal]:
+    """Delete the recorded contents of a build, unless there is an image that they tell of.
 
     Args:
         clients: Google's clients.
@@ -137,45 +161,21 @@ def discard(clients: Clients, target: ObjectRef, build: BuildNames) -> list[Remo
 
     Returns:
         What came of it; nothing if there is no such object.
+
+    Raises:
+        CustomizerError: the API does not say what is there.
     """
-    removal = Removal("object", target.bucket, target.name, "delete", "recorded contents of an image that is gone")
-    doing = f"delete {target.url}"
-    bucket = clients.storage.bucket(target.bucket)
+    doing = f"read {target.url}"
+    deadline.check(doing)
     try:
-        deadline.check(doing)
-        blob = bucket.get_blob(target.name, **calls.patience())
-        if blob is None:
-            return []
-        if (blob.metadata or {}).get(BUILD_LABEL) != build.id or not is_place_of(target, build):
-            return [removal.ended("keep", f"not made by build {build.id}")]
-        blob.delete(if_generation_match=blob.generation, **calls.patience())
+        blob = clients.storage.bucket(target.bucket).get_blob(target.name, **calls.patience())
     except exceptions.NotFound:
         return []
     except Exception as error:
-        known = calls.translated(error, doing)
-        return [removal.ended("failed", known.message, known.hint)]
-    return [removal.ended("deleted")]
-
-
-def discard_of(clients: Clients, provenance: Provenance | None) -> list[Removal]:
-    """Delete what is recorded of an image that is gone.
-
-    Args:
-        clients: Google's clients.
-        provenance: of the image.
-
-    Returns:
-        What came of it; nothing if nothing is recorded, or it is gone.
-    """
-    target = provenance.recorded_contents if provenance else None
-    if provenance is None or target is None:
+        raise calls.translated(error, doing) from error
+    if blob is None or image_told_of(clients, blob.metadata or {}):
         return []
-    return discard(clients, target, BuildNames(provenance.build))
-
-
-def is_place_of(target: ObjectRef, build: BuildNames) -> bool:
-    """Whether a build keeps its contents in such an object: an image's description can name any."""
-    return f"/{target.name}".endswith(f"/{build.contents('')}")
+    return contents_removal.discard(clients, target, build.id)
 
 
 def cancel_upload(clients: Clients, address: str) -> None:

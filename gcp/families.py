@@ -26,6 +26,7 @@ def family_images(clients: Clients, project: str, families: Sequence[str]) -> li
 
 
 def _fact(image: ResolvedImage) -> FamilyImage:
+    provenance = image.provenance
     return FamilyImage(
         name=image.name,
         id=image.id,
@@ -36,7 +37,9 @@ def _fact(image: ResolvedImage) -> FamilyImage:
         deleted=_seconds(image.deleted),
         # One that is in its family was verified; its build could not take the label off.
         state="" if image.state == UNRELEASED else image.state,
-        ours=image.provenance is not None,
+        ours=provenance is not None,
+        build=provenance.build if provenance else "",
+        contents=provenance.recorded_contents if provenance else None,
     )
 
 

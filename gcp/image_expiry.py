@@ -8,7 +8,7 @@ from cos_customizer.customizer.families.removal import Removal
 from cos_customizer.customizer.references import ImageRef
 from cos_customizer.customizer.reporting.announcements import ImageExpired
 from cos_customizer.customizer.reporting.events import publish
-from cos_customizer.gcp import deletion
+from cos_customizer.gcp import contents_removal, deletion
 from cos_customizer.gcp.clients import Clients
 from cos_customizer.gcp.families import current_image, family_images
 from cos_customizer.gcp.fresh_reading import FreshReading
@@ -66,7 +66,7 @@ def apply(clients: Clients, retention: Retention, decided: Sequence[Decision], n
         now: Unix time.
 
     Returns:
-        What came of every image, in the same order.
+        What came of every image, in the same order; then of what is recorded of those that are gone.
     """
     going = [(image, removal) for image, removal in decided if _goes(removal)]
     readings = FreshReading([image for image, _ in going], lambda images: _read_again(clients, retention, images, now))
@@ -84,7 +84,9 @@ def apply(clients: Clients, retention: Retention, decided: Sequence[Decision], n
     for image, removal in done:
         if removal.action == "deleted":
             _announce(retention.project, image, removal)
-    return [removal for _, removal in done]
+    gone = [image for image, removal in done if removal.action in ("deleted", "gone") and image.contents]
+    recorded = do_all(lambda image: contents_removal.discard(clients, image.contents, image.build), gone)
+    return [*(removal for _, removal in done), *(removal for removals in recorded for removal in removals)]
 
 
 def _announce(project: str, image: FamilyImage, removal: Removal) -> None:

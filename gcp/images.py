@@ -17,7 +17,7 @@ from cos_customizer.customizer.names import STATE_LABEL, BuildNames
 from cos_customizer.customizer.references import ImageRef
 from cos_customizer.customizer.spec.model import SourceImage
 from cos_customizer.customizer.spec.options import SOURCE_FAMILY
-from cos_customizer.gcp import calls, deletion, in_flight
+from cos_customizer.gcp import calls, contents_removal, deletion, in_flight
 from cos_customizer.gcp.clients import Clients
 
 
@@ -80,6 +80,12 @@ class ResolvedImage:
     def provenance(self) -> Provenance | None:
         """Where it comes from; None if this tool has not made it."""
         return Provenance.parse(self.description)
+
+    @property
+    def recorded_contents(self) -> str:
+        """`gs://` URL of the object that tells what is in it; empty if that is not recorded."""
+        recorded = self.provenance.recorded_contents if self.provenance else None
+        return recorded.url if recorded else ""
 
     def made_by(self, build: BuildNames) -> bool:
         """Whether this build, and no other, has made it."""
@@ -353,7 +359,10 @@ def delete_unfinished_images(clients: Clients, project: str, build: BuildNames) 
 def _delete_unfinished(
     clients: Clients, found: list[ResolvedImage], unfinished: Callable[[ResolvedImage], bool]
 ) -> list[Removal]:
-    """Delete images by their ids; each is looked at again right before, for another build may have released it."""
+    """Delete images by their ids; each is looked at again right before, for another build may have released it.
+
+    What is recorded of them goes with them.
+    """
 
     def deletion_of(image: ResolvedImage) -> deletion.Deletion:
         removal = Removal("image", image.family, image.name, "delete", "unfinished")
@@ -366,7 +375,11 @@ def _delete_unfinished(
 
         return deletion.image(clients, image.by_id, removal, judge)
 
-    return deletion.delete_all(clients, [deletion_of(image) for image in found], deletion.BUSY_PATIENCE)
+    removals = deletion.delete_all(clients, [deletion_of(image) for image in found], deletion.BUSY_PATIENCE)
+    gone = [image.provenance for image, removal in zip(found, removals, strict=True) if removal.action == "deleted"]
+    for provenance in filter(None, gone):
+        removals += contents_removal.discard(clients, provenance.recorded_contents, provenance.build)
+    return removals
 
 
 def message(kind: Any, body: dict[str, Any]) -> Any:

@@ -113,7 +113,7 @@ def write_provenance(
     if key is not None:
         signature = kms.sign(clients, key, signing.to_be_signed(statement))
         content, kind = signing.enveloped(statement, [(key.name, signature)]), signing.ENVELOPE_TYPE
-        if not signing.Sealed.parse(content).is_signed_by(key):
+        if clients.adapter is None and not signing.Sealed.parse(content).is_signed_by(key):  # a dry run signs nothing
             raise CustomizerError(f"what {key.name} has made of the provenance is not its signature", "try again.")
     store(clients, target, content, kind, metadata)
 

@@ -18,12 +18,14 @@ from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPResponse
 
+from cos_customizer.customizer.references import ObjectRef
 from cos_customizer.gcp.serial_console import HALTED
 
 _TELLING = ("forceCreate", "uploadType", "name")
 """Parameters of an address that say what a request does; others are the clients' business."""
 _INSTANCES = re.compile(r"compute/v1/projects/[^/]+/zones/[^/]+/instances")
 _IMAGES = re.compile(r"compute/v1/projects/[^/]+/global/images")
+_OBJECT = re.compile(r"(?:download/)?storage/v1/b/([^/]+)/o/([^/]+)")
 _UPLOAD = re.compile(r"upload/storage/v1/b/[^/]+/o")
 
 
@@ -47,13 +49,15 @@ class Rehearsal(HTTPAdapter):
 
     Args:
         guests: What each VM prints on its third serial port, by the VM's name; asked when it is read.
+        sent: What VMs send to Cloud Storage: content by object. It is there once its upload has begun.
 
     Attributes:
         requests: What would have been sent, in order.
     """
 
-    def __init__(self, guests: Mapping[str, Callable[[], str]]) -> None:
+    def __init__(self, guests: Mapping[str, Callable[[], str]], sent: Mapping[ObjectRef, bytes] | None = None) -> None:
         super().__init__()
+        self._sent = sent or {}
         self.requests: list[PlannedRequest] = []
         self._guests = guests
         self._instances: set[str] = set()
@@ -83,6 +87,8 @@ class Rehearsal(HTTPAdapter):
             return self._take_upload(request, path, query)
         body = json.loads(_bytes_of(request.body) or b"{}")
         self._record(request, path, query, body)
+        if path.endswith(":asymmetricSign"):
+            return self._answer(request, {"signature": ""})
         if "/storage/" in f"/{path}":
             return self._answer(request, {}, 204)
         self._change(request.method or "", path, body)
@@ -116,6 +122,10 @@ class Rehearsal(HTTPAdapter):
         vm, _, console = path.partition("/serial")
         if vm in self._instances:
             return self._answer(request, self._serial_output(vm, query) if console else {"status": "RUNNING"})
+        if (content := self._content(path)) is not None:
+            if query.get("alt") == ["media"]:
+                return self._send_content(request, content)
+            return self._answer(request, {"generation": "1", "size": str(len(content))})
         image = self._images.get(path, {})
         if "name" in image:
             return self._answer(request, image)
@@ -127,6 +137,15 @@ class Rehearsal(HTTPAdapter):
         there = answer.json()
         changes = [self._images.get(f"{path.rpartition('/')[0]}/{there.get(key)}", {}) for key in ("name", "id")]
         return self._answer(request, {**there, **changes[0], **changes[1]})
+
+    def _content(self, path: str) -> bytes | None:
+        """What a VM has sent to the object that a path names."""
+        found = _OBJECT.fullmatch(path)
+        return self._sent.get(ObjectRef(found[1], unquote(found[2]))) if found else None
+
+    def _send_content(self, request: PreparedRequest, content: bytes) -> Response:
+        head = {"Content-Type": "application/gzip", "Content-Length": str(len(content))}
+        return self.build_response(request, HTTPResponse(io.BytesIO(content), head, 200, preload_content=False))
 
     def _serial_output(self, vm: str, query: Mapping[str, list[str]]) -> dict[str, Any]:
         port, guest = query.get("port", ["1"])[0], self._guests.get(vm.rpartition("/")[2])

@@ -22,7 +22,13 @@ from cos_customizer.customizer.spec.model import BuilderVm, BuildSpec
 from cos_customizer.customizer.spec.options import CONFIDENTIAL_VM, DISK_SIZE
 from cos_customizer.customizer.spec.steps.kinds import Step
 from cos_customizer.gcp.images import ResolvedImage
-from cos_customizer.guest.user_data import SECRETS_ENDPOINT, ContextObject, GuestStep, render_user_data
+from cos_customizer.guest.user_data import (
+    CONTENTS_ADDRESS,
+    SECRETS_ENDPOINT,
+    ContextObject,
+    GuestStep,
+    render_user_data,
+)
 
 SHORTEST_LIFE, LONGEST_LIFE = 30, 120 * 24 * 3600
 """Seconds: Compute Engine takes no shorter and no longer maxRunDuration.
@@ -150,7 +156,14 @@ def user_data(spec: BuildSpec, build: BuildNames, sha256: str, source: ResolvedI
     layout = layout_of(spec, source)
     return _fitting(
         "steps.run-script.env",
-        lambda: render_user_data(steps, archive, build.nonce, layout=layout, architecture=source.architecture),
+        lambda: render_user_data(
+            steps,
+            archive,
+            build.nonce,
+            layout=layout,
+            records_contents=spec.output.records_contents,
+            architecture=source.architecture,
+        ),
     )
 
 
@@ -189,6 +202,7 @@ class VmRequest:
         user_data: The cloud-config with its plan.
         secret_manager: Where the VM finds Secret Manager; None: where it is unless one says otherwise.
         grows_later: Whether the boot disk gets the size that is asked for when it is laid out anew.
+        contents_address: Where the VM sends what is in the image; None: nowhere.
     """
 
     spec: BuildSpec
@@ -198,6 +212,7 @@ class VmRequest:
     user_data: str
     secret_manager: str | None = None
     grows_later: bool = False
+    contents_address: str | None = None
 
 
 def test_vm(request: VmRequest, zone: str, now: float) -> dict[str, Any]:
@@ -263,6 +278,8 @@ def builder_vm(request: VmRequest, zone: str, now: float) -> dict[str, Any]:
     }
     if request.secret_manager:
         body["metadata"]["items"].append({"key": SECRETS_ENDPOINT, "value": request.secret_manager})
+    if request.contents_address:
+        body["metadata"]["items"].append({"key": CONTENTS_ADDRESS, "value": request.contents_address})
     if shielded := _shielded(builder):
         body["shieldedInstanceConfig"] = shielded
     if builder.network_tags:

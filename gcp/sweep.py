@@ -7,14 +7,15 @@ from google.api_core import exceptions
 from google.cloud import compute_v1
 
 from cos_customizer.customizer import deadline
-from cos_customizer.customizer.errors import NotFoundError
+from cos_customizer.customizer.errors import CustomizerError, NotFoundError
 from cos_customizer.customizer.families.removal import Removal
 from cos_customizer.customizer.families.sweep import OBJECTS, Leftover, decide, in_use, plan_sweep
 from cos_customizer.customizer.fields import FieldPath, Message
 from cos_customizer.customizer.names import BUILD_LABEL, STATE_LABEL, UNRELEASED
-from cos_customizer.customizer.references import ImageRef, Link, VmRef
-from cos_customizer.gcp import calls, deletion
+from cos_customizer.customizer.references import ImageRef, Link, ObjectRef, VmRef
+from cos_customizer.gcp import calls, contents_removal, deletion
 from cos_customizer.gcp.clients import Clients
+from cos_customizer.gcp.contents import image_named_in, image_told_of
 from cos_customizer.gcp.fresh_reading import FreshReading
 from cos_customizer.gcp.image_users import aggregated, images_in_use
 from cos_customizer.gcp.images import ResolvedImage, find_image, list_images
@@ -62,15 +63,46 @@ def plan(clients: Clients, scope: SweepScope, now: float) -> list[Decision]:
             things += _objects(clients, bucket)
     else:
         things += _objects_of_project(clients, scope.project)
+    decided = _plan_for_images(clients, scope.project, things, now)
+    return plan_sweep(_with_images_told_of(clients, decided), now)
+
+
+def _plan_for_images(clients: Clients, project: str, things: Sequence[Leftover], now: float) -> list[Decision]:
+    """Decide on everything, by what uses images too."""
     decided = plan_sweep(things, now)
     if not any(_goes(thing, removal, "image") for thing, removal in decided):  # else its users do not matter
         return decided
     # Disks that are to go as well keep no image: the test VM's, above all.
     disks = {(thing.where, thing.name) for thing, removal in decided if _goes(thing, removal, "disk")}
-    used = _users(
-        clients, scope.project, [thing for thing, removal in decided if _goes(thing, removal, "image")], disks
-    )
+    used = _users(clients, project, [thing for thing, removal in decided if _goes(thing, removal, "image")], disks)
     return plan_sweep([replace(thing, users=used.get(_key(thing), thing.users)) for thing in things], now)
+
+
+def _with_images_told_of(clients: Clients, decided: Sequence[Decision]) -> list[Leftover]:
+    """The things, with the images that objects tell of as these objects' users, unless those images go too."""
+    asked = [thing for thing, removal in decided if _goes(thing, removal, "object") and thing.tells_of_image]
+    named = {_key(thing): image_named_in(thing.labels) for thing in asked}
+    there = {project: _images_of(clients, project) for project in {ref.project for ref in named.values() if ref}}
+    going = {ImageRef(thing.where, thing.name) for thing, removal in decided if _goes(thing, removal, "image")}
+
+    def users(thing: Leftover) -> tuple[str, ...]:
+        ref = named.get(_key(thing))
+        if ref is None or ref in going:
+            return thing.users
+        images = there[ref.project]
+        if images is None:
+            return (f"an image, perhaps: those of {ref.project} cannot be listed",)
+        return (f"image {ref.project}/{ref.name}",) if images.get(ref.name) == thing.labels[BUILD_LABEL] else ()
+
+    return [replace(thing, users=users(thing)) for thing, _ in decided]
+
+
+def _images_of(clients: Clients, project: str) -> dict[str, str] | None:
+    """By name, which builds have made the images of a project; None if they cannot be listed."""
+    try:
+        return {image.name: image.provenance.build for image in list_images(clients, project) if image.provenance}
+    except CustomizerError:
+        return None
 
 
 def _key(thing: Leftover) -> tuple[str, str, str]:
@@ -134,8 +166,17 @@ def _images(clients: Clients, project: str) -> list[Leftover]:
 
 
 def _image(image: ResolvedImage) -> Leftover:
-    made_by_us = image.provenance is not None
-    return Leftover("image", image.project, image.name, image.id, image.labels, image.family, ours=made_by_us)
+    made_by = image.provenance
+    return Leftover(
+        kind="image",
+        where=image.project,
+        name=image.name,
+        id=image.id,
+        labels=image.labels,
+        family=image.family,
+        ours=made_by is not None,
+        contents=made_by.recorded_contents if made_by else None,
+    )
 
 
 def _objects_of_project(clients: Clients, project: str) -> list[Leftover]:
@@ -193,7 +234,8 @@ def apply(clients: Clients, project: str, decided: Sequence[Decision], now: floa
         now: Unix time.
 
     Returns:
-        What came of everything, in the same order.
+        What came of everything, in the same order; then of what is recorded of images that are gone, elsewhere than
+        where objects were looked for.
     """
     sweeper = _Sweeper(clients, project, now)
     ended: dict[int, Removal] = {}
@@ -201,7 +243,12 @@ def apply(clients: Clients, project: str, decided: Sequence[Decision], now: floa
     for kind in ("VM", "disk", "image", "object"):
         going = {n: thing for n, (thing, removal) in enumerate(decided) if _goes(thing, removal, kind)}
         ended |= dict(zip(going, sweeper.sweep(list(going.values())), strict=True))
-    return [ended.get(n, removal) for n, (_, removal) in enumerate(decided)]
+    done = [ended.get(n, removal) for n, (_, removal) in enumerate(decided)]
+    seen = {ObjectRef(thing.where, thing.name) for thing, _ in decided if thing.kind == "object"}
+    for (thing, _), removal in zip(decided, done[:], strict=True):
+        if thing.contents and thing.contents not in seen and removal.action == "deleted":
+            done += contents_removal.discard(clients, thing.contents, thing.labels[BUILD_LABEL])
+    return done
 
 
 def _goes(thing: Leftover, removal: Removal, kind: str) -> bool:
@@ -279,6 +326,13 @@ class _Sweeper:
     def _delete_object(self, thing: Leftover) -> Removal:
         """Delete an object if neither it nor its metadata has changed since it was looked at."""
         removal = decide(thing, self._now)
+        if thing.tells_of_image:
+            try:
+                image = image_told_of(self._clients, thing.labels)
+            except CustomizerError as error:
+                return removal.ended("failed", error.message, error.hint)
+            if image is not None:
+                return in_use(thing, removal, [f"image {image.project}/{image.name}"])
         blob = self._clients.storage.bucket(thing.where).blob(thing.name)
         doing = f"delete gs://{thing.where}/{thing.name}"
         try:

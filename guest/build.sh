@@ -34,6 +34,10 @@ if [[ -e $directory/layout.sh ]]; then
   # shellcheck source=layout.sh
   . "$directory/layout.sh"
 fi
+if [[ -e $directory/contents.sh ]]; then
+  # shellcheck source=contents.sh
+  . "$directory/contents.sh"
+fi
 for file in "$directory"/steps/*.sh; do
   # shellcheck source=/dev/null # of the kinds of step that the plan has
   . "$file"
@@ -59,6 +63,7 @@ main() {
   : >"$directory/running"
   keep_files
   stop_units update-engine.service # it would change the machine, or reboot it, under the scripts
+  ! declare -F record_contents_before >/dev/null || record_contents_before
   ! declare -F lay_out_disk >/dev/null || lay_out_disk
   prepare_home
   [[ -d $state/context ]] || fetch_context

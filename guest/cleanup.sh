@@ -132,6 +132,7 @@ clean_up() {
   check_means
   say "cleaning up"
   tell_unkept
+  ! declare -F begin_contents >/dev/null || begin_contents
   wait_for_cloud_init
   end_leftovers
   end_foreign_units
@@ -150,6 +151,7 @@ clean_up() {
     ((${#came_back[@]} == 0)) || say "warning: removed twice, and there again: ${came_back[*]}"
   fi
   tell_credentials
+  ! declare -F finish_contents >/dev/null || finish_contents
   # The record of the steps comes last: were we cut off before, the next boot would only clean up again.
   remove "$state"
   discard_free_space again

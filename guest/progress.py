@@ -37,6 +37,7 @@ class GuestProgress:
         heard: whether it has said anything.
         lays_out_disk: whether it has begun to lay out its boot disk anew.
         disk_wanted: bytes that it wants, or wanted, its boot disk to have; None: it has not asked for that.
+        contents: what it says of the recorded contents of the image; None: it has not said anything.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class GuestProgress:
         self.heard = False
         self.lays_out_disk = False
         self.disk_wanted: int | None = None
+        self.contents: protocol.ContentsSent | protocol.ContentsFailed | None = None
 
     def consume(self, said: Sequence[protocol.Event]) -> list[events.Event]:
         """Take note of events on the serial port.
@@ -124,6 +126,9 @@ class GuestProgress:
     def _marker(self, event: protocol.Event) -> list[events.Event]:
         if isinstance(event, protocol.DiskPhase | protocol.DiskWanted):
             return self._disk_marker(event)
+        if isinstance(event, protocol.ContentsSent | protocol.ContentsFailed):
+            self.contents = event
+            return []
         if isinstance(event, protocol.StepStarted):
             if self.succeeded:
                 self.succeeded = False

@@ -15,10 +15,17 @@ step, over as many reboots as it takes, and asks for a larger disk (in bytes), a
     BuildDisk[nonce]: copying the root file system to its other partition
     BuildDisk[nonce]: wants 12884901888
 
+A build that records what is in the image tells, before its end, what became of that: how many bytes it has sent and
+their digest, or why it has sent none:
+
+    BuildContents[nonce]: sent 123456 0f343b0931126a20f133d67c2b018a3b5f1a…
+    BuildContents[nonce]: failed Cloud Storage refuses it (HTTP 404)
+
 Instead of an exit code there may be a reason in words: `2 failed <reason>`,
 `step 2 <reason>`, or a reason alone for what belongs to no step. The guest writes each marker as `\n<marker>\n`, in one
 piece. It repeats the last one: a few times before it halts after a success, until the VM is deleted after a failure.
-Each time before it says that all is done it tells which steps have succeeded, without their times: `1 succeeded`.
+Each time before it says that all is done it tells which steps have succeeded, without their times, `1 succeeded`, and
+what became of the recorded contents.
 `protocol.sh` is the other end.
 """
 
@@ -34,12 +41,14 @@ LINE_LIMIT = 16 * 1024
 
 _USER_PREFIX = b"BuildStatus: "
 _MARKER = re.compile(
-    r"(?P<kind>BuildStep|BuildDisk|BuildSucceeded|BuildFailed)\[(?P<nonce>[^\]]*)\]:(?: (?P<rest>.*))?", re.DOTALL
+    r"(?P<kind>BuildStep|BuildDisk|BuildContents|BuildSucceeded|BuildFailed)\[(?P<nonce>[^\]]*)\]:(?: (?P<rest>.*))?",
+    re.DOTALL,
 )
 _STEP = re.compile(r"(?P<step>[0-9]{1,9}) (?P<what>started|succeeded|failed)(?: (?P<detail>.*))?", re.DOTALL)
 _SECONDS = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?")
 _EXIT = re.compile(r"exit ([0-9]{1,3})")
 _WANTS = re.compile(r"wants ([0-9]{1,18})")
+_SENT = re.compile(r"sent ([0-9]{1,18}) ([0-9a-f]{64})")
 _OF_STEP = re.compile(r"step ([0-9]{1,9}) (.+)", re.DOTALL)
 
 _ESCAPE_SEQUENCE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
@@ -66,6 +75,21 @@ class DiskWanted:
     """The guest waits until its boot disk has grown to `size` bytes."""
 
     size: int
+
+
+@dataclass(frozen=True)
+class ContentsSent:
+    """What is in the image is recorded: so many bytes have been sent, with this SHA-256."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class ContentsFailed:
+    """What is in the image could not be recorded: why, in words."""
+
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -118,7 +142,18 @@ class BuildFailed:
     reason: str
 
 
-Event = OutputLine | DiskPhase | DiskWanted | StepStarted | StepSucceeded | StepFailed | BuildSucceeded | BuildFailed
+Event = (
+    OutputLine
+    | DiskPhase
+    | DiskWanted
+    | ContentsSent
+    | ContentsFailed
+    | StepStarted
+    | StepSucceeded
+    | StepFailed
+    | BuildSucceeded
+    | BuildFailed
+)
 
 
 class SerialParser:
@@ -135,6 +170,7 @@ class SerialParser:
         self._searched = 0  # bytes of `_line` known to hold no line feed
         self._final: Event | None = None
         self._done: set[int] = set()  # steps that are known to have succeeded
+        self._of_contents: Event | None = None
 
     def feed(self, data: bytes) -> list[Event]:
         """Read on.
@@ -204,6 +240,10 @@ class SerialParser:
             if marker.seconds is None and marker.step in self._done:
                 return
             self._done.add(marker.step)
+        if isinstance(marker, ContentsSent | ContentsFailed):
+            if marker == self._of_contents:
+                return
+            self._of_contents = marker
         if isinstance(marker, StepStarted):
             self._done.discard(marker.step)
         if marker != self._final:
@@ -234,6 +274,8 @@ def _marker(raw: bytes, nonce: str) -> Event | None:
     if match["kind"] == "BuildDisk":
         wants = _WANTS.fullmatch(rest)
         return DiskWanted(int(wants[1])) if wants else DiskPhase(readable(rest.encode())) if rest else None
+    if match["kind"] == "BuildContents":
+        return _contents_event(rest)
     if match["kind"] == "BuildSucceeded":
         return None if rest else BuildSucceeded()
     if of_step := _OF_STEP.fullmatch(rest):
@@ -255,6 +297,13 @@ def _step_event(rest: str) -> Event | None:
     return StepSucceeded(step, float(detail)) if _SECONDS.fullmatch(detail) else None
 
 
+def _contents_event(rest: str) -> Event | None:
+    if sent := _SENT.fullmatch(rest):
+        return ContentsSent(int(sent[1]), sent[2])
+    what, _, reason = rest.partition(" ")
+    return ContentsFailed(readable(reason.encode())) if what == "failed" and reason else None
+
+
 def _outcome(detail: str) -> tuple[int | None, str]:
     """Exit code, if there is one, and reason, of `exit <code>` or a reason in words."""
     if match := _EXIT.fullmatch(detail):
@@ -262,15 +311,20 @@ def _outcome(detail: str) -> tuple[int | None, str]:
     return None, readable(detail.encode())
 
 
-def transcript_of_success(nonce: str, labels: Sequence[str], disk_size: int | None = None) -> str:
+def transcript_of_success(
+    nonce: str, labels: Sequence[str], disk_size: int | None = None, contents: ContentsSent | None = None
+) -> str:
     """What a guest prints whose steps succeed: the speaking end of this protocol, for who rehearses a build.
 
     Args:
         nonce: The build's.
         labels: Of the steps, in order.
         disk_size: Bytes that it wants its boot disk to grow to; None: it does not want that.
+        contents: What it has sent of the image's contents; None: nothing.
     """
     lines = [] if disk_size is None else [f"BuildDisk[{nonce}]: wants {disk_size}"]
     for number, label in enumerate(labels, start=1):
         lines += [f"BuildStep[{nonce}]: {number} started {label}", f"BuildStep[{nonce}]: {number} succeeded 0.00"]
+    if contents is not None:
+        lines.append(f"BuildContents[{nonce}]: sent {contents.size} {contents.sha256}")
     return "\n".join([*lines, f"BuildSucceeded[{nonce}]:", ""])

@@ -30,6 +30,11 @@ mark_disk() {
   send "BuildDisk[$nonce]: $*"
 }
 
+# mark_contents <what became of them>: of the recorded contents of the image.
+mark_contents() {
+  send "BuildContents[$nonce]: $*"
+}
+
 # Ends the build with this last marker, and repeats it: the console can lose text. Does not return.
 conclude() {
   mkdir -p "$directory" && printf '%s\n' "$1" >"$directory/result"
@@ -50,6 +55,7 @@ succeed() {
     for ((number = 1; number <= steps; number++)); do
       mark_step "$number" succeeded
     done
+    [[ ! ${contents_said-} ]] || mark_contents "$contents_said"
     send "$marker"
     sleep 0.3
   done

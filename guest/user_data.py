@@ -43,6 +43,12 @@ SCRIPTS = (
 LAYOUT_SCRIPTS = ("layout.sh", "layout_table.sh", "layout_plan.sh", "layout_move.sh", "steps/boot_disk.sh")
 """The files that a build needs which lays out its boot disk anew."""
 
+CONTENTS_SCRIPTS = ("contents.sh", "steps/boot_disk.sh")
+"""The files that a build needs which records what is in the image."""
+
+CONTENTS_ADDRESS = "contents-upload"
+"""The attribute of the VM that says where in Cloud Storage that is to be sent: path and query of a resumable upload."""
+
 _FOLDER = Path(__file__).parent
 _NONCE = re.compile(r"[A-Za-z0-9_-]+")
 _KIND = re.compile(r"[a-z][a-z0-9-]*")
@@ -93,6 +99,7 @@ def render_user_data(
     *,
     makes_image: bool = True,
     layout: DiskLayout | None = None,
+    records_contents: bool = False,
     architecture: str = "X86_64",
 ) -> str:
     """Render a build's user-data. The same arguments give the same text.
@@ -103,6 +110,7 @@ def render_user_data(
         nonce: marks this build's lines on the serial port: letters, digits, `-` and `_`, not to be guessed.
         makes_image: whether the VM's disk becomes an image, and so is cleaned up at the end; a test VM's does not.
         layout: what its boot disk is to be laid out like before the first step; None: as it is.
+        records_contents: whether what is in the image is recorded; see CONTENTS_ADDRESS.
         architecture: of the VM, `X86_64` or `ARM64`: of the programs that steps need.
 
     Returns:
@@ -113,7 +121,8 @@ def render_user_data(
     """
     tools = step_tools((step.kind for step in steps), architecture)
     plan = render_plan(steps, context, nonce, makes_image=makes_image, layout=layout, tools=tools)
-    names = (*SCRIPTS, *(LAYOUT_SCRIPTS if layout else ()), *step_scripts(step.kind for step in steps))
+    more = (*(LAYOUT_SCRIPTS if layout else ()), *(CONTENTS_SCRIPTS if records_contents else ()))
+    names = dict.fromkeys((*SCRIPTS, *more, *step_scripts(step.kind for step in steps)))
     files = {f"{DIRECTORY}/{name}": _file(name) for name in names} | {f"{DIRECTORY}/plan.sh": plan}
     config = yaml.safe_load(_file("cloud_config.yaml").replace("@nonce@", nonce))
     config["write_files"] += [

@@ -19,8 +19,10 @@ Whatever is in it is data: it is read in bounded memory, and nothing of it is tr
 """
 
 import gzip
+import io
 import posixpath
 import struct
+import tarfile
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import IO, TypeVar
@@ -88,6 +90,17 @@ def read_contents(stream: IO[bytes]) -> Contents:
         )
     before, after = (_inventory(found, side) for side in _SIDES)
     return Contents(before, after)
+
+
+def empty_contents() -> bytes:
+    """The archive of a machine that has nothing on its disk; the same bytes each time."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        text = VERSION.encode()
+        member = tarfile.TarInfo("version")
+        member.size = len(text)
+        archive.addfile(member, io.BytesIO(text))
+    return gzip.compress(stream.getvalue(), mtime=0)
 
 
 def _members(stream: IO[bytes]) -> dict[str, bytes]:

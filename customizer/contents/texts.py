@@ -124,10 +124,10 @@ def containerd_images(lines: str) -> Iterator[Container]:
         if not reference.startswith("sha256:"):
             names.add(reference)
     for (namespace, digest), (references, layers_of, size) in found.items():
-        names = sorted(reference for reference in references if "@" not in reference)
+        tags = sorted(reference for reference in references if "@" not in reference)
         digests = {f"{reference.partition('@')[0]}@{digest}" for reference in references if "@" in reference}
-        digests |= {f"{_repository(name)}@{digest}" for name in names}
-        yield Container("containerd", namespace, digest, tuple(names), tuple(sorted(digests)), layers_of, size)
+        digests |= {f"{_repository(tag)}@{digest}" for tag in tags}
+        yield Container("containerd", namespace, digest, tuple(tags), tuple(sorted(digests)), layers_of, size)
 
 
 def files(records: bytes, digests: bytes) -> tuple[dict[str, File], int]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from cos_customizer.customizer.durations import human_time
 from cos_customizer.customizer.families.removal import Removal
+from cos_customizer.customizer.references import ObjectRef
 
 DEFAULT_KEEP_LAST = 2
 """The image in use, and the one that a rollback leads to."""
@@ -22,6 +23,8 @@ class FamilyImage:
         deleted: Unix time of the deprecation's `deleted` date; None if it has none.
         state: value of the state label: `unreleased`, `failed`, or empty.
         ours: whether this tool has made it.
+        build: id of the build that has made it; empty if this tool has not.
+        contents: the object that tells what is in it, if there is one.
     """
 
     name: str
@@ -33,6 +36,8 @@ class FamilyImage:
     deleted: float | None = None
     state: str = ""
     ours: bool = True
+    build: str = ""
+    contents: ObjectRef | None = None
 
     @property
     def age(self) -> tuple[float, int]:

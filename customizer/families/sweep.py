@@ -7,7 +7,8 @@ from typing import Literal
 
 from cos_customizer.customizer.durations import human_time
 from cos_customizer.customizer.families.removal import Removal
-from cos_customizer.customizer.names import BUILD_LABEL, EXPIRY_LABEL, STATE_LABEL, UNRELEASED, BuildNames
+from cos_customizer.customizer.names import BUILD_LABEL, EXPIRY_LABEL, IMAGE_KEY, STATE_LABEL, UNRELEASED, BuildNames
+from cos_customizer.customizer.references import ObjectRef
 
 OBJECTS = "**cos-customizer/*/**"
 """Glob of every name that a build's objects in Cloud Storage can have, and of some others."""
@@ -29,6 +30,7 @@ class Leftover:
         takes: names of the disks that would be deleted with a VM.
         ours: whether this tool has made an image, as its description says.
         version: an object's metageneration, which changes with its metadata.
+        contents: the object that tells what is in an image, if there is one.
     """
 
     kind: Literal["VM", "disk", "image", "object"]
@@ -41,6 +43,12 @@ class Leftover:
     takes: tuple[str, ...] = ()
     ours: bool = False
     version: str = ""
+    contents: ObjectRef | None = None
+
+    @property
+    def tells_of_image(self) -> bool:
+        """Whether it is an object that tells what is in an image, and stays as long as that, whatever its expiry."""
+        return self.kind == "object" and IMAGE_KEY in self.labels
 
 
 def decide(thing: Leftover, now: float) -> Removal:

@@ -13,6 +13,7 @@ Phase = Literal[
     "disk",
     "steps",
     "halt",
+    "contents",
     "image",
     "test VM",
     "test boot",
@@ -69,6 +70,7 @@ class BuildResult(BaseModel):
         "test VM, test boot, verify, papers (documents of the image), release, clean-up; and in all: total.",
     )
     deprecated: tuple[str, ...] = Field((), description="Names of the family's images that were deprecated.")
+    contents: str = Field("", description="gs:// URL of what is recorded of the image's contents, if it is.")
     serial_log: str = Field("", description="gs:// URL of the builder VM's whole serial log, if it was stored.")
     verification_log: str = Field("", description="gs:// URL of the test VM's whole serial log, if it was stored.")
     leftovers: tuple[str, ...] = Field((), description="What could not be removed.")

@@ -21,12 +21,28 @@ from cos_customizer.emulator.patterns import Pattern
 Event = Mapping[str, Any]
 """One thing that a machine does: `after` (seconds after the event before, on the emulator's clock; 0 = at once), with
 either `text` or `base64` on a `port` (3 by default), `guest_attributes` (`NAMESPACE/KEY` → value), `power_off`, `crash`
-(both stop it), `disk_gb` (it waits until the boot disk has as many GB), or `reboot` (nothing is seen of it; the events
-after it are those of the next boot). A `text` may contain `${variable}`."""
+(both stop it), `disk_gb` (it waits until the boot disk has as many GB), `upload` (it sends the bytes of `base64` to
+Cloud Storage, to the session of a resumable upload: this attribute of the instance has path and query of that, and
+without it nothing is sent), or `reboot` (nothing is seen of it; the events after it are those of the next boot). A
+`text` may contain `${variable}`."""
+
+Send = Callable[[str, bytes], None]
+"""Completes a resumable upload: by the path and query of its session, and the object's bytes."""
 
 Play = Callable[[MachineSpec], Sequence[Event]]
 
-EVENT_FIELDS = {"after", "port", "text", "base64", "guest_attributes", "power_off", "crash", "disk_gb", "reboot"}
+EVENT_FIELDS = {
+    "after",
+    "port",
+    "text",
+    "base64",
+    "guest_attributes",
+    "power_off",
+    "crash",
+    "disk_gb",
+    "upload",
+    "reboot",
+}
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
@@ -56,6 +72,8 @@ class Transcript:
                 raise ValueError("script: disk_gb must be a number of GB")
             if event.get("port", 3) not in SERIAL_PORTS:
                 raise ValueError(f"script: no serial port {event['port']}")
+            if "upload" in event and not (isinstance(event["upload"], str) and "base64" in event):
+                raise ValueError("script: upload must name an attribute, and base64 has the bytes")
             said = event.get("guest_attributes", {})
             if not isinstance(said, Mapping) or not all(isinstance(value, str) for value in said.values()):
                 raise ValueError("script: guest_attributes must be texts by NAMESPACE/KEY")
@@ -181,8 +199,17 @@ class _Ring:
 class ScriptedMachine:
     """Plays events. They are played when the machine is looked at, as far as they are due: no thread is needed."""
 
-    def __init__(self, events: Sequence[Event], clock: Clock, disk_gb: Callable[[], int] = lambda: 0) -> None:
+    def __init__(
+        self,
+        events: Sequence[Event],
+        clock: Clock,
+        disk_gb: Callable[[], int] = lambda: 0,
+        attributes: Mapping[str, str] | None = None,
+        send: Send = lambda _address, _content: None,
+    ) -> None:
         self._events = events
+        self._attributes = attributes or {}
+        self._send = send
         self._disk_gb = disk_gb
         self._clock = clock
         self._guest_attributes = GuestAttributes()
@@ -272,7 +299,10 @@ class ScriptedMachine:
             self._next += 1
             if "text" in event:
                 self._rings[event.get("port", 3)].write(event["text"].encode())
-            if "base64" in event:
+            if "upload" in event:
+                if address := self._attributes.get(event["upload"]):
+                    self._send(address, base64.b64decode(event["base64"]))
+            elif "base64" in event:
                 self._rings[event.get("port", 3)].write(base64.b64decode(event["base64"]))
             for path, value in event.get("guest_attributes", {}).items():
                 self._guest_attributes.put(path, value)
@@ -286,6 +316,7 @@ class ScriptedBackend:
     Attributes:
         transcripts: what they do.
         clock: the one that they go by.
+        send: how they send something to Cloud Storage.
     """
 
     name = "scripted"
@@ -295,6 +326,7 @@ class ScriptedBackend:
         self.transcripts = transcripts or Transcripts()
         self.clock = Clock()
         self.faults = Faults()
+        self.send: Send = lambda _address, _content: None
         self._disk_sizes: dict[str, int] = {}
 
     def prepare(self) -> None:
@@ -333,7 +365,13 @@ class ScriptedBackend:
     def machine(self, spec: MachineSpec) -> ScriptedMachine:
         """Return a machine that plays the transcript of this instance."""
         events = self.transcripts.events(spec)
-        return ScriptedMachine(events, self.clock, lambda: self._disk_sizes.get(spec.boot_disk, 0))
+        return ScriptedMachine(
+            events,
+            self.clock,
+            lambda: self._disk_sizes.get(spec.boot_disk, 0),
+            spec.attributes,
+            lambda address, content: self.send(address, content),
+        )
 
     def close(self) -> None:
         """Do nothing."""

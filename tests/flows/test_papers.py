@@ -24,6 +24,7 @@ from cos_customizer.customizer.reporting.events import Event, Note, listening
 from cos_customizer.customizer.spec.model import BuildSpec
 from cos_customizer.emulator.server import Emulator
 from cos_customizer.flows.build_image import build_image
+from cos_customizer.flows.output_image import OutputImage
 from cos_customizer.flows.papers import Papers
 from cos_customizer.flows.record import Record
 from cos_customizer.flows.undoing import Undoing
@@ -61,21 +62,23 @@ class Written:
         self.record.contents = CONTENTS
         self.record.zones["build"] = "us-west1-b"
         self.undoing = Undoing()
-        self.papers = Papers(self.record, self.undoing)
+        self.papers = Papers(self.record)
+        self.output = OutputImage(self.record, self.undoing, "my-image")
         directory.mkdir()
         made = prepare_archive(clients, spec.context, [*spec.steps, *spec.verify.scripts], directory)
         self.record.context_sha256 = made.sha256
         self.papers.prepare(made)
+        self.papers.begin(self.undoing, self.output)
         packed = archive(CONTENTS)
         target = ObjectRef(BUCKET, f"{DIRECTORY}/contents.tar.gz")
         anonymous_bucket().blob(target.name).upload_from_string(packed, "application/gzip")
         told = Provenance(made_by, source.id, "f" * 32, contents_url(target), hashlib.sha256(packed).hexdigest())
         unreleased = {"cos-customizer-state": "unreleased"}
         make_image("my-image", description=told.description(source.path), labels=unreleased)
-        self.image = image()
+        self.output.image = image()
 
     def write(self) -> None:
-        self.papers.write(self.image)
+        self.papers.write(self.output)
 
 
 def image() -> ResolvedImage:
@@ -117,22 +120,29 @@ def test_documents_are_written_beside_the_contents_and_hold(
     blob = anonymous_bucket().get_blob(f"{DIRECTORY}/provenance.json")
     assert blob is not None
     assert blob.content_type == "application/vnd.dsse.envelope.v1+json"
-    assert blob.metadata == {"cos-customizer-build": "0123456789", "cos-customizer-image": "my-project/my-image"}
+    assert blob.metadata is not None
+    assert blob.metadata["cos-customizer-build"] == "0123456789"
+    assert blob.metadata["cos-customizer-image"] == "my-project/my-image"
     assert blob.custom_time is None
 
 
-def test_documents_go_if_the_image_goes_and_stay_if_it_stays(
-    emulator: Emulator, make_spec: SpecMaker, tmp_path: Path
-) -> None:
-    written = Written(make_spec(), tmp_path / "room")
+def test_documents_go_if_the_image_does_not_stay(emulator: Emulator, make_spec: SpecMaker, tmp_path: Path) -> None:
+    written = Written(make_spec(output={"family": "my-family"}), tmp_path / "room")
     written.write()
+    assert objects() == NAMES
     written.undoing.run()
     assert objects() == NAMES[:1]
+    assert written.undoing.leftovers == []
+
+
+def test_documents_stay_with_an_image_that_is_released(
+    emulator: Emulator, make_spec: SpecMaker, tmp_path: Path
+) -> None:
+    written = Written(make_spec(output={"family": "my-family"}), tmp_path / "room")
     written.write()
-    written.papers.keep()
+    written.output.release()
     written.undoing.run()
     assert objects() == NAMES
-    assert written.undoing.leftovers == []
 
 
 def test_a_provenance_that_nobody_has_signed_says_so(emulator: Emulator, make_spec: SpecMaker, tmp_path: Path) -> None:
@@ -208,8 +218,7 @@ def test_an_image_of_a_build_that_has_not_ended_is_not_signed_for_it(
     assert objects() == NAMES[:1]
     notes: list[Event] = []
     with listening(notes.append):
-        papers = Papers(Record(make_spec(), BuildNames("0123456789")), Undoing())
-        papers.write(written.image)
+        Papers(Record(make_spec(), BuildNames("0123456789"))).write(written.output)
     assert [note.level for note in notes if isinstance(note, Note)] == ["warning"]
 
 
@@ -218,12 +227,12 @@ def test_contents_that_could_not_be_recorded_are_not_signed_for(
 ) -> None:
     written = Written(make_spec(output={"attestation_key": key}), tmp_path / "room")
     make_image("bare", description=Provenance("0123456789", "1", "f" * 32).description(SOURCE))
-    found = find_image(connect(), ImageRef("my-project", "bare"))
-    assert found
+    written.output.image = find_image(connect(), ImageRef("my-project", "bare"))
+    assert written.output.image
     with pytest.raises(CustomizerError, match=r"output\.attestation_key: nothing can be signed"):
-        written.papers.write(found)
+        written.write()
     with pytest.raises(NotFoundError, match="has no provenance: it was made without recording its contents"):
-        verify(connect(), found, "1", None)
+        verify(connect(), written.output.image, "1", None)
 
 
 KEYS: dict[str, tuple[str, dict[str, Any] | None, type[CustomizerError], str]] = {

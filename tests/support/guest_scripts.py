@@ -1,10 +1,15 @@
 """Serial transcripts that play our guest on scripted machines; steps of its plan."""
 
+import base64
+import gzip
+import hashlib
+import io
+import tarfile
 from collections.abc import Mapping
 from typing import Any
 
 from cos_customizer.customizer.spec.steps.install_gpu import InstallGpu
-from cos_customizer.guest.user_data import GuestStep
+from cos_customizer.guest.user_data import CONTENTS_ADDRESS, GuestStep
 
 NONCE = {"nonce": {"metadata": "user-data", "pattern": r"(?m)^\s*nonce=(\w+)"}}
 
@@ -40,9 +45,27 @@ def succeeding(*labels: str, seconds: float = 0.0, disk_gb: int = 0) -> dict[str
     return script(*events, *succeeded(0.0 if labels else seconds))
 
 
-def succeeded(after: float = 0.0) -> tuple[dict[str, Any], ...]:
-    """The guest announces success, and the machine halts."""
-    return marker("BuildSucceeded:", after), {"port": 1, "text": "[   20.1] reboot: System halted\r\n"}
+def succeeded(after: float = 0.0, contents: bytes | None = None) -> tuple[dict[str, Any], ...]:
+    """The guest sends what is in the image, if it is told where to, announces success, and the machine halts."""
+    halt = {"port": 1, "text": "[   20.1] reboot: System halted\r\n"}
+    return *sending(packed() if contents is None else contents, after), marker("BuildSucceeded:"), halt
+
+
+def sending(contents: bytes, after: float = 0.0) -> tuple[dict[str, Any], ...]:
+    """The guest sends recorded contents, and says so."""
+    upload = {"after": after, "upload": CONTENTS_ADDRESS, "base64": base64.b64encode(contents).decode()}
+    return upload, marker(f"BuildContents: sent {len(contents)} {hashlib.sha256(contents).hexdigest()}")
+
+
+def packed(**members: bytes) -> bytes:
+    """Recorded contents, as the guest packs them: texts by the names of their members, with `__` for a slash."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        for name, content in {"version": b"1\n", **members}.items():
+            info = tarfile.TarInfo(name.replace("__", "/"))
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return gzip.compress(stream.getvalue(), mtime=0)
 
 
 def script_step(path: str, env: Mapping[str, str] | None = None) -> GuestStep:
