@@ -29,6 +29,8 @@ def _name(project: str, location: str, ring: str = "", key: str = "", version: s
     check_project(project)
     parts = [f"projects/{project}/locations/{location}"]
     for kind, value in (("keyRings", ring), ("cryptoKeys", key), ("cryptoKeyVersions", version)):
+        if ":" in value:  # a method that is not there
+            raise ApiError(501, "notImplemented", f"The local Cloud KMS has no {value.partition(':')[2][:100]}.")
         if value:
             parts.append(f"{kind}/{value}")
     return "/".join(parts)
@@ -93,7 +95,7 @@ def _version(**names: str) -> Response:
 def _patch_version(**names: str) -> Response:
     if request.args.get("updateMask") != "state":
         raise ApiError(501, "notImplemented", "The local Cloud KMS changes nothing of a version but its state.")
-    return answer(_keys().set_state(_name(**names), str(json_object().get("state", ""))))
+    return answer(_keys().set_state(_name(**names), json_object().get("state")))
 
 
 @kms_api.post(f"{_VERSION}:destroy")

@@ -40,6 +40,20 @@ ALGORITHMS = {
     "RSA_SIGN_PKCS1_4096_SHA512": Algorithm("sha512", 4096),
 }
 
+NUMBERS = {
+    2: "RSA_SIGN_PSS_2048_SHA256",
+    3: "RSA_SIGN_PSS_3072_SHA256",
+    4: "RSA_SIGN_PSS_4096_SHA256",
+    5: "RSA_SIGN_PKCS1_2048_SHA256",
+    6: "RSA_SIGN_PKCS1_3072_SHA256",
+    7: "RSA_SIGN_PKCS1_4096_SHA256",
+    12: "EC_SIGN_P256_SHA256",
+    13: "EC_SIGN_P384_SHA384",
+    15: "RSA_SIGN_PSS_4096_SHA512",
+    16: "RSA_SIGN_PKCS1_4096_SHA512",
+}
+"""What Google's client writes in an algorithm's place."""
+
 
 def new_key(algorithm: Algorithm) -> str:
     """Make a key; returns it in PEM form (PKCS #8, not encrypted)."""

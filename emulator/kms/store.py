@@ -20,12 +20,14 @@ import google_crc32c
 from cos_customizer.emulator.clock import Clock
 from cos_customizer.emulator.errors import ApiError, EmulatorError
 from cos_customizer.emulator.files import replacing
-from cos_customizer.emulator.kms.signing import ALGORITHMS, Algorithm, new_key, public_part, signature
+from cos_customizer.emulator.kms.signing import ALGORITHMS, NUMBERS, Algorithm, new_key, public_part, signature
 
 Resource = dict[str, Any]
 _FILE = "keys.json"
 _ID = re.compile(r"[a-zA-Z0-9_-]{1,63}")
 _PURPOSE, _LEVEL = "ASYMMETRIC_SIGN", "SOFTWARE"
+_PURPOSES, _LEVELS = (_PURPOSE, 5), (None, "", "PROTECTION_LEVEL_UNSPECIFIED", 0, _LEVEL, 1)
+_STATES: dict[str, tuple[object, ...]] = {"ENABLED": ("ENABLED", 1), "DISABLED": ("DISABLED", 2)}
 _KEPT = ("rings", "keys", "versions", "private")
 
 
@@ -93,8 +95,7 @@ class Keys:
         Raises:
             ApiError: 400, 404, 409 or 501.
         """
-        template = body.get("versionTemplate") or {}
-        _check_algorithm(str(body.get("purpose", "")), template)
+        algorithm = _algorithm_of(body)
         with self._changing():
             self._found(self._rings, ring, "KeyRing")
             name = self._new(f"{ring}/cryptoKeys", key, self._keys, "CryptoKey")
@@ -102,7 +103,7 @@ class Keys:
                 "name": name,
                 "purpose": _PURPOSE,
                 "createTime": self._now(),
-                "versionTemplate": {"algorithm": template["algorithm"], "protectionLevel": _LEVEL},
+                "versionTemplate": {"algorithm": algorithm, "protectionLevel": _LEVEL},
                 "destroyScheduledDuration": "2592000s",
                 **({"labels": body["labels"]} if body.get("labels") else {}),
             }
@@ -174,18 +175,19 @@ class Keys:
         with self._lock:
             return dict(self._version(name))
 
-    def set_state(self, name: str, state: str) -> Resource:
+    def set_state(self, name: str, wanted: object) -> Resource:
         """Enable or disable a version.
 
         Args:
             name: The version.
-            state: `ENABLED` or `DISABLED`.
+            wanted: `ENABLED` or `DISABLED`, or their numbers.
 
         Raises:
             ApiError: 400 or 404.
         """
-        if state not in ("ENABLED", "DISABLED"):
-            raise _invalid(f"crypto_key_version.state cannot be set to {state[:100]!r}")
+        state = next((each for each, ways in _STATES.items() if wanted in ways), "")
+        if not state:
+            raise _invalid(f"crypto_key_version.state cannot be set to {str(wanted)[:100]!r}")
         with self._changing():
             version = self._version(name)
             if version["state"] not in ("ENABLED", "DISABLED"):
@@ -336,16 +338,21 @@ def _in_base64(value: bytes) -> str:
     return base64.b64encode(value).decode()
 
 
-def _check_algorithm(purpose: str, template: Resource) -> None:
-    if purpose != _PURPOSE:
+def _algorithm_of(body: Resource) -> str:
+    """The algorithm of a `CryptoKey`. Google's client writes numbers for names."""
+    template = body.get("versionTemplate")
+    if body.get("purpose") not in _PURPOSES:
         raise ApiError(501, "notImplemented", f"The local Cloud KMS has keys of purpose {_PURPOSE} only.")
-    if template.get("protectionLevel", _LEVEL) not in (_LEVEL, "PROTECTION_LEVEL_UNSPECIFIED"):
+    if not isinstance(template, dict) or not template.get("algorithm"):
+        raise _invalid("crypto_key.version_template.algorithm is required.")
+    if template.get("protectionLevel") not in _LEVELS:
         raise ApiError(501, "notImplemented", f"The local Cloud KMS has keys of protection level {_LEVEL} only.")
-    algorithm = str(template.get("algorithm", ""))
+    algorithm = template["algorithm"]
+    algorithm = NUMBERS.get(algorithm, "") if isinstance(algorithm, int) else str(algorithm)
     if algorithm not in ALGORITHMS:
-        if not algorithm:
-            raise _invalid("crypto_key.version_template.algorithm is required.")
-        raise ApiError(501, "notImplemented", f"The local Cloud KMS does not have the algorithm {algorithm[:100]!r}.")
+        what = str(template["algorithm"])[:100]
+        raise ApiError(501, "notImplemented", f"The local Cloud KMS does not have the algorithm {what!r}.")
+    return algorithm
 
 
 def _invalid(message: str) -> ApiError:

@@ -11,6 +11,7 @@ import google_crc32c
 import pytest
 from google.cloud.kms_v1 import KeyManagementServiceClient
 from support.compute_clients import PROJECT, call
+from support.waiting import PATIENCE
 
 from cos_customizer.emulator.clock import Clock
 from cos_customizer.emulator.errors import EmulatorError
@@ -158,7 +159,7 @@ def test_keys_stay_when_the_emulator_is_started_again(tmp_path: Path) -> None:
             assert call(emulator, "GET", f"/v1/{VERSION}")[0] == 404
             emulator.load(saved)
         assert call(emulator, "GET", f"/v1/{VERSION}/publicKey") == before
-        emulator.remove_project(PROJECT)
+        emulator.remove_project(PROJECT, PATIENCE)
         assert call(emulator, "GET", f"/v1/{VERSION}")[0] == 404
 
 
