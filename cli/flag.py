@@ -25,6 +25,8 @@ class Flag(click.Option):
     takes_value: ClassVar[bool] = True
     value_is_optional: ClassVar[bool] = False
     """Whether `-flag` alone means something, too: then a value is never written after a blank."""
+    sets_false: ClassVar[bool] = False
+    """Whether `-flag=false` says something that its absence does not."""
     placeholder: ClassVar[str] = "STRING"
     """What help calls its value, unless it has a better name."""
 
@@ -149,7 +151,8 @@ def spec_fields(flags: Iterable[Flag], values: Mapping[str, Any], below: str = "
     spec: dict[str, Any] = {}
     for flag in flags:
         value = values.get(flag.name or "")
-        if not flag.field or not flag.field.startswith(below) or not value:
+        given = value is not None if flag.sets_false else value
+        if not flag.field or not flag.field.startswith(below) or not given:
             continue
         *parents, last = flag.field.removeprefix(below).split(".")
         place = spec

@@ -55,6 +55,16 @@ class SwitchFlag(Flag):
         return f"-{self.flag}" if self.field_value(True) == value else f"-{self.flag}=false"
 
 
+class DecidingFlag(SwitchFlag):
+    """A switch whose field is neither on nor off where it is not given."""
+
+    sets_false = True
+
+    def default_of(self, option: Option) -> Any:
+        """The value that the flag has where it is not given."""
+        return option.default
+
+
 class NegatingFlag(SwitchFlag):
     """A switch that sets its field to false."""
 

@@ -20,7 +20,7 @@ from cos_customizer.customizer.reporting.events import BuildEnded, Event, listen
 from cos_customizer.flows.interrupts import ignore_signals
 from cos_customizer.flows.time_limit import counting_from
 
-_OF_VMS = ("builder VM", "boot", "disk", "steps", "halt", "image", "test VM", "test boot", "verify")
+_OF_VMS = ("builder VM", "boot", "disk", "steps", "halt", "contents", "image", "test VM", "test boot", "verify")
 
 if TYPE_CHECKING:
     from cos_customizer.customizer.reporting.result import BuildResult

@@ -30,6 +30,7 @@ _DOING: dict[Phase, str] = {
     "disk": "waiting for the builder VM to lay out its disk",
     "steps": "waiting for the builder VM to clean up",
     "halt": "waiting for the builder VM to halt",
+    "contents": "reading what is recorded of the image",
     "image": "waiting for Compute Engine to make the image",
     "test VM": "waiting for Compute Engine to create the test VM",
     "test boot": "waiting for the test VM to boot",

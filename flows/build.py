@@ -167,7 +167,7 @@ def _prepare(record: Record, undoing: Undoing, source: ResolvedImage) -> _Plan:
         archive = scratch_tasks.archive_context(spec.context, steps, directory.path, spec.output.uefi_keys)
     record.context_sha256 = archive.sha256
     provenance = Provenance(build.id, source.id, fingerprint(spec, source.id, archive.sha256))
-    contents.check_description(record, source, provenance)
+    spec = record.spec = contents.spec_with_room(record, source, provenance)
     papers = Papers(record)
     papers.prepare(archive)
     return _Plan(

@@ -10,6 +10,7 @@ from cos_customizer.customizer.fields import FieldPath, Message
 from cos_customizer.customizer.names import IMAGE_KEY
 from cos_customizer.customizer.references import ObjectRef
 from cos_customizer.customizer.reporting.events import Note, publish
+from cos_customizer.customizer.spec.model import BuildSpec
 from cos_customizer.customizer.spec.options import RECORD_CONTENTS
 from cos_customizer.flows.output_image import OutputImage
 from cos_customizer.flows.record import Record
@@ -95,13 +96,13 @@ class RecordedContents:
 
     def _fail(self, error: CustomizerError) -> None:
         why = f"what is in the image could not be recorded: {error.message}"
-        if self._record.spec.output.record_contents:
+        if self._record.spec.output.must_record_contents:
             hint = Message("without {}, the image is made all the same.", FieldPath(RECORD_CONTENTS.path, True))
             raise BuildFailedError(why, error.hint or hint) from error
         publish(Note("contents", f"{why}; the image is made without", "warning"))
 
 
-def check_description(record: Record, source: ResolvedImage, provenance: Provenance) -> None:
+def spec_with_room(record: Record, source: ResolvedImage, provenance: Provenance) -> BuildSpec:
     """Find out before a VM is paid for whether the image's description has room for where its contents are.
 
     Args:
@@ -109,24 +110,29 @@ def check_description(record: Record, source: ResolvedImage, provenance: Provena
         source: The source image.
         provenance: What the image will say of itself, without its contents.
 
+    Returns:
+        The build's specification: if there is no room, one that records nothing.
+
     Raises:
-        UsageError: It has not.
+        UsageError: There is none, and the build was told to record.
     """
     spec = record.spec
     if not spec.output.records_contents:
-        return
+        return spec
     target = ObjectRef(spec.scratch.bucket, record.build.contents(spec.scratch.workdir))
     longest = replace(provenance, contents=contents_url(target), contents_sha256="0" * 64)
     size = len(longest.description(source.path, spec.output.description))
-    if size > LONGEST_DESCRIPTION:
-        raise UsageError(
-            Message(
-                "{} and {}: the image's description, which says where its contents are recorded, would have {} "
-                "characters; it can have {}",
-                FieldPath("output.description"),
-                FieldPath("scratch.workdir"),
-                size,
-                LONGEST_DESCRIPTION,
-            ),
-            Message("shorten them, or do without by {}.", FieldPath(RECORD_CONTENTS.path, False)),
-        )
+    if size <= LONGEST_DESCRIPTION:
+        return spec
+    why = Message(
+        "{} and {}: the image's description, which says where its contents are recorded, would have {} characters; it "
+        "can have {}",
+        FieldPath("output.description"),
+        FieldPath("scratch.workdir"),
+        size,
+        LONGEST_DESCRIPTION,
+    )
+    if spec.output.must_record_contents:
+        raise UsageError(why, Message("shorten them, or do without {}.", FieldPath(RECORD_CONTENTS.path, True)))
+    publish(Note("contents", Message("{}: what is in the image is not recorded", why), "warning"))
+    return spec.model_copy(update={"output": spec.output.model_copy(update={"record_contents": False})})

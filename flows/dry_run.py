@@ -69,6 +69,7 @@ def dry_run(spec: BuildSpec) -> DryRun:
     rehearsal = Rehearsal({build.builder_vm: builder_says, build.test_vm: test_vm_says}, {target: sent})
     with using(replace(real, adapter=rehearsal)):
         result = run_in_time(record)
+    spec = record.spec
     masked = spec.masked()
     known = masked.model_copy(update={"context": spec.context.model_copy(update={"sha256": record.context_sha256})})
     sha256, source = record.context_sha256, record.source

@@ -109,7 +109,7 @@ class Papers:
                 try:
                     self._write_recorded(image, made, recorded)
                 except CustomizerError as error:
-                    if self._key is not None or self._output.record_contents:
+                    if self._output.must_record_contents:
                         raise
                     publish(Note("documents", f"not all are written: {error.message}", "warning"))  # nobody has asked
             elif self._key is not None:

@@ -141,7 +141,7 @@ take_disk() {
   fi
 }
 
-# find_roots: into `roots`, where the files are that an image keeps; into `pruned`, what is told twice there.
+# find_roots <inventory>: into `roots`, where the files are that an image keeps; into `pruned`, what is told twice there.
 find_roots() {
   local path partition
   roots=(/) pruned=() oem_mounted=''
@@ -150,9 +150,16 @@ find_roots() {
   for path in /mnt/stateful_partition/*; do
     [[ ! $path -ef /var && ! $path -ef /home ]] || pruned+=("$path")
   done
-  # A step has sealed it, or a partition that was moved is mounted no more.
-  mountpoint -q /usr/share/oem || ! find_partition 8 OEM ||
-    ! mount -t ext4 -o ro,noload,nosuid,nodev,noexec "$partition" /usr/share/oem 2>/dev/null || oem_mounted=1
+  # A step has sealed it, or the source image is sealed, and the device that verifies it has the partition for itself.
+  ! mountpoint -q /usr/share/oem && find_partition 8 OEM || return 0
+  for path in "/sys/class/block/${partition#/dev/}/holders"/*; do
+    partition=/dev/${path##*/}
+  done
+  if mount -t ext4 -o ro,noload,nosuid,nodev,noexec "$partition" /usr/share/oem 2>/dev/null; then
+    oem_mounted=1
+  else
+    leave_out "$1" "files of OEM: it cannot be mounted"
+  fi
 }
 
 # list_contents <inventory> <root>…: all files in one pass: with what `find` says of them, and what is to be read.
@@ -167,7 +174,10 @@ list_contents() {
     -type f -size +0 -fprintf "$contents/regular" '%s\t%p\0' -fprintf "$contents/sizes" '%s\n' \
     2>/dev/null </dev/null | head -z -n $((3 * most_files)) >"$inventory/files"
   statuses=("${PIPESTATUS[@]}")
-  ((statuses[0] != 124)) || leave_out "$inventory" "files: not all could be listed in $longest_hashing s"
+  case ${statuses[0]} in
+    124) leave_out "$inventory" "files: not all could be listed in $longest_hashing s" ;;
+    126 | 127) leave_out "$inventory" "files: find cannot be run any more" ;;
+  esac
   limit_list "$inventory"
 }
 
@@ -194,7 +204,8 @@ shorten_list() {
 # file of its own: what two write to one could get mixed.
 read_files() {
   local sizes total=0 count=0 pieces=$contents/pieces piece list=$contents/regular jobs status
-  mapfile -t sizes < <(sort -n "$contents/sizes")
+  sort -n -o "$contents/sizes" "$contents/sizes"
+  mapfile -t sizes <"$contents/sizes" # of a file: from a pipe, bash reads byte by byte
   for piece in "${sizes[@]}"; do
     ((total += piece, total <= most_hashed)) || break
     ((count++))
@@ -231,7 +242,7 @@ take_modules() {
 # take_files <inventory>: and what is known by files.
 take_files() {
   local roots pruned oem_mounted
-  find_roots
+  find_roots "$1"
   : >"$contents/regular"
   : >"$contents/sizes"
   list_contents "$1" "${roots[@]}"

@@ -10,6 +10,7 @@ from cos_customizer.cli.dry_run import FULL_FLAG
 from cos_customizer.cli.flag import Flag, spec_fields
 from cos_customizer.cli.flag_kinds import (
     ChoiceFlag,
+    DecidingFlag,
     DelimitedMapFlag,
     DurationFlag,
     IntegerFlag,
@@ -49,6 +50,7 @@ FLAGS = (
     ),
     Flag("image-suffix", OPTIONS["output.suffix"], value="SUFFIX", example="-image-suffix=-custom"),
     Flag("image-family", OPTIONS["output.family"], value="FAMILY", example="-image-family=my-family"),
+    DecidingFlag("record-contents", OPTIONS["output.record_contents"]),
     SwitchFlag("deprecate-old-images", OPTIONS["output.deprecate_old_images"]),
     SecondsFlag("old-image-ttl", OPTIONS["output.old_image_ttl"], value="SECONDS", example="-old-image-ttl=30d"),
     Flag("description", OPTIONS["output.description"], value="TEXT", example="-description='Web servers of the shop'"),

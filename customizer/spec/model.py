@@ -192,6 +192,11 @@ class OutputImage(Model):
         return self.record_contents
 
     @property
+    def must_record_contents(self) -> bool:
+        """Whether a build that cannot record them fails: it was told to, or has to sign what they are."""
+        return bool(self.record_contents) or self.attestation_key is not None
+
+    @property
     def uefi_keys(self) -> list[KeyFile]:
         """The files of keys that firmware of VMs of it begins with."""
         return key_files(

@@ -308,6 +308,8 @@ FIELDS: list[tuple[str, str, Any]] = [
     ),
     ("-licenses=", "output.licenses", []),
     ("-storage-location=eu", "output.storage_location", "eu"),
+    ("-record-contents", "output.record_contents", True),
+    ("-record-contents=false", "output.record_contents", False),
     (
         "-kms-key=projects/p/locations/l/keyRings/r/cryptoKeys/k",
         "builder.kms_key",

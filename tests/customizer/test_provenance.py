@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from support.specifications import SpecMaker
 
-from cos_customizer.customizer.families.provenance import Provenance, fingerprint
+from cos_customizer.customizer.families.provenance import Provenance, contents_url, fingerprint
+from cos_customizer.customizer.references import ObjectRef
 
 DIGEST = "0" * 64
 SECRET = "projects/my-project/secrets/token/versions"
@@ -17,6 +18,15 @@ def test_an_image_s_description_tells_people_and_us_where_it_comes_from() -> Non
     assert text.startswith("Derivative of projects/cos-cloud/global/images/cos-125-19216-532-62.\n")
     assert Provenance.parse(text) == provenance
     assert Provenance.source_in(text) == "projects/cos-cloud/global/images/cos-125-19216-532-62"
+
+
+def test_it_may_tell_where_its_contents_are_whatever_that_is_called() -> None:
+    target = ObjectRef("my-bucket", "a dir/ünicode=1/cos-customizer/0123456789/contents.tar.gz")
+    provenance = Provenance("0123456789", "42", "f" * 32, contents_url(target), "0" * 64)
+    read = Provenance.parse(provenance.description("projects/p/global/images/i"))
+    assert read == provenance
+    assert read.recorded_contents == target
+    assert Provenance("0123456789", "42", "f" * 32).recorded_contents is None
 
 
 @pytest.mark.parametrize(

@@ -212,7 +212,15 @@ def test_a_spot_vm_is_deleted_when_it_is_taken_back_and_says_nothing_of_maintena
 
 
 def test_whatever_key_of_metadata_the_build_sets_is_its_own() -> None:
-    request = VmRequest(parse_spec(MINIMAL), BUILD, "projects/p/global/images/i", "X86_64", "the plan", "https://psc")
+    request = VmRequest(
+        parse_spec(MINIMAL),
+        BUILD,
+        "projects/p/global/images/i",
+        "X86_64",
+        "the plan",
+        "https://psc",
+        contents_address="/upload?upload_id=1",
+    )
     items = request_bodies.builder_vm(request, ZONE, NOW)["metadata"]["items"]
     assert {item["key"] for item in items} | {"storage-endpoint"} == set(OURS)
 

@@ -13,6 +13,8 @@ from cos_customizer.guest.protocol import (
     LINE_LIMIT,
     BuildFailed,
     BuildSucceeded,
+    ContentsFailed,
+    ContentsSent,
     DiskPhase,
     DiskWanted,
     Event,
@@ -24,6 +26,7 @@ from cos_customizer.guest.protocol import (
 )
 
 NONCE = "n0nce"
+SHA = "ab" * 32
 LONG = LINE_LIMIT * 2 + 100
 
 
@@ -53,6 +56,22 @@ CASES: dict[str, tuple[bytes, list[Event]]] = {
     ),
     "a disk is wanted in words": (b"BuildDisk[n0nce]: wants more\n", [DiskPhase("wants more")]),
     "a disk is wanted by somebody else": (b"BuildDisk[n1]: wants 1\n", [OutputLine("BuildDisk[n1]: wants 1")]),
+    "contents are sent, repeatedly": (
+        f"BuildContents[n0nce]: sent 5 {SHA}\n".encode() * 3,
+        [ContentsSent(5, SHA)],
+    ),
+    "contents are not sent": (
+        b"BuildContents[n0nce]: failed HTTP 503\n" * 2,
+        [ContentsFailed("HTTP 503")],
+    ),
+    "contents that are none": (
+        b"BuildContents[n0nce]: sent 5 abc\n",
+        [OutputLine("BuildContents[n0nce]: sent 5 abc")],
+    ),
+    "contents that a script claims to be sent": (
+        f"BuildStatus: BuildContents[n0nce]: sent 5 {SHA}\n".encode(),
+        [OutputLine(f"BuildContents[n0nce]: sent 5 {SHA}")],
+    ),
     "the build succeeds": (b"\nBuildSucceeded[n0nce]:\n", [BuildSucceeded()]),
     "the build succeeds, repeatedly": (b"\nBuildSucceeded[n0nce]:\n" * 9, [BuildSucceeded()]),
     "the build fails": (b"BuildFailed[n0nce]: step 2 exit 139\n" * 2, [BuildFailed(2, 139, "exited with 139")]),

@@ -18,6 +18,7 @@ from cos_customizer import guest
 from cos_customizer.customizer.spec.script_checks import ENVIRONMENT_LIMIT
 from cos_customizer.customizer.spec.steps.kinds import STEP_KINDS
 from cos_customizer.guest.user_data import (
+    CONTENTS_SCRIPTS,
     DIRECTORY,
     LAYOUT_SCRIPTS,
     SCRIPTS,
@@ -100,6 +101,7 @@ def test_it_holds_the_scripts_as_they_are_the_unit_and_its_start() -> None:
     assert {str(path.relative_to(FOLDER)) for path in FOLDER.rglob("*.sh")} == {
         *SCRIPTS,
         *LAYOUT_SCRIPTS,
+        *CONTENTS_SCRIPTS,
         *steps,
         *others,
     }
@@ -119,6 +121,16 @@ def test_what_installs_gpu_drivers_is_there_only_if_a_driver_is_installed() -> N
     assert files(render(script_step("a.sh"), DRIVER)).keys() - without.keys() == {
         f"{DIRECTORY}/{name}" for name in GPU_SCRIPTS
     }
+
+
+def test_what_records_contents_is_there_only_if_they_are_recorded() -> None:
+    steps = [script_step("a.sh")]
+    without, recording = (
+        files(yaml.safe_load(render_user_data(steps, CONTEXT, "n0nce", records_contents=records)))
+        for records in (False, True)
+    )
+    assert recording.keys() - without.keys() == {f"{DIRECTORY}/{name}" for name in CONTENTS_SCRIPTS}
+    assert {path: recording[path] for path in without} == without
 
 
 def test_every_kind_of_step_has_a_file_that_defines_its_function_and_runs_nothing() -> None:

@@ -7,7 +7,7 @@ from google.cloud.storage import Bucket
 from support.compute_clients import COS, PROJECT, ZONE, Compute
 from support.family_images import OURS
 
-from cos_customizer.customizer.names import BUILD_LABEL, EXPIRY_LABEL, STATE_LABEL, BuildNames
+from cos_customizer.customizer.names import BUILD_LABEL, EXPIRY_LABEL, IMAGE_KEY, STATE_LABEL, BuildNames
 from cos_customizer.emulator.server import Emulator
 
 NOW = 1_800_000_000.0
@@ -108,7 +108,7 @@ def bystanders(compute: Compute, bucket: Bucket, alive: dict[str, str] = RUNNING
 
 
 def leftovers(emulator: Emulator) -> list[str]:
-    """Everything temporary that is still there, serial logs apart."""
+    """Everything temporary that is still there, apart from serial logs, and contents of images that are there too."""
     from cos_customizer.gcp.clients import connect
 
     zonal = [
@@ -117,4 +117,6 @@ def leftovers(emulator: Emulator) -> list[str]:
         for resource in emulator.list(f"projects/my-project/zones/-/{kind}")
     ]
     blobs = connect().storage.list_blobs("my-project_cloudbuild")
-    return zonal + [blob.name for blob in blobs if not blob.name.endswith("serial.log")]
+    there = {f"my-project/{image['name']}" for image in emulator.list("projects/my-project/global/images")}
+    kept = [blob for blob in blobs if (blob.metadata or {}).get(IMAGE_KEY) not in there]
+    return zonal + [blob.name for blob in kept if not blob.name.endswith("serial.log")]

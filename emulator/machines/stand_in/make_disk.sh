@@ -21,6 +21,9 @@ chmod 1777 root/tmp
 cp -r --remove-destination $data/overlay/. root
 chmod 755 root/usr/lib/stand-in/cloud-init-all root/usr/bin/{cgpt,cos-extensions,docker-credential-gcr,rootdev,toolbox,update_engine_client}
 cp --remove-destination root/etc/os-release root/usr/lib/os-release
+# COS carries the list of its packages.
+dpkg-query -W -f='{"category": "debian", "name": "${Package}", "version": "${Version}", "ebuild_version": "${Version}"}\n' |
+  sed '1s/^/{"installedPackages": [/; $!s/$/,/; $s/$/], "buildTimePackages": []}/' > root/etc/cos-package-info.json
 : > root/etc/machine-id
 # The only one of systemd's generators that is called, by the initrd's leave.
 mv root/usr/lib/systemd/system-generators/systemd-debug-generator root/usr/lib/stand-in
