@@ -1,6 +1,7 @@
 """An image's documents on the emulator: written before its release, taken back with it, checked, printed."""
 
 import base64
+import gzip
 import hashlib
 import json
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from support.compute_clients import call
 from support.guest_scripts import succeeding
 from support.recorded_contents import archive
 from support.recorded_image import CONTENTS
-from support.specifications import SpecMaker
+from support.specifications import SECRET, SpecMaker
 from support.storage_clients import anonymous_bucket
 
 from cos_customizer.customizer.errors import CustomizerError, NotFoundError, UsageError
@@ -21,9 +22,10 @@ from cos_customizer.customizer.families.provenance import Provenance, contents_u
 from cos_customizer.customizer.names import BuildNames
 from cos_customizer.customizer.references import ImageRef, ObjectRef
 from cos_customizer.customizer.reporting.events import Event, Note, listening
-from cos_customizer.customizer.spec.model import BuildSpec
+from cos_customizer.customizer.spec.model import BuildSpec, parse_spec
 from cos_customizer.emulator.server import Emulator
 from cos_customizer.flows.build_image import build_image
+from cos_customizer.flows.dry_run import dry_run
 from cos_customizer.flows.output_image import OutputImage
 from cos_customizer.flows.papers import Papers
 from cos_customizer.flows.record import Record
@@ -257,6 +259,61 @@ def test_a_key_that_cannot_sign_fails_before_a_vm_is_made(
         call(emulator, "PATCH", f"/v1/{key}?updateMask=state", patch)
     failing(make_spec(output={"attestation_key": name}), error, message)
     assert emulator.calls.count("compute", "POST", "/instances") == 0
+
+
+def with_secrets(make_spec: SpecMaker, **output: Any) -> BuildSpec:
+    """A build with a value in its environment, and a secret."""
+    step = {"script": "first.sh", "env": {"TOKEN": "hunter2"}, "env_secrets": {"PASSWORD": SECRET}}
+    return parse_spec({**make_spec(output=output).model_dump(mode="json"), "steps": [step]})
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_whole_build_leaves_documents_that_hold_and_no_secret(
+    emulator: Emulator, make_spec: SpecMaker, key: str
+) -> None:
+    secrets = "/v1/projects/my-project/secrets"
+    call(emulator, "POST", f"{secrets}?secretId=token", {"replication": {"automatic": {}}})
+    value = base64.b64encode(b"hunter3").decode()
+    assert call(emulator, "POST", f"{secrets}/token:addVersion", {"payload": {"data": value}})[0] == 200
+    steps = (marker("BuildStep: 1 started run-script first.sh"), marker("BuildStep: 1 succeeded 0.1"))
+    emulator.scripts.add(script(*steps, *succeeded(contents=archive(CONTENTS))))
+    result = build_image(with_secrets(make_spec, family="my-family", attestation_key=key))
+    assert (result.outcome, image().family) == ("built", "my-family")
+    verdict = verify(connect(), image(), "1", None)
+    assert (verdict.signature, verdict.key, verdict.holds, checked(verdict)) == ("good", key, True, [])
+    found = {
+        blob.name.rpartition("/")[2]: blob.download_as_bytes(raw_download=True)
+        for blob in connect().storage.list_blobs(BUCKET)
+    }
+    assert sorted(found) == [*NAMES, "serial.log"]
+    found["statement"] = base64.b64decode(json.loads(found["provenance.json"])["payload"])
+    found["contents"] = gzip.decompress(found["contents.tar.gz"])
+    for name, text in found.items():
+        assert b"hunter" not in text, name
+    assert b"first.sh" in found["statement"]
+    byproducts = json.loads(found["statement"])["predicate"]["runDetails"]["byproducts"]
+    assert byproducts[-1]["digest"]["sha256"] == hashlib.sha256(found["serial.log"]).hexdigest()
+    assert json.loads(found["sbom.spdx.json"])["name"] == "my-project/my-image"
+    assert result.durations["papers"] >= 0
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_build_without_a_family_writes_no_documents(emulator: Emulator, make_spec: SpecMaker) -> None:
+    emulator.scripts.add(succeeding(*LABELS))
+    result = build_image(make_spec())
+    assert "papers" not in result.durations
+    assert [blob.name.rpartition("/")[2] for blob in connect().storage.list_blobs(BUCKET)] == ["serial.log"]
+
+
+def test_a_dry_run_tells_of_the_documents_and_signs_nothing(emulator: Emulator, make_spec: SpecMaker, key: str) -> None:
+    shown = [
+        f"{each.path} {each.body.get('name', '')}"
+        for each in dry_run(with_secrets(make_spec, family="my-family", attestation_key=key)).requests
+    ]
+    for name in NAMES[1:]:
+        assert any(name in each for each in shown), name
+    assert any(each.startswith(f"v1/{key}:asymmetricSign") for each in shown)
+    assert emulator.calls.count("kms", "POST", ":asymmetricSign") == 0
 
 
 def with_input(make_spec: SpecMaker, tmp_path: Path, value: object = INPUT, **output: Any) -> BuildSpec:
