@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from support.builds import failing, images, make_image
 from support.compute_clients import call
-from support.guest_scripts import succeeding
+from support.guest_scripts import marker, script, succeeded, succeeding
 from support.recorded_contents import archive
 from support.recorded_image import CONTENTS
 from support.specifications import SECRET, SpecMaker
