@@ -33,13 +33,31 @@ def show(clients: Clients, source: ObjectRef, write: Callable[[bytes], object]) 
         NotFoundError: there is no such object or bucket; the hint has the names that are like it.
         CustomizerError: it could not be fetched.
     """
+    try:
+        fetch(clients, source, write)
+    except NotFoundError:
+        raise NotFoundError(*_what_is_missing(clients, source)) from None
+
+
+def fetch(clients: Clients, source: ObjectRef, write: Callable[[bytes], object]) -> None:
+    """Pass on an object's bytes as they are stored, piece by piece. Nothing else is asked for.
+
+    Args:
+        clients: Google's clients.
+        source: the object.
+        write: takes the pieces in order.
+
+    Raises:
+        NotFoundError: there is no such object or bucket.
+        CustomizerError: it could not be fetched.
+    """
     doing = f"fetch {source.url}"
     blob = clients.storage.bucket(source.bucket).blob(source.name)
     try:
         blob.reload(**calls.patience())
         blob.download_to_file(_Writer(write), raw_download=True, if_generation_match=blob.generation)
     except exceptions.NotFound:
-        raise NotFoundError(*_what_is_missing(clients, source)) from None
+        raise NotFoundError(f"there is no object {source.url}") from None
     except Exception as error:
         raise calls.translated(error, doing) from error
 
@@ -65,7 +83,7 @@ def content(clients: Clients, source: ObjectRef, most: int) -> bytes:
             raise CustomizerError(f"{source.url} has more than {most:,} bytes")
         parts.append(part)
 
-    show(clients, source, take)
+    fetch(clients, source, take)
     return b"".join(parts)
 
 

@@ -142,7 +142,7 @@ def bill_of_source(clients: Clients, source: ImageRef) -> OtherBill | None:
         return None
     digest = hashlib.sha256()
     try:
-        objects.show(clients, ObjectRef(sbom_input.SOURCE_BUCKET, name), digest.update)
+        objects.fetch(clients, ObjectRef(sbom_input.SOURCE_BUCKET, name), digest.update)
     except CustomizerError as error:
         why = f"{source.name} has no bill of materials that can be read ({error.message})"
         publish(Note("bill of materials", f"{why}; the input may name one among its SBOMPackages", "warning"))

@@ -101,7 +101,7 @@ def _digest(clients: Clients, source: ObjectRef) -> str | None:
     """SHA-256 of an object; None if there is none."""
     digest = hashlib.sha256()
     try:
-        objects.show(clients, source, digest.update)
+        objects.fetch(clients, source, digest.update)
     except NotFoundError:
         return None
     return digest.hexdigest()

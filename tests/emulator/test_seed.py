@@ -16,6 +16,7 @@ from cos_customizer.emulator.seed.model import (
     SeedBucket,
     SeedError,
     SeedImage,
+    SeedKey,
     SeedObject,
     SeedSecret,
     read_seed,
@@ -114,9 +115,9 @@ def test_the_seed_of_the_documents_is_one(place: Path) -> None:
     found = seed(place, text)
     assert [image.name for image in found.images] == ["app-1", "app-2", "debian-13"]
     documented = set(re.findall(r"`(\w+)`", page.partition("## A seed")[2].partition("## ")[0]))
-    models = (Seed, SeedImage, SeedBucket, SeedObject, SeedSecret)
+    models = (Seed, SeedImage, SeedBucket, SeedObject, SeedSecret, SeedKey)
     fields = {field.alias or name for model in models for name, field in model.model_fields.items()}
-    assert fields - documented <= {"images", "buckets", "secrets", "faults", "blank"}  # which the example shows
+    assert fields - documented <= {"images", "buckets", "secrets", "keys", "faults", "blank"}  # which the example shows
 
 
 @pytest.mark.parametrize(
@@ -143,6 +144,9 @@ def test_the_seed_of_the_documents_is_one(place: Path) -> None:
             "buckets: [{name: abc, objects: [{name: x, text: 1}]}]",
             "objects.0.text: it should be a valid string",
         ),
+        ("keys: [{name: a}]", "keys.0.name: String should match"),
+        ("keys: [{name: a/b, algorithm: MD5}]", "keys.0.algorithm: Input should be 'EC_SIGN_P256_SHA256'"),
+        ("keys: [{name: a/b}, {name: a/b}]", "keys.1: "),
         ("secrets: [{name: a b, text: x}]", "secrets.0.name: String should match"),
         ("faults: [1]", "faults.0: it is no mapping"),
         ("faults: [{}]", "faults.0: kind: it is required"),
