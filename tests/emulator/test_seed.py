@@ -47,6 +47,8 @@ buckets:
       AA
       EC
   - {name: file, file: content}
+keys:
+- {name: images/signing}
 secrets:
 - {name: token, text: s3cret, labels: {a: b}}
 faults:
@@ -85,6 +87,9 @@ def check(emulator: Emulator) -> None:
     assert list(storage.list_blobs("other-project_cloudbuild")) == []
     secret = f"/v1/projects/{PROJECT}/secrets/token"
     assert call(emulator, "GET", f"{secret}/versions/latest:access")[1]["payload"]["data"] == "czNjcmV0"
+    key = f"/v1/projects/{PROJECT}/locations/global/keyRings/images/cryptoKeys/signing/cryptoKeyVersions"
+    (version,) = call(emulator, "GET", key)[1]["cryptoKeyVersions"]
+    assert (version["state"], version["algorithm"]) == ("ENABLED", "EC_SIGN_P256_SHA256")
     assert len(emulator.faults.list()) == 1
     assert emulator.calls.count(path="/global/images/broken") == 0
 
@@ -146,7 +151,7 @@ def test_the_seed_of_the_documents_is_one(place: Path) -> None:
         ),
         ("keys: [{name: a}]", "keys.0.name: String should match"),
         ("keys: [{name: a/b, algorithm: MD5}]", "keys.0.algorithm: Input should be 'EC_SIGN_P256_SHA256'"),
-        ("keys: [{name: a/b}, {name: a/b}]", "keys.1: "),
+        ("keys: [{name: a/b}, {name: a/b}]", "keys.1.name: 'a/b' is there already"),
         ("secrets: [{name: a b, text: x}]", "secrets.0.name: String should match"),
         ("faults: [1]", "faults.0: it is no mapping"),
         ("faults: [{}]", "faults.0: kind: it is required"),
