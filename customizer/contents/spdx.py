@@ -59,7 +59,9 @@ def spdx_document(bill: Bill, subject: Subject) -> bytes:
         document_comment=_left_out(bill),
     )
     # Relationships are converted by themselves: the library would look through all of them for each package.
-    found: dict[str, Any] = DocumentConverter().convert(Document(info, [image, source, *parts]))
+    found: dict[str, Any] = DocumentConverter().convert(  # type: ignore[no-untyped-call]
+        Document(info, [image, source, *parts])
+    )
     relationships = [
         Relationship("SPDXRef-DOCUMENT", RelationshipType.DESCRIBES, _IMAGE),
         Relationship(_IMAGE, RelationshipType.DESCENDANT_OF, _SOURCE),

@@ -256,7 +256,7 @@ class Keys:
         with self._changing():
             for kept in (self._rings, self._keys, self._versions, self._private):
                 for name in [name for name in kept if name.startswith(f"projects/{project}/")]:
-                    del kept[name]  # type: ignore[attr-defined]
+                    del kept[name]
 
     def saved(self) -> list[Resource]:
         """Return everything, keys included."""
