@@ -266,8 +266,12 @@ OPTIONS = by_path(
     ),
     Option(
         ATTESTATION_KEY.path,
-        "Version of a Cloud KMS key that signs the output image's provenance: "
-        "projects/{project}/locations/{location}/keyRings/{ring}/cryptoKeys/{key}/cryptoKeyVersions/{version}.",
+        Message(
+            "Version of a Cloud KMS key that signs the output image's provenance: projects/{{project}}/locations/"
+            "{{location}}/keyRings/{{ring}}/cryptoKeys/{{key}}/cryptoKeyVersions/{{version}}. A build with it records "
+            "the image's contents ({}), or fails.",
+            RECORD_CONTENTS,
+        ),
     ),
     Option(
         "verify.boot",
