@@ -150,7 +150,7 @@ def test_the_seed_of_the_documents_is_one(place: Path) -> None:
             "objects.0.text: it should be a valid string",
         ),
         ("keys: [{name: a}]", "keys.0.name: String should match"),
-        ("keys: [{name: a/b, algorithm: MD5}]", "keys.0.algorithm: Input should be 'EC_SIGN_P256_SHA256'"),
+        ("keys: [{name: a/b, algorithm: MD5}]", "keys.0.algorithm: it should be 'EC_SIGN_P256_SHA256'"),
         ("keys: [{name: a/b}, {name: a/b}]", "keys.1.name: 'a/b' is there already"),
         ("secrets: [{name: a b, text: x}]", "secrets.0.name: String should match"),
         ("faults: [1]", "faults.0: it is no mapping"),
