@@ -14,7 +14,6 @@ import click
 
 from cos_customizer.cli.flag import Flag, flag_names, name_flags
 from cos_customizer.cli.flag_values import FALSE, TRUE
-from cos_customizer.cli.missing import MISSING_FLAGS
 from cos_customizer.customizer.errors import CustomizerError, UsageError
 from cos_customizer.customizer.fields import Naming
 from cos_customizer.customizer.spelling import did_you_mean, quoted
@@ -72,8 +71,6 @@ def _token(arg: str, name: str, value: str | None, rest: list[str], flags: Mappi
 
 
 def _unknown(arg: str, name: str, flags: Mapping[str, Flag], command: str) -> UsageError:
-    if name in MISSING_FLAGS:
-        return UsageError(f"-{name} is not there yet", f"{MISSING_FLAGS[name]} Remove the flag to go on without it.")
     if not name or name[0] == "-":
         return UsageError(f"{arg!r} is not a flag", see_help(command))
     return UsageError(f"unknown flag -{name}", f"{did_you_mean(name, flags, '-')} {see_help(command)}".lstrip())

@@ -4,9 +4,3 @@ MISSING_COMMANDS = {
     "anthos-installer-install": "What it installs from is not public; a run-script step can install it.",
 }
 """Build steps, and what to know of their absence."""
-
-MISSING_FLAGS = {
-    "sbom-input-path": "A software bill of materials is not written yet.",
-    "sbom-output-path": "A software bill of materials is not written yet.",
-}
-"""Flags, without hyphens."""

@@ -290,6 +290,10 @@ class BuildNames:
         """The object in Cloud Storage that tells what has changed in the build's image."""
         return self.scratch(workdir) + "difference.json"
 
+    def serial_log(self, workdir: str) -> str:
+        """The object in Cloud Storage that has what the builder VM has said."""
+        return self.scratch(workdir) + "serial.log"
+
     def labels(self, expires: float) -> dict[str, str]:
         """The labels of everything temporary.
 

@@ -196,7 +196,9 @@ class ComputeHandler(GatedHandler, WSGIRequestHandler):
     server: "HttpServer"
 
     def service(self) -> str:
-        """The one whose paths begin so."""
+        """The one whose paths begin so; Cloud KMS' begin as Secret Manager's do."""
+        if self.path.startswith("/v1/") and "/keyRings" in self.path.partition("?")[0]:
+            return "kms"
         return next((name for start, name in _SERVICES.items() if self.path.startswith(start)), "compute")
 
     def longest_body(self) -> int:

@@ -18,13 +18,14 @@ _CLIENTS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("google.cloud.storage", "STORAGE_EMULATOR_HOST", {}),
     ("google.cloud.logging", "CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING", {"_use_grpc": False}),
     ("google.cloud.secretmanager", "CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER", {"transport": "rest"}),
+    ("google.cloud.kms", "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS", {"transport": "rest"}),
     ("google.cloud.compute", "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE", {"transport": "rest"}),
 )
 _WITH_PROJECT = ("google.cloud.storage", "google.cloud.logging")
 
 
 class LocalProject:
-    """A project of a local Compute Engine, Cloud Storage, Cloud Logging and Secret Manager.
+    """A project of a local Compute Engine, Cloud Storage, Cloud Logging, Secret Manager and Cloud KMS.
 
     Args:
         emulator: it runs.
@@ -56,7 +57,7 @@ class LocalProject:
 
     @property
     def url(self) -> str:
-        """Address of Compute Engine, Cloud Logging and Secret Manager: `http://127.0.0.1:PORT`."""
+        """Address of Compute Engine, Cloud Logging, Secret Manager and Cloud KMS: `http://127.0.0.1:PORT`."""
         return f"http://127.0.0.1:{self.emulator.port}"
 
     @property
@@ -73,7 +74,7 @@ class LocalProject:
         """Make one of Google's clients for the project; `insert(…).result()` of Compute Engine's waits here, too.
 
         Args:
-            kind: a class of google-cloud-compute, -storage, -logging or -secret-manager, for example
+            kind: a class of google-cloud-compute, -storage, -logging, -secret-manager or -kms, for example
                 `compute_v1.InstancesClient`.
 
         Raises:
@@ -91,7 +92,7 @@ class LocalProject:
                 made = kind(**given, **project, **options)
                 self._lead_operations(made, given)
                 return made
-        raise ValueError(f"{kind!r} is no client of google-cloud-compute, -storage, -logging or -secret-manager")
+        raise ValueError(f"{kind!r} is no client of google-cloud-compute, -storage, -logging, -secret-manager or -kms")
 
     def _lead_operations(self, client: object, given: Mapping[str, Any]) -> None:
         """Let operations be asked for here: without this, Google's library asks for them at its own address."""

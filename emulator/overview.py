@@ -30,6 +30,15 @@ def overview(services: Services, objects: Store) -> dict[str, Any]:
         for known in services.secrets.saved()
         for each in [known["secret"]]
     ]
+    found["keys"] = [
+        {
+            "path": each["name"],
+            "name": each["name"].rpartition("/")[2],
+            "algorithm": each["versionTemplate"]["algorithm"],
+            "created": each["createTime"],
+        }
+        for each in services.keys.all()
+    ]
     images = services.images
     found["containers"] = [{"path": name, "name": name, "tags": images.tags(name)} for name in images.repositories()]
     counts = {kind: len(each) for kind, each in found.items()}

@@ -47,6 +47,7 @@ def remove_project(services: Services, objects: Store, port: int, project: str, 
             objects.delete_bucket(bucket["name"])
     for secret in services.secrets.under(f"projects/{number}"):
         services.secrets.delete(secret["name"], "")
+    services.keys.remove_project(project)
     for log in services.logs.names(project):
         services.logs.delete(log)
 

@@ -18,7 +18,7 @@ class LoggedRequest:
     """One request.
 
     Attributes:
-        service: `compute`, `storage`, `logging` or `secretmanager`.
+        service: `compute`, `storage`, `logging`, `secretmanager` or `kms`.
         path: with the query.
         status: HTTP status; 0 when the connection was cut.
         time: when it was answered, in seconds since the epoch (real time).
@@ -50,7 +50,7 @@ class RequestLog:
         """Return the requests that match, the oldest first.
 
         Args:
-            service: `compute`, `storage`, `logging`, `secretmanager` or empty.
+            service: `compute`, `storage`, `logging`, `secretmanager`, `kms` or empty.
             method: HTTP method, or empty.
             path: regular expression searched in path and query, or empty.
 

@@ -22,6 +22,8 @@ from cos_customizer.emulator.front import FrontHandler
 from cos_customizer.emulator.gate import loopback_gate, open_gate
 from cos_customizer.emulator.guest_access import check_access
 from cos_customizer.emulator.http_server import HttpServer, Transfer
+from cos_customizer.emulator.kms.api import kms_api
+from cos_customizer.emulator.kms.store import Keys
 from cos_customizer.emulator.logging.api import logging_api
 from cos_customizer.emulator.logging.entries import LogEntries
 from cos_customizer.emulator.machines.backend import Backend, MachineKind
@@ -44,7 +46,7 @@ from cos_customizer.emulator.web import Context, application
 from cos_customizer.emulator.whole_state import WholeState
 
 _APP = application(
-    compute_api, batch_api, logging_api, secret_manager_api, service_usage_api, control_api, health_api, page
+    compute_api, batch_api, logging_api, secret_manager_api, kms_api, service_usage_api, control_api, health_api, page
 )
 _APP_FOR_GUESTS = application(secret_manager_api)
 _APP_FOR_GUESTS.before_request(check_access)
@@ -52,7 +54,7 @@ _LOOPBACK, _EVERYWHERE = "127.0.0.1", "0.0.0.0"  # noqa: S104 (where the user as
 
 
 class Emulator(WholeState):
-    """A local Compute Engine, Cloud Storage, Cloud Logging, Secret Manager and registry of container images.
+    """A local Compute Engine, Cloud Storage, Cloud Logging, Secret Manager, Cloud KMS and registry of container images.
 
     A context manager: it answers inside, and leaves no process or port behind.
 
@@ -60,7 +62,7 @@ class Emulator(WholeState):
         state_dir: where everything is kept; it goes on from what an earlier emulator has left there.
         backend: the machines, or the name of their kind.
         projects: their buckets `<project>_cloudbuild` exist from the beginning.
-        port: port of the Compute Engine API, and of Cloud Logging's and Secret Manager's; 0 takes a free one.
+        port: port of the Compute Engine API, and of Cloud Logging's, Secret Manager's and Cloud KMS'; 0: a free one.
         storage_port: port of Cloud Storage; 0 takes a free one.
         registry_port: port of the registry; 0 takes a free one.
         cache_dir: where the stand-in image is kept from one state directory to another (`qemu` only).
@@ -183,7 +185,13 @@ class Emulator(WholeState):
         """Let requests reach the services that are open now."""
         services = self._services
         self._registry.use(services.registry)
-        self._context.services = (services.engine, services.logs, services.secrets, self._controls)
+        self._context.services = (
+            services.engine,
+            services.logs,
+            services.secrets,
+            services.keys,
+            self._controls,
+        )
         for project in self._given_projects:
             self.use_project(project)
 
@@ -200,6 +208,11 @@ class Emulator(WholeState):
     def secrets(self) -> Secrets:
         """Those of Secret Manager."""
         return self._services.secrets
+
+    @property
+    def keys(self) -> Keys:
+        """Those of Cloud KMS."""
+        return self._services.keys
 
     @property
     def quotas(self) -> Quotas:
@@ -288,6 +301,7 @@ class Emulator(WholeState):
             "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE": f"http://127.0.0.1:{storage}/storage/v1/",
             "CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING": f"http://127.0.0.1:{self.port}/",
             "CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER": f"http://127.0.0.1:{self.port}/",
+            "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS": f"http://127.0.0.1:{self.port}/",
         }
 
     def get(self, path: str) -> Resource:

@@ -16,6 +16,7 @@ from cos_customizer.emulator.compute.engine import ComputeEngine
 from cos_customizer.emulator.errors import EmulatorError
 from cos_customizer.emulator.faults import Faults
 from cos_customizer.emulator.guest_access import scopes_of
+from cos_customizer.emulator.kms.store import Keys
 from cos_customizer.emulator.logging.entries import LogEntries
 from cos_customizer.emulator.machines.backend import Backend
 from cos_customizer.emulator.machines.guest_firewall import may_reach
@@ -28,7 +29,7 @@ from cos_customizer.emulator.secret_manager.store import Secrets
 KEPT = (
     *("compute.sqlite", "compute.sqlite-wal", "compute.sqlite-shm"),
     *("logs.sqlite", "logs.sqlite-wal", "logs.sqlite-shm"),
-    *("storage", "machines", "registry", "secrets.json"),
+    *("storage", "machines", "registry", "secrets.json", "keys.json"),
 )
 """Names in a state directory that are its state; the others are about the process that uses it."""
 REPLACED = ".replaced"
@@ -40,7 +41,7 @@ _ALL_MOVED = "all-moved"
 
 @dataclass(frozen=True)
 class Services:
-    """Compute Engine, Cloud Logging, Secret Manager and the images of the registry.
+    """Compute Engine, Cloud Logging, Secret Manager, Cloud KMS and the images of the registry.
 
     Attributes:
         images: of the registry.
@@ -50,6 +51,7 @@ class Services:
     engine: ComputeEngine
     logs: LogEntries
     secrets: Secrets
+    keys: Keys
     images: ContainerImages
     registry: RegistryApi
 
@@ -90,6 +92,7 @@ def open_services(
         logs = LogEntries(directory, clock)
         try:
             secrets = Secrets(directory, clock)
+            keys = Keys(directory, clock)
             images = ContainerImages(directory / "registry", limits.most_registry())
             mirrors = mirrors_of(os.environ.get(MIRRORS, ""))
             upstream = Upstream(images, lambda address: may_reach(IPv4Address(address)), mirrors)
@@ -100,7 +103,7 @@ def open_services(
         engine.close()
         raise
     registry = RegistryApi(images, upstream, lambda authorization: scopes_of(engine, authorization))
-    return Services(engine, logs, secrets, images, registry)
+    return Services(engine, logs, secrets, keys, images, registry)
 
 
 @contextmanager

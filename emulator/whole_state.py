@@ -48,7 +48,7 @@ class WholeState:
         raise NotImplementedError
 
     def reset(self) -> None:
-        """Remove everything: resources, machines, objects, container images, secrets, log entries.
+        """Remove everything: resources, machines, objects, container images, secrets, keys, log entries.
 
         Faults, scripts and the log of requests go, too. The seed is put in again. The clock goes on, as it cannot be
         turned back.
@@ -61,7 +61,7 @@ class WholeState:
         self._plant()
 
     def save(self, file: BinaryIO) -> None:
-        """Write the whole state to a file, secrets with their values. Requests wait meanwhile.
+        """Write the whole state to a file, secrets with their values and keys too. Requests wait meanwhile.
 
         Raises:
             EmulatorError: machines run, or something is under way.
@@ -79,6 +79,7 @@ class WholeState:
                 services.images,
                 services.logs,
                 services.secrets,
+                services.keys,
             )
 
     def saved(self) -> BinaryIO:

@@ -96,7 +96,7 @@ class RecordedContents:
 
     def _fail(self, error: CustomizerError) -> None:
         why = f"what is in the image could not be recorded: {error.message}"
-        if self._record.spec.output.record_contents:
+        if self._record.spec.output.must_record_contents:
             hint = Message("without {}, the image is made all the same.", FieldPath(RECORD_CONTENTS.path, True))
             raise BuildFailedError(why, error.hint or hint) from error
         publish(Note("contents", f"{why}; the image is made without", "warning"))
@@ -134,7 +134,7 @@ def spec_with_room(record: Record, source: ResolvedImage, provenance: Provenance
         size,
         LONGEST_DESCRIPTION,
     )
-    if spec.output.record_contents:
+    if spec.output.must_record_contents:
         raise UsageError(why, Message("shorten them, or do without {}.", FieldPath(RECORD_CONTENTS.path, True)))
     publish(Note("contents", Message("{}: what is in the image is not recorded", why), "warning"))
     return spec.model_copy(update={"output": spec.output.model_copy(update={"record_contents": False})})

@@ -189,8 +189,9 @@ class GuestVm:
     def _store_serial_log(self, log: IO[bytes]) -> None:
         """Keep what the console has said: it dies with the VM."""
         spec, build = self.record.spec, self.record.build
-        name = "serial.log" if self.stage == "build" else "verify-serial.log"
-        target = ObjectRef(spec.scratch.bucket, build.scratch(spec.scratch.workdir) + name)
+        workdir = spec.scratch.workdir
+        name = build.serial_log(workdir) if self.stage == "build" else build.scratch(workdir) + "verify-serial.log"
+        target = ObjectRef(spec.scratch.bucket, name)
         expires = time.time() + _SERIAL_LOG_LIFE
         scratch.upload(clients(), target, log, build.labels(expires), expires)
         self.record.serial_logs[self.stage] = target.url

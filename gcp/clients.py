@@ -117,6 +117,15 @@ class Clients:
         self._carry(client._http)  # noqa: SLF001 - as above
         return client
 
+    @cached_property
+    def kms(self) -> Session:
+        """A session for Cloud KMS: three calls do not need a library of four megabytes."""
+        from google.auth.transport.requests import AuthorizedSession
+
+        session: Session = Session() if self.endpoints.anonymous else AuthorizedSession(self.credentials)  # type: ignore[no-untyped-call]
+        self._carry(session)
+        return session
+
     def logging(self, project: str) -> Any:
         """Cloud Logging, imported here because few builds use it. It speaks HTTP, as the emulator does.
 

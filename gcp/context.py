@@ -1,5 +1,6 @@
 """The build context as one archive, wherever it comes from."""
 
+import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -7,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from cos_customizer.customizer import names
+from cos_customizer.customizer.contents import sbom_input
+from cos_customizer.customizer.contents.sbom_input import SbomInput
 from cos_customizer.customizer.context import (
     ARCHIVE_SUFFIXES,
     ContextArchive,
@@ -16,14 +19,20 @@ from cos_customizer.customizer.context import (
     read_files,
 )
 from cos_customizer.customizer.errors import UsageError
+from cos_customizer.customizer.fields import Message
 from cos_customizer.customizer.references import ObjectRef
 from cos_customizer.customizer.reporting.events import Note, publish
 from cos_customizer.customizer.script_contents import LIMIT, check_scripts
 from cos_customizer.customizer.spec.model import BuildContext
+from cos_customizer.customizer.spec.options import SBOM_INPUT
 from cos_customizer.customizer.spec.steps.kinds import Step
 from cos_customizer.customizer.spec.uefi_keys import MOST_BYTES, KeyFile, check_key_files, initial_state
+from cos_customizer.customizer.spelling import quoted
 from cos_customizer.gcp import scratch
 from cos_customizer.gcp.clients import Clients
+
+_LARGEST_SCRIPT = 64 << 20
+"""Bytes of a script whose digest is taken."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +155,43 @@ def initial_state_in(
     """
     check_key_files(keys, found.files, context.path)
     return initial_state(keys, read_files(archive, [key.path for key in keys], MOST_BYTES + 1)) if keys else {}
+
+
+def script_digests(archive: Archive, steps: Iterable[Step]) -> dict[str, str]:
+    """SHA-256 of the scripts of some steps, by their names; those of more than 64 MiB are left out.
+
+    Args:
+        archive: Of the build context.
+        steps: Whose scripts are read.
+    """
+    scripts = dict.fromkeys(script for step in steps for script in step.scripts)
+    contents = read_files(archive.path, scripts, _LARGEST_SCRIPT + 1) if scripts else {}
+    return {
+        name: hashlib.sha256(content).hexdigest()
+        for name, content in contents.items()
+        if len(content) <= _LARGEST_SCRIPT
+    }
+
+
+def sbom_input_in(archive: Archive, path: str) -> SbomInput:
+    """What a build context says of the output image's materials.
+
+    Args:
+        archive: The context.
+        path: Of the file in it.
+
+    Raises:
+        UsageError: There is no such file, or it does not say that.
+    """
+    content = read_files(archive.path, [path], sbom_input.MOST_BYTES + 1).get(path)
+    if content is None:
+        raise UsageError(
+            Message("{}: there is no {} in the build context", SBOM_INPUT, quoted(path)),
+            "paths are relative to the build context's root.",
+        )
+    if len(content) > sbom_input.MOST_BYTES:
+        raise UsageError(Message("{}: {} has more than {:,} bytes", SBOM_INPUT, path, sbom_input.MOST_BYTES))
+    return SbomInput.parse(content, path)
 
 
 def check_directory(context: BuildContext, steps: Iterable[Step], keys: Collection[KeyFile] = ()) -> None:

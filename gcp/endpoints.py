@@ -14,6 +14,7 @@ from cos_customizer.customizer.fields import FieldPath, Message
 COMPUTE_OVERRIDE = "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE"
 STORAGE_OVERRIDE = "STORAGE_EMULATOR_HOST"
 LOGGING_OVERRIDE = "CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING"
+KMS_OVERRIDE = "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS"
 SECRETS_OVERRIDE = "CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER"
 _LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 
@@ -27,12 +28,14 @@ class Endpoints:
         storage: scheme, host and port of Cloud Storage.
         logging: scheme, host and port of Cloud Logging. It goes its own way: to override it alone harms nobody.
         secret_manager: scheme, host and port of Secret Manager, which VMs call, and nobody here.
+        kms: scheme, host and port of Cloud KMS.
     """
 
     compute: str | None = None
     storage: str | None = None
     logging: str | None = None
     secret_manager: str | None = None
+    kms: str | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Endpoints":
@@ -62,6 +65,7 @@ class Endpoints:
             _origin(STORAGE_OVERRIDE, storage_host),
             _origin(LOGGING_OVERRIDE, logging),
             _origin(SECRETS_OVERRIDE, secret_manager),
+            _origin(KMS_OVERRIDE, environment.get(KMS_OVERRIDE, "").strip()),
         )
         if _is_local(endpoints.compute) != _is_local(endpoints.storage):
             raise UsageError(
@@ -95,6 +99,20 @@ class Endpoints:
                     "set it (`cos-customizer emulator env` prints it), or leave out {}.", FieldPath("cloud_logging")
                 ),
             )
+
+    def kms_url(self) -> str:
+        """Scheme and host of Cloud KMS.
+
+        Raises:
+            UsageError: image and key would be on two clouds, this machine's and Google's.
+        """
+        if self.anonymous != _is_local(self.kms) and (self.kms or self.anonymous):
+            where = "on this machine" if self.anonymous else "in Google Cloud"
+            raise UsageError(
+                f"the images are {where}, and {KMS_OVERRIDE} leads to {self.kms or 'Google Cloud'}",
+                "set it (`cos-customizer emulator env` prints it for images on this machine), or unset it.",
+            )
+        return self.kms or "https://cloudkms.googleapis.com"
 
     def secret_manager_of_vms(self) -> str | None:
         """Where VMs are to be told that Secret Manager is; None if they know: the emulator tells its own.

@@ -1,5 +1,6 @@
 """Following what the guest of a build's VM says on its serial port."""
 
+import hashlib
 import os
 import tempfile
 import time
@@ -210,6 +211,14 @@ class GuestConsole:
             CustomizerError: it could not be stored.
         """
         self._store(self._log)
+
+    def digest(self) -> str:
+        """SHA-256 of the whole log, as far as it was read."""
+        digest = hashlib.sha256()
+        self._log.seek(0)
+        while part := self._log.read(_LOG_IN_MEMORY):
+            digest.update(part)
+        return digest.hexdigest()
 
     def read(self) -> bool:
         """Read what there is now; says whether there was anything.

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from google.api_core import exceptions
 
-from cos_customizer.customizer.errors import NotFoundError
+from cos_customizer.customizer.errors import CustomizerError, NotFoundError
 from cos_customizer.customizer.references import ObjectRef
 from cos_customizer.customizer.spelling import did_you_mean
 from cos_customizer.gcp import calls
@@ -33,15 +33,70 @@ def show(clients: Clients, source: ObjectRef, write: Callable[[bytes], object]) 
         NotFoundError: there is no such object or bucket; the hint has the names that are like it.
         CustomizerError: it could not be fetched.
     """
+    try:
+        fetch(clients, source, write)
+    except NotFoundError:
+        raise NotFoundError(*_what_is_missing(clients, source)) from None
+
+
+def fetch(clients: Clients, source: ObjectRef, write: Callable[[bytes], object]) -> None:
+    """Pass on an object's bytes as they are stored, piece by piece. Nothing else is asked for.
+
+    Args:
+        clients: Google's clients.
+        source: the object.
+        write: takes the pieces in order.
+
+    Raises:
+        NotFoundError: there is no such object or bucket.
+        CustomizerError: it could not be fetched.
+    """
     doing = f"fetch {source.url}"
     blob = clients.storage.bucket(source.bucket).blob(source.name)
     try:
         blob.reload(**calls.patience())
         blob.download_to_file(_Writer(write), raw_download=True, if_generation_match=blob.generation)
     except exceptions.NotFound:
-        raise NotFoundError(*_what_is_missing(clients, source)) from None
+        raise NotFoundError(f"there is no object {source.url}") from None
     except Exception as error:
         raise calls.translated(error, doing) from error
+
+
+def content(clients: Clients, source: ObjectRef, most: int) -> bytes:
+    """The bytes of an object.
+
+    Args:
+        clients: Google's clients.
+        source: The object.
+        most: Bytes that it may have.
+
+    Raises:
+        NotFoundError: There is no such object or bucket.
+        CustomizerError: It could not be fetched, or is larger.
+    """
+    parts, length = [], 0
+
+    def take(part: bytes) -> None:
+        nonlocal length
+        length += len(part)
+        if length > most:
+            raise CustomizerError(f"{source.url} has more than {most:,} bytes")
+        parts.append(part)
+
+    fetch(clients, source, take)
+    return b"".join(parts)
+
+
+def exists(clients: Clients, source: ObjectRef) -> bool:
+    """Whether there is such an object.
+
+    Raises:
+        CustomizerError: Cloud Storage does not say.
+    """
+    try:
+        return bool(clients.storage.bucket(source.bucket).blob(source.name).exists(**calls.patience()))
+    except Exception as error:
+        raise calls.translated(error, f"look for {source.url}") from error
 
 
 def _what_is_missing(clients: Clients, source: ObjectRef) -> tuple[str, str]:

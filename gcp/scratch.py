@@ -22,6 +22,7 @@ from cos_customizer.gcp.clients import Clients
 _CHUNK = 8 << 20
 """Bytes held in memory while uploading, whatever the size of the file."""
 _RETRY_BOUND = 120.0
+_SCRATCH_BUCKET = FieldPath("scratch.bucket")
 
 
 def _is_transient(error: BaseException) -> bool:
@@ -77,7 +78,12 @@ class _Reader:
 
 
 def upload(
-    clients: Clients, target: ObjectRef, content: Path | IO[bytes], metadata: Mapping[str, str], expires: float
+    clients: Clients,
+    target: ObjectRef,
+    content: Path | IO[bytes],
+    metadata: Mapping[str, str],
+    expires: float | None,
+    kind: str = "",
 ) -> None:
     """Store an object, replacing one of the same name.
 
@@ -87,7 +93,8 @@ def upload(
         content: a file to stream: its path, or open for reading and from then on ours to move in.
         metadata: custom metadata of the object.
         expires: Unix time after which it may be deleted; becomes the object's custom time, on which a bucket's
-            lifecycle rule can act (https://cloud.google.com/storage/docs/lifecycle#dayssincecustomtime).
+            lifecycle rule can act (https://cloud.google.com/storage/docs/lifecycle#dayssincecustomtime). None: none.
+        kind: its media type; by default that of an archive for a path, and that of a text for an open file.
 
     Raises:
         NotFoundError: there is no such bucket.
@@ -98,8 +105,9 @@ def upload(
     retry = _UPLOAD_RETRY.with_timeout(deadline.left(_RETRY_BOUND))
     blob = clients.storage.bucket(target.bucket).blob(target.name, chunk_size=_CHUNK)
     blob.metadata = dict(metadata)
-    blob.custom_time = datetime.fromtimestamp(expires, UTC)
-    kind = "application/gzip" if isinstance(content, Path) else "text/plain; charset=utf-8"
+    if expires is not None:
+        blob.custom_time = datetime.fromtimestamp(expires, UTC)
+    kind = kind or ("application/gzip" if isinstance(content, Path) else "text/plain; charset=utf-8")
 
     def work(sent: in_flight.Request[None]) -> None:
         sent.whole = False
@@ -123,12 +131,13 @@ def upload(
         raise calls.translated(error, doing) from error
 
 
-def check_bucket(clients: Clients, bucket: str) -> None:
+def check_bucket(clients: Clients, bucket: str, field: FieldPath = _SCRATCH_BUCKET) -> None:
     """Find out whether a bucket is there, by a call that who may keep objects in it may make.
 
     Args:
         clients: Google's clients.
         bucket: Its name.
+        field: That names it.
 
     Raises:
         UsageError: It is known not to be there. Where the API may not be asked, or does not answer, the upload tells.
@@ -136,16 +145,14 @@ def check_bucket(clients: Clients, bucket: str) -> None:
     try:
         list(clients.storage.list_blobs(bucket, max_results=1, **calls.patience()))
     except exceptions.NotFound as error:
-        what = Message("{}: there is no bucket {}", FieldPath("scratch.bucket"), bucket)
-        raise UsageError(what, _on_missing_bucket(bucket)) from error
+        what = Message("{}: there is no bucket {}", field, bucket)
+        raise UsageError(what, _on_missing_bucket(bucket, field)) from error
     except Exception:  # it may be there, and not for us to see
         return
 
 
-def _on_missing_bucket(bucket: str) -> Message:
-    return Message(
-        "`gcloud storage buckets create gs://{}` makes one; {} names another.", bucket, FieldPath("scratch.bucket")
-    )
+def _on_missing_bucket(bucket: str, field: FieldPath = _SCRATCH_BUCKET) -> Message:
+    return Message("`gcloud storage buckets create gs://{}` makes one; {} names another.", bucket, field)
 
 
 def download(clients: Clients, source: ObjectRef, destination: Path) -> None:

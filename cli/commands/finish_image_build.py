@@ -143,6 +143,20 @@ FLAGS = (
         example="-metadata=enable-guest-attributes=TRUE",
     ),
     MapFlag("builder-labels", OPTIONS["builder.labels"], value="KEY=VALUE,…", example="-builder-labels=team=images"),
+    Flag("sbom-input-path", OPTIONS["output.sbom_input_path"], value="PATH", example="-sbom-input-path=sbom.json"),
+    Flag(
+        "sbom-output-path",
+        OPTIONS["output.sbom_output_path"],
+        value="URL",
+        example="-sbom-output-path=gs://my-bucket/sboms",
+    ),
+    Flag(
+        "attestation-key",
+        OPTIONS["output.attestation_key"],
+        value="KEY",
+        example="-attestation-key=projects/my-project/locations/global/keyRings/my-ring/cryptoKeys/my-key/"
+        "cryptoKeyVersions/1",
+    ),
     ListFlag("verify-script", OPTIONS["verify.scripts"], value="PATH,…", example="-verify-script=smoke_test.sh"),
     SwitchFlag("verify-boot", OPTIONS["verify.boot"]),
     ChangesFlag(
@@ -235,6 +249,8 @@ def specification(state: BuildState, values: dict[str, Any]) -> "BuildSpec":
         spec.output.name_for(spec.source.name)
         for script in spec.verify.scripts:
             state.check_script("-verify-script", script.script)
+        if spec.output.sbom_input_path is not None:
+            state.check_script("-sbom-input-path", spec.output.sbom_input_path)
     except UsageError as error:
         raise UsageError(error.message, error.hint or see_help("finish-image-build")) from None
     return spec

@@ -20,6 +20,7 @@ Phase = Literal[
     "test boot",
     "verify",
     "changes",
+    "papers",
     "approval",
     "release",
     "clean-up",

@@ -93,7 +93,8 @@ class BuildResult(BaseModel):
     durations: dict[str, float] = Field(
         default_factory=dict,
         description="Seconds by phase: prepare, builder VM, boot, disk (if partitions move), steps, halt, image, "
-        "test VM, test boot, verify, changes, approval, release, clean-up; and in all: total.",
+        "test VM, test boot, verify, changes, papers (documents of the image), approval, release, clean-up; and in all: "
+        "total.",
     )
     changes: str = Field("", description="What has changed, in one line, where contents are recorded.")
     compared_with: str = Field("", description="The image that it has changed against, as project/image.")

@@ -53,6 +53,8 @@ from cos_customizer.customizer.spec.values import (
     Scopes,
     Seconds,
     ServiceAccount,
+    SigningKey,
+    StorageDirectory,
     StorageLocation,
     Timeout,
     Workdir,
@@ -165,6 +167,9 @@ class OutputImage(Model):
     record_contents: bool | None = field(OPTIONS["output.record_contents"])
     deprecate_old_images: bool = field(OPTIONS["output.deprecate_old_images"])
     old_image_ttl: Seconds = field(OPTIONS["output.old_image_ttl"], ge=0, le=_CENTURY)
+    sbom_input_path: ContextFile | None = field(OPTIONS["output.sbom_input_path"])
+    sbom_output_path: StorageDirectory | None = field(OPTIONS["output.sbom_output_path"])
+    attestation_key: SigningKey | None = field(OPTIONS["output.attestation_key"])
 
     @model_validator(mode="after")
     def _goes_together(self) -> "OutputImage":
@@ -175,12 +180,25 @@ class OutputImage(Model):
             raise ValueError(Message("{} needs {}", deprecation, FieldPath("family")))
         if self.old_image_ttl and not self.deprecate_old_images:
             raise ValueError(Message("{} needs {}", FieldPath("old_image_ttl"), deprecation))
+        if (self.sbom_input_path is None) != (self.sbom_output_path is None):
+            both = FieldPath("sbom_input_path"), FieldPath("sbom_output_path")
+            raise ValueError(Message("{} and {} must both be set, or neither", *both))
+        if self.attestation_key is not None and self.record_contents is False:
+            recording = FieldPath("record_contents", False)
+            raise ValueError(Message("{} signs what {} leaves out", FieldPath("attestation_key"), recording))
         return self
 
     @property
     def records_contents(self) -> bool:
         """Whether the build records what is in the image: as it is told to, else if the image has a family."""
-        return self.family is not None if self.record_contents is None else self.record_contents
+        if self.record_contents is None:
+            return self.family is not None or self.attestation_key is not None
+        return self.record_contents
+
+    @property
+    def must_record_contents(self) -> bool:
+        """Whether a build that cannot record them fails: it was told to, or has to sign what they are."""
+        return bool(self.record_contents) or self.attestation_key is not None
 
     @property
     def uefi_keys(self) -> list[KeyFile]:

@@ -11,6 +11,8 @@ GPU_TYPE, ZONES = FieldPath("builder.gpu_type"), FieldPath("builder.zones")
 SOURCE_NAME, SOURCE_MILESTONE, SOURCE_FAMILY = map(FieldPath, ("source.name", "source.milestone", "source.family"))
 OUTPUT_FAMILY, OUTPUT_SUFFIX = FieldPath("output.family"), FieldPath("output.suffix")
 OUTPUT_NAME, ON_EXISTING = FieldPath("output.name"), FieldPath("output.on_existing")
+SBOM_INPUT, SBOM_OUTPUT = FieldPath("output.sbom_input_path"), FieldPath("output.sbom_output_path")
+ATTESTATION_KEY = FieldPath("output.attestation_key")
 OUTPUT_LABELS, INHERIT_LABELS = FieldPath("output.labels"), FieldPath("output.inherit_labels")
 ON_EXISTING_CHOICES = ("skip", "fail", "replace")
 DEPRECATE_OLD_IMAGES = FieldPath("output.deprecate_old_images")
@@ -258,6 +260,30 @@ OPTIONS = by_path(
             DEPRECATE_OLD_IMAGES,
         ),
         0,
+    ),
+    Option(
+        SBOM_INPUT.path,
+        Message(
+            "A file of the build context, in JSON, that says what the output image's bill of materials is to name: "
+            "creators, supplier, packages, and bills of others. Needs {}.",
+            SBOM_OUTPUT,
+        ),
+    ),
+    Option(
+        SBOM_OUTPUT.path,
+        Message(
+            "Directory in Cloud Storage (`gs://bucket/directory`) for that bill of materials, in SPDX 2.2. Needs {}.",
+            SBOM_INPUT,
+        ),
+    ),
+    Option(
+        ATTESTATION_KEY.path,
+        Message(
+            "Version of a Cloud KMS key that signs the output image's provenance: projects/{{project}}/locations/"
+            "{{location}}/keyRings/{{ring}}/cryptoKeys/{{key}}/cryptoKeyVersions/{{version}}. A build with it records "
+            "the image's contents ({}), or fails.",
+            RECORD_CONTENTS,
+        ),
     ),
     Option(
         "verify.boot",

@@ -63,6 +63,12 @@ Source: https://cloud.google.com/compute/docs/reference/rest/v1/images, `guestOs
 _KMS_KEY = re.compile(r"projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+(/cryptoKeyVersions/[0-9]+)?")
 """Source: https://cloud.google.com/kms/docs/resource-hierarchy#retrieve_resource_id."""
 
+SIGNING_KEY = re.compile(
+    r"projects/[^/\s]+/locations/[^/\s]+/keyRings/[^/\s]+/cryptoKeys/[^/\s]+/cryptoKeyVersions/[1-9][0-9]*"
+)
+"""The version of a Cloud KMS key, as the API names it."""
+_STORAGE_DIRECTORY = re.compile(r"gs://[^/]+(/.*)?")
+
 _TERMS = r"(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))"
 _GO_DURATION = re.compile(rf"[-+]?{_TERMS}+")
 _SECONDS = re.compile(rf"[0-9]+|[0-9]+d{_TERMS}*|{_TERMS}+")
@@ -138,6 +144,24 @@ def _check_kms_key(key: str) -> str:
             "write projects/{project}/locations/{location}/keyRings/{ring}/cryptoKeys/{key}"
         )
     return key
+
+
+def _check_signing_key(key: str) -> str:
+    if not SIGNING_KEY.fullmatch(key):
+        raise ValueError(
+            f"{key!r} is not the version of a key: write projects/{{project}}/locations/{{location}}/keyRings/{{ring}}/"
+            "cryptoKeys/{key}/cryptoKeyVersions/{number}"
+        )
+    return key
+
+
+def _check_storage_directory(url: str) -> str:
+    if not url.startswith("gs://"):
+        raise ValueError(f"{url!r} is not in Cloud Storage: write gs://{{bucket}}/{{directory}}")
+    bucket, _, directory = url.removeprefix("gs://").rstrip("/").partition("/")
+    names.check_bucket(bucket)
+    names.check_workdir(directory)
+    return f"gs://{bucket}/{directory}".rstrip("/")
 
 
 def _check_service_account(email: str) -> str:
@@ -237,6 +261,8 @@ ContextPath = Annotated[NonEmpty, AfterValidator(_check_context_path)]
 Zones = Annotated[list[ResourceName], AfterValidator(_each_once)]
 ServiceAccount = Annotated[NonEmpty, AfterValidator(_check_service_account)]
 KmsKey = Annotated[str, AfterValidator(_check_kms_key), _spelled(_KMS_KEY)]
+SigningKey = Annotated[str, AfterValidator(_check_signing_key), _spelled(SIGNING_KEY)]
+StorageDirectory = Annotated[str, AfterValidator(_check_storage_directory), _spelled(_STORAGE_DIRECTORY)]
 OemSize = Annotated[str, BeforeValidator(_number_as_text), AfterValidator(_check_oem_size), _spelled(SIZE)]
 Licenses = Annotated[list[str], AfterValidator(_shorten_licenses)]
 Scopes = Annotated[list[str], AfterValidator(check_scopes)]

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 from cos_customizer.emulator.clock import Clock
 from cos_customizer.emulator.compute.store import Store as ComputeStore
 from cos_customizer.emulator.errors import EmulatorError
+from cos_customizer.emulator.kms.store import Keys
 from cos_customizer.emulator.logging.entries import LogEntries
 from cos_customizer.emulator.registry.errors import RegistryError
 from cos_customizer.emulator.registry.names import is_tag, repository
@@ -24,7 +25,7 @@ from cos_customizer.emulator.saved_state.disk_files import check_disk_file, disk
 from cos_customizer.emulator.secret_manager.store import Secrets
 from cos_customizer.emulator.storage.store import Store as ObjectStore
 
-_COMPUTE, _LOGS, _SECRETS = "compute.jsonl", "logs.jsonl", "secrets.jsonl"
+_COMPUTE, _LOGS, _SECRETS, _KEYS = "compute.jsonl", "logs.jsonl", "secrets.jsonl", "keys.jsonl"
 _BUCKETS, _OBJECTS, _CONTENTS = "storage/buckets.jsonl", "storage/objects.jsonl", "storage/contents/"
 _MANIFESTS, _TAGS, _BLOBS = "registry/manifests.jsonl", "registry/tags.jsonl", "registry/blobs/"
 _MACHINES = "machines/"
@@ -73,6 +74,7 @@ def save_state(
     images: ContainerImages,
     logs: LogEntries,
     secrets: Secrets,
+    keys: Keys,
 ) -> None:
     """Write a state; nothing changes meanwhile.
 
@@ -85,6 +87,7 @@ def save_state(
         images: of the registry.
         logs: of Cloud Logging.
         secrets: of Secret Manager.
+        keys: of Cloud KMS.
 
     Raises:
         EmulatorError: there is no room.
@@ -93,6 +96,7 @@ def save_state(
     writer.add_lines(_COMPUTE, ({"path": path, "resource": resource} for path, resource in compute.stored()))
     writer.add_lines(_LOGS, logs.saved())
     writer.add_lines(_SECRETS, secrets.saved())
+    writer.add_lines(_KEYS, keys.saved())
     writer.add_lines(_BUCKETS, objects.buckets())
     contents: dict[str, Path] = {}
     rows = []
@@ -182,10 +186,12 @@ class _Loading:
         self._compute = ComputeStore(directory)
         self._logs = LogEntries(directory, Clock())
         self._objects = ObjectStore(directory / "storage")
+        self._keys = Keys(directory, Clock())
         self._images = ContainerImages(directory / "registry", most_registry)
         self._takers: dict[str, Callable[[Any], None]] = {
             _COMPUTE: self._resource,
             _SECRETS: self.loaded.secrets.append,
+            _KEYS: self._keys.put,
             _BUCKETS: self._objects.put_bucket,
             _OBJECTS: self._object,
             _MANIFESTS: self._manifest,

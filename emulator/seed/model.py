@@ -11,6 +11,7 @@ from pydantic.alias_generators import to_camel
 
 from cos_customizer.emulator.errors import EmulatorError
 from cos_customizer.emulator.faults import FIELDS, Fault
+from cos_customizer.emulator.kms.signing import ALGORITHMS
 from cos_customizer.emulator.machines.disk_formats import disk_format, is_archive
 from cos_customizer.emulator.projects import READ_ONLY_PROJECT, is_project_id
 
@@ -147,6 +148,19 @@ class SeedSecret(SeedContent):
     labels: Labels = {}
 
 
+class SeedKey(_Model):
+    """A key of Cloud KMS that signs, with one version; its ring is made too.
+
+    Attributes:
+        name: `RING/KEY`.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,63}/[A-Za-z0-9_-]{1,63}$")]
+    project: Project | None = None
+    location: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,63}$")] = "global"
+    algorithm: Literal[tuple(sorted(ALGORITHMS))] = "EC_SIGN_P256_SHA256"  # type: ignore[valid-type]
+
+
 def _fault(value: Any) -> Any:
     """A fault's fields, checked by name, type and value."""
     if not isinstance(value, dict):
@@ -171,6 +185,7 @@ class Seed(_Model):
     images: list[SeedImage] = []
     buckets: list[SeedBucket] = []
     secrets: list[SeedSecret] = []
+    keys: list[SeedKey] = []
     faults: list[Annotated[dict[str, Any], BeforeValidator(_fault)]] = []
 
 
@@ -229,5 +244,6 @@ def _check_unique(path: Path, seed: Seed) -> None:
     check("images", [(each.project or seed.project, each.name) for each in seed.images])
     check("buckets", [(each.name,) for each in seed.buckets])
     check("secrets", [(each.project or seed.project, each.name) for each in seed.secrets])
+    check("keys", [(each.project or seed.project, each.location, each.name) for each in seed.keys])
     for number, bucket in enumerate(seed.buckets):
         check(f"buckets.{number}.objects", [(each.name,) for each in bucket.objects])

@@ -6,14 +6,22 @@ import json
 import tempfile
 import urllib.parse
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from cos_customizer.emulator.errors import EmulatorError
 from cos_customizer.emulator.machines.disk_formats import is_archive, to_archive
-from cos_customizer.emulator.seed.model import STAND_IN, Seed, SeedBucket, SeedImage, SeedObject, SeedSecret
+from cos_customizer.emulator.seed.model import (
+    STAND_IN,
+    Seed,
+    SeedBucket,
+    SeedImage,
+    SeedKey,
+    SeedObject,
+    SeedSecret,
+)
 
 _PATIENCE = 600.0
 _ZONE = "us-west1-b"
@@ -56,6 +64,9 @@ class Planting:
         for number, secret in enumerate(seed.secrets):
             with _field(f"secrets.{number}"):
                 self._secret(secret, secret.project or seed.project)
+        for number, key in enumerate(seed.keys):
+            with _field(f"keys.{number}"):
+                self._key(key, key.project or seed.project)
 
     def _bucket(self, bucket: SeedBucket, project: str) -> None:
         body = {"name": bucket.name, "location": bucket.location}
@@ -124,6 +135,17 @@ class Planting:
                 return  # a value that an emulator before had is gone with it, and is put in again
         value = {"payload": {"data": base64.b64encode(secret.content()).decode()}}
         self._ask(self.port, "POST", f"{name}/{secret.name}:addVersion", json.dumps(value).encode(), _JSON)
+
+    def _key(self, key: SeedKey, project: str) -> None:
+        place = f"/v1/projects/{project}/locations/{key.location}/keyRings"
+        ring, _, name = key.name.partition("/")
+        with suppress(_ThereError):
+            self._ask(self.port, "POST", f"{place}?keyRingId={ring}", b"{}", _JSON)
+        body = {"purpose": "ASYMMETRIC_SIGN", "versionTemplate": {"algorithm": key.algorithm}}
+        with suppress(_ThereError):
+            self._ask(
+                self.port, "POST", f"{place}/{ring}/cryptoKeys?cryptoKeyId={name}", json.dumps(body).encode(), _JSON
+            )
 
     def _storage(self, method: str, target: str, body: object = None) -> None:
         content = json.dumps(body).encode() if body is not None else b""

@@ -101,6 +101,8 @@ const KINDS = [
     each => [each.name, `${each.objects}`, size(each.bytes), moment(each.created)]],
   ["secrets", "Secrets", [["Name", "name"], ["Path", "path"], ["Created"]],
     each => [each.name, each.path, moment(each.created)]],
+  ["keys", "Keys", [["Name", "name"], ["Path", "path"], ["Algorithm"], ["Created"]],
+    each => [each.name, each.path, each.algorithm, moment(each.created)]],
   ["containers", "Container images", [["Repository", "name"], ["Tags"]],
     each => [each.name, each.tags.join(", ")]],
 ];
@@ -172,7 +174,7 @@ async function showConsole(overview) {
 function buildCalls() {
   const field = (id, text, width) => make("input", {id, type: "search", placeholder: text, size: width, "aria-label": text, oninput: () => refresh()});
   const service = make("select", {id: "service", "aria-label": "service", onchange: () => refresh()},
-    ...["", "compute", "storage", "logging", "secretmanager", "registry"].map(name => make("option", {value: name}, name || "all services")));
+    ...["", "compute", "storage", "logging", "secretmanager", "kms", "registry"].map(name => make("option", {value: name}, name || "all services")));
   $("calls").append(
     make("div", {className: "bar"}, service, field("method", "method", 8), field("path", "path (regular expression)", 32),
       make("label", {}, make("input", {type: "checkbox", id: "paused"}), " stand still"),

@@ -408,7 +408,23 @@ BAD_FINISHES = [
     ([*REQUIRED, "-verify-changes=paths:a", "-image-family=f"], "'a' is no pattern of paths"),
     ([*REQUIRED, "-verify-changes=none,/a", "-image-family=f"], "-verify-changes: 'none' does not say what may change"),
     ([*REQUIRED, "-approval-timeout=-1"], "-approval-timeout (verify.approval_timeout)"),
-    ([*REQUIRED, "-sbom-input-path=a.json"], "-sbom-input-path is not there yet"),
+    (
+        [*REQUIRED, "-sbom-input-path=a.json"],
+        "-sbom-input-path and -sbom-output-path must both be set, or neither",
+    ),
+    (
+        [*REQUIRED, "-sbom-output-path=gs://my-bucket/sboms"],
+        "-sbom-input-path and -sbom-output-path must both be set, or neither",
+    ),
+    (
+        [*REQUIRED, "-sbom-input-path=a.json", "-sbom-output-path=my-bucket/sboms"],
+        "-sbom-output-path (output.sbom_output_path): 'my-bucket/sboms' is not in Cloud Storage",
+    ),
+    (
+        [*REQUIRED, "-sbom-input-path=a.json", "-sbom-output-path=gs://my-bucket/sboms"],
+        "-sbom-input-path: there is no 'a.json' in the build context",
+    ),
+    ([*REQUIRED, "-attestation-key=my-key"], "-attestation-key (output.attestation_key): 'my-key' is not the version"),
 ]
 
 

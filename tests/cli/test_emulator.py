@@ -21,6 +21,7 @@ VARIABLES = {
     "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE",
     "CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING",
     "CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER",
+    "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS",
 }
 Run = Callable[..., subprocess.CompletedProcess[str]]
 COMMAND = (sys.executable, "-c", "import sys; from cos_customizer.cli.main import main; sys.exit(main())", "emulator")

@@ -138,8 +138,6 @@ REFUSED = [
     (["-labels=a=1,,b=2"], "-labels: '' is not of the form key=value", ""),
     (["-labels==1"], "-labels: '=1' is not of the form key=value", ""),
     (["-arch=sparc"], "-arch: 'sparc' is not one of x86_64, arm64", ""),
-    (["-sbom-output-path=x"], "-sbom-output-path is not there yet", "Remove the flag"),
-    (["-sbom-input-path", "x"], "-sbom-input-path is not there yet", ""),
 ]
 
 

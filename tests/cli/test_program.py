@@ -122,13 +122,6 @@ def test_steps_that_are_not_there_yet_are_refused_by_name(name: str) -> None:
         assert refused.err.startswith(f"cos-customizer: {name} is not there yet\n  hint: ")
 
 
-@pytest.mark.parametrize("flag", ["-sbom-input-path=x", "-sbom-output-path=x"])
-def test_flags_that_are_not_there_yet_are_refused_by_name(flag: str) -> None:
-    refused = run("finish-image-build", "-zone=z", flag)
-    assert refused.code == 2
-    assert f"cos-customizer: {flag.partition('=')[0]} is not there yet\n" in refused.err
-
-
 USAGE = [
     (["run-cloudbuild", "x.yaml"], "there is no command 'run-cloudbuild'", "did you mean emulator run-cloudbuild?"),
     (["run-cloudbiuld"], "there is no command 'run-cloudbiuld'", "did you mean emulator run-cloudbuild?"),

@@ -16,6 +16,7 @@ from cos_customizer.emulator.seed.model import (
     SeedBucket,
     SeedError,
     SeedImage,
+    SeedKey,
     SeedObject,
     SeedSecret,
     read_seed,
@@ -46,6 +47,8 @@ buckets:
       AA
       EC
   - {name: file, file: content}
+keys:
+- {name: images/signing}
 secrets:
 - {name: token, text: s3cret, labels: {a: b}}
 faults:
@@ -84,6 +87,9 @@ def check(emulator: Emulator) -> None:
     assert list(storage.list_blobs("other-project_cloudbuild")) == []
     secret = f"/v1/projects/{PROJECT}/secrets/token"
     assert call(emulator, "GET", f"{secret}/versions/latest:access")[1]["payload"]["data"] == "czNjcmV0"
+    key = f"/v1/projects/{PROJECT}/locations/global/keyRings/images/cryptoKeys/signing/cryptoKeyVersions"
+    (version,) = call(emulator, "GET", key)[1]["cryptoKeyVersions"]
+    assert (version["state"], version["algorithm"]) == ("ENABLED", "EC_SIGN_P256_SHA256")
     assert len(emulator.faults.list()) == 1
     assert emulator.calls.count(path="/global/images/broken") == 0
 
@@ -114,9 +120,9 @@ def test_the_seed_of_the_documents_is_one(place: Path) -> None:
     found = seed(place, text)
     assert [image.name for image in found.images] == ["app-1", "app-2", "debian-13"]
     documented = set(re.findall(r"`(\w+)`", page.partition("## A seed")[2].partition("## ")[0]))
-    models = (Seed, SeedImage, SeedBucket, SeedObject, SeedSecret)
+    models = (Seed, SeedImage, SeedBucket, SeedObject, SeedSecret, SeedKey)
     fields = {field.alias or name for model in models for name, field in model.model_fields.items()}
-    assert fields - documented <= {"images", "buckets", "secrets", "faults", "blank"}  # which the example shows
+    assert fields - documented <= {"images", "buckets", "secrets", "keys", "faults", "blank"}  # which the example shows
 
 
 @pytest.mark.parametrize(
@@ -143,6 +149,9 @@ def test_the_seed_of_the_documents_is_one(place: Path) -> None:
             "buckets: [{name: abc, objects: [{name: x, text: 1}]}]",
             "objects.0.text: it should be a valid string",
         ),
+        ("keys: [{name: a}]", "keys.0.name: String should match"),
+        ("keys: [{name: a/b, algorithm: MD5}]", "keys.0.algorithm: it should be 'EC_SIGN_P256_SHA256'"),
+        ("keys: [{name: a/b}, {name: a/b}]", "keys.1.name: 'a/b' is there already"),
         ("secrets: [{name: a b, text: x}]", "secrets.0.name: String should match"),
         ("faults: [1]", "faults.0: it is no mapping"),
         ("faults: [{}]", "faults.0: kind: it is required"),

@@ -18,6 +18,7 @@ def status(state_dir: str | None) -> None:
     click.echo(f"Cloud Storage   {running.environment['STORAGE_EMULATOR_HOST']}")
     click.echo(f"Cloud Logging   {running.environment['CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING']}")
     click.echo(f"Secret Manager  {running.environment.get('CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER', '-')}")
+    click.echo(f"Cloud KMS       {running.environment.get('CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS', '-')}")
     click.echo(f"registry        127.0.0.1:{running.registry_port} (container images)")
     click.echo(f"its own API     {running.control}")
     click.echo(f"in the browser  http://127.0.0.1:{running.port}/ui/")
