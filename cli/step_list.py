@@ -36,7 +36,7 @@ _DOING: dict[Phase, str] = {
     "test boot": "waiting for the test VM to boot",
     "verify": "waiting for the test VM to finish",
     "changes": "looking at what has changed",
-    "papers": "writing the image's documents",
+    "documents": "writing the image's documents",
     "approval": "waiting for a person to approve the image",
     "release": "releasing the image",
     "clean-up": "cleaning up",

@@ -15,9 +15,9 @@ from cos_customizer.customizer.spec import gpu_drivers
 from cos_customizer.customizer.spec.model import BuildSpec
 from cos_customizer.flows import approval, changes, contents, existing_image
 from cos_customizer.flows.guest_vm import GuestVm
+from cos_customizer.flows.image_documents import ImageDocuments
 from cos_customizer.flows.interrupts import DeadlinePassed, Interrupts, UndoingEnded
 from cos_customizer.flows.output_image import OutputImage
-from cos_customizer.flows.papers import Papers
 from cos_customizer.flows.record import Record
 from cos_customizer.flows.time_limit import TimeLimit
 from cos_customizer.flows.undoing import SWEEP_TAKES_IT, Undoing
@@ -117,14 +117,14 @@ def _make(record: Record, undoing: Undoing) -> tuple[OutputImage, Outcome]:
         approval.check(record)
         changes.look_ahead(record)
         _upload_context(record, undoing, plan.archive)
-    plan.papers.begin(undoing, output)
+    plan.documents.begin(undoing, output)
     if output.image is None:
         _create_image(record, undoing, source, plan, output)
     if not output.is_released():
         if spec.verify.asked_for:
             output.verify(plan.zones, plan.test_user_data, plan.secret_manager)
         changes.judge(record, output)
-        plan.papers.write(output)
+        plan.documents.write(output)
     return output, "built"
 
 
@@ -172,7 +172,7 @@ class _Plan:
         user_data: The builder VM's.
         test_user_data: The test VM's.
         secret_manager: Where the VMs are to be told that Secret Manager is, if they are.
-        papers: The image's documents.
+        documents: The image's documents.
     """
 
     zones: list[str]
@@ -181,7 +181,7 @@ class _Plan:
     user_data: str
     test_user_data: str
     secret_manager: str | None
-    papers: Papers
+    documents: ImageDocuments
 
 
 def _prepare(record: Record, undoing: Undoing, source: ResolvedImage) -> _Plan:
@@ -201,8 +201,8 @@ def _prepare(record: Record, undoing: Undoing, source: ResolvedImage) -> _Plan:
     record.context_sha256 = archive.sha256
     provenance = Provenance(build.id, source.id, fingerprint(spec, source.id, archive.sha256))
     spec = record.spec = contents.spec_with_room(record, source, provenance)
-    papers = Papers(record)
-    papers.prepare(archive)
+    documents = ImageDocuments(record)
+    documents.prepare(archive)
     return _Plan(
         zones,
         archive,
@@ -211,7 +211,7 @@ def _prepare(record: Record, undoing: Undoing, source: ResolvedImage) -> _Plan:
         request_bodies.user_data(spec, build, archive.sha256, source),
         request_bodies.test_user_data(spec, build, archive.sha256),
         secret_manager,
-        papers,
+        documents,
     )
 
 

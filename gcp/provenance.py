@@ -10,7 +10,7 @@ from cos_customizer.customizer.contents.statement import Fact, Known, facts
 from cos_customizer.customizer.errors import CustomizerError, NotFoundError
 from cos_customizer.customizer.references import ObjectRef
 from cos_customizer.customizer.spec.values import SIGNING_KEY
-from cos_customizer.gcp import kms, objects, papers
+from cos_customizer.gcp import image_documents, kms, objects
 from cos_customizer.gcp.clients import Clients
 from cos_customizer.gcp.images import ResolvedImage
 
@@ -74,7 +74,7 @@ def verify(clients: Clients, image: ResolvedImage, version: str, key: PublicKey 
         key = _named_key(clients, sealed, target)
     beside = [recorded, *(places.beside(recorded, name) for name in (places.SPDX, places.CYCLONEDX))]
     known = Known(
-        papers.subject_of(image, version),
+        image_documents.subject_of(image, version),
         made.build,
         made.recipe,
         recorded.url,

@@ -57,7 +57,7 @@ def sbom(image: str, project: str | None, format: str | None, timeout: str) -> N
     from cos_customizer.customizer.contents.bill import bill_of
     from cos_customizer.customizer.contents.cyclone import cyclonedx_document
     from cos_customizer.customizer.contents.spdx import spdx_document
-    from cos_customizer.gcp import comparison, papers
+    from cos_customizer.gcp import comparison, image_documents
     from cos_customizer.gcp.clients import connect
     from cos_customizer.gcp.contents import contents_of
 
@@ -66,4 +66,6 @@ def sbom(image: str, project: str | None, format: str | None, timeout: str) -> N
         found = comparison.find(clients, wanted)
         bill = bill_of(contents_of(clients, found))
     document = cyclonedx_document if format == "cyclonedx" else spdx_document
-    click.echo(document(bill, papers.subject_of(found, version("cos-customizer"))).decode(), nl=False, file=sys.stdout)
+    click.echo(
+        document(bill, image_documents.subject_of(found, version("cos-customizer"))).decode(), nl=False, file=sys.stdout
+    )

@@ -20,7 +20,7 @@ Phase = Literal[
     "test boot",
     "verify",
     "changes",
-    "papers",
+    "documents",
     "approval",
     "release",
     "clean-up",

@@ -1,13 +1,13 @@
 """What a build has come to: the flow's return value and the content of the output file."""
 
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from cos_customizer.customizer.durations import human_time
 from cos_customizer.customizer.references import VmRef
-from cos_customizer.customizer.reporting.failure import Failure
+from cos_customizer.customizer.reporting.failure import Failure, Phase
 
 Outcome = Literal["built", "exists", "failed", "timed-out", "interrupted"]
 """`exists`: the output image was there already, nothing was done."""
@@ -92,9 +92,7 @@ class BuildResult(BaseModel):
     verification: tuple[StepResult, ...] = Field((), description="How the output image's verification scripts went.")
     durations: dict[str, float] = Field(
         default_factory=dict,
-        description="Seconds by phase: prepare, builder VM, boot, disk (if partitions move), steps, halt, image, "
-        "test VM, test boot, verify, changes, papers (documents of the image), approval, release, clean-up; and in all: "
-        "total.",
+        description=f"Seconds by phase: {', '.join(get_args(Phase))}; and in all: total.",
     )
     changes: str = Field("", description="What has changed, in one line, where contents are recorded.")
     compared_with: str = Field("", description="The image that it has changed against, as project/image.")

@@ -23,7 +23,7 @@ from cos_customizer.customizer.contents.statement import Making, Stored, stateme
 from cos_customizer.customizer.families.provenance import Provenance, contents_url
 from cos_customizer.customizer.references import ImageRef, ObjectRef
 from cos_customizer.emulator.server import Emulator
-from cos_customizer.gcp import papers
+from cos_customizer.gcp import image_documents
 from cos_customizer.gcp.clients import connect
 from cos_customizer.gcp.images import find_image
 
@@ -45,8 +45,8 @@ def _image(emulator: Emulator, make_spec: SpecMaker) -> None:
     clients = connect()
     image = find_image(clients, ImageRef("my-project", "web-1"))
     assert image
-    subject = papers.subject_of(image, "1")
-    bills = papers.write_bills(clients, CONTENTS, subject, RECORDED, {})
+    subject = image_documents.subject_of(image, "1")
+    bills = image_documents.write_bills(clients, CONTENTS, subject, RECORDED, {})
     text = statement(
         Making(
             subject=subject,

@@ -22,17 +22,17 @@ from cos_customizer.customizer.spec.options import ATTESTATION_KEY, SBOM_OUTPUT
 from cos_customizer.flows.output_image import OutputImage
 from cos_customizer.flows.record import Record
 from cos_customizer.flows.undoing import SWEEP_TAKES_IT, Undoing
-from cos_customizer.gcp import papers, request_bodies
+from cos_customizer.gcp import image_documents, request_bodies
 from cos_customizer.gcp.clients import clients
 from cos_customizer.gcp.context import Archive, script_digests
 from cos_customizer.gcp.images import ResolvedImage
 from cos_customizer.gcp.scratch import check_bucket
-from cos_customizer.tasks import papers as paper_tasks
+from cos_customizer.tasks import image_documents as document_tasks
 
 _CONTENTS_TYPE = "application/gzip"
 
 
-class Papers:
+class ImageDocuments:
     """The documents of one output image.
 
     Args:
@@ -60,9 +60,9 @@ class Papers:
         """
         output, self._archive = self._output, archive
         if output.attestation_key is not None:
-            self._key = paper_tasks.check_key(output.attestation_key)
+            self._key = document_tasks.check_key(output.attestation_key)
         if output.sbom_input_path is not None:
-            self._input = paper_tasks.read_sbom_input(archive, output.sbom_input_path)
+            self._input = document_tasks.read_sbom_input(archive, output.sbom_input_path)
             check_bucket(clients(), self._asked_for("").bucket, SBOM_OUTPUT)
 
     def begin(self, undoing: Undoing, output: OutputImage) -> None:
@@ -75,7 +75,7 @@ class Papers:
         wanted = []
         if self._input is not None:
             target = self._asked_for(self._input.document_name(output.ref.name))
-            if not papers.is_there(clients(), target):  # else another build's would be lost
+            if not image_documents.is_there(clients(), target):  # else another build's would be lost
                 wanted.append(target)
         if self._output.records_contents:
             build, scratch = self._record.build, self._record.spec.scratch
@@ -85,7 +85,7 @@ class Papers:
             output.goes_with(undoing.add(target.url, partial(self._undo, target), SWEEP_TAKES_IT))
 
     def _undo(self, target: ObjectRef) -> list[Removal]:
-        return paper_tasks.delete(target) if target in self._begun else []
+        return document_tasks.delete(target) if target in self._begun else []
 
     def write(self, output: OutputImage) -> None:
         """Write those that are wanted.
@@ -102,7 +102,7 @@ class Papers:
         recorded = made.recorded_contents if made else None
         if self._input is None and self._key is None and recorded is None:
             return
-        with self._record.phase("papers"):
+        with self._record.phase("documents"):
             if self._input is not None:
                 self._write_asked_for(self._input, image)
             if made is not None and recorded is not None:
@@ -121,10 +121,10 @@ class Papers:
         """Write the bill of materials that the user has given the input of."""
         source = self._record.source
         assert source
-        document = given.document(image.name, paper_tasks.bill_of_source(source.ref), _rfc3339(time.time()))
+        document = given.document(image.name, document_tasks.bill_of_source(source.ref), _rfc3339(time.time()))
         target = self._asked_for(given.document_name(image.name))
         self._begun.add(target)
-        paper_tasks.store(target, document, spdx.MEDIA_TYPE)
+        document_tasks.store(target, document, spdx.MEDIA_TYPE)
         publish(Note("document", target.url))
 
     def _asked_for(self, name: str) -> ObjectRef:
@@ -143,16 +143,16 @@ class Papers:
         self._begun |= {places.beside(recorded, document) for document in places.DOCUMENTS}
         expires = request_bodies.expiry(self._record.spec.timeout_seconds, time.time())
         metadata = {**build.labels(expires), IMAGE_KEY: f"{image.project}/{image.name}"}
-        subject = papers.subject_of(image, version("cos-customizer"))
-        bills = paper_tasks.write_bills(contents, subject, recorded, metadata)
+        subject = image_documents.subject_of(image, version("cos-customizer"))
+        bills = document_tasks.write_bills(contents, subject, recorded, metadata)
         making = self._making(image, made, contents, recorded, bills)
-        paper_tasks.write_provenance(statement(making), self._key, target, metadata)
+        document_tasks.write_provenance(statement(making), self._key, target, metadata)
         signed = f"signed by {self._key.name}" if self._key else "not signed"
         publish(Note("documents", f"{', '.join(each.url for each in bills)}, {target.url} ({signed})"))
 
     def _see_to_earlier(self, image: ResolvedImage, target: ObjectRef) -> None:
         """See whether the build that has made the image has written of it: this one does not know how it was made."""
-        if papers.is_there(clients(), target):
+        if image_documents.is_there(clients(), target):
             return
         what = f"image {image.name} was made by a build that has not ended, and nothing says how"
         if self._key is not None:
@@ -165,7 +165,7 @@ class Papers:
         record, now = self._record, time.time()
         assert self._archive
         return Making(
-            subject=papers.subject_of(image, version("cos-customizer")),
+            subject=image_documents.subject_of(image, version("cos-customizer")),
             spec=record.spec,
             build=record.build.id,
             recipe=made.recipe,

@@ -9,7 +9,7 @@ from cos_customizer.customizer.contents.signing import PublicKey
 from cos_customizer.customizer.contents.statement import Stored
 from cos_customizer.customizer.families.removal import Removal
 from cos_customizer.customizer.references import ImageRef, ObjectRef
-from cos_customizer.gcp import context, kms, papers, scratch
+from cos_customizer.gcp import context, image_documents, kms, scratch
 from cos_customizer.gcp.clients import clients
 from cos_customizer.gcp.context import Archive
 from cos_customizer.tasks.operation import operation
@@ -17,8 +17,8 @@ from cos_customizer.tasks.operation import operation
 
 @operation("look up the bill of materials of {source.name}")
 def bill_of_source(source: ImageRef) -> OtherBill | None:
-    """Find what Google has published of a source image; see `gcp.papers.bill_of_source`."""
-    return papers.bill_of_source(clients(), source)
+    """Find what Google has published of a source image; see `gcp.image_documents.bill_of_source`."""
+    return image_documents.bill_of_source(clients(), source)
 
 
 @operation("read {path}")
@@ -35,20 +35,20 @@ def check_key(name: str) -> PublicKey:
 
 @operation("write {target.url}")
 def store(target: ObjectRef, content: bytes, kind: str) -> None:
-    """Store a document; see `gcp.papers.store`."""
-    papers.store(clients(), target, content, kind)
+    """Store a document; see `gcp.image_documents.store`."""
+    image_documents.store(clients(), target, content, kind)
 
 
 @operation("write the bills of materials")
 def write_bills(contents: Contents, subject: Subject, recorded: ObjectRef, metadata: Mapping[str, str]) -> list[Stored]:
-    """Write what the image is made of, in both formats; see `gcp.papers.write_bills`."""
-    return papers.write_bills(clients(), contents, subject, recorded, metadata)
+    """Write what the image is made of, in both formats; see `gcp.image_documents.write_bills`."""
+    return image_documents.write_bills(clients(), contents, subject, recorded, metadata)
 
 
 @operation("write the provenance")
 def write_provenance(statement: bytes, key: PublicKey | None, target: ObjectRef, metadata: Mapping[str, str]) -> None:
-    """Write how the image was made, signed if there is a key; see `gcp.papers.write_provenance`."""
-    papers.write_provenance(clients(), statement, key, target, metadata)
+    """Write how the image was made, signed if there is a key; see `gcp.image_documents.write_provenance`."""
+    image_documents.write_provenance(clients(), statement, key, target, metadata)
 
 
 @operation("delete {target.url}", always=True)

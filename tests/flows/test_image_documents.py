@@ -26,8 +26,8 @@ from cos_customizer.customizer.spec.model import BuildSpec, parse_spec
 from cos_customizer.emulator.server import Emulator
 from cos_customizer.flows.build_image import build_image
 from cos_customizer.flows.dry_run import dry_run
+from cos_customizer.flows.image_documents import ImageDocuments
 from cos_customizer.flows.output_image import OutputImage
-from cos_customizer.flows.papers import Papers
 from cos_customizer.flows.record import Record
 from cos_customizer.flows.undoing import Undoing
 from cos_customizer.gcp.clients import connect
@@ -64,13 +64,13 @@ class Written:
         self.record.contents = CONTENTS
         self.record.zones["build"] = "us-west1-b"
         self.undoing = Undoing()
-        self.papers = Papers(self.record)
+        self.documents = ImageDocuments(self.record)
         self.output = OutputImage(self.record, self.undoing, "my-image")
         directory.mkdir()
         made = prepare_archive(clients, spec.context, [*spec.steps, *spec.verify.scripts], directory)
         self.record.context_sha256 = made.sha256
-        self.papers.prepare(made)
-        self.papers.begin(self.undoing, self.output)
+        self.documents.prepare(made)
+        self.documents.begin(self.undoing, self.output)
         packed = archive(CONTENTS)
         target = ObjectRef(BUCKET, f"{DIRECTORY}/contents.tar.gz")
         anonymous_bucket().blob(target.name).upload_from_string(packed, "application/gzip")
@@ -80,7 +80,7 @@ class Written:
         self.output.image = image()
 
     def write(self) -> None:
-        self.papers.write(self.output)
+        self.documents.write(self.output)
 
 
 def image() -> ResolvedImage:
@@ -220,7 +220,7 @@ def test_an_image_of_a_build_that_has_not_ended_is_not_signed_for_it(
     assert objects() == NAMES[:1]
     notes: list[Event] = []
     with listening(notes.append):
-        Papers(Record(make_spec(), BuildNames("0123456789"))).write(written.output)
+        ImageDocuments(Record(make_spec(), BuildNames("0123456789"))).write(written.output)
     assert [note.level for note in notes if isinstance(note, Note)] == ["warning"]
 
 
@@ -294,14 +294,14 @@ def test_a_whole_build_leaves_documents_that_hold_and_no_secret(
     byproducts = json.loads(found["statement"])["predicate"]["runDetails"]["byproducts"]
     assert byproducts[-1]["digest"]["sha256"] == hashlib.sha256(found["serial.log"]).hexdigest()
     assert json.loads(found["sbom.spdx.json"])["name"] == "my-project/my-image"
-    assert result.durations["papers"] >= 0
+    assert result.durations["documents"] >= 0
 
 
 @pytest.mark.usefixtures("prefect_server")
 def test_a_build_without_a_family_writes_no_documents(emulator: Emulator, make_spec: SpecMaker) -> None:
     emulator.scripts.add(succeeding(*LABELS))
     result = build_image(make_spec())
-    assert "papers" not in result.durations
+    assert "documents" not in result.durations
     assert [blob.name.rpartition("/")[2] for blob in connect().storage.list_blobs(BUCKET)] == ["serial.log"]
 
 
