@@ -126,7 +126,7 @@ SYSTEMS = {
 @pytest.mark.parametrize("contents", SYSTEMS.values(), ids=SYSTEMS)
 def test_spdx_s_own_validator_takes_the_document(contents: Contents) -> None:
     value = json.loads(spdx_document(bill_of(contents), SUBJECT))
-    document = JsonLikeDictParser().parse(value)
+    document = JsonLikeDictParser().parse(value)  # type: ignore[no-untyped-call]
     assert document.creation_info.spdx_version == "SPDX-2.3"
     assert [message.validation_message for message in validate_full_spdx_document(document)] == []
 

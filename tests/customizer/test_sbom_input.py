@@ -104,7 +104,7 @@ def test_spdx_s_own_validator_finds_nothing_wrong_but_the_namespace_that_the_ori
     value = json.loads(parsed(WHOLE).document("my-image", source_bill("cos-1", "a/b", "0" * 64), NOW))
     value["documentNamespace"] = "https://example.com/image1"
     value["hasExtractedLicensingInfos"][0]["crossRefs"] = []
-    document = JsonLikeDictParser().parse(value)
+    document = JsonLikeDictParser().parse(value)  # type: ignore[no-untyped-call]
     assert [message.validation_message for message in validate_full_spdx_document(document, "SPDX-2.2")] == []
 
 

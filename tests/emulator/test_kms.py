@@ -9,7 +9,7 @@ from typing import Any
 
 import google_crc32c
 import pytest
-from google.cloud.kms_v1 import KeyManagementServiceClient
+from google.cloud.kms_v1 import CryptoKey, KeyManagementServiceClient, KeyRing
 from support.compute_clients import PROJECT, call
 from support.waiting import PATIENCE
 
@@ -63,11 +63,13 @@ def test_openssl_takes_a_signature(emulator: Emulator, tmp_path: Path, algorithm
 
 def test_google_s_client_makes_a_key_and_signs_with_it(emulator: Emulator) -> None:
     client = LocalProject(emulator, PROJECT).client(KeyManagementServiceClient)
-    ring = client.create_key_ring(parent=PLACE, key_ring_id="images", key_ring={})
+    ring = client.create_key_ring(parent=PLACE, key_ring_id="images", key_ring=KeyRing())
     assert ring.name == RING
     template = {"algorithm": "EC_SIGN_P256_SHA256"}
     key = client.create_crypto_key(
-        parent=RING, crypto_key_id="signing", crypto_key={"purpose": "ASYMMETRIC_SIGN", "version_template": template}
+        parent=RING,
+        crypto_key_id="signing",
+        crypto_key=CryptoKey({"purpose": "ASYMMETRIC_SIGN", "version_template": template}),
     )
     assert key.name == KEY
     version = client.get_crypto_key_version(name=VERSION)
