@@ -251,6 +251,7 @@ def test_what_is_no_envelope_is_refused(content: Any, message: str) -> None:
         ("", "is no public key in PEM form"),
         (_pem(ec.generate_private_key(ec.SECP521R1())), "is a key of a kind that is not known here"),
     ],
+    ids=["none", "another curve"],
 )
 def test_a_file_that_has_no_key_is_refused(pem: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
