@@ -7,7 +7,7 @@ import tarfile
 from collections.abc import Callable
 
 import pytest
-from support.guest_scripts import packed
+from support.packed_contents import packed
 
 from cos_customizer.customizer.contents import kernel_line, reading, texts
 from cos_customizer.customizer.contents.inventory import Container, File, Inventory, Package, Partition

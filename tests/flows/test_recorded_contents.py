@@ -9,8 +9,9 @@ from google.cloud import compute_v1
 from support.builds import failing, images, time_is_up
 from support.compute_clients import PROJECT, Compute
 from support.family_images import DAY, rfc3339
-from support.guest_scripts import NONCE, marker, packed, sending, succeeded, succeeding
+from support.guest_scripts import NONCE, marker, sending, succeeded, succeeding
 from support.leftovers import leftovers
+from support.packed_contents import packed
 from support.specifications import SpecMaker
 from support.storage_clients import anonymous_bucket, ask
 

@@ -1,12 +1,11 @@
 """Serial transcripts that play our guest on scripted machines; steps of its plan."""
 
 import base64
-import gzip
 import hashlib
-import io
-import tarfile
 from collections.abc import Mapping
 from typing import Any
+
+from support.packed_contents import packed
 
 from cos_customizer.customizer.spec.steps.install_gpu import InstallGpu
 from cos_customizer.guest.user_data import CONTENTS_ADDRESS, GuestStep
@@ -55,17 +54,6 @@ def sending(contents: bytes, after: float = 0.0) -> tuple[dict[str, Any], ...]:
     """The guest sends recorded contents, and says so."""
     upload = {"after": after, "upload": CONTENTS_ADDRESS, "base64": base64.b64encode(contents).decode()}
     return upload, marker(f"BuildContents: sent {len(contents)} {hashlib.sha256(contents).hexdigest()}")
-
-
-def packed(**members: bytes) -> bytes:
-    """Recorded contents, as the guest packs them: texts by the names of their members, with `__` for a slash."""
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w") as archive:
-        for name, content in {"version": b"1\n", **members}.items():
-            info = tarfile.TarInfo(name.replace("__", "/"))
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
-    return gzip.compress(stream.getvalue(), mtime=0)
 
 
 def script_step(path: str, env: Mapping[str, str] | None = None) -> GuestStep:

@@ -1,13 +1,11 @@
 """Recorded contents in Cloud Storage, as a builder VM sends them, and images that name them."""
 
-import gzip
-import io
 import json
 import shlex
-import tarfile
 from collections.abc import Iterator
 
 from support.builds import make_image
+from support.packed_contents import pack
 from support.storage_clients import anonymous_bucket
 
 from cos_customizer.customizer.contents.inventory import Contents, File, Inventory
@@ -20,17 +18,10 @@ _LETTERS = {"file": "f", "directory": "d", "link": "l"}
 
 def archive(contents: Contents) -> bytes:
     """The archive that a builder VM would send of these contents."""
-    packed = io.BytesIO()
-    with gzip.GzipFile(fileobj=packed, mode="wb", mtime=0) as zipped, tarfile.open(fileobj=zipped, mode="w|") as tar:
-        for name, text in _members(contents):
-            member = tarfile.TarInfo(name)
-            member.size = len(text)
-            tar.addfile(member, io.BytesIO(text))
-    return packed.getvalue()
+    return pack(_members(contents))
 
 
 def _members(contents: Contents) -> Iterator[tuple[str, bytes]]:
-    yield "version", b"1\n"
     for side, inventory in (("before", contents.before), ("after", contents.after)):
         for name, text in _texts(inventory):
             yield f"{side}/{name}", text.encode(errors="surrogateescape")

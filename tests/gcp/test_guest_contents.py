@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from support.bash_guest import FOLDER
-from support.guest_scripts import packed
+from support.packed_contents import packed
 from support.paths import ROOT
 from support.storage_clients import anonymous_bucket
 
