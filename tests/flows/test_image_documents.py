@@ -285,7 +285,7 @@ def test_a_whole_build_leaves_documents_that_hold_and_no_secret(
         blob.name.rpartition("/")[2]: blob.download_as_bytes(raw_download=True)
         for blob in connect().storage.list_blobs(BUCKET)
     }
-    assert sorted(found) == [*NAMES, "serial.log"]
+    assert sorted(found) == sorted([*NAMES, "difference.json", "serial.log"])
     found["statement"] = base64.b64decode(json.loads(found["provenance.json"])["payload"])
     found["contents"] = gzip.decompress(found["contents.tar.gz"])
     for name, text in found.items():

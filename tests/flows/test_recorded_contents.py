@@ -15,6 +15,7 @@ from support.packed_contents import packed
 from support.specifications import SpecMaker
 from support.storage_clients import anonymous_bucket, ask
 
+from cos_customizer.customizer.contents import places
 from cos_customizer.customizer.errors import (
     BuildFailedError,
     BuildTimeoutError,
@@ -235,8 +236,10 @@ def test_what_a_killed_build_has_recorded_is_found_by_its_hook_unless_its_image_
     assert discard_unused(connect(), target, BuildNames(build)) == []
     assert "contents.tar.gz" in objects()
     delete_by_hand("my-image")
-    (removal,) = discard_unused(connect(), target, BuildNames(build))
-    assert removal.action == "deleted"
+    removals = discard_unused(connect(), target, BuildNames(build))
+    assert [(each.name.rpartition("/")[2], each.action) for each in removals] == [
+        (name, "deleted") for name in ("contents.tar.gz", *places.DOCUMENTS)
+    ]
     assert "contents.tar.gz" not in objects()
     assert discard_unused(connect(), target, BuildNames(build)) == []
 
@@ -252,7 +255,7 @@ def test_an_expired_image_takes_its_contents_with_it(emulator: Emulator, make_sp
     assert [(each.kind, each.name, each.action) for each in removals] == [
         ("image", "new", "keep"),
         ("image", "old", "deleted"),
-        ("object", old.name, "deleted"),
+        *(("object", each.name, "deleted") for each in (old, *(places.beside(old, name) for name in places.DOCUMENTS))),
     ]
     assert objects().count("contents.tar.gz") == 1
     assert contents_of(connect(), image("new"))
