@@ -168,7 +168,7 @@ class FleetPlace:
         """Kill a worker and its flow runs, as a machine loses its power: one that does not run a given flow run."""
         for name, process in self._workers.items():
             found = [(pid, environ) for pid, environ in _environments() if f"FLEET_WORKER={name}\0".encode() in environ]
-            if process.poll() is None and not any(str(sparing).encode() in environ for _, environ in found):
+            if process.poll() is None and not any(_runs(pid, environ, sparing) for pid, environ in found):
                 self.processes.look()
                 _kill(found)
                 process.wait()
@@ -308,6 +308,18 @@ def _environments() -> Iterator[tuple[int, bytes]]:
         if entry.name.isdecimal() and int(entry.name) != os.getpid():
             with contextlib.suppress(OSError):
                 yield int(entry.name), (entry / "environ").read_bytes()
+
+
+def _runs(pid: int, environ: bytes, run_id: UUID) -> bool:
+    """Whether a process has a flow run: by the variables it was started with, or as a fork, which has a name instead."""
+    with contextlib.suppress(OSError):
+        return str(run_id).encode() in environ or Path(f"/proc/{pid}/comm").read_text().strip() == _fork_name(run_id)
+    return False
+
+
+def _fork_name(run_id: UUID) -> str:
+    """As our worker names the forks; Linux keeps 15 characters."""
+    return f"run-{run_id}"[:15]
 
 
 def _kill(processes: Any) -> None:
