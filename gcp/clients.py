@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar
 
 import google.auth
 from google.api_core.client_options import ClientOptions
@@ -129,14 +129,6 @@ class Clients:
         credentials = AnonymousCredentials() if local else self.credentials  # type: ignore[no-untyped-call]
         options = ClientOptions(api_endpoint=self.endpoints.logging) if self.endpoints.logging else None
         return logging.Client(project=project, credentials=credentials, client_options=options, _use_grpc=False)  # type: ignore[no-untyped-call]
-
-
-def preload() -> None:
-    """Import all that is put off until it is used: for a process that is to be forked, so that no fork has to do it."""
-    complete()
-    for made in vars(Clients).values():
-        if isinstance(made, cached_property):
-            get_type_hints(made.func)  # which takes the client's class out of the library
 
 
 def connect(environment: Mapping[str, str] = os.environ) -> Clients:

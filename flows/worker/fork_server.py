@@ -147,7 +147,7 @@ def main() -> None:
     with uncollected():
         for name in _PRELOADED:
             importlib.import_module(name)
-        clients.preload()
+        clients.load()
         _complete(BaseModel)
     if threading.active_count() != 1:
         raise RuntimeError(f"importing has started {threading.enumerate()[1:]}: no fork would have that")
