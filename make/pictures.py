@@ -199,7 +199,7 @@ def watch_sources(api: Api, name: str) -> None:
 
 
 def take_night(place: PrefectPlace, browser: Browser, emulator: Emulator) -> None:
-    """Let a new source image start a rebuild, and take pictures of its report and of the events."""
+    """Let a new source image start a rebuild, and take a picture of its report."""
     api = Api(place.api)
     browser.open(place.origin, "Dashboard")
     pages = str(browser.run("location.href")).partition("/dashboard")[0]
@@ -220,8 +220,6 @@ def take_night(place: PrefectPlace, browser: Browser, emulator: Emulator) -> Non
     wait_for(lambda: api.ask("artifacts/filter", which))
     browser.open(f"{pages}/artifacts/artifact/{api.ask('artifacts/filter', which)[0]['id']}", "built")
     browser.picture(IMAGES / "prefect-night.png")
-    browser.open(f"{pages}/events", "Asset materialization succeeded")
-    browser.picture(IMAGES / "prefect-events.png")
 
 
 def take_graph(browser: Browser, file: Path) -> None:
