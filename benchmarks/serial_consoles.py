@@ -15,7 +15,8 @@ _CONSOLES = 100
 _PROCESSES = 4
 _SECONDS = 60.0
 _LINE_EVERY = 5.0
-_METRIC = "compute.googleapis.com/get_serial_port_output_requests_per_region"
+METRIC = "compute.googleapis.com/get_serial_port_output_requests_per_region"
+"""The quota of reads."""
 _QUOTA = 1500
 
 
@@ -47,12 +48,12 @@ def measure(cloud: Cloud) -> Iterator[Figure]:
         while request("GET", f"{instances}/{name}")["status"] != "RUNNING":
             time.sleep(0.05)
     cloud.ask("DELETE", "calls")
-    cloud.ask("POST", "quotas", {"metric": _METRIC, "limit": _QUOTA})
+    cloud.ask("POST", "quotas", {"metric": METRIC, "limit": _QUOTA})
     parts = [(cloud.environment, names[number::_PROCESSES]) for number in range(_PROCESSES)]
     with multiprocessing.get_context("spawn").Pool(_PROCESSES) as pool:
         followed = pool.starmap(_follow, parts)
     calls = cloud.ask("GET", "calls?path=/serialPort")["count"]
-    cloud.ask("POST", "quotas", {"metric": _METRIC, "limit": -1})
+    cloud.ask("POST", "quotas", {"metric": METRIC, "limit": -1})
     for name in names:
         request("DELETE", f"{instances}/{name}")
     seen = sum(each.heard for each in followed)

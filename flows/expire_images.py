@@ -20,6 +20,9 @@ from cos_customizer.tasks.operation import in_order
 
 tidy_logs()
 
+_NAMED = 5
+"""Families that the table's description names; of more it tells the number."""
+
 
 @flow(name="expire-images", flow_run_name="expire images of {project}", persist_result=False)
 def expire_images(
@@ -58,7 +61,8 @@ def expire_images(
         removals = [removal for _, removal in decided]
         if not dry_run:
             removals = families.delete_expired_images(retention, decided, now)
-    what = f"Images of {', '.join(image_families)} in {project}{' (dry run)' if dry_run else ''}"
+    which = ", ".join(image_families) if len(image_families) <= _NAMED else f"{len(image_families)} families"
+    what = f"Images of {which} in {project}{' (dry run)' if dry_run else ''}"
     report_removals(removals, "expire-images", "family", what)
     raise_failures(removals)
     return removals

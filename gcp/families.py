@@ -1,16 +1,20 @@
 """Image families: what is in them, and what they give."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from cos_customizer.customizer.families.image_expiry import FamilyImage
 from cos_customizer.customizer.names import UNRELEASED
 from cos_customizer.gcp.clients import Clients
 from cos_customizer.gcp.images import ResolvedImage, image_from_family, list_images
+from cos_customizer.gcp.side_by_side import do_all
+
+_LONGEST_FILTER = 2000
+"""Characters of a filter. It is part of the URL, and servers refuse long ones with status 414."""
 
 
 def family_images(clients: Clients, project: str, families: Sequence[str]) -> list[FamilyImage]:
-    """All images of some families, five hundred for a call.
+    """All images of some families, five hundred for a call, and many families in one.
 
     Args:
         clients: Google's clients.
@@ -20,9 +24,24 @@ def family_images(clients: Clients, project: str, families: Sequence[str]) -> li
     Raises:
         CustomizerError: the API does not say.
     """
-    wanted = " OR ".join(f"(family = {family})" for family in families)
+    asked = set(families)
+    found = do_all(lambda expression: list_images(clients, project, expression), list(_filters(families)))
     # The server's filter is not trusted: what it returns is looked at again.
-    return [_fact(image) for image in list_images(clients, project, wanted) if image.family in families]
+    return [_fact(image) for images in found for image in images if image.family in asked]
+
+
+def _filters(families: Sequence[str]) -> Iterator[str]:
+    """Filters for images of families: as few as there can be of that length."""
+    expression = ""
+    for family in dict.fromkeys(families):
+        one = f"(family = {family})"
+        longer = f"{expression} OR {one}" if expression else one
+        if expression and len(longer) > _LONGEST_FILTER:
+            yield expression
+            longer = one
+        expression = longer
+    if expression:
+        yield expression
 
 
 def _fact(image: ResolvedImage) -> FamilyImage:

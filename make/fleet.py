@@ -1,7 +1,7 @@
 """`make fleet`: many recipes, some of them changed, on a server for a fleet, while things go wrong; and what it cost.
 
-RECIPES=1000 CHANGED=300 WORKERS=2 WORKER_TYPE=process AT_ONCE=12 UPKEEP=300 (seconds between two runs of `sweep`, and
-of `expire-images`); CALM=1 lets nothing go wrong. Exit code 1 if anything came out wrong.
+RECIPES=1000 CHANGED=300 WORKERS=2 WORKER_TYPE=cos-customizer AT_ONCE=20 UPKEEP=300 (seconds between two runs of
+`sweep`, and of `expire-images`); CALM=1 lets nothing go wrong. Exit code 1 if anything came out wrong.
 """
 
 import os
@@ -118,7 +118,7 @@ def main() -> int:
     """Build the fleet, and print what came of it."""
     stop_on_signals()
     recipes, workers = _number("RECIPES", 1000), _number("WORKERS", 2)
-    pool_type, at_once = os.environ.get("WORKER_TYPE") or "process", _number("AT_ONCE", 12)
+    pool_type, at_once = os.environ.get("WORKER_TYPE") or "cos-customizer", _number("AT_ONCE", 20)
     with tempfile.TemporaryDirectory(prefix="fleet-") as name:
         directory = Path(name)
         directory.chmod(0o711)  # PostgreSQL's user passes through

@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -16,11 +17,14 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from browser import Browser  # noqa: E402
 from support.builds import make_image  # noqa: E402
+from support.fleet_recipes import Fleet  # noqa: E402
 from support.guest_scripts import marker, said, script, succeeded  # noqa: E402
 from support.prefect_place import POOL, PrefectPlace  # noqa: E402
 from support.waiting import PATIENCE, wait_for  # noqa: E402
 
 from cos_customizer.emulator.server import Emulator  # noqa: E402
+from cos_customizer.flows.watch_sources import MEMORY  # noqa: E402
+from cos_customizer.gcp.clients import connect  # noqa: E402
 
 IMAGES = ROOT / "docs" / "images"
 LARGEST = 200_000
@@ -186,6 +190,38 @@ def take_failure(api: Api, pages: str, deployment: str, browser: Browser, emulat
     browser.picture(IMAGES / "prefect-failed-summary.png")
 
 
+def watch_sources(api: Api, name: str) -> None:
+    """Run the flow that looks for new source images, and wait until it has ended."""
+    deployment = deployment_of(api, "watch-sources")
+    parameters = {"recipes": ["recipes/fleet-*.yaml"]}
+    run = api.ask(f"deployments/{deployment}/create_flow_run", {"parameters": parameters, "tags": [name]})
+    wait_for(lambda: api.ask(f"flow_runs/{run['id']}")["state_type"] == "COMPLETED")
+
+
+def take_night(place: PrefectPlace, browser: Browser, emulator: Emulator) -> None:
+    """Let a new source image start a rebuild, and take a picture of its report."""
+    api = Api(place.api)
+    browser.open(place.origin, "Dashboard")
+    pages = str(browser.run("location.href")).partition("/dashboard")[0]
+    emulator.scripts.clear()
+    emulator.scripts.add(at_work("run-script preload.sh", "fetching app.tar.gz"))
+    fleet = Fleet(place.checkout / "recipes", 12, 4)
+    fleet.write()
+    fleet.make_images(connect())
+    fleet.change()
+    program = Path(sys.executable).with_name("cos-customizer")
+    apply = [program, "apply-automations", f"-file={ROOT / 'automations' / 'new-source.yaml'}"]
+    subprocess.run(apply, cwd=place.checkout, env=place.environment, check=True)
+    watch_sources(api, "first")  # which only remembers
+    remembered = api.ask(f"variables/name/{MEMORY}")["value"]
+    place.prefect("variable", "set", "--overwrite", MEMORY, json.dumps(dict.fromkeys(remembered, "0")))
+    watch_sources(api, "second")
+    which = {"artifacts": {"key": {"any_": ["rebuild-images-report"]}}}
+    wait_for(lambda: api.ask("artifacts/filter", which))
+    browser.open(f"{pages}/artifacts/artifact/{api.ask('artifacts/filter', which)[0]['id']}", "built")
+    browser.picture(IMAGES / "prefect-night.png")
+
+
 def take_graph(browser: Browser, file: Path) -> None:
     """Take a picture of the graph alone of the flow run that the browser shows, laid out by what depends on what."""
     browser.click_on("button:has(> svg.lucide-expand)")
@@ -214,6 +250,7 @@ def main() -> None:
                 place.prefect("--no-prompt", "deploy", "--all")
                 place.start_worker()
                 take(place, browser, emulator)
+                take_night(place, browser, emulator)
     for file in sorted(IMAGES.glob("prefect-*.png")):
         print(f"{file.relative_to(ROOT)}: {file.stat().st_size / 1000:.0f} kB")
         if file.stat().st_size > LARGEST:

@@ -23,6 +23,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from cos_customizer.flows.worker import interpreter
+from cos_customizer.gcp import clients
 from cos_customizer.quick_imports import uncollected
 
 _PRELOADED = (
@@ -146,6 +147,7 @@ def main() -> None:
     with uncollected():
         for name in _PRELOADED:
             importlib.import_module(name)
+        clients.load()
         _complete(BaseModel)
     if threading.active_count() != 1:
         raise RuntimeError(f"importing has started {threading.enumerate()[1:]}: no fork would have that")

@@ -40,7 +40,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from support.compute_clients import PROJECT
 from support.fleet_figures import Calls, Processes
 from support.fleet_recipes import Fleet
-from support.fleet_server import FleetServer
+from support.fleet_server import DEPLOY, FleetServer
 from support.paths import ROOT
 from support.waiting import wait_for
 
@@ -49,8 +49,8 @@ from cos_customizer.flows.rebuild_images import rebuild_images
 PREFECT = str(Path(sys.executable).with_name("prefect"))
 POOL = "cos-customizer"
 UPKEEP = ("sweep", "expire-images")
-HEARTBEAT = 30
-"""Seconds between two signs of life of a flow run; Prefect takes no fewer."""
+_NAME_LENGTH = 15
+"""Characters that Linux keeps of a process's name."""
 _MISSED = 3
 """Signs of life after whose absence a flow run counts as crashed."""
 _TO_START = 60
@@ -168,7 +168,7 @@ class FleetPlace:
         """Kill a worker and its flow runs, as a machine loses its power: one that does not run a given flow run."""
         for name, process in self._workers.items():
             found = [(pid, environ) for pid, environ in _environments() if f"FLEET_WORKER={name}\0".encode() in environ]
-            if process.poll() is None and not any(str(sparing).encode() in environ for _, environ in found):
+            if process.poll() is None and not any(has_run(pid, environ, sparing) for pid, environ in found):
                 self.processes.look()
                 _kill(found)
                 process.wait()
@@ -225,16 +225,19 @@ class FleetPlace:
 
     def _environment(self, name: str) -> dict[str, str]:
         mine = {each: value for each, value in os.environ.items() if not each.startswith("PREFECT_")}
-        return mine | {
-            "FLEET_WORKER": name,
-            "HOME": str(self._directory / "home"),
-            "PREFECT_HOME": str(self._directory / name),
-            "PREFECT_API_URL": self.server.api,
-            "PREFECT_CLI_PROMPT": "false",
-            "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT),
-            "DO_NOT_TRACK": "1",
-            "PWD": str(self.checkout),
-        }
+        return (
+            mine
+            | of_workers()
+            | {
+                "FLEET_WORKER": name,
+                "HOME": str(self._directory / "home"),
+                "PREFECT_HOME": str(self._directory / name),
+                "PREFECT_API_URL": self.server.api,
+                "PREFECT_CLI_PROMPT": "false",
+                "DO_NOT_TRACK": "1",
+                "PWD": str(self.checkout),
+            }
+        )
 
     def _prefect(self, *arguments: str) -> None:
         done = subprocess.run(
@@ -278,10 +281,17 @@ class FleetPlace:
             process.wait()
 
 
+def of_workers() -> dict[str, str]:
+    """The variables of a fleet's workers."""
+    lines = (DEPLOY / "worker.env").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
 def _automations() -> list[Automation]:
     """What lets flow runs count as crashed whose process has gone: nobody else says so."""
     ended = [f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed")]
     heartbeat = "prefect.flow-run.heartbeat"
+    interval = int(of_workers()["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"])
     crash = ChangeFlowRunState(state=StateType.CRASHED, message="its process has gone")
 
     def unless(name: str, after: str, comes: list[str], seconds: float) -> Automation:
@@ -298,7 +308,7 @@ def _automations() -> list[Automation]:
 
     begun = [heartbeat, "prefect.flow-run.Running", *ended]
     return [
-        unless("no heartbeat", heartbeat, [heartbeat, *ended], _MISSED * HEARTBEAT),
+        unless("no heartbeat", heartbeat, [heartbeat, *ended], _MISSED * interval),
         unless("never started", "prefect.flow-run.Pending", begun, _UNSTARTED),
     ]
 
@@ -308,6 +318,20 @@ def _environments() -> Iterator[tuple[int, bytes]]:
         if entry.name.isdecimal() and int(entry.name) != os.getpid():
             with contextlib.suppress(OSError):
                 yield int(entry.name), (entry / "environ").read_bytes()
+
+
+def has_run(pid: int, environ: bytes, run_id: UUID) -> bool:
+    """Whether a process has a flow run: its variables say so, or the name of a fork, which was started without them.
+
+    Args:
+        pid: of the process.
+        environ: the variables that it was started with.
+        run_id: of the flow run.
+    """
+    with contextlib.suppress(OSError):
+        name = f"run-{run_id}"[:_NAME_LENGTH]
+        return str(run_id).encode() in environ or Path(f"/proc/{pid}/comm").read_text().strip() == name
+    return False
 
 
 def _kill(processes: Any) -> None:
