@@ -1,4 +1,4 @@
-"""The program, started again and again as a process of its own without being imported again and again; or cold.
+"""The program, started again and again as a process of its own: without being imported each time, or by its command.
 
 A process that has imported everything stands by and forks: each fork is the program, with its own arguments, signals
 and end. It starts in hundredths of a second, where the program takes a second or two.
@@ -33,7 +33,7 @@ class Started:
 
     pid: int
     output: tuple[Path, Path]
-    _program: "WarmProgram | ColdProgram"
+    _program: "WarmProgram | ProgramOnDisk"
 
     @property
     def out(self) -> str:
@@ -75,8 +75,8 @@ def _text(file: Path) -> str:
     return file.read_text() if file.exists() else ""
 
 
-class ColdProgram:
-    """Runs the program as users start it: each run imports everything.
+class ProgramOnDisk:
+    """Runs a program by its command.
 
     Args:
         environment: All variables of the runs, but for those that a run sets.
@@ -90,7 +90,7 @@ class ColdProgram:
 
     def start(self, arguments: Sequence[str], environment: dict[str, str], directory: Path) -> Started:
         """Run the program; see `WarmProgram.start`."""
-        out, err = (self._directory / f"cold-{len(self._processes)}.{kind}" for kind in ("out", "err"))
+        out, err = (self._directory / f"{len(self._processes)}.{kind}" for kind in ("out", "err"))
         with out.open("wb") as standard_output, err.open("wb") as standard_error:
             process = subprocess.Popen(
                 [*self._command, *arguments],
