@@ -20,6 +20,7 @@ from cos_customizer.customizer.spec.model import BuildSpec, parse_spec
 from cos_customizer.emulator.background import default_cache_dir
 from cos_customizer.emulator.machines.backend import Backend
 from cos_customizer.emulator.server import Emulator, make_backend
+from cos_customizer.quick_imports import uncollected
 
 if TYPE_CHECKING:
     from google.cloud.storage import Bucket
@@ -34,6 +35,13 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # of nohup
 # Google's client reads a bucket's metadata in a thread of its own: at any moment, whatever a test looks at; again and
 # again if the test's cloud has gone meanwhile, by whatever clock another test has turned.
 os.environ["DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA"] = "true"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Modules and tests stay until the end: no search for garbage goes through all of them again and again."""
+    with uncollected():
+        return (yield)
 
 
 @pytest.hookimpl(trylast=True)

@@ -23,6 +23,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from cos_customizer.flows.worker import interpreter
+from cos_customizer.gcp import clients
 from cos_customizer.quick_imports import uncollected
 
 _PRELOADED = (
@@ -147,6 +148,7 @@ def main() -> None:
         for name in _PRELOADED:
             importlib.import_module(name)
         _complete(BaseModel)
+        clients.load()  # all that a build needs of Google's libraries: each fork would make two thousand types anew
     if threading.active_count() != 1:
         raise RuntimeError(f"importing has started {threading.enumerate()[1:]}: no fork would have that")
     # A shell lets its background jobs ignore it, and what they start inherits that.

@@ -25,7 +25,6 @@ _PRELOADED = (
     "cos_customizer.flows.build_image",
     "cos_customizer.flows.build_recipe",
     "cos_customizer.flows.rebuild_images",
-    "cos_customizer.gcp.clients",
     "prefect.flow_engine",
     "prefect.task_engine",
     "anyio._backends._asyncio",
@@ -139,6 +138,7 @@ class WarmServer:
 
 def main() -> None:
     """Import, and serve on the inherited socket: its number, the program and the owner's process are the arguments."""
+    from cos_customizer.gcp import clients
     from cos_customizer.quick_imports import uncollected
 
     descriptor, program, owner = sys.argv[1:]
@@ -147,6 +147,7 @@ def main() -> None:
     with uncollected():
         for name in _PRELOADED:
             importlib.import_module(name)
+        clients.load()
     # A shell lets its background jobs ignore Ctrl-C, and nohup hangups; what they start inherits that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
