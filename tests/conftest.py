@@ -14,11 +14,13 @@ import pytest
 from support.guest_machines import Storage
 from support.rotation import that_wait
 from support.specifications import SpecMaker
+from support.warm_environment import make_environment, stand_by
 
 from cos_customizer.customizer.spec.model import BuildSpec, parse_spec
 from cos_customizer.emulator.background import default_cache_dir
 from cos_customizer.emulator.machines.backend import Backend
 from cos_customizer.emulator.server import Emulator, make_backend
+from cos_customizer.quick_imports import uncollected
 
 if TYPE_CHECKING:
     from google.cloud.storage import Bucket
@@ -33,6 +35,13 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # of nohup
 # Google's client reads a bucket's metadata in a thread of its own: at any moment, whatever a test looks at; again and
 # again if the test's cloud has gone meanwhile, by whatever clock another test has turned.
 os.environ["DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA"] = "true"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Modules and tests stay until the end: no search for garbage goes through all of them again and again."""
+    with uncollected():
+        return (yield)
 
 
 @pytest.hookimpl(trylast=True)
@@ -98,10 +107,34 @@ def storage() -> Iterator[Storage]:
 
 
 @pytest.fixture(scope="session")
-def prefect_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated Prefect database, as a container image brings one along, made once in a session."""
+def shared_place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory that all processes of a session have in common."""
     place = tmp_path_factory.getbasetemp()
-    file = (place.parent if "PYTEST_XDIST_WORKER" in os.environ else place) / "prefect.db"
+    return place.parent if "PYTEST_XDIST_WORKER" in os.environ else place
+
+
+@pytest.fixture(scope="session")
+def warm_server(shared_place: Path) -> Path:
+    """Address of the process that stands by for warm programs, one for all processes of a session."""
+    return stand_by(shared_place, os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid())
+
+
+@pytest.fixture(scope="session")
+def warm_program(warm_server: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Path of a `cos-customizer` that has no start to pay for: for tests of anything but that."""
+    return make_environment(tmp_path_factory.mktemp("warm"), warm_server)
+
+
+@pytest.fixture(scope="session")
+def served_program(warm_server: Path, session_server: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The same; where no Prefect server is configured, the session's is, also for the steps of a workflow."""
+    return make_environment(tmp_path_factory.mktemp("served"), warm_server, session_server)
+
+
+@pytest.fixture(scope="session")
+def prefect_template(shared_place: Path) -> Path:
+    """A migrated Prefect database, as a container image brings one along, made once in a session."""
+    file = shared_place / "prefect.db"
     with file.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not file.exists():

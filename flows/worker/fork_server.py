@@ -149,6 +149,7 @@ def main() -> None:
             importlib.import_module(name)
         clients.load()
         _complete(BaseModel)
+        clients.load()  # all that a build needs of Google's libraries: each fork would make two thousand types anew
     if threading.active_count() != 1:
         raise RuntimeError(f"importing has started {threading.enumerate()[1:]}: no fork would have that")
     # A shell lets its background jobs ignore it, and what they start inherits that.

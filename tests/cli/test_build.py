@@ -5,8 +5,7 @@ import os
 import re
 import shutil
 import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +21,10 @@ from cos_customizer.customizer.spec.recipe import read_recipe
 from cos_customizer.emulator.server import Emulator
 from cos_customizer.gcp.clients import connect
 
-PROGRAM = [sys.executable, "-c", "import sys; from cos_customizer.cli.main import main; sys.exit(main())"]
 RECIPES = ROOT / "examples" / "recipes"
 BUCKET = "my-project_cloudbuild"
 START = ("start-image-build", "-image-name=cos-stable-68-10718-86-0", "-image-project=cos-cloud")
+Build = Callable[..., "subprocess.CompletedProcess[str]"]
 FINISH = ("finish-image-build", "-zone=us-west1-b", "-project=my-project", "-image-name=my-image")
 
 
@@ -60,8 +59,13 @@ def play(emulator: Emulator, recipe: Path, *settings: str) -> None:
     emulator.scripts.add({**on_builder_vm, "match": {"name": "cos-customizer-[0-9a-f]{10}"}, "variables": NONCE})
 
 
-def build(*arguments: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
-    return subprocess.run([*PROGRAM, "build", *arguments], input=stdin, capture_output=True, text=True, check=False)
+@pytest.fixture
+def build(warm_program: str) -> Build:
+    def build(*arguments: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
+        command = [warm_program, "build", *arguments]
+        return subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
+
+    return build
 
 
 def documents(text: str) -> list[Any]:
@@ -100,7 +104,9 @@ def test_every_example_builds(recipe: str, workspace: Path, emulator: Emulator) 
 
 
 @pytest.mark.slow
-def test_a_context_in_cloud_storage_and_a_recipe_from_standard_input(workspace: Path, emulator: Emulator) -> None:
+def test_a_context_in_cloud_storage_and_a_recipe_from_standard_input(
+    workspace: Path, emulator: Emulator, build: Build
+) -> None:
     archive_context(Path("recipes/hello"), Path("a.tar.gz"))
     connect().storage.bucket(BUCKET).blob("contexts/a.tar.gz").upload_from_filename("a.tar.gz")
     settings = [f"context.path=gs://{BUCKET}/contexts/a.tar.gz", "output.suffix=null", "output.name=from-archive"]
@@ -116,7 +122,9 @@ def test_a_context_in_cloud_storage_and_a_recipe_from_standard_input(workspace: 
 
 
 @pytest.mark.slow
-def test_a_step_that_fails_ends_the_command_as_it_ends_finish_image_build(workspace: Path, emulator: Emulator) -> None:
+def test_a_step_that_fails_ends_the_command_as_it_ends_finish_image_build(
+    workspace: Path, emulator: Emulator, build: Build
+) -> None:
     from support.guest_scripts import marker, script
 
     emulator.scripts.add(

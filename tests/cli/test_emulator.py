@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.command_line import run as run_here
 from support.waiting import PATIENCE, wait_for
 
 from cos_customizer.emulator import background
@@ -34,9 +35,9 @@ def state(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def run(state: Path) -> Run:
+def run(state: Path, warm_program: str) -> Run:
     def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        command = [*COMMAND, *arguments, f"-state-dir={state}"]
+        command = [warm_program, "emulator", *arguments, f"-state-dir={state}"]
         return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False, **options)
 
     return run
@@ -211,10 +212,10 @@ def test_what_keeps_it_from_starting_is_said(run: Run, state: Path) -> None:
     ],
 )
 def test_a_wrong_command_line_is_explained(arguments: tuple[str, ...], code: int, words: str) -> None:
-    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=PATIENCE, check=False)
-    assert (done.returncode, done.stdout) == (code, "")
-    assert words in done.stderr
-    assert "Traceback" not in done.stderr
+    done = run_here("emulator", *arguments)
+    assert (done.code, done.out) == (code, "")
+    assert words in done.err
+    assert "Traceback" not in done.err
 
 
 @pytest.mark.parametrize(

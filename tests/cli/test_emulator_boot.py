@@ -3,7 +3,6 @@
 import base64
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ from cos_customizer.emulator.server import Emulator
 
 NAME = COS.rpartition("/")[2]
 NONCE = {"nonce": {"metadata": "user-data", "pattern": r"(?m)^\s*nonce=(\w+)"}}
-PROGRAM = "import sys; from cos_customizer.cli.main import main; sys.exit(main())"
 
 
 @pytest.fixture
@@ -220,12 +218,12 @@ def test_mistakes_are_explained_and_boot_nothing(compute: Compute) -> None:
     ids=lambda value: value.name if isinstance(value, signal.Signals) else "command" if value else "console",
 )
 def test_whatever_ends_it_nothing_is_left(
-    words: list[str], number: signal.Signals, compute: Compute, emulator: Emulator
+    words: list[str], number: signal.Signals, compute: Compute, emulator: Emulator, warm_program: str
 ) -> None:
     up = {"port": 1, "text": "up\n"}
     emulator.scripts.add(guest(line("started"), printed("out", b"up\n")) if words else {"events": [up]})
     booting = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, "emulator", "boot", NAME, *words],
+        [warm_program, "emulator", "boot", NAME, *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -242,12 +240,12 @@ def test_whatever_ends_it_nothing_is_left(
 
 
 @pytest.mark.slow
-def test_a_signal_while_the_vm_is_deleted_leaves_nothing(compute: Compute, emulator: Emulator) -> None:
+def test_a_signal_while_the_vm_is_deleted_leaves_nothing(
+    compute: Compute, emulator: Emulator, warm_program: str
+) -> None:
     emulator.scripts.add(guest(line("started"), line("ended 0")))
     emulator.faults.add(kind="hold", method="DELETE", path="/instances/boot-", when="before")
-    booting = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, "emulator", "boot", NAME, "--", "ls"], stdout=-1, stderr=-1, text=True
-    )
+    booting = subprocess.Popen([warm_program, "emulator", "boot", NAME, "--", "ls"], stdout=-1, stderr=-1, text=True)
     wait_for(lambda: any(fault.get("held") for fault in emulator.faults.list()))
     booting.send_signal(signal.SIGINT)
     _, errors = rest_of(booting)

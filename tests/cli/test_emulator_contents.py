@@ -95,11 +95,11 @@ def test_a_console_is_followed_until_the_vm_stops(compute: Compute, emulator: Em
     assert following.returncode == 0
 
 
-def test_an_object_s_bytes_are_printed_as_they_are(emulator: Emulator, tmp_path: Path) -> None:
+def test_an_object_s_bytes_are_printed_as_they_are(emulator: Emulator, warm_program: str) -> None:
     content = bytes(range(256)) * 5000
     anonymous_bucket().blob("work/serial.log").upload_from_string(content)
     url = "gs://my-project_cloudbuild/work/serial.log"
-    done = subprocess.run([*COMMAND, "cat", url], capture_output=True, timeout=PATIENCE, check=True)
+    done = subprocess.run([warm_program, "emulator", "cat", url], capture_output=True, timeout=PATIENCE, check=True)
     assert done.stdout == content
 
 

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -377,13 +376,13 @@ def test_what_cannot_be_rebuilt_is_said(write_recipe: Writer, flags: tuple[str, 
 
 @pytest.mark.slow
 def test_the_command_builds_here_and_tells_by_its_exit_code_that_a_recipe_has_failed(
-    emulator: Emulator, write_recipe: Writer, tmp_path: Path, session_server: dict[str, str]
+    emulator: Emulator, write_recipe: Writer, tmp_path: Path, served_program: str
 ) -> None:
     write_recipe("good")
     write_recipe("broken")
     Path("broken/setup.sh").unlink()
-    program = [str(Path(sys.executable).with_name("cos-customizer")), "rebuild-images", "-recipe=*.yaml"]
-    environment = {**os.environ, **session_server, "HOME": str(tmp_path)}
+    program = [served_program, "rebuild-images", "-recipe=*.yaml"]
+    environment = {**os.environ, "HOME": str(tmp_path)}
     ran = subprocess.run(program, env=environment, capture_output=True, text=True)
     assert ran.returncode == 1
     assert "1 of 2 recipes failed: broken.yaml: could not find script setup.sh" in ran.stderr

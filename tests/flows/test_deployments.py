@@ -1,4 +1,8 @@
-"""Builds as deployments, with a Prefect server and a worker: run, cancelled, killed, retried, scheduled."""
+"""Builds as deployments, with a Prefect server and a worker: run, cancelled, killed, retried, scheduled.
+
+The worker is of the type `cos-customizer`: Prefect's process worker, but that runs are forks of a warm process. A run
+whose environment asks for a new interpreter is one, and so is what it is with a process worker.
+"""
 
 import json
 import os
@@ -14,7 +18,6 @@ from uuid import UUID
 
 import pytest
 import yaml
-from google.cloud import compute_v1
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
@@ -56,6 +59,27 @@ pytestmark = pytest.mark.slow
 LABEL = "run-script preload.sh"
 STARTED = marker(f"BuildStep: 1 started {LABEL}")
 FAILS = (STARTED, marker("BuildStep: 1 failed exit 3"), marker("BuildFailed: step 1 exit 3"))
+ODD = """
+import json, os, sys, threading, time
+from pathlib import Path
+from prefect import flow, get_run_logger
+
+def undone(flow, flow_run, state):
+    Path(os.environ["ODD"], f"{state.type.value}-{flow_run.id}").write_text(str(os.getpid()))
+
+@flow(on_cancellation=[undone], on_crashed=[undone])
+def odd(what: str):
+    found = {"pid": os.getpid(), "parent": os.getppid(), "session": os.getsid(0), "directory": os.getcwd(),
+             "variable": os.environ.get("VARIABLE"), "python": os.environ.get("PYTHONHASHSEED"),
+             "warm": "cos_customizer.flows.build_image" in sys.modules,
+             "main": threading.current_thread() is threading.main_thread()}
+    get_run_logger().warning("I am odd")
+    Path(os.environ["ODD"], what).write_text(json.dumps(found))
+    if what == "dies":
+        os._exit(3)
+    while what == "waits":
+        time.sleep(1)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -69,13 +93,45 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
 
 
 @pytest.fixture(scope="module")
+def said(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the odd flow says what it finds."""
+    return tmp_path_factory.mktemp("said")
+
+
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A module that every interpreter imports."""
+    file = tmp_path_factory.mktemp("imported") / "sitecustomize.py"
+    file.touch()
+    return file
+
+
+@pytest.fixture(scope="module")
 def place(
-    tmp_path_factory: pytest.TempPathFactory, emulator: Emulator, prefect_template: Path
+    tmp_path_factory: pytest.TempPathFactory, emulator: Emulator, said: Path, imported: Path, prefect_template: Path
 ) -> Iterator[PrefectPlace]:
-    """From an empty Prefect server to a worker, as the documentation says."""
+    """From an empty Prefect server to a worker, as the documentation says; with an odd flow beside the repository's.
+
+    The deployments `cold` set a variable that is read by an interpreter that starts.
+    """
     with ExitStack() as stack:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        patch.setenv("ODD", str(said))
+        patch.setenv("PYTHONPATH", str(imported.parent), prepend=os.pathsep)
         place = stack.enter_context(PrefectPlace(tmp_path_factory.mktemp("place"), prefect_template))
-        place.prefect("work-pool", "create", "--type", "process", POOL)
+        (place.checkout / "odd.py").write_text(ODD)
+        file = place.checkout / "prefect.yaml"
+        content = yaml.safe_load(file.read_text())
+        (build,) = (each for each in content["deployments"] if each["name"] == "build-image")
+        seed = {"job_variables": {"env": {"PYTHONHASHSEED": "7"}}}
+        odd = {"name": "odd", "entrypoint": "odd.py:odd", "work_pool": {"name": POOL}}
+        content["deployments"] += [
+            {**build, "name": "cold", "work_pool": build["work_pool"] | seed},
+            {**odd, "work_pool": {"name": POOL, "job_variables": {"env": {"VARIABLE": "value"}}}},
+            {**odd, "name": "cold", "work_pool": {"name": POOL} | seed},
+        ]
+        file.write_text(yaml.safe_dump(content, sort_keys=False))
+        place.prefect("work-pool", "create", "--type", "cos-customizer", POOL)
         place.prefect("--no-prompt", "deploy", "--all")
         place.start_worker()
         stack.enter_context(temporary_settings({PREFECT_API_URL: place.api}))
@@ -83,10 +139,12 @@ def place(
 
 
 @pytest.fixture(autouse=True)
-def clean_slate(emulator: Emulator, place: PrefectPlace) -> Iterator[None]:
+def clean_slate(emulator: Emulator, place: PrefectPlace, said: Path) -> Iterator[None]:
     """Each test finds a worker and an empty cloud, whatever others have left."""
     emulator.scripts.clear()
     emulator.calls.clear()
+    for file in said.iterdir():
+        file.unlink()
     place.have_worker()
     yield
     compute = Compute(emulator)
@@ -235,10 +293,19 @@ def test_a_run_makes_an_image_shows_what_it_did_and_its_graph_is_the_order_of_th
     assert graph == {name: {before} if before else set() for before, name in zip(["", *order], order, strict=False)}
 
 
-def test_a_run_that_is_cancelled_in_the_middle_leaves_nothing(client: SyncPrefectClient, emulator: Emulator) -> None:
+def test_a_run_is_a_fork_of_a_process_that_has_imported_everything_and_leaves_nothing_if_it_is_cancelled_in_the_middle(
+    client: SyncPrefectClient, emulator: Emulator
+) -> None:
     emulator.scripts.add(script(STARTED))
     run_id = start(client, "build-image/build-image", spec=spec("cancelled"))
     wait_for(lambda: script_runs(emulator))
+    pid = process_of(client, run_id)
+    warm = Path(f"/proc/{parent_of(pid)}")
+    assert b"fork_server" in (warm / "cmdline").read_bytes()
+    assert len(list((warm / "task").iterdir())) == 1
+    opened = [str(link.readlink()) for link in (warm / "fd").iterdir()]
+    assert len([name for name in opened if name.startswith("socket:")]) == 1, opened
+    assert Path(f"/proc/{pid}/comm").read_text().strip() == f"run-{run_id}"[:15]
     client.set_flow_run_state(run_id, Cancelling())  # what the UI's button does
     run = ended(client, run_id)
     assert state_of(run) == "CANCELLED", log_of(client, run_id)
@@ -246,19 +313,20 @@ def test_a_run_that_is_cancelled_in_the_middle_leaves_nothing(client: SyncPrefec
     assert leftovers(emulator) == []
 
 
-@pytest.mark.parametrize("flow", ["build-image", "build-recipe"])
+@pytest.mark.parametrize("deployment", ["build-image/cold", "build-recipe/build-recipe"])
 def test_a_run_whose_process_is_killed_is_undone_by_its_worker_and_its_family_is_free_after_two_minutes(
-    flow: str, client: SyncPrefectClient, emulator: Emulator, place: PrefectPlace
+    deployment: str, client: SyncPrefectClient, emulator: Emulator, place: PrefectPlace
 ) -> None:
+    """As a new interpreter, and as a fork; its hook is the same."""
     emulator.scripts.add(script(STARTED))
     recipe = spec("killed", family="killed")
     parameters: dict[str, Any] = {"spec": recipe}
-    if flow == "build-recipe":  # which the worker finds where it was deployed, wherever it was started
+    if deployment.startswith("build-recipe"):  # which the worker finds where it was deployed, wherever it was started
         (place.checkout / "killed.yaml").write_text(yaml.safe_dump(recipe))
         parameters = {"recipe": "killed.yaml", "settings": ["builder.labels.team=web"]}
-    run_id = start(client, f"{flow}/{flow}", **parameters)
+    run_id = start(client, deployment, **parameters)
     wait_for(lambda: script_runs(emulator))
-    for pid in place.processes_of(run_id):
+    for pid in place.processes_of(run_id) or [process_of(client, run_id)]:  # a fork's variables are not to be seen
         os.kill(pid, signal.SIGKILL)
     run = ended(client, run_id)
     assert state_of(run) == "CRASHED", log_of(client, run_id)
@@ -438,7 +506,7 @@ def test_a_schedule_fires(client: SyncPrefectClient, emulator: Emulator) -> None
     deployment = client.read_deployment_by_name("sweep/sweep")
     path = f"/deployments/{deployment.id}"
     client._client.patch(path, json={"parameters": {"project": "my-project"}}).raise_for_status()
-    schedule = IntervalSchedule(interval=timedelta(seconds=20))
+    schedule = IntervalSchedule(interval=timedelta(seconds=8))
     answer = client._client.post(
         f"{path}/schedules", json=[{"schedule": schedule.model_dump(mode="json"), "active": True}]
     )
@@ -482,7 +550,7 @@ def test_a_run_that_is_stranded_before_its_process_holds_its_deployment_for_five
 def test_what_a_killed_worker_leaves_is_swept_up_and_nothing_else(
     client: SyncPrefectClient, emulator: Emulator, place: PrefectPlace
 ) -> None:
-    make_vm("bystander")
+    Compute(emulator).create("bystander")
     emulator.scripts.add(script(STARTED))
     run_id = start(client, "build-image/build-image", spec=spec("lost"))
     wait_for(lambda: script_runs(emulator))
@@ -501,23 +569,95 @@ def test_what_a_killed_worker_leaves_is_swept_up_and_nothing_else(
     client.set_flow_run_state(run_id, Crashed(), force=True)  # what nobody is left to say
 
 
-def make_vm(name: str) -> None:
-    """A VM that is none of ours."""
-    disk = compute_v1.AttachedDisk(
-        boot=True,
-        auto_delete=True,
-        initialize_params=compute_v1.AttachedDiskInitializeParams(
-            source_image="projects/cos-cloud/global/images/family/cos-125-lts"
-        ),
-    )
-    vm = compute_v1.Instance(
-        name=name,
-        machine_type="zones/us-west1-b/machineTypes/n1-standard-1",
-        disks=[disk],
-        network_interfaces=[compute_v1.NetworkInterface(network="global/networks/default")],
-    )
-    operation = connect().instances.insert_unary(project="my-project", zone="us-west1-b", instance_resource=vm)
-    connect().zone_operations.wait(project="my-project", zone="us-west1-b", operation=operation.name)
+def test_a_run_has_its_own_environment_directory_session_and_main_thread(
+    client: SyncPrefectClient, place: PrefectPlace, said: Path
+) -> None:
+    run_id = start(client, "odd/odd", what="looks")
+    assert state_of(ended(client, run_id)) == "COMPLETED", log_of(client, run_id)
+    found = found_by(said, "looks")
+    assert found["variable"] == "value"
+    assert found["directory"] == str(place.checkout)
+    assert found["session"] == found["pid"]
+    assert found["main"]
+    assert found["warm"]
+    assert "I am odd" in place.log("worker")
+
+
+def test_a_run_whose_environment_is_read_by_a_new_interpreter_is_one(client: SyncPrefectClient, said: Path) -> None:
+    run_id = start(client, "odd/cold", what="cold")
+    assert state_of(ended(client, run_id)) == "COMPLETED", log_of(client, run_id)
+    found = found_by(said, "cold")
+    assert found["python"] == "7"
+    assert not found["warm"]
+
+
+def test_an_exit_code_is_a_crash_that_names_it_and_the_hook_has_a_fork_of_its_own(
+    client: SyncPrefectClient, said: Path
+) -> None:
+    run_id = start(client, "odd/odd", what="dies")
+    run = ended(client, run_id)
+    assert state_of(run) == "CRASHED"
+    assert run.state is not None
+    assert "status code: 3" in (run.state.message or "")
+    hook = found_by(said, f"CRASHED-{run_id}")
+    assert hook != found_by(said, "dies")["pid"]
+
+
+def test_a_warm_process_that_dies_leaves_its_runs_alone_and_the_next_run_has_a_new_one(
+    client: SyncPrefectClient, said: Path
+) -> None:
+    first = start(client, "odd/odd", what="waits")
+    found = found_by(said, "waits")
+    os.kill(found["parent"], signal.SIGKILL)
+    second = start(client, "odd/odd", what="after")
+    assert state_of(ended(client, second)) == "COMPLETED", log_of(client, second)
+    assert found_by(said, "after")["parent"] != found["parent"]
+    assert client.read_flow_run(first).state.is_running()  # type: ignore[union-attr]
+    client.set_flow_run_state(first, Cancelling())
+    assert state_of(ended(client, first)) == "CANCELLED", log_of(client, first)
+    with pytest.raises(ProcessLookupError):
+        os.kill(found["pid"], 0)
+
+
+def test_a_module_that_has_changed_is_imported_anew(client: SyncPrefectClient, said: Path, imported: Path) -> None:
+    assert state_of(ended(client, start(client, "odd/odd", what="before"))) == "COMPLETED"
+    imported.write_text("CHANGED = True\n")
+    assert state_of(ended(client, start(client, "odd/odd", what="after"))) == "COMPLETED"
+    assert found_by(said, "before")["parent"] != found_by(said, "after")["parent"]
+
+
+def test_a_worker_that_is_ended_takes_its_runs_and_its_warm_process_along(
+    client: SyncPrefectClient, place: PrefectPlace, said: Path
+) -> None:
+    start(client, "odd/odd", what="waits")
+    found = found_by(said, "waits")
+    worker = parent_of(found["parent"])
+    os.kill(worker, signal.SIGTERM)
+
+    def gone() -> bool:
+        return not any(Path(f"/proc/{pid}").exists() for pid in (found["pid"], found["parent"]))
+
+    wait_for(gone)
+
+
+def found_by(said: Path, what: str) -> dict[str, Any]:
+    """What the odd flow has said."""
+
+    def content() -> dict[str, Any] | None:
+        file = said / what
+        text = file.read_text() if file.exists() else ""
+        return json.loads(text) if text else None
+
+    return wait_for(content)
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def process_of(client: SyncPrefectClient, run_id: UUID) -> int:
+    """The process that runs a flow run, as the server was told."""
+    return int(wait_for(lambda: client.read_flow_run(run_id).infrastructure_pid) or 0)
 
 
 def graph_of(client: SyncPrefectClient, run_id: UUID, last: str) -> dict[str, set[str]]:

@@ -271,12 +271,12 @@ def test_a_digest_is_64_hex_digits(digest: str) -> None:
         render_user_data([], ContextObject("b", "o", digest), "n0nce")
 
 
-def test_shellcheck_has_no_complaints(tmp_path: Path) -> None:
+def test_shellcheck_has_no_complaints_about_a_plan(tmp_path: Path) -> None:
+    """The scripts that it is beside are files, which `make lint` checks."""
     plan = tmp_path / "plan.sh"
     plan.write_text(plan_of(NASTY), encoding="utf-8", newline="")
-    scripts = [FOLDER / "build.sh", *FOLDER.rglob("*.sh"), plan]
     shellcheck = Path(sys.executable).with_name("shellcheck")
-    done = subprocess.run([shellcheck, "-x", "-P", "SCRIPTDIR", *scripts], capture_output=True, text=True)
+    done = subprocess.run([shellcheck, plan], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

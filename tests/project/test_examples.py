@@ -61,10 +61,11 @@ WORKFLOWS = {
 
 
 @pytest.fixture
-def run_example(emulator: Emulator, tmp_path: Path, session_server: dict[str, str]) -> RunExample:
+def run_example(emulator: Emulator, tmp_path: Path, served_program: str) -> RunExample:
     """Runs an example's workflow, once its machines are told what they say.
 
-    The first brings Prefect servers of its own, as it does where nothing is set up; the others take the session's.
+    One is run as users run it: each step starts from cold, and the last brings a Prefect server of its own. The steps
+    of the others are forks, and take the session's server.
     """
 
     def run(name: str, *flags: str) -> "subprocess.CompletedProcess[str]":
@@ -74,11 +75,11 @@ def run_example(emulator: Emulator, tmp_path: Path, session_server: dict[str, st
         says = succeeding(*example.steps, disk_gb=example.disk_gb)
         emulator.scripts.add({**says, "match": {"name": ".*-[0-9a-f]{10}"}})
         kept = {variable: value for variable, value in os.environ.items() if not variable.startswith("PREFECT_")}
-        server = {} if name == "minimal" else session_server
-        environment = {**kept, **server, "TMPDIR": str(tmp_path / "tmp")}
+        program = PROGRAM if name == "minimal" else served_program
+        environment = {**kept, "TMPDIR": str(tmp_path / "tmp")}
         (tmp_path / "tmp").mkdir(exist_ok=True)
         return subprocess.run(
-            [PROGRAM, "emulator", "run-cloudbuild", EXAMPLES / name / "cloudbuild.yaml", *flags],
+            [program, "emulator", "run-cloudbuild", EXAMPLES / name / "cloudbuild.yaml", *flags],
             env=environment,
             cwd=tmp_path,
             capture_output=True,

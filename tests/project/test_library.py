@@ -155,14 +155,15 @@ logging.getLogger("prefect.client").warning("worth knowing")
 
 
 @pytest.mark.slow
-def test_a_script_sees_of_a_build_what_it_prints_itself_and_warnings_and_more_if_it_asks(
+def test_a_script_sees_of_a_build_what_it_prints_itself_and_warnings_and_a_server_of_its_own_would_report_to_nobody(
     emulator: Emulator, make_spec: SpecMaker, session_server: dict[str, str], tmp_path: Path
 ) -> None:
     emulator.scripts.add(succeeding("run-script first.sh", "run-script second.sh"))
     server = {name: value for name, value in session_server.items() if "LOGGING" not in name}
     (tmp_path / "spec.json").write_text(make_spec().model_dump_json())
-    ran = quietly(SCRIPT, server, str(tmp_path / "spec.json"))
-    assert ran.stdout == "my-image\n", ran.stderr
+    program = f"import os; os.environ.pop({ANALYTICS!r}, None)\n{SCRIPT}\nprint(os.environ[{ANALYTICS!r}])"
+    ran = quietly(program, server, str(tmp_path / "spec.json"))
+    assert ran.stdout == "my-image\nfalse\n", ran.stderr
     assert [line for line in ran.stderr.splitlines() if "worth knowing" not in line] == []
     assert ran.stderr.count("worth knowing") == 1
 
@@ -176,18 +177,6 @@ def test_a_script_sees_of_a_build_what_it_prints_itself_and_warnings_and_more_if
 
     ran = quietly(SCRIPT, {**server, "PREFECT_LOGGING_LEVEL": "INFO"}, str(tmp_path / "spec.json"))
     assert "Beginning flow run" in ran.stderr
-
-
-@pytest.mark.slow
-def test_a_server_that_prefect_starts_for_a_script_reports_to_nobody(
-    emulator: Emulator, make_spec: SpecMaker, session_server: dict[str, str], tmp_path: Path
-) -> None:
-    emulator.scripts.add(succeeding("run-script first.sh", "run-script second.sh"))
-    (tmp_path / "spec.json").write_text(make_spec().model_dump_json())
-    server = {name: value for name, value in session_server.items() if "LOGGING" not in name}
-    program = f"import os; os.environ.pop({ANALYTICS!r}, None)\n{SCRIPT}\nprint(os.environ[{ANALYTICS!r}])"
-    ran = quietly(program, server, str(tmp_path / "spec.json"))
-    assert ran.stdout == "my-image\nfalse\n", ran.stderr
 
 
 def test_the_page_names_what_is_public() -> None:

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 import yaml
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.flows import load_flow_from_entrypoint
+from prefect.workers.process import ProcessWorker
 from support.command_line import run
 from support.guest_scripts import NONCE, marker, succeeded, succeeding
 from support.packages import build_wheel
@@ -87,9 +89,10 @@ def add_scripts(environment: dict[str, str]) -> None:
 
 @pytest.mark.slow
 def test_the_page_leads_from_an_empty_directory_to_an_image_that_is_rebuilt_when_its_script_changes(
-    tmp_path: Path, home: dict[str, str], session_server: dict[str, str]
+    tmp_path: Path, home: dict[str, str], served_program: str
 ) -> None:
     """On scripted machines: the emulator that the page starts is running already."""
+    home["PATH"] = f"{Path(served_program).parent}:{home['PATH']}"
     before, _, rest = PAGE.partition("## On a Prefect server")
     there = commands(before)
     assert len(there) > 5
@@ -98,7 +101,7 @@ def test_the_page_leads_from_an_empty_directory_to_an_image_that_is_rebuilt_when
     (tmp_path / "empty").mkdir()
     shell("cos-customizer emulator start -machines=scripted", tmp_path, home)
     add_scripts(home)
-    printed = shell("\n".join([*there, *last]), tmp_path / "empty", {**home, **session_server})
+    printed = shell("\n".join([*there, *last]), tmp_path / "empty", home)
     planned, _, done = printed.partition("to-build")[2].partition("Starting Step")
     assert "build context has changed" in planned, planned
     assert "built" in done
@@ -175,8 +178,11 @@ def test_its_deployments_are_made_by_prefect_and_the_first_of_them_builds_its_re
         monkeypatch.setenv(name, value)
     deploy, *_ = commands(PAGE.partition("## On a Prefect server")[2])
     programs = {**os.environ, "PREFECT_CLI_PROMPT": "false", "PATH": f"{BIN}:{os.environ['PATH']}"}
-    pool = "prefect work-pool create --overwrite --type process cos-customizer"
-    shell(f"{pool}\n{deploy}", repository, {**programs, "PWD": str(repository)})
+    with get_client(sync_client=True) as client:
+        template = ProcessWorker.get_default_base_job_template()
+        pool = WorkPoolCreate(name="cos-customizer", type="process", base_job_template=template)
+        client.create_work_pool(pool, overwrite=True)
+    shell(deploy, repository, {**programs, "PWD": str(repository)})
     names = [each["name"] for each in yaml.safe_load((repository / "prefect.yaml").read_text())["deployments"]]
     with get_client(sync_client=True) as client:
         deployments = {name: client.read_deployment_by_name(f"{name}/{name}") for name in names}

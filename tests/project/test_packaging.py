@@ -166,6 +166,7 @@ def test_other_projects_tests_find_the_fixture_of_the_installed_wheel(wheel: Pat
         "--quiet",
         "--no-deps",
         "--no-index",
+        "--no-compile",
         str(wheel),
     ]
     subprocess.run(install, check=True)

@@ -2,7 +2,8 @@
 
 import http.client
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from google.api_core.client_options import ClientOptions
@@ -18,36 +19,57 @@ COS = "projects/cos-cloud/global/images/cos-stable-68-10718-86-0"
 
 @dataclass
 class Compute:
-    """Clients of one emulator."""
+    """Clients of one emulator, each made when it is first used."""
 
     emulator: Emulator
-    images: compute_v1.ImagesClient = field(init=False)
-    snapshots: compute_v1.SnapshotsClient = field(init=False)
-    disks: compute_v1.DisksClient = field(init=False)
-    instances: compute_v1.InstancesClient = field(init=False)
-    zone_operations: compute_v1.ZoneOperationsClient = field(init=False)
-    global_operations: compute_v1.GlobalOperationsClient = field(init=False)
-    accelerator_types: compute_v1.AcceleratorTypesClient = field(init=False)
-    machine_types: compute_v1.MachineTypesClient = field(init=False)
-    regions: compute_v1.RegionsClient = field(init=False)
-    projects: compute_v1.ProjectsClient = field(init=False)
 
-    def __post_init__(self) -> None:
-        options: dict[str, Any] = {
+    @property
+    def _options(self) -> dict[str, Any]:
+        return {
             "credentials": AnonymousCredentials(),  # type: ignore[no-untyped-call]
             "client_options": ClientOptions(api_endpoint=f"http://127.0.0.1:{self.emulator.port}"),
             "transport": "rest",
         }
-        self.images = compute_v1.ImagesClient(**options)
-        self.snapshots = compute_v1.SnapshotsClient(**options)
-        self.disks = compute_v1.DisksClient(**options)
-        self.instances = compute_v1.InstancesClient(**options)
-        self.zone_operations = compute_v1.ZoneOperationsClient(**options)
-        self.global_operations = compute_v1.GlobalOperationsClient(**options)
-        self.accelerator_types = compute_v1.AcceleratorTypesClient(**options)
-        self.machine_types = compute_v1.MachineTypesClient(**options)
-        self.regions = compute_v1.RegionsClient(**options)
-        self.projects = compute_v1.ProjectsClient(**options)
+
+    @cached_property
+    def images(self) -> compute_v1.ImagesClient:
+        return compute_v1.ImagesClient(**self._options)
+
+    @cached_property
+    def snapshots(self) -> compute_v1.SnapshotsClient:
+        return compute_v1.SnapshotsClient(**self._options)
+
+    @cached_property
+    def disks(self) -> compute_v1.DisksClient:
+        return compute_v1.DisksClient(**self._options)
+
+    @cached_property
+    def instances(self) -> compute_v1.InstancesClient:
+        return compute_v1.InstancesClient(**self._options)
+
+    @cached_property
+    def zone_operations(self) -> compute_v1.ZoneOperationsClient:
+        return compute_v1.ZoneOperationsClient(**self._options)
+
+    @cached_property
+    def global_operations(self) -> compute_v1.GlobalOperationsClient:
+        return compute_v1.GlobalOperationsClient(**self._options)
+
+    @cached_property
+    def accelerator_types(self) -> compute_v1.AcceleratorTypesClient:
+        return compute_v1.AcceleratorTypesClient(**self._options)
+
+    @cached_property
+    def machine_types(self) -> compute_v1.MachineTypesClient:
+        return compute_v1.MachineTypesClient(**self._options)
+
+    @cached_property
+    def regions(self) -> compute_v1.RegionsClient:
+        return compute_v1.RegionsClient(**self._options)
+
+    @cached_property
+    def projects(self) -> compute_v1.ProjectsClient:
+        return compute_v1.ProjectsClient(**self._options)
 
     def wait(self, operation: Any) -> compute_v1.Operation:
         """The operation when it is done, whatever its end."""

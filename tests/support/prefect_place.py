@@ -142,8 +142,8 @@ class PrefectPlace:
         """What becomes of a worker's machine that loses its power."""
         server = self._processes[0].pid
         for pid, _ in self._environments():
-            if os.getpgid(pid) != os.getpgid(server):
-                with suppress(ProcessLookupError):
+            with suppress(ProcessLookupError):
+                if os.getpgid(pid) != os.getpgid(server):
                     os.kill(pid, signal.SIGKILL)
         for process in self._processes[1:]:
             process.wait()

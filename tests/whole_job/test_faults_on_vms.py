@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from support.waiting import PATIENCE, wait_for
-from support.warm_program import ColdProgram, Started, WarmProgram
+from support.warm_program import ProgramOnDisk, Started, WarmProgram
 
 from cos_customizer.emulator.background import default_cache_dir
 from cos_customizer.emulator.server import Emulator
@@ -41,10 +41,10 @@ class Place:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
         environment = kept | cloud.environment() | {"HOME": str(directory)}
         environment["XDG_CACHE_HOME"] = str(default_cache_dir().parent)
-        self.cold = ColdProgram(environment, directory, [PROGRAM])
+        self.cold = ProgramOnDisk(environment, directory, [PROGRAM])
         self.warm = WarmProgram(environment | server, directory)
 
-    def build(self, image: str, program: WarmProgram | ColdProgram, **parts: Any) -> Started:
+    def build(self, image: str, program: WarmProgram | ProgramOnDisk, **parts: Any) -> Started:
         """Begin to build an image of this name, with other parts of the recipe where they are given."""
         (self.directory / "preload.sh").write_text("echo it runs\nsleep 5\necho kept > /var/lib/kept\n")
         recipe = self.directory / f"{image}.yaml"

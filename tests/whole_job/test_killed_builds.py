@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from support.guest_scripts import marker, script, succeeding
 from support.leftovers import bystanders, everything
 from support.storage_clients import anonymous_bucket
 from support.waiting import PATIENCE, wait_for
-from support.warm_program import ColdProgram, Started, WarmProgram
+from support.warm_program import ProgramOnDisk, Started
 
 from cos_customizer.customizer.names import BuildNames
 from cos_customizer.emulator.server import Emulator
@@ -45,10 +45,14 @@ FINISH = (
 class Workplace:
     """A home directory with a build context, and builds that are started there."""
 
-    def __init__(self, directory: Path, emulator: Emulator, warm: WarmProgram) -> None:
+    def __init__(self, directory: Path, emulator: Emulator, served_program: str) -> None:
         self.emulator = emulator
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-        self._cold, self._warm = ColdProgram(kept, directory, [PROGRAM]), warm
+        outputs = directory / "cold", directory / "served"
+        for output in outputs:
+            output.mkdir()
+        self._cold = ProgramOnDisk(kept, outputs[0], [PROGRAM])
+        self._served = ProgramOnDisk(kept, outputs[1], [served_program])
         self.home = directory / "home"
         self.home.mkdir()
         self.context = directory / "context"
@@ -60,7 +64,7 @@ class Workplace:
     def begin(self, *arguments: str, own_server: bool = False) -> Started:
         """Begin a command, on the session's Prefect server, or as users do: from cold, with a server of its own."""
         environment = self.emulator.environment() | {"HOME": str(self.home), "TMPDIR": str(self.temporary)}
-        return (self._cold if own_server else self._warm).start(arguments, environment, self.context)
+        return (self._cold if own_server else self._served).start(arguments, environment, self.context)
 
     def prepare(self, *flags: str) -> None:
         """Take the steps before `finish-image-build`, in this process: they are not what is ended here."""
@@ -98,17 +102,9 @@ class Workplace:
         return found
 
 
-@pytest.fixture(scope="module")
-def warm(session_server: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmProgram]:
-    """The program, on the session's Prefect server."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    with WarmProgram(kept | session_server, tmp_path_factory.mktemp("warm")) as program:
-        yield program
-
-
 @pytest.fixture
-def workplace(tmp_path: Path, emulator: Emulator, warm: WarmProgram) -> Workplace:
-    return Workplace(tmp_path, emulator, warm)
+def workplace(tmp_path: Path, emulator: Emulator, served_program: str) -> Workplace:
+    return Workplace(tmp_path, emulator, served_program)
 
 
 def script_runs(workplace: Workplace) -> bool:
@@ -247,10 +243,11 @@ steps:
 """
 
 
-def run_until_its_time_is_up(workplace: Workplace, *flags: str) -> tuple[str, str]:
+def run_until_its_time_is_up(workplace: Workplace, *flags: str, own_server: bool = False) -> tuple[str, str]:
     """Run the workflow with a timeout that passes while the script runs, however slow this machine is."""
-    for seconds in (15, 60, 240):
-        job = workplace.begin("emulator", "run-cloudbuild", "cloudbuild.yaml", *flags, f"-timeout={seconds}s")
+    for seconds in (10, 40, 160):
+        command = ("emulator", "run-cloudbuild", "cloudbuild.yaml", *flags, f"-timeout={seconds}s")
+        job = workplace.begin(*command, own_server=own_server)
         assert job.wait(seconds + PATIENCE) == 1, job.err + job.out
         assert f"build timed out after {seconds} s" in job.err
         if script_runs(workplace):
@@ -258,9 +255,9 @@ def run_until_its_time_is_up(workplace: Workplace, *flags: str) -> tuple[str, st
     raise AssertionError(f"finish-image-build has not come as far as the script: {job.out}")
 
 
-def run_until_it_is_cancelled(workplace: Workplace, *flags: str) -> tuple[str, str]:
+def run_until_it_is_cancelled(workplace: Workplace, *flags: str, own_server: bool = False) -> tuple[str, str]:
     """Run the workflow, and press Ctrl-C while the script runs."""
-    job = workplace.begin("emulator", "run-cloudbuild", "cloudbuild.yaml", *flags)
+    job = workplace.begin("emulator", "run-cloudbuild", "cloudbuild.yaml", *flags, own_server=own_server)
     job.wait_for("step 1/1")
     job.send(signal.SIGINT)
     assert job.wait() == 130, job.err + job.out
@@ -318,7 +315,9 @@ def test_a_workflow_whose_steps_have_sigterm_first_leaves_nothing(
 ) -> None:
     (workplace.context / "cloudbuild.yaml").write_text(WORKFLOW)
     workplace.emulator.scripts.add(script(STARTED))
-    out, _ = run_workflow(workplace, "-grace=60s", *kind_of_steps)
+    # The one that is cancelled is as users run it: each step starts from cold, and the last brings a Prefect server.
+    own_server = run_workflow is run_until_it_is_cancelled
+    out, _ = run_workflow(workplace, "-grace=60s", *kind_of_steps, own_server=own_server)
     assert 'Step #2 - "finish": ' in out
     assert "cleaned up" in out
     assert workplace.instances() + workplace.disks() + workplace.images() == []
