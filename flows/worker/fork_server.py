@@ -147,7 +147,6 @@ def main() -> None:
     with uncollected():
         for name in _PRELOADED:
             importlib.import_module(name)
-        clients.load()
         _complete(BaseModel)
         clients.load()  # all that a build needs of Google's libraries: each fork would make two thousand types anew
     if threading.active_count() != 1:

@@ -40,8 +40,8 @@ def main() -> None:
     while order:
         order = order[connection.send(order) :]
     pid = _number(connection)
-    for number in early:
-        forward(number, None)
+    for signalled in early:
+        forward(signalled, None)
     code = _number(connection)
     if code >= 0:
         os._exit(code)

@@ -86,7 +86,8 @@ class WarmServer:
             os.setsid()
             for number, stream in enumerate(streams):
                 os.dup2(stream, number)
-            os.closerange(3, max(streams[-1], client.fileno(), *self._selector.get_map(), self._owner) + 1)
+            others = (key.fd for key in self._selector.get_map().values())
+            os.closerange(3, max(streams[-1], client.fileno(), self._owner, *others) + 1)
             self._become(*marshal.loads(order))
         for stream in streams:
             os.close(stream)
