@@ -209,8 +209,8 @@ def take_night(place: PrefectPlace, browser: Browser, emulator: Emulator) -> Non
     fleet.write()
     fleet.make_images(connect())
     fleet.change()
-    program = Path(sys.executable).with_name("cos-customizer")
-    apply = [str(program), "apply-automations", f"-file={ROOT / 'automations' / 'new-source.yaml'}"]
+    program = str(Path(sys.executable).with_name("cos-customizer"))
+    apply = [program, "apply-automations", f"-file={ROOT / 'automations' / 'new-source.yaml'}"]
     subprocess.run(apply, cwd=place.checkout, env=place.environment, check=True)
     watch_sources(api, "first")  # which only remembers
     remembered = api.ask(f"variables/name/{MEMORY}")["value"]
