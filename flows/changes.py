@@ -53,11 +53,7 @@ def judge(record: Record, output: OutputImage) -> None:
             undoing, or kept and labelled, as the specification says.
     """
     image, expected = output.seen(), record.spec.verify.changes
-    if (
-        record.rehearsed
-        or image.family
-        or not (expected is not None or record.contents is not None or image.recorded_contents)
-    ):
+    if image.family or (expected is None and record.contents is None and not image.recorded_contents):
         return
     with record.phase("changes"):
         try:
@@ -69,7 +65,7 @@ def judge(record: Record, output: OutputImage) -> None:
                 raise output.refused(_nothing_to_judge_by(error.message)) from error
             publish(Note("changes", f"not compared: {error.message}", "warning"))
             return
-        if expected is None:
+        if expected is None or record.rehearsed:  # a rehearsal knows nothing of what there would be
             return
         found = allowed_changes.unexpected(compared.difference, expected.allowed)
         if found:
@@ -86,8 +82,9 @@ def _compare(record: Record, image: ResolvedImage) -> Compared:
         image, spec.output.family or "", record.contents, target, build, time.time() + _LIFE
     )
     record.compared, record.difference = compared, url
-    publish(Note("changes", f"{summary(compared.difference)} against {compared.before.in_words}"))
-    publish(ContentsCompared(compared, url))
+    if not record.rehearsed:
+        publish(Note("changes", f"{summary(compared.difference)} against {compared.before.in_words}"))
+        publish(ContentsCompared(compared, url))
     return compared
 
 

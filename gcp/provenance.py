@@ -92,7 +92,8 @@ def _named_key(clients: Clients, sealed: Sealed, target: ObjectRef) -> PublicKey
     name = next(filter(SIGNING_KEY.fullmatch, sealed.key_names), None)
     if name is None:
         raise CustomizerError(
-            f"{target.url} is signed, and names no key of Cloud KMS", "name the key that has signed it by -key."
+            f"{target.url} is signed, and names no key of Cloud KMS",
+            "name the key that has signed it, or give its public key.",
         )
     return kms.public_key(clients, name)
 

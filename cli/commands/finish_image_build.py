@@ -154,8 +154,7 @@ FLAGS = (
         "attestation-key",
         OPTIONS["output.attestation_key"],
         value="KEY",
-        example="-attestation-key=projects/my-project/locations/global/keyRings/my-ring/cryptoKeys/my-key/"
-        "cryptoKeyVersions/1",
+        example="-attestation-key=projects/p/locations/global/keyRings/r/cryptoKeys/k/cryptoKeyVersions/1",
     ),
     ListFlag("verify-script", OPTIONS["verify.scripts"], value="PATH,…", example="-verify-script=smoke_test.sh"),
     SwitchFlag("verify-boot", OPTIONS["verify.boot"]),

@@ -279,9 +279,8 @@ OPTIONS = by_path(
     Option(
         ATTESTATION_KEY.path,
         Message(
-            "Version of a Cloud KMS key that signs the output image's provenance: projects/{{project}}/locations/"
-            "{{location}}/keyRings/{{ring}}/cryptoKeys/{{key}}/cryptoKeyVersions/{{version}}. A build with it records "
-            "the image's contents ({}), or fails.",
+            "Version of a Cloud KMS key that signs the output image's provenance, by its whole name. A build with it "
+            "records the image's contents ({}), or fails.",
             RECORD_CONTENTS,
         ),
     ),

@@ -272,7 +272,9 @@ def test_defaults_are_the_specification_s(started: StateDirectory) -> None:
     """What help says is the default is what the specification takes without the flag, and with it."""
     plain = finish(started.read(), *REQUIRED)
     shown = [f"-{flag.flag}={flag.default}" for flag in FLAGS if flag.default_text and flag.field]
-    assert {flag.partition("=")[0] for flag in shown} == {"-network", "-on-existing", "-service-account", "-timeout"}
+    assert {flag.partition("=")[0] for flag in shown} == {
+        *("-approval-timeout", "-network", "-on-existing", "-service-account", "-timeout"),
+    }
     assert finish(started.read(), *REQUIRED, *shown) == plain
     assert plain.output.project == "my-project"
     assert plain.builder.external_ip
@@ -484,11 +486,13 @@ def test_a_dry_run_shows_how_the_image_would_be_verified_and_released(home: Path
     printed = read_dry_run(dry.out)
     assert printed.calls == [
         f"POST {UPLOAD}?uploadType=multipart",
+        f"POST {UPLOAD}?uploadType=resumable",
         f"POST {INSTANCES}",
         f"POST {IMAGES}?forceCreate=true",
         f"DELETE {INSTANCES}/cos-customizer-0000000000",
         f"DELETE {DISKS}/cos-customizer-0000000000",
         f"POST {INSTANCES}",
+        *3 * [f"POST {UPLOAD}?uploadType=multipart"],  # two bills of materials, and provenance
         f"PATCH {IMAGES}/my-image",
         f"POST {IMAGES}/my-image/setLabels",
         f"DELETE {INSTANCES}/cos-customizer-0000000000-test",

@@ -138,7 +138,7 @@ def test_a_failed_step_shows_its_last_lines(started: Path, emulator: Emulator) -
 @pytest.mark.usefixtures("prefect_server")
 def test_a_builder_vm_that_is_kept_is_told_with_the_commands_for_it(started: Path, emulator: Emulator) -> None:
     emulator.scripts.add(script(marker(f"BuildStep: 1 started {LABEL}"), marker("BuildFailed: step 1 exit 6")))
-    ran = run(*FINISH[len(PROGRAM) :], "-keep-builder-on-failure=2h", "-output-file=out.json")
+    ran = run(*FINISH, "-keep-builder-on-failure=2h", "-output-file=out.json")
     assert ran.code == 1
     kept = json.loads(Path("out.json").read_text())["kept"]
     lines = ran.err.splitlines()
@@ -196,6 +196,7 @@ def test_a_configured_server_that_does_not_answer_is_said(started: Path, warm_pr
     assert (started / "state.json").exists()
 
 
+@pytest.mark.usefixtures("prefect_server")
 def test_the_state_is_kept_when_the_build_could_not_begin(started: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("STORAGE_EMULATOR_HOST")
     refused = run(*FINISH)

@@ -17,8 +17,8 @@ from google.cloud import compute_v1
 from prefect.client.orchestration import get_client
 from prefect.client.schemas import StateType
 from prefect.client.schemas.filters import (
-    ArtifactFilter,
-    ArtifactFilterKey,
+    ArtifactCollectionFilter,
+    ArtifactCollectionFilterKey,
     FlowRunFilter,
     FlowRunFilterTags,
 )
@@ -317,8 +317,11 @@ class TestFlow:
             built_before(Path(recipe))
         rebuild(*recipes)
         with get_client(sync_client=True) as client:
-            key = ArtifactFilterKey(any_=["rebuild-images-report", "rebuild-images"])
-            left = {each.type: each.data for each in client.read_artifacts(artifact_filter=ArtifactFilter(key=key))}
+            key = ArtifactCollectionFilterKey(any_=["rebuild-images-report", "rebuild-images"])
+            left = {
+                each.type: each.data
+                for each in client.read_latest_artifacts(artifact_filter=ArtifactCollectionFilter(key=key))
+            }
         page, table = str(left["markdown"]), json.loads(str(left["table"]))
         assert "**1 built, 21 up to date**, of 22 recipes" in page
         assert "| Source image | my-project/base-1, of 22 recipes |" in page

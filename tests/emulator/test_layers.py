@@ -29,18 +29,19 @@ ALLOWED = {
     "registry": "errors faults files gate http_server request_body turnstile",
     "logging": "clock errors filter_language patterns projects web",
     "secret_manager": "clock errors files projects web",
+    "kms": "clock errors files projects web",
     "compute": "clock errors faults filter_language machines partial_answers patterns projects web",
     "control": "compute errors faults machines web",
     "guest_access": "compute errors machines web",
-    "saved_state": "clock compute errors logging registry secret_manager storage",
-    "services": "clock compute errors faults guest_access limits logging machines registry secret_manager",
-    "seed": "errors faults machines projects",
+    "saved_state": "clock compute errors kms logging registry secret_manager storage",
+    "services": "clock compute errors faults guest_access kms limits logging machines registry secret_manager",
+    "seed": "errors faults kms machines projects",
     "overview": "compute services storage",
     "page": "errors",
     "project_removal": "errors projects services storage",
     "local_project": "compute errors faults request_log server",
     "whole_state": "clock errors faults files limits machines request_log saved_state services storage turnstile",
-    "server": "clock compute control errors faults front gate guest_access http_server limits logging machines "
+    "server": "clock compute control errors faults front gate guest_access http_server kms limits logging machines "
     "overview page project_removal projects registry request_log secret_manager seed services storage turnstile web "
     "whole_state",
     "background": "errors files machines seed server",

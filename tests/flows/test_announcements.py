@@ -88,6 +88,7 @@ def test_a_build_announces_that_its_image_is_verified_and_then_that_it_is_releas
         "upstream": [SOURCE, context],
         "disk_size_gb": int(made["diskSizeGb"]),
         "archive_size_bytes": int(made["archiveSizeBytes"]),
+        "changes": "no difference",
     }
     assert len(released.payload["context_sha256"]) == 64
     assert released.payload["archive_size_bytes"] > 0

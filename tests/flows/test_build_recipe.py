@@ -61,7 +61,7 @@ def test_a_recipe_s_run_is_named_for_its_image_and_gives_the_result_and_the_summ
     assert (result.outcome, result.image) == ("built", "other-image")
     assert flow_run.name == "build other-image"
     assert "family: web" in flow_run.tags
-    assert {"image-web", "image-web-progress"} == set(artifacts)
+    assert {"image-web", "image-web-changes", "image-web-progress"} == set(artifacts)
     assert images(emulator) == ["other-image"]
     assert leftovers(emulator) == []
 

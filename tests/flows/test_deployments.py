@@ -260,7 +260,7 @@ def test_a_run_makes_an_image_shows_what_it_did_and_its_graph_is_the_order_of_th
     artifacts = client.read_artifacts(
         artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]))
     )
-    assert {artifact.key for artifact in artifacts} == {"image-mine", "image-mine-progress"}
+    assert {artifact.key for artifact in artifacts} == {"image-mine", "image-mine-changes", "image-mine-progress"}
     wait_for(lambda: "output of step 1" in log_of(client, run.id))  # logs are sent every few seconds
 
     graph = graph_of(client, run.id, "store the serial log of the test VM")

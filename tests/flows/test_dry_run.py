@@ -26,6 +26,7 @@ RELEASED: dict[str, Any] = {
     "output": {"family": "my-family", "deprecate_old_images": True, "labels": {"team": "web"}},
     "verify": {"scripts": ["first.sh"]},
 }
+FIRST: dict[str, Any] = {"output": {"family": "my-family"}}
 GROWS: dict[str, Any] = {"builder": {"disk_size_gb": 12, "oem_size": "1G"}}
 REPLACES: dict[str, Any] = {"output": {"family": "my-family", "on_existing": "replace"}}
 
@@ -54,9 +55,9 @@ def planned(spec: BuildSpec) -> list[str]:
     return [f"{request.method} {request.path}" for request in dry_run(spec).requests]
 
 
-@pytest.mark.parametrize("kind", ["plain", "gpu", "grows", "released", "replaces"])
+@pytest.mark.parametrize("kind", ["plain", "gpu", "grows", "first", "released", "replaces"])
 def test_it_names_the_calls_of_the_build_in_their_order(emulator: Emulator, make_spec: SpecMaker, kind: str) -> None:
-    spec = make_spec(**{"released": RELEASED, "replaces": REPLACES, "grows": GROWS}.get(kind, {}))
+    spec = make_spec(**{"first": FIRST, "released": RELEASED, "replaces": REPLACES, "grows": GROWS}.get(kind, {}))
     labels: tuple[str, ...] = LABELS
     if kind == "gpu":
         spec = parse_spec({**spec.model_dump(mode="json"), "steps": [GPU, {"script": "first.sh"}]})
@@ -64,7 +65,8 @@ def test_it_names_the_calls_of_the_build_in_their_order(emulator: Emulator, make
     emulator.scripts.add({**succeeding(LABELS[0]), "match": {"name": "cos-customizer-[0-9a-f]{10}-test"}})
     disk_gb = 12 if kind == "grows" else 0
     emulator.scripts.add({**succeeding(*labels, disk_gb=disk_gb), "match": {"name": "cos-customizer-[0-9a-f]{10}"}})
-    for name in ("old", "older", *(["my-image"] if kind == "replaces" else [])):
+    others = () if kind == "first" else ("old", "older")
+    for name in (*others, *(["my-image"] if kind == "replaces" else [])):
         make_image(name, family="my-family")
     emulator.calls.clear()
 

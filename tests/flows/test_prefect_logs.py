@@ -77,7 +77,7 @@ def test_any_other_error_keeps_its_traceback(
         raise ZeroDivisionError("a bug")
 
     emulator.scripts.add(succeeding(*LABELS))
-    monkeypatch.setattr(build, "_run", fail)
+    monkeypatch.setattr(build, "_make", fail)
     with pytest.raises(ZeroDivisionError):
         build_image(make_spec())
     assert "Traceback" in caplog.text

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 import yaml
 from support.compute_clients import PROJECT, Compute
 from support.guest_scripts import succeeding
-from support.leftovers import everything
+from support.leftovers import everything, passing_objects
 from support.storage_clients import BUCKET, anonymous_bucket
 from support.warm_program import Started, WarmProgram
 
@@ -259,8 +259,10 @@ class FaultPlace:
 
     def left(self) -> list[str]:
         """What is there that no build leaves when it is over, as `kind/name`."""
-        there = everything(Compute(self.emulator), anonymous_bucket())
-        found = [name for name in sorted(there) if not name.startswith("images/") and not name.endswith("serial.log")]
+        bucket = anonymous_bucket()
+        there = everything(Compute(self.emulator), bucket)
+        found = [name for name in sorted(there) if not name.startswith(("images/", "objects/"))]
+        found += [f"objects/{name}" for name in passing_objects(self.emulator, bucket.list_blobs())]
         unreleased = (image["name"] for image in self._images() if "cos-customizer-state" in image.get("labels", {}))
         return found + [f"images/{name}" for name in unreleased]
 

@@ -29,8 +29,11 @@ def marker(text: str, after: float = 0.0) -> dict[str, Any]:
     return said(f"\n{kind}[${{nonce}}]:{rest}\n", after)
 
 
-def succeeding(*labels: str, seconds: float = 0.0, disk_gb: int = 0) -> dict[str, Any]:
-    """Every step succeeds, after `seconds` in all; before the first one the guest waits for a disk of so many GB."""
+def succeeding(*labels: str, seconds: float = 0.0, disk_gb: int = 0, records: bool = True) -> dict[str, Any]:
+    """Every step succeeds, after `seconds` in all; before the first one the guest waits for a disk of so many GB.
+
+    A guest that `records` sends what is in the image, if it is told where to.
+    """
     events: list[dict[str, Any]] = []
     if disk_gb:
         wants = marker(f"BuildDisk: wants {disk_gb << 30}")
@@ -41,13 +44,18 @@ def succeeding(*labels: str, seconds: float = 0.0, disk_gb: int = 0) -> dict[str
             said(f"BuildStatus: output of step {number}\r\n"),
             marker(f"BuildStep: {number} succeeded 0.4"),
         ]
-    return script(*events, *succeeded(0.0 if labels else seconds))
+    sent = sending(packed()) if records else ()
+    return script(*events, *sent, *halted(0.0 if labels else seconds))
 
 
 def succeeded(after: float = 0.0, contents: bytes | None = None) -> tuple[dict[str, Any], ...]:
     """The guest sends what is in the image, if it is told where to, announces success, and the machine halts."""
-    halt = {"port": 1, "text": "[   20.1] reboot: System halted\r\n"}
-    return *sending(packed() if contents is None else contents, after), marker("BuildSucceeded:"), halt
+    return *sending(packed() if contents is None else contents, after), *halted()
+
+
+def halted(after: float = 0.0) -> tuple[dict[str, Any], ...]:
+    """The guest announces success, and the machine halts."""
+    return marker("BuildSucceeded:", after), {"port": 1, "text": "[   20.1] reboot: System halted\r\n"}
 
 
 def sending(contents: bytes, after: float = 0.0) -> tuple[dict[str, Any], ...]:

@@ -1,9 +1,10 @@
 """What a sweep finds: remains of builds, and bystanders of every kind that it must not touch."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from google.cloud import compute_v1
-from google.cloud.storage import Bucket
+from google.cloud.storage import Blob, Bucket
 from support.compute_clients import COS, PROJECT, ZONE, Compute
 from support.family_images import OURS
 
@@ -117,7 +118,16 @@ def leftovers(emulator: Emulator) -> list[str]:
         for kind in ("instances", "disks")
         for resource in emulator.list(f"projects/my-project/zones/-/{kind}")
     ]
-    blobs = connect().storage.list_blobs("my-project_cloudbuild")
+    return zonal + passing_objects(emulator, connect().storage.list_blobs("my-project_cloudbuild"))
+
+
+def passing_objects(emulator: Emulator, blobs: Iterable[Blob]) -> list[str]:
+    """Names of objects that no build leaves: no logs, no differences, nothing that belongs to an image that is there.
+
+    Args:
+        emulator: with the images, of project `my-project`.
+        blobs: all objects.
+    """
     there = {f"my-project/{image['name']}" for image in emulator.list("projects/my-project/global/images")}
-    kept = [blob for blob in blobs if (blob.metadata or {}).get(IMAGE_KEY) not in there]
-    return zonal + [blob.name for blob in kept if not blob.name.endswith(_KEPT)]
+    passing = [blob for blob in blobs if (blob.metadata or {}).get(IMAGE_KEY) not in there]
+    return [blob.name for blob in passing if not blob.name.endswith(_KEPT)]
