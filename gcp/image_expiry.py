@@ -1,9 +1,8 @@
 """Deleting a family's images past their date of deletion: plan first, then delete."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
-from cos_customizer.customizer.families.image_expiry import FamilyImage, Retention, plan_expiry
+from cos_customizer.customizer.families.image_expiry import FamilyImage, Retention, likely_current, plan_expiry
 from cos_customizer.customizer.families.removal import Removal
 from cos_customizer.customizer.references import ImageRef
 from cos_customizer.customizer.reporting.announcements import ImageExpired
@@ -33,19 +32,20 @@ def plan(clients: Clients, retention: Retention, now: float) -> list[Decision]:
     Raises:
         CustomizerError: the API does not say what is there, or what is in use.
     """
-    images, current = _families(clients, retention)
+    images = family_images(clients, retention.project, retention.families)
+    current = likely_current(images)
     decided = plan_expiry(images, current, {}, retention, now)
-    if any(removal.action == "delete" for _, removal in decided):  # else what is in use does not matter
+    # Where nothing is to go, neither what the family gives nor what is in use matters.
+    if families := sorted({image.family for image, removal in decided if _goes(removal)}):
+        current |= _current(clients, retention.project, families)
         decided = plan_expiry(images, current, _users(clients, retention, images), retention, now)
     return decided
 
 
-def _families(clients: Clients, retention: Retention) -> tuple[list[FamilyImage], dict[str, str]]:
-    """The images of the families, and the id of the one that each gives."""
-    images = family_images(clients, retention.project, retention.families)
-    there = sorted({image.family for image in images})
-    current = do_all(lambda family: current_image(clients, retention.project, family), there)
-    return images, dict(zip(there, current, strict=True))
+def _current(clients: Clients, project: str, families: Sequence[str]) -> dict[str, str]:
+    """Ids of the images that families give, by family."""
+    found = do_all(lambda family: current_image(clients, project, family), families)
+    return dict(zip(families, found, strict=True))
 
 
 def _users(clients: Clients, retention: Retention, images: Sequence[FamilyImage]) -> dict[str, str]:
@@ -100,7 +100,8 @@ def _read_again(
     """What is to become of images by what is there now, by id. What takes longest to read is read first."""
     used = _users(clients, retention, images)
     families = list(dict.fromkeys(image.family for image in images))
-    found, current = _families(clients, replace(retention, families=families))
+    found = family_images(clients, retention.project, families)
+    current = _current(clients, retention.project, sorted({image.family for image in found}))
     return {image.id: verdict for image, verdict in plan_expiry(found, current, used, retention, now)}
 
 

@@ -30,6 +30,23 @@ def rows(out: str) -> dict[str, tuple[str, str]]:
     return {line[3]: (line[0], line[4]) for line in lines if len(line) == 5 and line[0] != "action"}
 
 
+def test_what_a_family_gives_is_asked_for_where_something_is_to_go(compute: Compute) -> None:
+    old = {"deleted": time.time() - DAY}
+    names = [f"family-{number}" for number in range(5)]
+    for name in names:
+        expired = {f"{name}-a": old, f"{name}-b": old} if name == names[2] else {}
+        add_images(compute, {**expired, f"{name}-c": {}, f"{name}-d": {}}, name)
+    asked = Retention(PROJECT, names)
+    compute.emulator.calls.clear()
+    decided = image_expiry.plan(connect(), asked, time.time())
+    told = {removal.name: (removal.action, removal.reason) for _, removal in decided}
+    assert [name for name, (action, _) in told.items() if action == "delete"] == [f"{names[2]}-b", f"{names[2]}-a"]
+    assert {told[f"{name}-d"] for name in names} == {("keep", "the family's current image")}
+    assert {told[f"{name}-c"] for name in names} == {("keep", "not deprecated")}
+    paths = [call.path for call in compute.emulator.calls.list()]
+    assert [path.rpartition("/")[2] for path in paths if "/family/" in path] == [names[2]]
+
+
 def test_three_hundred_images(compute: Compute) -> None:
     now = time.time()
     old: dict[str, dict[str, float | str | None]] = {f"old-{n:03}": {"deleted": now - DAY} for n in range(12)}
@@ -83,11 +100,11 @@ def test_three_hundred_images(compute: Compute) -> None:
     assert changes(compute) == []
 
 
-def test_nothing_to_delete_does_not_ask_for_disks(compute: Compute) -> None:
+def test_where_nothing_is_to_go_one_list_is_all_that_is_asked_for(compute: Compute) -> None:
     add_images(compute, {"one": {"deleted": None}, "two": {}})
     compute.emulator.calls.clear()
     assert run(*FLAGS).out.splitlines()[-1] == "2 kept"
-    assert compute.emulator.calls.count() == 2
+    assert compute.emulator.calls.count() == 1
     assert compute.emulator.calls.count(path="disks") == 0
 
 
