@@ -492,7 +492,7 @@ def test_a_dry_run_shows_how_the_image_would_be_verified_and_released(home: Path
         f"DELETE {INSTANCES}/cos-customizer-0000000000",
         f"DELETE {DISKS}/cos-customizer-0000000000",
         f"POST {INSTANCES}",
-        *3 * [f"POST {UPLOAD}?uploadType=multipart"],  # two bills of materials, and provenance
+        *4 * [f"POST {UPLOAD}?uploadType=multipart"],  # the difference, two bills of materials, provenance
         f"PATCH {IMAGES}/my-image",
         f"POST {IMAGES}/my-image/setLabels",
         f"DELETE {INSTANCES}/cos-customizer-0000000000-test",

@@ -5,6 +5,7 @@ import hashlib
 from pathlib import Path
 
 import pytest
+from support.command_line import run
 from support.container_images import docker_archive
 from support.leftovers import leftovers
 from support.specifications import SpecMaker
@@ -96,3 +97,24 @@ def test_it_tells_of_packages_containers_files_units_and_the_kernel_line(
     recorded = anonymous_bucket().blob(result.contents.partition("my-project_cloudbuild/")[2])
     assert b"hunter2" not in gzip.decompress(recorded.download_as_bytes(raw_download=True))
     assert leftovers(real_cloud) == []
+
+
+def test_the_same_recipe_again_is_no_difference_and_a_changed_script_is_exactly_that(
+    real_cloud: Emulator, make_spec: SpecMaker, tmp_path: Path
+) -> None:
+    context = tmp_path / "context"
+    docker_archive(context / "app.tar", "app:1", text="hello from app\n")
+    docker_archive(context / "other.tar", "other:2", text="hello from other\n")
+    changes = []
+    for name, script in (("a", MAKE), ("b", MAKE), ("c", MAKE.replace("echo data", "echo datum"))):
+        (context / "first.sh").write_text(script)
+        result = build_image(make_spec(scripts=("first.sh",), output={"name": name, "family": "web"}))
+        changes.append((result.compared_with, result.changes))
+    told = run("diff", "-project=my-project", "b", "c")
+
+    assert changes[1:] == [("my-project/a", "no difference"), ("my-project/b", "1 file changed in /var/lib/app")]
+    assert (told.code, told.err) == (0, "")
+    assert told.out.splitlines()[2:] == ["Files: 1 changed", "  ~ /var/lib/app/data  content, 5 bytes → 6 bytes"]
+    of_source = run("diff", "-project=my-project", "c").out
+    for line in ("+ app:1", "+ other:2", "+ /home/note", "+ /usr/share/oem/app.conf"):
+        assert line in of_source
