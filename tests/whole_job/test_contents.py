@@ -114,7 +114,7 @@ def test_the_same_recipe_again_is_no_difference_and_a_changed_script_is_exactly_
 
     assert changes[1:] == [("my-project/a", "no difference"), ("my-project/b", "1 file changed in /var/lib/app")]
     assert (told.code, told.err) == (0, "")
-    assert told.out.splitlines()[2:] == ["Files: 1 changed", "  ~ /var/lib/app/data  content, 5 bytes → 6 bytes"]
+    assert told.out.splitlines()[2:4] == ["Files: 1 changed", "  ~ /var/lib/app/data  content, 5 bytes → 6 bytes"]
     of_source = run("diff", "-project=my-project", "c").out
     for line in ("+ app:1", "+ other:2", "+ /home/note", "+ /usr/share/oem/app.conf"):
         assert line in of_source
