@@ -105,9 +105,9 @@ class Browser:
         self._call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
 
     def click(self, text: str) -> None:
-        """Click the last button or link of this text, as a mouse does."""
+        """Click the last button, link or item of a menu of this text, as a mouse does."""
         named = f"e => e.innerText.trim() === {json.dumps(text)}"
-        self._click(f"[...document.querySelectorAll('button, a')].filter({named}).pop()")
+        self._click(f"[...document.querySelectorAll('button, a, [role=menuitem]')].filter({named}).pop()")
 
     def click_on(self, selector: str) -> None:
         """Click the first element that a CSS selector finds: what has no text."""
@@ -134,13 +134,17 @@ class Browser:
         for kind in ("keyDown", "keyUp"):
             self._call("Input.dispatchKeyEvent", type=kind, key="Escape", code="Escape", windowsVirtualKeyCode=27)
 
-    def picture(self, file: Path) -> None:
+    def picture(self, file: Path, moves: bool = False) -> None:
         """Take a picture of what is seen, as soon as it keeps still.
 
         Args:
             file: to write: a PNG.
+            moves: something on the page always does; it is not waited for.
         """
-        file.write_bytes(self.still())
+        file.write_bytes(self._shot() if moves else self.still())
+
+    def _shot(self) -> bytes:
+        return base64.b64decode(self._call("Page.captureScreenshot", format="png")["data"])
 
     def still(self) -> bytes:
         """Wait until nothing on the page moves any more; what it looks like, as a PNG."""
@@ -148,7 +152,7 @@ class Browser:
 
         def keeps_still() -> bool:
             time.sleep(0.5)
-            seen.append(base64.b64decode(self._call("Page.captureScreenshot", format="png")["data"]))
+            seen.append(self._shot())
             return len(seen) >= _STILL and len(set(seen[-_STILL:])) == 1
 
         self.until(keeps_still)

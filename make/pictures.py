@@ -19,9 +19,12 @@ from browser import Browser  # noqa: E402
 from support.builds import make_image  # noqa: E402
 from support.fleet_recipes import Fleet  # noqa: E402
 from support.guest_scripts import marker, said, script, succeeded  # noqa: E402
+from support.inventories import inventory, with_file  # noqa: E402
 from support.prefect_place import POOL, PrefectPlace  # noqa: E402
+from support.recorded_contents import archive  # noqa: E402
 from support.waiting import PATIENCE, wait_for  # noqa: E402
 
+from cos_customizer.customizer.contents.inventory import Contents  # noqa: E402
 from cos_customizer.emulator.server import Emulator  # noqa: E402
 from cos_customizer.flows.watch_sources import MEMORY  # noqa: E402
 from cos_customizer.gcp.clients import connect  # noqa: E402
@@ -52,6 +55,13 @@ RELEASED: dict[str, Any] = {
 """A build that tries its image on a test VM before the family gets it and the older images are deprecated."""
 BROKEN: dict[str, Any] = {**PLAIN, "output": {**PLAIN["output"], "name": "my-broken-image", "family": "broken"}}
 """A build whose script fails."""
+
+APPROVED: dict[str, Any] = {
+    **PLAIN,
+    "output": {**PLAIN["output"], "name": "my-approved-image", "family": "approved"},
+    "verify": {"require_approval": True},
+}
+"""A build that waits for a person."""
 
 RECIPE: dict[str, Any] = {
     "recipe": "examples/recipes/hello.yaml",
@@ -222,6 +232,34 @@ def take_night(place: PrefectPlace, browser: Browser, emulator: Emulator) -> Non
     browser.picture(IMAGES / "prefect-night.png")
 
 
+def take_approval(place: PrefectPlace, browser: Browser, emulator: Emulator) -> None:
+    """Let a build wait for a person, and take a picture of the form that asks."""
+    api = Api(place.api)
+    browser.open(place.origin, "Dashboard")
+    pages = str(browser.run("location.href")).partition("/dashboard")[0]
+    old = inventory(verity={})
+    sent = archive(Contents(old, with_file(old, "/var/lib/app/data", "two")))
+    emulator.scripts.clear()
+    emulator.scripts.add(
+        script(
+            marker("BuildStep: 1 started run-script preload.sh"),
+            marker("BuildStep: 1 succeeded 3.0"),
+            *succeeded(contents=sent),
+        )
+    )
+    api.start(deployment_of(api, "build-image"), APPROVED)
+    paused = {"flow_runs": {"name": {"any_": ["build my-approved-image"]}, "state": {"type": {"any_": ["PAUSED"]}}}}
+    (run,) = wait_for(lambda: api.ask("flow_runs/filter", paused))
+    browser.open(f"{pages}/runs/flow-run/{run['id']}", "Paused")
+    browser.click_on("button[aria-haspopup=menu]")
+    browser.click("Resume")
+    browser.until(lambda: "May my-approved-image be released?" in browser.text())
+    browser.resize(PAGE[0], 900)
+    time.sleep(2)
+    browser.picture(IMAGES / "prefect-approval.png", moves=True)  # the time line behind the form goes on
+    browser.resize(*PAGE)
+
+
 def take_graph(browser: Browser, file: Path) -> None:
     """Take a picture of the graph alone of the flow run that the browser shows, laid out by what depends on what."""
     browser.click_on("button:has(> svg.lucide-expand)")
@@ -251,6 +289,7 @@ def main() -> None:
                 place.start_worker()
                 take(place, browser, emulator)
                 take_night(place, browser, emulator)
+                take_approval(place, browser, emulator)
     for file in sorted(IMAGES.glob("prefect-*.png")):
         print(f"{file.relative_to(ROOT)}: {file.stat().st_size / 1000:.0f} kB")
         if file.stat().st_size > LARGEST:
