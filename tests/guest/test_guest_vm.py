@@ -12,7 +12,7 @@ from support.guest_scripts import script_step
 from support.waiting import wait_for
 
 from cos_customizer.emulator.machines.backend import Backend, Machine
-from cos_customizer.guest.protocol import BuildFailed, BuildSucceeded, StepFailed, StepStarted, StepSucceeded
+from cos_customizer.guest.protocol import BuildFailed, BuildSucceeded, StepFailed, StepPlace, StepStarted, StepSucceeded
 
 pytestmark = pytest.mark.vm
 
@@ -173,6 +173,7 @@ def test_a_script_that_fails_after_it_filled_the_disk(backend: Backend, storage:
     console.until(BuildFailed, BuildSucceeded)
     assert console.markers[2:] == [
         StepStarted(2, "run-script 2.sh"),
+        StepPlace(2, "2.sh", 5, "exit 3"),
         StepFailed(2, 3, "exited with 3"),
         BuildFailed(2, 3, "exited with 3"),
     ]
