@@ -7,6 +7,7 @@ from functools import partial
 from importlib.metadata import version
 
 from cos_customizer.customizer.contents import places, spdx
+from cos_customizer.customizer.contents.bill import Subject
 from cos_customizer.customizer.contents.inventory import Contents
 from cos_customizer.customizer.contents.sbom_input import SbomInput
 from cos_customizer.customizer.contents.signing import PublicKey
@@ -22,7 +23,7 @@ from cos_customizer.customizer.spec.options import ATTESTATION_KEY, SBOM_OUTPUT
 from cos_customizer.flows.output_image import OutputImage
 from cos_customizer.flows.record import Record
 from cos_customizer.flows.undoing import SWEEP_TAKES_IT, Undoing
-from cos_customizer.gcp import image_documents, request_bodies
+from cos_customizer.gcp import image_documents, objects, request_bodies
 from cos_customizer.gcp.clients import clients
 from cos_customizer.gcp.context import Archive, script_digests
 from cos_customizer.gcp.images import ResolvedImage
@@ -75,7 +76,7 @@ class ImageDocuments:
         wanted = []
         if self._input is not None:
             target = self._asked_for(self._input.document_name(output.ref.name))
-            if not image_documents.is_there(clients(), target):  # else another build's would be lost
+            if not objects.exists(clients(), target):  # else another build's would be lost
                 wanted.append(target)
         if self._output.records_contents:
             build, scratch = self._record.build, self._record.spec.scratch
@@ -145,14 +146,14 @@ class ImageDocuments:
         metadata = {**build.labels(expires), IMAGE_KEY: f"{image.project}/{image.name}"}
         subject = image_documents.subject_of(image, version("cos-customizer"))
         bills = document_tasks.write_bills(contents, subject, recorded, metadata)
-        making = self._making(image, made, contents, recorded, bills)
+        making = self._making(subject, made, contents, recorded, bills)
         document_tasks.write_provenance(statement(making), self._key, target, metadata)
         signed = f"signed by {self._key.name}" if self._key else "not signed"
         publish(Note("documents", f"{', '.join(each.url for each in bills)}, {target.url} ({signed})"))
 
     def _see_to_earlier(self, image: ResolvedImage, target: ObjectRef) -> None:
         """See whether the build that has made the image has written of it: this one does not know how it was made."""
-        if image_documents.is_there(clients(), target):
+        if objects.exists(clients(), target):
             return
         what = f"image {image.name} was made by a build that has not ended, and nothing says how"
         if self._key is not None:
@@ -160,12 +161,12 @@ class ImageDocuments:
         publish(Note("documents", what, "warning"))
 
     def _making(
-        self, image: ResolvedImage, made: Provenance, contents: Contents, recorded: ObjectRef, bills: list[Stored]
+        self, subject: Subject, made: Provenance, contents: Contents, recorded: ObjectRef, bills: list[Stored]
     ) -> Making:
         record, now = self._record, time.time()
         assert self._archive
         return Making(
-            subject=image_documents.subject_of(image, version("cos-customizer")),
+            subject=subject,
             spec=record.spec,
             build=record.build.id,
             recipe=made.recipe,

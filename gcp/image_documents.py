@@ -118,15 +118,6 @@ def write_provenance(
     store(clients, target, content, kind, metadata)
 
 
-def is_there(clients: Clients, target: ObjectRef) -> bool:
-    """Whether there is an object of this name.
-
-    Raises:
-        CustomizerError: Cloud Storage does not say.
-    """
-    return objects.exists(clients, target)
-
-
 def bill_of_source(clients: Clients, source: ImageRef) -> OtherBill | None:
     """The bill of materials that Google has published of a source image.
 

@@ -1,15 +1,14 @@
 """`diff`: what two images differ in."""
 
-import os
 from typing import TYPE_CHECKING
 
 import click
 
 from cos_customizer.cli.command import FAMILIES, command
-from cos_customizer.cli.flag import Flag
 from cos_customizer.cli.flag_kinds import ChoiceFlag, SwitchFlag
 from cos_customizer.cli.go_flags import ArgumentFirst, see_help
 from cos_customizer.cli.messages import printable
+from cos_customizer.cli.named_images import project_flag, wanted
 from cos_customizer.cli.time_limit import timeout_flag, within
 from cos_customizer.customizer.errors import CustomizerError, UsageError
 
@@ -21,13 +20,7 @@ _TIME_LIMIT = "10m0s"
 _DIFFERENT, _TROUBLE = 1, 2
 
 FLAGS = (
-    Flag(
-        "project",
-        "Project of the images that name none. By default that of the environment variable CLOUDSDK_CORE_PROJECT.",
-        value="PROJECT",
-        example="-project=my-project",
-        field="project",
-    ),
+    project_flag("of the images that name none"),
     ChoiceFlag(
         "format",
         "What is printed: text, for a terminal; markdown, a page for people who do not know the recipe; json, for "
@@ -72,7 +65,7 @@ def diff(
     differs between any two builds of one recipe (ids, keys, caches, logs) does not show.
     """
     try:
-        compared = _compare(images, project or os.environ.get("CLOUDSDK_CORE_PROJECT", ""), timeout)
+        compared = _compare(images, project, timeout)
         _print(compared, format or "text", all)
     except CustomizerError as error:
         if exit_code:
@@ -81,19 +74,17 @@ def diff(
     return _DIFFERENT if exit_code and compared.difference else 0
 
 
-def _compare(images: tuple[str, ...], project: str, timeout: str) -> "Compared":
-    from cos_customizer.customizer.contents.image_names import wanted_image
-
+def _compare(images: tuple[str, ...], project: str | None, timeout: str) -> "Compared":
     if not 1 <= len(images) <= 2:
         raise UsageError(f"one image or two are needed, not {len(images)}", see_help("diff"))
-    wanted = [wanted_image(image, project) for image in images]
+    asked = [wanted(image, project) for image in images]
     limit = within(timeout, _TIME_LIMIT)
     from cos_customizer.gcp import comparison
     from cos_customizer.gcp.clients import connect
 
     with limit:
         clients = connect()
-        found = [comparison.find(clients, each) for each in wanted]
+        found = [comparison.find(clients, each) for each in asked]
         if len(found) == 1:
             return comparison.compare_with_source(clients, found[0])
         return comparison.compare_images(clients, *found)

@@ -1,27 +1,20 @@
 """`sbom`: the bill of materials of an image."""
 
-import os
 import sys
 
 import click
 
 from cos_customizer.cli.command import FAMILIES, command
-from cos_customizer.cli.flag import Flag
 from cos_customizer.cli.flag_kinds import ChoiceFlag
 from cos_customizer.cli.go_flags import ArgumentFirst
+from cos_customizer.cli.named_images import project_flag, wanted
 from cos_customizer.cli.time_limit import timeout_flag, within
 
 _FORMATS = ("spdx", "cyclonedx")
 _TIME_LIMIT = "10m0s"
 
 FLAGS = (
-    Flag(
-        "project",
-        "Project of the image, if it names none. By default that of the environment variable CLOUDSDK_CORE_PROJECT.",
-        value="PROJECT",
-        example="-project=my-project",
-        field="project",
-    ),
+    project_flag("of the image, if it names none"),
     ChoiceFlag(
         "format",
         "What is printed: spdx, SPDX 2.3; cyclonedx, CycloneDX 1.7. Both are JSON.",
@@ -48,9 +41,7 @@ def sbom(image: str, project: str | None, format: str | None, timeout: str) -> N
     stored beside them. An image is written as NAME, or family/NAME for the image that a family gives now; either may
     stand behind its project, as in my-project/family/web.
     """
-    from cos_customizer.customizer.contents.image_names import wanted_image
-
-    wanted = wanted_image(image, project or os.environ.get("CLOUDSDK_CORE_PROJECT", ""))
+    asked = wanted(image, project)
     limit = within(timeout, _TIME_LIMIT)
     from importlib.metadata import version
 
@@ -63,7 +54,7 @@ def sbom(image: str, project: str | None, format: str | None, timeout: str) -> N
 
     with limit:
         clients = connect()
-        found = comparison.find(clients, wanted)
+        found = comparison.find(clients, asked)
         bill = bill_of(contents_of(clients, found))
     document = cyclonedx_document if format == "cyclonedx" else spdx_document
     click.echo(

@@ -1,7 +1,6 @@
 """`verify-provenance`: whether an image is the one that its provenance tells of."""
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from cos_customizer.cli.flag import Flag
 from cos_customizer.cli.flag_kinds import ChoiceFlag
 from cos_customizer.cli.go_flags import ArgumentFirst
 from cos_customizer.cli.messages import printable
+from cos_customizer.cli.named_images import project_flag, wanted
 from cos_customizer.cli.time_limit import timeout_flag, within
 from cos_customizer.customizer.errors import UsageError
 
@@ -23,13 +23,7 @@ if TYPE_CHECKING:
 _TIME_LIMIT = "10m0s"
 
 FLAGS = (
-    Flag(
-        "project",
-        "Project of the image, if it names none. By default that of the environment variable CLOUDSDK_CORE_PROJECT.",
-        value="PROJECT",
-        example="-project=my-project",
-        field="project",
-    ),
+    project_flag("of the image, if it names none"),
     Flag(
         "key",
         "The key that must have signed the provenance: a file with a public key in PEM form, or the version of a Cloud "
@@ -64,9 +58,7 @@ def verify_provenance(image: str, project: str | None, key: str | None, format: 
 
     Exit code 1 if something is not as the provenance says, its signature is not the key's, or there is none to look at.
     """
-    from cos_customizer.customizer.contents.image_names import wanted_image
-
-    wanted = wanted_image(image, project or os.environ.get("CLOUDSDK_CORE_PROJECT", ""))
+    asked = wanted(image, project)
     limit = within(timeout, _TIME_LIMIT)
     from importlib.metadata import version
 
@@ -77,7 +69,7 @@ def verify_provenance(image: str, project: str | None, key: str | None, format: 
     with limit:
         clients = connect()
         expected = _key(clients, key) if key else None
-        verdict = verify(clients, comparison.find(clients, wanted), version("cos-customizer"), expected)
+        verdict = verify(clients, comparison.find(clients, asked), version("cos-customizer"), expected)
     if format == "json":
         click.echo(json.dumps(_as_json(verdict), indent=2))
     else:
